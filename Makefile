@@ -1,0 +1,53 @@
+# Every target makes the virtual environment it needs; nothing else has to be installed but Python 3.11+ and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PHOTOS    := $(VENV)/.photographs
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test check lint format bench up tick pins clean
+help:           ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(PHOTOS): $(INSTALLED) requirements-demo.txt
+	@$(PIP) --no-deps -r requirements-demo.txt
+	@touch $@
+
+demo: $(PHOTOS) ## two days of a scheduled export, end to end, in about a minute
+	@$(BIN)/python -m infra.local demo
+
+test: $(INSTALLED) ## the quick tests: six minutes at most, loopback only
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+check: $(PHOTOS) ## what takes longer: real processes, kills, the demo
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED) ## style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(INSTALLED) ## put the code in shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(INSTALLED) ## the benchmarks, as a table and as .local/bench.json
+	@$(BIN)/python -m tests.benchmarks
+
+up: $(INSTALLED) ## Google Cloud on this machine, in the foreground
+	@$(BIN)/python -m infra.local up
+
+tick: $(INSTALLED) ## set the suite's clock and tick: make tick AT=2026-11-23T02:00:00Z
+	@$(BIN)/python -m infra.local tick $(AT)
+
+pins: $(INSTALLED) ## write constraints.txt from what is installed
+	@{ echo "# Every package that the virtual environment holds, pinned. Made by \`make pins\`."; $(BIN)/pip freeze --exclude scikit-image --exclude scikit-learn; } > constraints.txt
+
+clean: ## throw away the suite's state
+	@rm -rf .local
