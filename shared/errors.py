@@ -1,0 +1,91 @@
+"""What can go wrong, in one tree. It alone decides what a caller or an event is answered.
+
+WaybillError
+├── Refused              the caller's fault; nothing was done
+│   ├── Invalid          400  the input is wrong; every wrong field is named
+│   ├── Unauthenticated  401  no key, or none that we know
+│   ├── Forbidden        403  the key lacks a scope
+│   ├── NotFound         404  nothing of that name belongs to this customer
+│   └── Conflict         409  right in itself, but not now
+└── GiveUp               trying again cannot help: the event is acknowledged and the failure is told
+    └── CustomerMustAct  only the customer can mend it: a bucket gone, a permission withdrawn
+
+Anything else that is raised is taken for passing: the event is not acknowledged and is delivered again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class WaybillError(Exception):
+    """The root. Its text is a sentence that says what happened, to what, and what to do."""
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """What is wrong with one field: its path, as `connector_config.storage_uri`, and a sentence."""
+
+    field: str
+    message: str
+
+
+class Refused(WaybillError):
+    """The caller's fault; nothing was done."""
+
+    status = 400
+    title = "Bad request"
+
+
+class Invalid(Refused):
+    """The input is wrong. `problems` names every field that is."""
+
+    title = "The request is not valid"
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{p.field}: {p.message}" for p in self.problems))
+
+    @classmethod
+    def field(cls, field: str, message: str) -> "Invalid":
+        """The one field that is wrong."""
+        return cls([FieldProblem(field, message)])
+
+
+class Unauthenticated(Refused):
+    """No key, or none that we know."""
+
+    status = 401
+    title = "Authentication is needed"
+
+
+class Forbidden(Refused):
+    """The key is known and lacks a scope."""
+
+    status = 403
+    title = "The key may not do this"
+
+
+class NotFound(Refused):
+    """Nothing of that name belongs to this customer."""
+
+    status = 404
+    title = "Not found"
+
+
+class Conflict(Refused):
+    """Right in itself, but not in the state things are in."""
+
+    status = 409
+    title = "Not possible now"
+
+
+class GiveUp(WaybillError):
+    """Trying again cannot help. `next_action` says what would, in a sentence."""
+
+    def __init__(self, message: str, next_action: str) -> None:
+        super().__init__(message)
+        self.next_action = next_action
+
+
+class CustomerMustAct(GiveUp):
+    """Only the customer can mend it; both sentences are written for them."""

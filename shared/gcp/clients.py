@@ -1,0 +1,97 @@
+"""Makes the clients of Google Cloud, once for each set of settings, when they are first asked for."""
+
+import functools
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import google.auth
+from google.auth import impersonated_credentials
+from google.auth.credentials import Credentials
+from google.cloud import firestore, pubsub_v1, storage
+
+from shared.gcp.messages import Messages
+from shared.gcp.objects import Objects
+from shared.settings import Settings
+
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+"""What our own tokens are good for; IAM decides the rest."""
+
+CUSTOMER_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+"""What a customer's token is good for: Cloud Storage, and there no change of ACLs.
+https://cloud.google.com/storage/docs/oauth-scopes"""
+
+TOKEN_SECONDS = 3600
+"""How long a customer's token lives; it is fetched anew before it ends."""
+
+CONNECTIONS = 16
+"""How many connections to Storage one function keeps open."""
+
+
+def new_id() -> str:
+    """A fresh id of 32 hex digits."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """What the functions talk to, passed to every use case.
+
+    db        Firestore
+    objects   Cloud Storage as the function's own account
+    messages  Pub/Sub
+    as_customer  Cloud Storage as a customer's account, named by its email
+    new_id    a fresh id of 32 hex digits; tests pass their own
+    """
+
+    settings: Settings
+    db: firestore.Client
+    objects: Objects
+    messages: Messages
+    as_customer: Callable[[str], Objects]
+    new_id: Callable[[], str] = field(default=new_id)
+
+
+def connect() -> Cloud:
+    """The clients for this process's environment. KeyError where a setting is missing."""
+    return _connect(Settings.from_env(os.environ))
+
+
+@functools.lru_cache(maxsize=8)
+def _connect(settings: Settings) -> Cloud:
+    own, _ = google.auth.default(scopes=[SCOPE])
+
+    @functools.lru_cache(maxsize=256)
+    def as_customer(account: str) -> Objects:
+        return _objects(settings, impersonate(own, account, settings))
+
+    return Cloud(
+        settings=settings,
+        db=firestore.Client(project=settings.project),
+        objects=_objects(settings, own),
+        messages=Messages(pubsub_v1.PublisherClient(), settings.project),
+        as_customer=as_customer,
+    )
+
+
+def impersonate(own: Credentials, account: str, settings: Settings) -> Credentials:
+    """Credentials of a customer's account, had through IAM by our own.
+
+    https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken
+    """
+    return impersonated_credentials.Credentials(
+        source_credentials=own,
+        target_principal=account,
+        target_scopes=[CUSTOMER_SCOPE],
+        lifetime=TOKEN_SECONDS,
+        iam_endpoint_override=(
+            f"{settings.iam_credentials_url}/v1/projects/-/serviceAccounts/{account}:generateAccessToken"
+        ),
+    )
+
+
+def _objects(settings: Settings, credentials: Credentials) -> Objects:
+    # With STORAGE_EMULATOR_HOST set the client would go without an identity unless it is given one.
+    client = storage.Client(project=settings.project, credentials=credentials)
+    return Objects(client, credentials)

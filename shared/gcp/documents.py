@@ -1,0 +1,118 @@
+"""Documents in Firestore: the few things that Google's client leaves to its users."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import grpc
+from google.cloud import firestore
+from google.cloud.firestore_v1.types import firestore as api
+from google.protobuf.timestamp_pb2 import Timestamp
+
+TRANSACTION_ATTEMPTS = 15
+"""How often a transaction that met another is tried; the client's own default is 5."""
+
+PAGE_DOCUMENTS = 1000
+"""How many documents one query of a scan asks for."""
+
+PAGE_ATTEMPTS = 5
+"""How often a scan whose stream broke is taken up again without any progress."""
+
+PAGE_SECONDS = 60
+"""How long one page of a scan may take."""
+
+RunQueryRequest: Any = api.RunQueryRequest.pb()
+RunQueryResponse: Any = api.RunQueryResponse.pb()
+
+_PASSING = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+T = TypeVar("T")
+
+
+def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -> T:
+    """Run `work` in a transaction until it commits; its reads come first, its writes last.
+
+    Raises what `work` raises, and ValueError where it met others at every attempt.
+    """
+    transaction = db.transaction(max_attempts=TRANSACTION_ATTEMPTS)
+    result: T = firestore.transactional(work)(transaction)
+    return result
+
+
+def count(query: Any, read_time: datetime | None = None, up_to: int | None = None) -> int:
+    """How many documents a query finds, strongly consistent or as of `read_time`."""
+    if up_to is not None:
+        query = query.limit(up_to)
+    return int(query.count().get(read_time=read_time)[0][0].value)
+
+
+def timestamp(at: datetime) -> Timestamp:
+    """A moment as protobuf writes it."""
+    pb = Timestamp()
+    pb.FromDatetime(at)
+    return pb
+
+
+def moment(pb: Timestamp) -> datetime:
+    """The same back, UTC, to the microsecond, which is all that Firestore keeps."""
+    return pb.ToDatetime(UTC)
+
+
+class Scan:
+    """Reads the documents of one ordered query without building Python values of them.
+
+    Google's client spends about 250 µs on a document that holds one bytes field of 4 KB; the raw stub with
+    the generated class about 90 (measured on loopback). Read page by page; a broken stream is taken up after
+    the last document seen, which at a fixed read time gives the same documents.
+    """
+
+    def __init__(self, db: firestore.Client) -> None:
+        self._database = db._database_string
+        self._metadata = tuple(db._rpc_metadata)
+        self._parent = f"{self._database}/documents"
+        # The client builds its stub on first use; the property is the only way to its channel.
+        channel = db._firestore_api.transport.grpc_channel
+        self._run_query = channel.unary_stream(
+            "/google.firestore.v1.Firestore/RunQuery",
+            request_serializer=RunQueryRequest.SerializeToString,
+            response_deserializer=RunQueryResponse.FromString,
+        )
+
+    def documents(self, query: Any, order_field: str, read_time: datetime) -> Iterator[Any]:
+        """Yield the raw documents of `query` (a StructuredQuery), as they stood at `read_time`.
+
+        The query must be ordered by `order_field` and then the name, and select that field. Raises
+        grpc.RpcError when a page cannot be had.
+        """
+        broken = 0
+        while True:
+            request = RunQueryRequest(parent=self._parent, structured_query=query)
+            request.structured_query.limit.value = PAGE_DOCUMENTS
+            request.read_time.CopyFrom(timestamp(read_time))
+            seen = 0
+            last = None
+            try:
+                for answer in self._run_query(request, metadata=self._metadata, timeout=PAGE_SECONDS):
+                    if answer.HasField("document"):
+                        last = answer.document
+                        seen += 1
+                        yield last
+            except grpc.RpcError as error:
+                broken = 1 if seen else broken + 1
+                if error.code() not in _PASSING or broken >= PAGE_ATTEMPTS:
+                    raise
+            else:
+                broken = 0
+                if seen < PAGE_DOCUMENTS:
+                    return
+            if last is not None:
+                query.start_at.Clear()
+                query.start_at.before = False
+                query.start_at.values.add().CopyFrom(last.fields[order_field])
+                query.start_at.values.add().reference_value = last.name

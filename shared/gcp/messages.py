@@ -1,0 +1,66 @@
+"""Messages between our functions: small JSON objects of ids, one topic a function, never a payload."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cloudevents.http.event import CloudEvent
+from google.cloud import pubsub_v1
+
+MESSAGE_BYTES = 8 * 1024
+"""The most a message of ours may hold; an event may hold 512 KB.
+https://cloud.google.com/eventarc/docs/event-size"""
+
+PUBLISH_SECONDS = 60
+"""How long a publish may take, retries and all."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a function was sent: ids, when it was published, and the id that redeliveries share."""
+
+    body: Mapping[str, Any]
+    published: datetime
+    id: str
+
+    def __getitem__(self, key: str) -> Any:
+        return self.body[key]
+
+    def get(self, key: str) -> Any:
+        """The value of a key that may be absent."""
+        return self.body.get(key)
+
+
+class Messages:
+    """Publishes to the functions' topics, which are named as they are."""
+
+    def __init__(self, publisher: pubsub_v1.PublisherClient, project: str) -> None:
+        self._publisher = publisher
+        self._project = project
+
+    def publish(self, function: str, *bodies: Mapping[str, Any]) -> None:
+        """Send these to a function and wait until Pub/Sub has them all. ValueError where one is too large."""
+        futures = []
+        for body in bodies:
+            data = json.dumps(body).encode()
+            if len(data) > MESSAGE_BYTES:
+                raise ValueError(f"a message to {function} holds {len(data)} bytes: send ids, not payloads")
+            topic = self._publisher.topic_path(self._project, function)
+            futures.append(self._publisher.publish(topic, data))
+        for future in futures:
+            future.result(timeout=PUBLISH_SECONDS)
+
+
+def parse(event: CloudEvent) -> Message:
+    """Read the CloudEvent that a Pub/Sub trigger delivers; ValueError where it is none of ours.
+
+    https://cloud.google.com/eventarc/docs/cloudevents#pubsub
+    """
+    message = event.data["message"]
+    body = json.loads(base64.b64decode(message.get("data", "")) or b"{}")
+    if not isinstance(body, dict):
+        raise ValueError("a message of ours holds a JSON object")
+    return Message(body, datetime.fromisoformat(message["publishTime"]), message["messageId"])

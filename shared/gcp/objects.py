@@ -1,0 +1,210 @@
+"""Objects in Cloud Storage, as one principal: created once, never overwritten, never deleted.
+
+Every write says `ifGenerationMatch=0`. After a lost answer its retry meets its own work and is answered 412
+(or 403 naming storage.objects.delete, where the principal may not overwrite): what stands there is read and
+compared, the same is success, different is a `DifferentObject`.
+https://cloud.google.com/storage/docs/request-preconditions
+"""
+
+import base64
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import google_crc32c
+from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
+from google.auth.credentials import Credentials
+from google.cloud import storage
+
+CHUNK_BYTES = 8 * 1024 * 1024
+"""What a streamed upload holds in memory. Chunks are multiples of 256 KiB.
+https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload"""
+
+COMPOSE_MOST = 32
+"""How many objects one compose joins. https://cloud.google.com/storage/docs/composite-objects"""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as it stands: `size` in bytes, `crc32c` in base64 as Storage writes it."""
+
+    bucket: str
+    name: str
+    generation: int
+    size: int
+    crc32c: str
+
+    def same_content(self, size: int, crc32c: str) -> bool:
+        """Whether it holds what is meant, by size and checksum."""
+        return self.size == size and self.crc32c == crc32c
+
+
+class DifferentObject(Exception):
+    """Something else stands where we were to write; it was left as it is."""
+
+    def __init__(self, stored: Stored) -> None:
+        self.stored = stored
+        super().__init__(f"another object is already at gs://{stored.bucket}/{stored.name}")
+
+
+class Objects:
+    """Cloud Storage as one principal. Errors of Google's client pass through unless said otherwise."""
+
+    def __init__(self, client: storage.Client, credentials: Credentials) -> None:
+        self._client = client
+        self.credentials = credentials
+
+    def stat(self, bucket: str, name: str) -> Stored | None:
+        """What stands there now, or None."""
+        blob = self._client.bucket(bucket).blob(name)
+        try:
+            blob.reload()
+        except NotFound as missing:
+            if "bucket does not exist" in str(missing):
+                raise
+            return None
+        return _stored(blob)
+
+    def read(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes [start, end) of exactly this generation."""
+        blob = self._client.bucket(stored.bucket).blob(stored.name, generation=stored.generation)
+        content: bytes = blob.download_as_bytes(
+            start=start, end=None if end is None else end - 1, checksum=None
+        )
+        return content
+
+    def read_whole(self, bucket: str, name: str) -> bytes:
+        """All of the object that stands there now; NotFound where there is none."""
+        content: bytes = self._client.bucket(bucket).blob(name).download_as_bytes()
+        return content
+
+    def create(self, bucket: str, name: str, content: bytes, content_type: str) -> Stored:
+        """Put `content` there unless it is there already; DifferentObject where something else is."""
+        blob = self._client.bucket(bucket).blob(name)
+
+        def write() -> Stored:
+            blob.upload_from_string(content, content_type=content_type, if_generation_match=0)
+            return _stored(blob)
+
+        return self._create_once(bucket, name, len(content), crc32c_of(content), write)
+
+    def writer(self, bucket: str, name: str, content_type: str) -> "Writer":
+        """A new object, written as a stream and invisible until it is closed."""
+        return Writer(self._client.bucket(bucket).blob(name), content_type)
+
+    def compose(self, bucket: str, name: str, sources: list[Stored]) -> Stored:
+        """Join at most 32 objects of one bucket, exactly these generations, in this order."""
+        of = self._client.bucket(bucket)
+        blob = of.blob(name)
+        size = sum(s.size for s in sources)
+        try:
+            blob.content_type = "application/octet-stream"
+            blob.compose(
+                [of.blob(s.name, generation=s.generation) for s in sources],
+                if_generation_match=0,
+                if_source_generation_match=[s.generation for s in sources],
+            )
+            return _stored(blob)
+        except PreconditionFailed:
+            stored = self.stat(bucket, name)
+            # Names in staging are ours alone and hold the run: what stands there came from these sources.
+            if stored is None or stored.size != size:
+                raise
+            return stored
+
+    def copy(self, source: Stored, bucket: str, name: str) -> Stored:
+        """Rewrite exactly this generation to a new name, wherever that is, as this principal."""
+        to = self._client.bucket(bucket)
+        blob = to.blob(name)
+        from_ = self._client.bucket(source.bucket).blob(source.name)
+
+        def write() -> Stored:
+            token = None
+            while True:
+                token, _, _ = blob.rewrite(
+                    from_,
+                    token=token,
+                    if_generation_match=0,
+                    if_source_generation_match=source.generation,
+                )
+                if token is None:
+                    return _stored(blob)
+
+        return self._create_once(bucket, name, source.size, source.crc32c, write)
+
+    def _create_once(
+        self, bucket: str, name: str, size: int, crc32c: str, write: Callable[[], Stored]
+    ) -> Stored:
+        try:
+            return write()
+        except (PreconditionFailed, Forbidden) as refused:
+            if isinstance(refused, Forbidden) and "storage.objects.delete" not in str(refused):
+                raise
+            stored = self.stat(bucket, name)
+            if stored is None:
+                raise
+            if not stored.same_content(size, crc32c):
+                raise DifferentObject(stored) from refused
+            return stored
+
+
+class Writer:
+    """A stream into one new object; counts and sums what goes through, and holds the answer against it."""
+
+    def __init__(self, blob: storage.Blob, content_type: str) -> None:
+        self._blob = blob
+        self._stream = blob.open(
+            "wb", chunk_size=CHUNK_BYTES, content_type=content_type, if_generation_match=0
+        )
+        self._sum = google_crc32c.Checksum()
+        self.size = 0
+
+    def write(self, content: bytes) -> None:
+        """Add bytes; sends whenever a chunk is full."""
+        self._stream.write(content)
+        self._sum.update(content)
+        self.size += len(content)
+
+    def close(self) -> Stored:
+        """Make the object visible. OSError where Storage holds other bytes than were written."""
+        self._stream.close()
+        self._blob.reload()
+        stored = _stored(self._blob)
+        if not stored.same_content(self.size, base64.b64encode(self._sum.digest()).decode()):
+            raise OSError(f"gs://{stored.bucket}/{stored.name} does not hold what was written to it")
+        return stored
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and not self._stream.closed:
+            self._stream.terminate()
+
+
+def blocks(lines: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Gather small pieces into blocks of about `size` bytes."""
+    held: list[bytes] = []
+    held_bytes = 0
+    for line in lines:
+        held.append(line)
+        held_bytes += len(line)
+        if held_bytes >= size:
+            yield b"".join(held)
+            held, held_bytes = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def crc32c_of(content: bytes) -> str:
+    """The checksum as Storage writes it: big-endian, base64.
+    https://cloud.google.com/storage/docs/json_api/v1/objects#resource"""
+    return base64.b64encode(struct.pack(">I", google_crc32c.value(content))).decode()
+
+
+def _stored(blob: storage.Blob) -> Stored:
+    return Stored(blob.bucket.name, blob.name, int(blob.generation), int(blob.size), blob.crc32c)

@@ -1,0 +1,52 @@
+"""What Waybill is told from outside, read in one place into one type."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+IAM_CREDENTIALS_URL = "https://iamcredentials.googleapis.com"
+"""Where tokens of customers' accounts come from.
+https://cloud.google.com/iam/docs/reference/credentials/rest"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a function is configured with.
+
+    project              the Google Cloud project; buckets and accounts are named after it
+    storage_url          Cloud Storage's address, without a slash at the end
+    iam_credentials_url  the IAM credentials API's address
+    """
+
+    project: str
+    storage_url: str = "https://storage.googleapis.com"
+    iam_credentials_url: str = IAM_CREDENTIALS_URL
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Read the settings; a missing or empty GOOGLE_CLOUD_PROJECT raises KeyError naming it.
+
+        The emulator variables are those that Google's own clients know, so that what we call ourselves
+        goes where their calls go.
+        """
+        if not env.get("GOOGLE_CLOUD_PROJECT"):
+            raise KeyError("GOOGLE_CLOUD_PROJECT is not set: name the project that Waybill runs in")
+        return cls(
+            project=env["GOOGLE_CLOUD_PROJECT"],
+            storage_url=env.get("STORAGE_EMULATOR_HOST", cls.storage_url).rstrip("/"),
+            iam_credentials_url=env.get("IAM_CREDENTIALS_URL", cls.iam_credentials_url).rstrip("/"),
+        )
+
+    @property
+    def staging_bucket(self) -> str:
+        """Holds what a run has written and not yet delivered, at `<customer>/<export>/<run>/…`."""
+        return f"{self.project}-staging"
+
+    @property
+    def images_bucket(self) -> str:
+        """Holds the photographs, at `<customer>/<site>/<input id>.<file extension>`."""
+        return f"{self.project}-images"
+
+    @property
+    def records_bucket(self) -> str:
+        """Holds records too large for a document, named by the hash of what they hold."""
+        return f"{self.project}-records"

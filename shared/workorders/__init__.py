@@ -1,0 +1,1 @@
+"""Work orders: the record that is exported, how it is kept, and the use cases that change it."""

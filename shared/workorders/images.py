@@ -1,0 +1,66 @@
+"""What an export needs to know of each image to copy it: one line of fixed width, kept beside the record.
+
+The lines of a part's records, one after the other, are the part's list of images: writing it copies bytes,
+and a slice of it is a range of bytes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LINE_BYTES = 96
+"""Every line, with its newline."""
+
+EXTENSION_LONGEST = 14
+"""What the line has room for; the longest admissible is `jpeg`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image as it stands in our bucket: `size` in bytes, `crc32c` in base64."""
+
+    id: str
+    file_extension: str
+    generation: int
+    size: int
+    crc32c: str
+
+    @property
+    def file_name(self) -> str:
+        """What it is called, here and in the customer's bucket."""
+        return f"{self.id}.{self.file_extension}"
+
+
+def encode(image: Image) -> bytes:
+    """The image's line; ValueError where it does not fit."""
+    line = b"%-36b %20d %13d %8b %-14b\n" % (
+        image.id.encode(),
+        image.generation,
+        image.size,
+        image.crc32c.encode(),
+        image.file_extension.encode(),
+    )
+    if len(line) != LINE_BYTES:
+        raise ValueError(f"an image's line must have {LINE_BYTES} bytes: {line!r}")
+    return line
+
+
+def decode(lines: bytes) -> Iterator[Image]:
+    """The images of some whole lines; ValueError where they are not."""
+    if len(lines) % LINE_BYTES:
+        raise ValueError(f"{len(lines)} bytes are not whole lines of {LINE_BYTES}")
+    for at in range(0, len(lines), LINE_BYTES):
+        id, generation, size, crc32c, extension = lines[at : at + LINE_BYTES].split()
+        yield Image(id.decode(), extension.decode(), int(generation), int(size), crc32c.decode())
+
+
+def of_inputs(lines: bytes, ids: frozenset[str]) -> bytes:
+    """Those lines whose image belongs to one of the inputs."""
+    starts = range(0, len(lines), LINE_BYTES)
+    return b"".join(
+        lines[at : at + LINE_BYTES] for at in starts if lines[at : at + 36].rstrip().decode() in ids
+    )
+
+
+def object_name(customer: str, site: str, image: Image) -> str:
+    """Where it stands in our bucket."""
+    return f"{customer}/{site}/{image.file_name}"
