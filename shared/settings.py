@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 IAM_CREDENTIALS_URL = "https://iamcredentials.googleapis.com"
 """Where tokens of customers' accounts come from.
@@ -15,11 +16,19 @@ class Settings:
     project              the Google Cloud project; buckets and accounts are named after it
     storage_url          Cloud Storage's address, without a slash at the end
     iam_credentials_url  the IAM credentials API's address
+    part_records         the most records that one part of a run takes: about a minute's work
+    slice_images         the most images that one slice of a run's copying takes
+    history              how far back Firestore can be read: with point-in-time recovery seven days, less
+                         an hour in which a run that was planned at the last moment can still be written
+                         https://cloud.google.com/firestore/docs/use-pitr
     """
 
     project: str
     storage_url: str = "https://storage.googleapis.com"
     iam_credentials_url: str = IAM_CREDENTIALS_URL
+    part_records: int = 50_000
+    slice_images: int = 10_000
+    history: timedelta = timedelta(days=7) - timedelta(hours=1)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -34,6 +43,8 @@ class Settings:
             project=env["GOOGLE_CLOUD_PROJECT"],
             storage_url=env.get("STORAGE_EMULATOR_HOST", cls.storage_url).rstrip("/"),
             iam_credentials_url=env.get("IAM_CREDENTIALS_URL", cls.iam_credentials_url).rstrip("/"),
+            part_records=int(env.get("WAYBILL_PART_RECORDS", cls.part_records)),
+            slice_images=int(env.get("WAYBILL_SLICE_IMAGES", cls.slice_images)),
         )
 
     @property

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.cloud import firestore
@@ -56,12 +56,14 @@ def revoke_key(db: firestore.Client, id: str) -> None:
     db.document(f"api_keys/{id}").update({"revoked": True})
 
 
-def authenticate(db: firestore.Client, headers: Mapping[str, str]) -> Caller:
-    """Who is calling, from `Authorization: Token K`, `Authorization: Bearer K` or `X-Auth-Token: K`.
+def authenticate(db: firestore.Client, authorization: str, auth_token: str) -> Caller:
+    """Who is calling, from the headers `Authorization: Token K` or `Bearer K`, or `X-Auth-Token: K`; one that
+    was not sent is empty.
 
     Unauthenticated where there is no key, or it is unknown, wrong or revoked; which of these is not said.
     """
-    presented = _presented(headers)
+    kind, _, key = authorization.partition(" ")
+    presented = (key if kind.lower() in ("token", "bearer") else auth_token).strip()
     if not presented:
         raise Unauthenticated("Authentication credentials not provided.")
     refused = Unauthenticated("the key is not valid: check that it is whole and has not been revoked")
@@ -73,13 +75,6 @@ def authenticate(db: firestore.Client, headers: Mapping[str, str]) -> Caller:
     if fields is None or fields["revoked"] or not hmac.compare_digest(fields["secret_sha256"], _hash(secret)):
         raise refused
     return Caller(fields["customer"], id, frozenset(fields["scopes"]), fields.get("site"))
-
-
-def _presented(headers: Mapping[str, str]) -> str:
-    kind, _, key = headers.get("Authorization", "").partition(" ")
-    if kind.lower() in ("token", "bearer"):
-        return key.strip()
-    return headers.get("X-Auth-Token", "").strip()
 
 
 def _hash(secret: str) -> str:

@@ -32,6 +32,9 @@ _PASSING = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
+Snapshot = Any
+"""A document as it was read. The client's own type takes parameters that its stubs and it disagree on."""
+
 T = TypeVar("T")
 
 
@@ -43,6 +46,20 @@ def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -
     transaction = db.transaction(max_attempts=TRANSACTION_ATTEMPTS)
     result: T = firestore.transactional(work)(transaction)
     return result
+
+
+def fields_of(snapshot: Snapshot) -> dict[str, Any]:
+    """The fields of a document that must be there; LookupError naming it where it is not."""
+    fields: dict[str, Any] | None = snapshot.to_dict()
+    if fields is None:
+        raise LookupError(f"the document {snapshot.reference.path} is not there")
+    return fields
+
+
+def server_time(db: firestore.Client) -> datetime:
+    """What time it is by Firestore, UTC."""
+    at: datetime = db.document("clock/now").get().read_time  # there need be no such document
+    return at
 
 
 def count(query: Any, read_time: datetime | None = None, up_to: int | None = None) -> int:

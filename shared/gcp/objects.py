@@ -8,10 +8,8 @@ https://cloud.google.com/storage/docs/request-preconditions
 
 import base64
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import google_crc32c
 from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
@@ -68,7 +66,7 @@ class Objects:
         return _stored(blob)
 
     def read(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
-        """The bytes [start, end) of exactly this generation."""
+        """The bytes [start, end) of exactly this generation, `start` being before its end."""
         blob = self._client.bucket(stored.bucket).blob(stored.name, generation=stored.generation)
         content: bytes = blob.download_as_bytes(
             start=start, end=None if end is None else end - 1, checksum=None
@@ -89,6 +87,17 @@ class Objects:
             return _stored(blob)
 
         return self._create_once(bucket, name, len(content), crc32c_of(content), write)
+
+    def create_stream(self, bucket: str, name: str, pieces: Iterable[bytes], content_type: str) -> Stored:
+        """As `create`, of content that is not held in memory."""
+        writer = self.writer(bucket, name, content_type)
+        try:
+            for piece in pieces:
+                writer.write(piece)
+        except BaseException:
+            writer.abandon()
+            raise
+        return self._create_once(bucket, name, writer.size, writer.crc32c, writer.close)
 
     def writer(self, bucket: str, name: str, content_type: str) -> "Writer":
         """A new object, written as a stream and invisible until it is closed."""
@@ -167,37 +176,24 @@ class Writer:
         self._sum.update(content)
         self.size += len(content)
 
+    @property
+    def crc32c(self) -> str:
+        """The checksum of what was written so far, as Storage writes it."""
+        return base64.b64encode(self._sum.digest()).decode()
+
     def close(self) -> Stored:
         """Make the object visible. OSError where Storage holds other bytes than were written."""
         self._stream.close()
         self._blob.reload()
         stored = _stored(self._blob)
-        if not stored.same_content(self.size, base64.b64encode(self._sum.digest()).decode()):
+        if not stored.same_content(self.size, self.crc32c):
             raise OSError(f"gs://{stored.bucket}/{stored.name} does not hold what was written to it")
         return stored
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None and not self._stream.closed:
+    def abandon(self) -> None:
+        """Leave no object; after `close` it does nothing."""
+        if not self._stream.closed:
             self._stream.terminate()
-
-
-def blocks(lines: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Gather small pieces into blocks of about `size` bytes."""
-    held: list[bytes] = []
-    held_bytes = 0
-    for line in lines:
-        held.append(line)
-        held_bytes += len(line)
-        if held_bytes >= size:
-            yield b"".join(held)
-            held, held_bytes = [], 0
-    if held:
-        yield b"".join(held)
 
 
 def crc32c_of(content: bytes) -> str:

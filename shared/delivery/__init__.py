@@ -1,0 +1,1 @@
+"""Getting what a run wrote to the customer: one package a connector."""

@@ -1,0 +1,79 @@
+"""A customer's bucket, reached as the customer's account: what goes there, and what its refusals mean."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound
+
+from shared.errors import CustomerMustAct
+from shared.gcp.objects import DifferentObject, Objects, Stored
+
+_PERMISSION = re.compile(r"storage\.(?:objects|buckets)\.[A-Za-z]+")
+
+
+class CustomerBucket:
+    """The customer's bucket. Refusals that the customer can mend are raised as CustomerMustAct."""
+
+    def __init__(self, objects: Objects, account: str, bucket: str) -> None:
+        self.objects = objects
+        self.account = account
+        self.bucket = bucket
+
+    def deliver(self, staged: Stored, name: str) -> Stored:
+        """Copy a staged object there, once, and look whether it stands there as it was staged.
+
+        CustomerMustAct where the bucket refuses, is gone, or holds something else of that name.
+        """
+        with self._explained():
+            self.objects.copy(staged, self.bucket, name)
+            stored = self.objects.stat(self.bucket, name)
+        if stored is None or not stored.same_content(staged.size, staged.crc32c):
+            # Not the customer's to mend and not final: the next delivery copies it again, or says why not.
+            raise OSError(f"gs://{self.bucket}/{name} does not hold what was delivered there a moment ago")
+        return stored
+
+    def refusal(self, permission: str) -> CustomerMustAct:
+        """What to say when the account lacks a permission on the bucket."""
+        return CustomerMustAct(
+            f"The account {self.account} does not have the permission {permission} on the bucket "
+            f"{self.bucket}.",
+            f"Grant {permission} on gs://{self.bucket} to {self.account}, then run the export again.",
+        )
+
+    def gone(self) -> CustomerMustAct:
+        """What to say when there is no such bucket."""
+        return CustomerMustAct(
+            f"The bucket {self.bucket} does not exist.",
+            f"Create gs://{self.bucket} and grant {self.account} its permissions there, or change the "
+            "export's storage_uri; then run the export again.",
+        )
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except DifferentObject as different:
+            name = different.stored.name
+            raise CustomerMustAct(
+                f"Another object already stands at gs://{self.bucket}/{name}; it was left as it is.",
+                "Move that object away, then run the export again.",
+            ) from different
+        except (Forbidden, NotFound) as refused:
+            yielded = self.explain(refused)
+            if yielded is None:
+                raise
+            raise yielded from refused
+
+    def explain(self, refused: GoogleAPICallError) -> CustomerMustAct | None:
+        """What a refusal means for the customer; None where it is ours to mend.
+
+        A rewrite reads in our staging and writes in their bucket: what it may not read is ours.
+        """
+        text = str(refused)
+        if isinstance(refused, NotFound):
+            return self.gone() if "bucket does not exist" in text else None
+        permission = _PERMISSION.search(text)
+        if permission is None or ("/rewriteTo/" in text and permission[0] == "storage.objects.get"):
+            return None
+        return self.refusal(permission[0])

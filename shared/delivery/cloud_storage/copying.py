@@ -1,0 +1,266 @@
+"""Copying many images from our bucket into the customer's: batched rewrites, several batches in flight.
+
+One request carries up to a hundred rewrites (https://cloud.google.com/storage/docs/batch); the outer answer
+is 200 even where parts of it failed, and Google's Python client cannot put a rewrite into a batch. Batches
+begin small, grow while answers come quickly, and shrink to single calls when they do not.
+
+An image that is already there is answered 412; it is then looked at, and held against size and checksum.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import google.auth.transport.requests
+from google.auth.credentials import Credentials
+
+from shared.clock import elapsed_since, stopwatch
+from shared.delivery.cloud_storage.bucket import CustomerBucket
+
+BATCH_FIRST = 20
+BATCH_MOST = 100
+"""How many calls the first batch carries, and how many one may carry at all.
+https://cloud.google.com/storage/docs/batch#overview"""
+
+BATCH_BYTES = 512 * 1024 * 1024
+"""How many bytes the rewrites of one batch may move, so that it ends in time where bytes are really moved."""
+
+IN_FLIGHT = 6
+"""How many batches are under way at once."""
+
+QUICK_SECONDS = 2.0
+"""A batch answered within this lets the next be larger."""
+
+BATCH_SECONDS = 60.0
+"""A batch that takes longer is given up, and its calls go into smaller ones."""
+
+CALL_ATTEMPTS = 6
+"""How often one image's copying is tried before the slice is left to the next delivery."""
+
+BACKOFF_SECONDS = 0.2
+BACKOFF_MOST = 8.0
+
+_RETRIED = {408, 429, 500, 502, 503, 504}
+_BOUNDARY = "waybill-batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One image to copy: where it stands, exactly which generation, and what it is to be called."""
+
+    source_name: str
+    generation: int
+    size: int
+    crc32c: str
+    name: str
+
+
+@dataclass
+class Outcome:
+    """What came of a slice. `missing` and `conflicts` hold the copies whose image is gone, or whose name is
+    taken by something else."""
+
+    copied: int = 0
+    present: int = 0
+    missing: list[Copy] = field(default_factory=list)
+    conflicts: list[Copy] = field(default_factory=list)
+
+
+class StillFailing(Exception):
+    """Some images could not be copied for now; delivering the event again takes them up."""
+
+
+@dataclass(slots=True)
+class _Task:
+    copy: Copy
+    check: bool = False  # look at what is there, instead of copying
+    token: str = ""
+    attempts: int = 0
+
+
+def copy_images(
+    bucket: CustomerBucket, copies: Iterable[Copy], *, source_bucket: str, storage_url: str
+) -> Outcome:
+    """Copy these into the customer's bucket as the customer's account; those there already stay.
+
+    CustomerMustAct where the bucket refuses or is gone; StillFailing where a call failed CALL_ATTEMPTS times.
+    """
+    return asyncio.run(_Copying(bucket, source_bucket, storage_url).run(copies))
+
+
+class _Copying:
+    def __init__(self, bucket: CustomerBucket, source_bucket: str, storage_url: str) -> None:
+        self._bucket = bucket
+        self._url = storage_url
+        self._source = f"/storage/v1/b/{quote(source_bucket, safe='')}/o/"
+        self._there = f"/b/{quote(bucket.bucket, safe='')}/o/"
+        self._queue: deque[_Task] = deque()
+        self._size = BATCH_FIRST
+        self._delay = 0.0
+        self.outcome = Outcome()
+
+    async def run(self, copies: Iterable[Copy]) -> Outcome:
+        self._queue.extend(_Task(copy) for copy in copies)
+        timeout = aiohttp.ClientTimeout(total=BATCH_SECONDS)
+        async with aiohttp.ClientSession(self._url, timeout=timeout) as session:
+            workers = [asyncio.create_task(self._work(session)) for _ in range(IN_FLIGHT)]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+        return self.outcome
+
+    async def _work(self, session: aiohttp.ClientSession) -> None:
+        while self._queue:
+            if self._delay:
+                await asyncio.sleep(self._delay)
+            batch = self._take()
+            begun = stopwatch()
+            try:
+                answers = await self._send(session, batch)
+            except (aiohttp.ClientError, TimeoutError, _Unanswered) as error:
+                self._slower()
+                for task in batch:
+                    self._again(task, error)
+                continue
+            if elapsed_since(begun) < QUICK_SECONDS:
+                self._size = min(BATCH_MOST, self._size * 3 // 2 + 1)
+            failing = False
+            for task, (status, body) in zip(batch, answers, strict=True):
+                failing |= self._settle(task, status, body)
+            if failing:
+                self._slower()
+            else:
+                self._delay = 0.0
+
+    def _take(self) -> list[_Task]:
+        batch = [self._queue.popleft()]
+        moved = batch[0].copy.size
+        while self._queue and len(batch) < self._size and moved < BATCH_BYTES:
+            batch.append(self._queue.popleft())
+            moved += batch[-1].copy.size
+        return batch
+
+    def _slower(self) -> None:
+        self._size = max(1, self._size // 2)
+        self._delay = min(BACKOFF_MOST, self._delay * 2 or BACKOFF_SECONDS)
+
+    def _again(self, task: _Task, why: object) -> None:
+        task.attempts += 1
+        if task.attempts >= CALL_ATTEMPTS:
+            raise StillFailing(f"{task.copy.name}: {why}")
+        self._queue.append(task)
+
+    def _settle(self, task: _Task, status: int, body: dict[str, Any]) -> bool:
+        """Take one answer; True where the call failed in passing."""
+        if status in _RETRIED or status == 401:
+            self._again(task, f"{status} {_message(body)}")
+            return True
+        if task.check:
+            self._settle_check(task, status, body)
+        elif status == 200 and not body["done"]:
+            task.token = body["rewriteToken"]
+            self._queue.append(task)
+        elif status == 200:
+            self.outcome.copied += 1
+        elif status == 412 or (status == 403 and "storage.objects.delete" in _message(body)):
+            task.check = True
+            self._queue.append(task)
+        else:
+            self._settle_refusal(task, status, body)
+        return False
+
+    def _settle_check(self, task: _Task, status: int, body: dict[str, Any]) -> None:
+        if status == 200:
+            if int(body["size"]) == task.copy.size and body["crc32c"] == task.copy.crc32c:
+                self.outcome.present += 1
+            else:
+                self.outcome.conflicts.append(task.copy)
+        elif status == 404 and "bucket does not exist" not in _message(body):
+            # 412 and yet nothing there: it was the source's generation that did not match.
+            self.outcome.missing.append(task.copy)
+        else:
+            self._settle_refusal(task, status, body)
+
+    def _settle_refusal(self, task: _Task, status: int, body: dict[str, Any]) -> None:
+        message = _message(body)
+        if status == 404 and "bucket does not exist" in message:
+            raise self._bucket.gone()
+        if status == 404:
+            self.outcome.missing.append(task.copy)
+        elif status == 403 and "storage.objects.create" in message:
+            raise self._bucket.refusal("storage.objects.create")
+        elif status == 403 and task.check:
+            raise self._bucket.refusal("storage.objects.get")
+        else:
+            raise StillFailing(f"{task.copy.name}: {status} {message}")
+
+    async def _send(
+        self, session: aiohttp.ClientSession, batch: Sequence[_Task]
+    ) -> list[tuple[int, dict[str, Any]]]:
+        parts = [
+            f"--{_BOUNDARY}\r\nContent-Type: application/http\r\nContent-ID: <{number}>\r\n\r\n"
+            f"{self._request(task)} HTTP/1.1\r\n"
+            + ("\r\n" if task.check else "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+            + "\r\n"
+            for number, task in enumerate(batch)
+        ]
+        headers = {
+            "Authorization": f"Bearer {_token(self._bucket.objects.credentials)}",
+            "Content-Type": f"multipart/mixed; boundary={_BOUNDARY}",
+        }
+        body = "".join(parts) + f"--{_BOUNDARY}--\r\n"
+        async with session.post("/batch/storage/v1", data=body.encode(), headers=headers) as answer:
+            content = await answer.read()
+            if answer.status != 200:
+                raise _Unanswered(f"the batch was answered {answer.status}")
+            return _parse(answer.headers["Content-Type"], content, len(batch))
+
+    def _request(self, task: _Task) -> str:
+        name = quote(task.copy.name, safe="")
+        if task.check:
+            return f"GET /storage/v1{self._there}{name}?fields=size,crc32c"
+        path = f"{self._source}{quote(task.copy.source_name, safe='')}/rewriteTo{self._there}{name}"
+        conditions = f"?ifGenerationMatch=0&ifSourceGenerationMatch={task.copy.generation}"
+        token = f"&rewriteToken={quote(task.token, safe='')}" if task.token else ""
+        return f"POST {path}{conditions}{token}&fields=done,rewriteToken"
+
+
+class _Unanswered(Exception):
+    """The batch as a whole failed, or its answer cannot be read."""
+
+
+def _token(credentials: Credentials) -> str:
+    if not credentials.valid:
+        credentials.refresh(google.auth.transport.requests.Request())
+    return str(credentials.token)
+
+
+def _parse(content_type: str, content: bytes, count: int) -> list[tuple[int, dict[str, Any]]]:
+    """The inner statuses and bodies of a batch's answer, in the order of its calls."""
+    answers: list[tuple[int, dict[str, Any]] | None] = [None] * count
+    boundary = content_type.partition("boundary=")[2].strip('"').encode()
+    try:
+        for part in content.split(b"--" + boundary)[1:-1]:
+            outer, _, inner = part.partition(b"\r\n\r\n")
+            head, _, body = inner.partition(b"\r\n\r\n")
+            lowered = outer.lower()
+            number = int(lowered[lowered.index(b"<response-") + 10 : lowered.index(b">")])
+            answers[number] = int(head.split(None, 2)[1]), json.loads(body) if body.strip() else {}
+    except (ValueError, IndexError) as error:
+        raise _Unanswered(f"the batch's answer cannot be read: {error}") from error
+    whole = [answer for answer in answers if answer is not None]
+    if len(whole) < count:
+        raise _Unanswered(f"the batch's answer holds {len(whole)} of {count} parts")
+    return whole
+
+
+def _message(body: dict[str, Any]) -> str:
+    error = body.get("error", {})
+    return str(error.get("message", "")) if isinstance(error, dict) else str(error)

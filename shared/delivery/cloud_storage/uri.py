@@ -1,0 +1,37 @@
+"""`gs://bucket/prefix`, taken apart."""
+
+import re
+from dataclasses import dataclass
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class BucketUri:
+    """A place in a bucket; `prefix` is empty or ends in a slash."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, uri: str) -> "BucketUri":
+        """Read a `storage_uri`; ValueError with a sentence where it is none.
+
+        https://cloud.google.com/storage/docs/buckets#naming, https://cloud.google.com/storage/docs/objects#naming
+        """
+        scheme, separator, rest = uri.partition("://")
+        if scheme != "gs" or not separator:
+            raise ValueError(f"must begin with gs://, as gs://my-bucket/waybill; got {uri!r}")
+        bucket, _, prefix = rest.partition("/")
+        if not bucket:
+            raise ValueError(
+                "names no bucket: gs:// is followed by the bucket's name, as gs://my-bucket/waybill"
+            )
+        if not _BUCKET.fullmatch(bucket):
+            raise ValueError(f"{bucket!r} cannot be a bucket's name: 3 to 222 small letters, digits, - _ .")
+        prefix = prefix.rstrip("/")
+        if any(character in prefix for character in "\r\n\0"):
+            raise ValueError("holds a line break or a NUL, which no object's name may")
+        if any(step in (".", "..") for step in prefix.split("/")):
+            raise ValueError("holds a step . or .., which most tools cannot reach")
+        return cls(bucket, f"{prefix}/" if prefix else "")

@@ -1,0 +1,65 @@
+"""The audit event of a run: seed 3's keys, then ours. A pure function of the run and what came of it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.exports.runs import SCHEDULE, Run
+
+DESCRIPTION = "File Export Processed"
+
+IMAGES_NAMED = 100
+"""How many images that did not arrive an event names; the manifest names all."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: its status; how many images arrived, were gone, or met something else in their
+    place, and the first IMAGES_NAMED of those that did not arrive."""
+
+    status: str
+    images: int = 0
+    images_missing: int = 0
+    images_conflicting: int = 0
+    not_delivered: tuple[str, ...] = ()
+    error: str | None = None
+    next_action: str | None = None
+
+
+def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
+    """The event of a run that ended at `at`, by Firestore's time; None while it has not."""
+    totals = run.totals
+    return {
+        "scheduleFrequency": run.config.interval if run.origin == SCHEDULE else "",
+        "sftpDetailsKey": None,
+        "operations": [run.config.connector_type.upper()],
+        "recipients": [],
+        "description": DESCRIPTION,
+        "from": run.origin,
+        "dataSource": run.config.export_type,
+        "user": run.user,
+        "timestamp": milliseconds(at) if at else None,
+        "run_id": run.id,
+        "window": {"start": seconds(run.window.start), "end": seconds(run.window.end)},
+        "status": outcome.status,
+        "rows": totals.rows if totals else 0,
+        "files": totals.files if totals else 0,
+        "images": outcome.images,
+        "images_missing": outcome.images_missing,
+        "images_conflicting": outcome.images_conflicting,
+        "images_not_delivered": list(outcome.not_delivered),
+        "bytes": totals.bytes if totals else 0,
+        "duration_ms": round((at - run.started).total_seconds() * 1000) if at and run.started else None,
+        "error": outcome.error,
+        "next_action": outcome.next_action,
+    }
+
+
+def milliseconds(at: datetime) -> str:
+    """As seed 3 writes a moment: `2024-07-10T13:31:02.651Z`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"
+
+
+def seconds(at: datetime) -> str:
+    """A whole second, such as a window's bound: `2024-07-10T13:31:00Z`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

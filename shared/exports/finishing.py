@@ -1,0 +1,115 @@
+"""Step six of a run: when everything is there, the manifest and the audit event; or why it failed."""
+
+from collections.abc import Callable, Iterator
+
+from google.cloud import firestore
+
+from shared import logs
+from shared.errors import GiveUp
+from shared.exports import audit, manifest, names, runs, slots
+from shared.exports.audit import Outcome
+from shared.exports.delivering import bucket_of, delivered_files
+from shared.exports.manifest import LostImage
+from shared.exports.runs import COMPLETED, DELIVERING, FAILED, PENDING, RUNNING, Run
+from shared.exports.writing import blocks_of
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import count, fields_of, transact
+
+DELETED_LINE_BYTES = 37
+"""A work order's id and a newline, in the staged lists of deletions."""
+
+DELETED_BLOCK_BYTES = DELETED_LINE_BYTES * 16 * 1024
+
+
+def finish_if_done(cloud: Cloud, run: Run) -> None:
+    """Finish a run whose files and slices are all there, by a strong count; else do nothing.
+
+    Whoever sees all done finishes: the manifest is the same bytes whoever writes it, and one transaction
+    writes the audit event and frees the slot.
+    """
+    if run.state != DELIVERING or run.totals is None:
+        return
+    if count(cloud.db.collection(f"{run.path}/files")) < run.totals.files:
+        return
+    if count(cloud.db.collection(f"{run.path}/slices")) < run.totals.slices:
+        return
+    uri = run.config.connector_config.uri
+    staged = cloud.objects.create_stream(
+        cloud.settings.staging_bucket,
+        names.staged(run.customer, run.export, run.id, "manifest.json"),
+        manifest.pieces(
+            run,
+            files=delivered_files(cloud, run),
+            missing=_lost(cloud, run, "missing"),
+            conflicts=_lost(cloud, run, "conflicts"),
+            deleted=_deleted(cloud, run),
+        ),
+        "application/json",
+    )
+    bucket_of(cloud, run).deliver(staged, names.manifest(uri.prefix, run.export, run.window, run.id))
+    outcome = _outcome(cloud, run, run.totals.images)
+    if _end(cloud, run, lambda current: outcome if current.state == DELIVERING else None):
+        logs.info("run completed", rows=run.totals.rows, files=run.totals.files, images=run.totals.images)
+
+
+def fail(cloud: Cloud, run: Run, error: GiveUp) -> None:
+    """End a run that trying again cannot help, and say what would. What ended already stays as it is."""
+    outcome = Outcome(status=FAILED, error=str(error), next_action=error.next_action)
+    if _end(cloud, run, lambda current: outcome if current.state in (PENDING, RUNNING, DELIVERING) else None):
+        logs.error("run failed", error=str(error), next_action=error.next_action)
+
+
+def _outcome(cloud: Cloud, run: Run, images: int) -> Outcome:
+    counts = {"missing": 0, "conflicts": 0}
+    named: list[str] = []
+    for kind in counts:
+        for image in _lost(cloud, run, kind):
+            counts[kind] += 1
+            if len(named) < audit.IMAGES_NAMED:
+                named.append(f"{image.site_id}/images/{image.id}.{image.file_extension}")
+    return Outcome(
+        status=COMPLETED,
+        images=images - sum(counts.values()),
+        images_missing=counts["missing"],
+        images_conflicting=counts["conflicts"],
+        not_delivered=tuple(named),
+    )
+
+
+def _end(cloud: Cloud, run: Run, decide: Callable[[Run], Outcome | None]) -> bool:
+    reference = cloud.db.document(run.path)
+    customer = cloud.db.document(f"customers/{run.customer}")
+
+    def end(transaction: firestore.Transaction) -> bool:
+        snapshot = reference.get(transaction=transaction)
+        holder = customer.get(transaction=transaction)
+        current = runs.from_snapshot(snapshot)
+        outcome = decide(current)
+        if outcome is None:
+            return False
+        ended = {
+            "state": outcome.status,
+            "audit": audit.event(current, outcome, snapshot.read_time),
+            "finished": firestore.SERVER_TIMESTAMP,
+        }
+        transaction.update(reference, ended)
+        transaction.update(customer, slots.without(holder, run))
+        return True
+
+    ended = transact(cloud.db, end)
+    # Also when somebody else ended it: they may have died before they started the next.
+    slots.start_waiting(cloud, run.customer)
+    return ended
+
+
+def _lost(cloud: Cloud, run: Run, kind: str) -> Iterator[LostImage]:
+    for snapshot in cloud.db.collection(f"{run.path}/slices").order_by("__name__").stream():
+        for image in fields_of(snapshot)[kind]:
+            yield LostImage(**image)
+
+
+def _deleted(cloud: Cloud, run: Run) -> Iterator[str]:
+    for part in runs.written_parts(cloud, run):
+        if part.deleted:
+            for block in blocks_of(cloud, part.deleted, DELETED_BLOCK_BYTES):
+                yield from block.decode().split()

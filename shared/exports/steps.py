@@ -1,0 +1,73 @@
+"""A run's way from its start to its end. Each step can be done twice, or by two at once, and is done once.
+
+1. tick             begins the window and takes a slot (`tick`, `slots`)
+2. plan             splits it into parts (`writing.plan`)
+3. write            each part into staging (`writing.write`)
+4. deliver          pins what was staged, and delivers the data files (`delivering`)
+5. copy images      slice by slice (`copying`)
+6. finish           the manifest, the audit event, and the slot is free (`finishing`)
+
+A run's function is sent the run's ids to take it on from wherever it is, or with a part's id to write that
+part; `copy_images` is sent a slice. Whatever ends a step tells the next by a message.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+from shared import logs
+from shared.errors import GiveUp
+from shared.exports import copying, delivering, finishing, runs, writing
+from shared.exports.runs import DELIVERING, RUNNING, Run
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import count
+from shared.gcp.messages import Message
+
+
+def export(cloud: Cloud, message: Message) -> None:
+    """What the function of a source does with a message: write one part, or take the run on."""
+    run = runs.get(cloud, message["export"], message["run"])
+    if run is None:
+        return
+    with _told(cloud, run):
+        part = message.get("part")
+        if part is None:
+            advance(cloud, run)
+        elif run.state == RUNNING:
+            writing.write(cloud, run, part)
+            if not count(runs.unwritten(cloud, run)):
+                cloud.messages.publish(run.source.function, run.message)
+
+
+def copy(cloud: Cloud, message: Message) -> None:
+    """What `copy_images` does with a message: copy one slice, and finish if it was the last."""
+    run = runs.get(cloud, message["export"], message["run"])
+    if run is None:
+        return
+    with _told(cloud, run):
+        copying.copy_slice(cloud, run, message["part"], message["slice"])
+        finishing.finish_if_done(cloud, run)
+
+
+def advance(cloud: Cloud, run: Run) -> None:
+    """Take a run on from wherever it is; where others must act first, they are told again."""
+    if run.state == RUNNING and run.parts is None:
+        run = writing.plan(cloud, run)
+    if run.state == RUNNING:
+        waiting = [part.id for part in runs.unwritten(cloud, run).stream()]
+        if waiting:
+            cloud.messages.publish(run.source.function, *({**run.message, "part": part} for part in waiting))
+            return
+        run = delivering.pin(cloud, run)
+    if run.state == DELIVERING:
+        delivering.deliver_files(cloud, run)
+        copying.publish_slices(cloud, run)
+        finishing.finish_if_done(cloud, run)
+
+
+@contextlib.contextmanager
+def _told(cloud: Cloud, run: Run) -> Iterator[None]:
+    with logs.bound(run=run.id, export=run.export, customer=run.customer):
+        try:
+            yield
+        except GiveUp as error:
+            finishing.fail(cloud, run, error)

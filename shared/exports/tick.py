@@ -1,0 +1,122 @@
+"""The tick, every minute: start what is due by the tick's publish time, never by a clock of ours."""
+
+from datetime import datetime
+from typing import Any
+
+from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
+
+from shared import logs
+from shared.exports import names, runs, slots
+from shared.exports.config import ExportConfig
+from shared.exports.runs import PENDING, SCHEDULE, Run
+from shared.exports.schedules import Schedule
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import transact
+
+ACTIVE, ENDED = "ACTIVE", "ENDED"
+"""The states of an export: with windows to come, and without."""
+
+DUE_MOST = 500
+"""How many exports, and how many waiting runs, one tick looks at; the next takes the rest."""
+
+WINDOWS_MOST = 10
+"""How many windows of one export that is behind one tick begins; the next takes the rest."""
+
+
+def tick(cloud: Cloud, at: datetime) -> None:
+    """Begin every scheduled window that is due at `at`, then start what waits and has a free slot.
+
+    A tick delivered twice, or two at once, begins nothing twice. An export that fails here is logged and
+    stops no other; the next tick tries it again.
+    """
+    failures = 0
+    customers: dict[str, None] = {}  # in order of due time
+    for export in _due(cloud, at):
+        with logs.bound(export=export):
+            try:
+                for _ in range(WINDOWS_MOST):
+                    begun = begin_window(cloud, export, at)
+                    if begun is None:
+                        break
+                    customers[begun.customer] = None
+            except Exception as failure:
+                failures += 1
+                logs.error("a window that is due could not begin", exception=failure)
+    for customer in customers | dict.fromkeys(_waiting(cloud)):
+        with logs.bound(customer=customer):
+            try:
+                slots.start_waiting(cloud, customer)
+            except Exception as failure:
+                failures += 1
+                logs.error("waiting runs could not be started", exception=failure)
+    if failures:
+        raise RuntimeError(f"{failures} exports or customers could not be served at this tick: see above")
+
+
+def begin_window(cloud: Cloud, export: str, at: datetime) -> Run | None:
+    """Begin the export's next scheduled window if it is due at `at`: the only way in which one begins.
+
+    One transaction checks `next_start`, creates the run, pinned to the newest version of the config, and
+    moves `next_start` to the window's end. None where nothing is due.
+    """
+    reference = cloud.db.document(f"exports/{export}")
+
+    def begin(transaction: firestore.Transaction) -> Run | None:
+        fields = reference.get(transaction=transaction).to_dict()
+        if fields is None or fields["state"] != ACTIVE or fields["next_due"] > at:
+            return None
+        config = ExportConfig.model_validate(fields["config"])
+        schedule = config.schedule(fields["created"])
+        window = schedule.window_from(fields["next_start"])
+        if window is None:
+            raise ValueError(f"the export {export} is active and has no window after {fields['next_start']}")
+        run = Run(
+            id=names.scheduled_run(export, window),
+            export=export,
+            customer=fields["customer"],
+            account=fields["account"],
+            version=fields["version"],
+            config=config,
+            window=window,
+            due=fields["next_due"],
+            origin=SCHEDULE,
+            user=fields["user"],
+            state=PENDING,
+        )
+        transaction.create(cloud.db.document(run.path), runs.new_run(run))
+        transaction.update(reference, next_fields(schedule, window.end))
+        return run
+
+    return transact(cloud.db, begin)
+
+
+def next_fields(schedule: Schedule, start: datetime) -> dict[str, Any]:
+    """The fields of an export whose next window begins at `start`."""
+    window = schedule.window_from(start)
+    if window is None:
+        return {"state": ENDED, "next_start": start, "next_due": None}
+    return {"state": ACTIVE, "next_start": start, "next_due": schedule.due(window)}
+
+
+def _due(cloud: Cloud, at: datetime) -> list[str]:
+    query = (
+        cloud.db.collection("exports")
+        .where(filter=FieldFilter("state", "==", ACTIVE))
+        .where(filter=FieldFilter("next_due", "<=", at))
+        .order_by("next_due")
+        .limit(DUE_MOST)
+        .select([])
+    )
+    return [snapshot.id for snapshot in query.stream()]
+
+
+def _waiting(cloud: Cloud) -> list[str]:
+    query = (
+        cloud.db.collection_group("runs")
+        .where(filter=FieldFilter("state", "==", PENDING))
+        .order_by("due")
+        .limit(DUE_MOST)
+        .select(["customer"])
+    )
+    return [snapshot.get("customer") for snapshot in query.stream()]

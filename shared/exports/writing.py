@@ -1,0 +1,154 @@
+"""Steps two and three of a run: plan its parts, and write one."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from google.cloud import firestore
+
+from shared import logs
+from shared.errors import GiveUp
+from shared.exports import names, runs
+from shared.exports.runs import RUNNING, Run, WrittenPart
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import transact
+from shared.gcp.objects import Objects, Stored, Writer
+from shared.sources.base import Deletion, Part
+from shared.window import Window, floor_minute
+
+PARTS_MOST = 10_000
+"""How many parts a run may have: they are saved in one transaction, whose request may hold 10 MiB.
+https://cloud.google.com/firestore/quotas#writes_and_transactions"""
+
+BLOCK_BYTES = 256 * 1024
+"""How much is gathered before it goes into a stream."""
+
+
+def plan(cloud: Cloud, run: Run) -> Run:
+    """Split the run into parts and save the plan with the moment that it reads at; the first plan stands.
+
+    GiveUp where it would have more than PARTS_MOST.
+    """
+    reference = cloud.db.document(run.path)
+    now = reference.get().read_time
+    read_time = readable(run.window, now, cloud)
+    parts = [
+        part for site in run.config.site_ids for part in run.source.parts(cloud, site, run.window, read_time)
+    ]
+
+    if len(parts) > PARTS_MOST:
+        raise GiveUp(
+            f"the window holds too much for one run: {len(parts)} parts, of at most {PARTS_MOST}",
+            "Export it in several windows with :backfill.",
+        )
+
+    def save(transaction: firestore.Transaction) -> Run:
+        current = runs.from_snapshot(reference.get(transaction=transaction))
+        if current.state != RUNNING or current.parts is not None:
+            return current
+        for number, part in enumerate(parts):
+            document = cloud.db.document(f"{run.path}/parts/{runs.part_id(number)}")
+            transaction.set(document, runs.planned_part(part))
+        planned = {
+            "parts": len(parts),
+            "read_time": read_time,
+            "planned": firestore.SERVER_TIMESTAMP,
+        }
+        transaction.update(reference, planned)
+        return current
+
+    transact(cloud.db, save)
+    logs.info("run planned", parts=len(parts))
+    return runs.from_snapshot(reference.get())
+
+
+def readable(window: Window, now: datetime, cloud: Cloud) -> datetime:
+    """When a window is read: at its end, or at the oldest whole minute that Firestore still has."""
+    return max(window.end, floor_minute(now - cloud.settings.history))
+
+
+def write(cloud: Cloud, run: Run, part: str) -> None:
+    """Write one part: one attempt, one upload each of lines, images and deletions, the attempt in the name.
+
+    The transaction that marks the part as done decides between attempts; what the others wrote is never
+    looked at, and leaves staging with its age.
+    """
+    reference = cloud.db.document(f"{run.path}/parts/{part}")
+    fields = reference.get().to_dict()
+    if fields is None or fields["done"] or run.read_time is None:
+        return
+    attempt = cloud.new_id()[:12]
+    written = _write(cloud, run, part, attempt, Part(fields["site"], fields["first"], fields["before"]))
+
+    def finish(transaction: firestore.Transaction) -> bool:
+        if reference.get(transaction=transaction).get("done"):
+            return False
+        transaction.update(reference, runs.written_part(written))
+        return True
+
+    if transact(cloud.db, finish):
+        logs.info("part written", part=part, attempt=attempt, rows=written.rows)
+
+
+def _write(cloud: Cloud, run: Run, id: str, attempt: str, part: Part) -> WrittenPart:
+    if run.read_time is None:
+        raise ValueError(f"the run {run.id} is not planned")
+    rows = 0
+    with (
+        _Staged(cloud, run, f"{id}-{attempt}.jsonl") as lines,
+        _Staged(cloud, run, f"{id}-{attempt}.images") as images,
+        _Staged(cloud, run, f"{id}-{attempt}.deleted") as deleted,
+    ):
+        for row in run.source.rows(cloud, part, run.window, run.read_time):
+            if isinstance(row, Deletion):
+                deleted.write(row.id.encode() + b"\n")
+                continue
+            rows += 1
+            lines.write(row.line)
+            if run.config.connector_config.export_images:
+                images.write(row.images)
+        return WrittenPart(id, part.site, rows, lines.close(), images.close(), deleted.close())
+
+
+class _Staged:
+    """A staged object that comes to be with its first byte."""
+
+    def __init__(self, cloud: Cloud, run: Run, file: str) -> None:
+        self._objects: Objects = cloud.objects
+        self._bucket = cloud.settings.staging_bucket
+        self._name = names.staged(run.customer, run.export, run.id, file)
+        self._writer: Writer | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+
+    def write(self, content: bytes) -> None:
+        """Add bytes."""
+        self._held.append(content)
+        self._held_bytes += len(content)
+        if self._held_bytes >= BLOCK_BYTES:
+            self._flush()
+
+    def close(self) -> Stored | None:
+        """Make the object visible; None where nothing was written."""
+        self._flush()
+        return self._writer.close() if self._writer else None
+
+    def _flush(self) -> None:
+        if not self._held_bytes:
+            return
+        if self._writer is None:
+            self._writer = self._objects.writer(self._bucket, self._name, "application/octet-stream")
+        self._writer.write(b"".join(self._held))
+        self._held, self._held_bytes = [], 0
+
+    def __enter__(self) -> "_Staged":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is not None and self._writer is not None:
+            self._writer.abandon()
+
+
+def blocks_of(cloud: Cloud, staged: Stored, block: int) -> Iterator[bytes]:
+    """A staged object, in blocks of that many bytes."""
+    for start in range(0, staged.size, block):
+        yield cloud.objects.read(staged, start, min(start + block, staged.size))

@@ -1,0 +1,17 @@
+"""A window of time: what an export exports, and what sources and schedules share."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """(start, end]: what was committed after `start` and not after `end`, both UTC and whole minutes."""
+
+    start: datetime
+    end: datetime
+
+
+def floor_minute(at: datetime) -> datetime:
+    """The last whole minute not after `at`, UTC."""
+    return at.astimezone(UTC).replace(second=0, microsecond=0)

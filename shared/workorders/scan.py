@@ -1,0 +1,95 @@
+"""Finding and reading the work orders of a window, straight from their bytes.
+
+A work order is in a window (start, end] exactly when the version visible at `end` was committed in it. It is
+found by its stamp, which can be older than its commit by up to the margin, and chosen by its `update_time`,
+which is the commit's own.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from google.cloud.firestore_v1 import FieldFilter
+from google.cloud.firestore_v1.base_query import BaseQuery
+
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Scan, count, moment
+from shared.window import Window
+from shared.workorders.envelope import SHARDS, unpack
+from shared.workorders.record import iso
+from shared.workorders.store import MARGIN
+
+STAMP_STEP = timedelta(milliseconds=1)
+"""Server timestamps are in milliseconds: no stamp lies between two steps."""
+
+_FIELDS = ["update_date", "deleted", "encoding", "record", "images"]
+
+
+class Found(NamedTuple):
+    """A work order as a window holds it. `created` and `updated` are the document's own, as records carry
+    them; of a deleted one `record` is empty."""
+
+    id: str
+    deleted: bool
+    record: bytes
+    images: bytes
+    created: str
+    updated: str
+
+
+def stamps_of(window: Window) -> tuple[datetime, datetime]:
+    """The stamps [first, before) between which everything committed in a window was stamped."""
+    return window.start - MARGIN, window.end + STAMP_STEP
+
+
+def split(
+    cloud: Cloud, site: str, first: datetime, before: datetime, read_time: datetime
+) -> list[tuple[datetime, datetime]]:
+    """Cut the stamps [first, before) into pieces that hold at most `settings.part_records` each, and at
+    least one; what holds nothing is left out. One millisecond is never cut."""
+    most = cloud.settings.part_records
+    found = count(_query(cloud, site, first, before), read_time)
+    if not found:
+        return []
+    steps = (before - first) // STAMP_STEP
+    if found <= most or steps <= 1:
+        return [(first, before)]
+    middle = first + steps // 2 * STAMP_STEP
+    return split(cloud, site, first, middle, read_time) + split(cloud, site, middle, before, read_time)
+
+
+def read(
+    cloud: Cloud, site: str, first: datetime, before: datetime, window: Window, read_time: datetime
+) -> Iterator[Found]:
+    """The work orders of a site whose stamp is in [first, before) and whose version at `read_time` was
+    committed in the window, in the order of stamp and id. Errors as `Scan.documents`."""
+    query = _query(cloud, site, first, before).select(_FIELDS).order_by("update_date").order_by("__name__")
+    # The client has no public way to the query as it is sent, and building it here would be its code again.
+    raw = query._to_protobuf()._pb
+    for document in Scan(cloud.db).documents(raw, "update_date", read_time):
+        updated = moment(document.update_time)
+        if not window.start < updated <= window.end:
+            continue
+        fields = document.fields
+        yield Found(
+            id=document.name.rpartition("/")[2],
+            deleted=fields["deleted"].boolean_value,
+            record=unpack(
+                fields["encoding"].string_value,
+                fields["record"].bytes_value,
+                lambda name: cloud.objects.read_whole(cloud.settings.records_bucket, name),
+            ),
+            images=fields["images"].bytes_value,
+            created=iso(moment(document.create_time)),
+            updated=iso(updated),
+        )
+
+
+def _query(cloud: Cloud, site: str, first: datetime, before: datetime) -> BaseQuery:
+    return (
+        cloud.db.collection("work_orders")
+        .where(filter=FieldFilter("site_id", "==", site))
+        .where(filter=FieldFilter("shard", "in", list(range(SHARDS))))
+        .where(filter=FieldFilter("update_date", ">=", first))
+        .where(filter=FieldFilter("update_date", "<", before))
+    )
