@@ -1,0 +1,115 @@
+"""Requests taken apart, and answers before they go out.
+
+Paths are taken apart as they came, percent-decoded once and segment by segment: a name may hold any
+character, so nothing may decode or tidy it up before. https://cloud.google.com/storage/docs/request-endpoints#encoding
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote
+
+from infra.local.storage.errors import StorageError, invalid, phrase, unimplemented
+from infra.local.storage.resources import Conditions
+
+JSON = "application/json; charset=UTF-8"
+
+_EVERYWHERE = {"alt", "fields", "key", "prettyPrint", "projection", "quotaUser", "uploadType", "userProject"}
+"""https://cloud.google.com/storage/docs/json_api/v1/parameters; these change no effect: ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call is answered with. `media` is a content too large to hold, `length` its size in bytes."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+    media: Iterator[bytes] | None = None
+    length: int = 0
+
+    @property
+    def reason(self) -> str:
+        """What stands behind the status in the first line."""
+        return phrase(self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A call understood: its kind and resource for the journal, and what carries it out for a principal.
+
+    `plain`: its errors are answered as text, as production does for contents.
+    """
+
+    kind: str
+    resource: str
+    run: Callable[[str], Answer]
+    plain: bool = False
+
+
+def failure(error: StorageError, *, plain: bool = False) -> Answer:
+    """The answer that tells an error."""
+    if plain or error.plain:
+        return Answer(error.status, error.message.encode(), "text/html; charset=UTF-8")
+    return Answer(error.status, error.body())
+
+
+class Query:
+    """The query of a request; a parameter that is not built is refused, never ignored."""
+
+    def __init__(self, text: str, *, known: set[str] | frozenset[str] = frozenset()) -> None:
+        try:
+            self._pairs = parse_qsl(text, keep_blank_values=True, errors="strict") if text else []
+        except ValueError:
+            raise invalid("The query is no valid UTF-8.") from None
+        self._values = dict(self._pairs)
+        unknown = self._values.keys() - _EVERYWHERE - known
+        if unknown:
+            raise unimplemented(f"parameter {min(unknown)}")
+
+    def text(self, name: str, default: str = "") -> str:
+        """A parameter's value."""
+        return self._values.get(name, default)
+
+    def texts(self, name: str) -> list[str]:
+        """Each value of a parameter that may come more than once."""
+        return [value for key, value in self._pairs if key == name]
+
+    def number(self, name: str) -> int | None:
+        """A parameter that is a whole number, or None; 400 where it is something else."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            raise invalid(f"Invalid value for {name}: '{value}'") from None
+
+    def conditions(self) -> Conditions:
+        """The preconditions on the object read or written."""
+        return Conditions(
+            self.number("ifGenerationMatch"),
+            self.number("ifGenerationNotMatch"),
+            self.number("ifMetagenerationMatch"),
+            self.number("ifMetagenerationNotMatch"),
+        )
+
+
+CONDITIONS = {
+    "ifGenerationMatch",
+    "ifGenerationNotMatch",
+    "ifMetagenerationMatch",
+    "ifMetagenerationNotMatch",
+}
+
+
+def split_target(target: str, prefix: str) -> tuple[list[str], str]:
+    """A request's target as the decoded segments of its path after `prefix`, and its query as it came."""
+    path, _, query = target.partition("?")
+    try:
+        return [
+            unquote(segment, errors="strict") if "%" in segment else segment
+            for segment in path[len(prefix) :].split("/")
+        ], query
+    except UnicodeDecodeError:
+        raise invalid("The path is no valid UTF-8.") from None
