@@ -22,7 +22,7 @@ OBJECT_NAME_BYTES = 1024
 """https://cloud.google.com/storage/docs/objects#naming"""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_AT = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_AT = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _ADDRESS = re.compile(r"[^@\s,;<>\"]{1,64}@[^@\s,;<>\"]{1,190}")
 
 

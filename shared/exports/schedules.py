@@ -16,7 +16,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 MINUTES_A_DAY = 1440
 
-_EVERY = re.compile(r"every (\d{1,4}) minutes")
+_EVERY = re.compile(r"every ([1-9][0-9]{0,3}|0) minutes")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""A config is parsed once, and every field that is wrong is named."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from shared.errors import Invalid
+from shared.exports.config import ExportConfig, parse
+
+SITE = "3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b"
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    whole: dict[str, Any] = {
+        "name": "Nightly",
+        "site_ids": [SITE],
+        "interval": "daily",
+        "connector_type": "cloud_storage",
+        "connector_config": {"storage_uri": "gs://acme-bi/waybill", "export_images": True},
+    }
+    whole.update(changes)
+    return {field: value for field, value in whole.items() if value is not ...}
+
+
+def bucket(uri: str) -> dict[str, Any]:
+    return {"storage_uri": uri}
+
+
+def problems(**changes: Any) -> dict[str, str]:
+    with pytest.raises(Invalid) as caught:
+        parse(body(**changes))
+    return {problem.field: problem.message for problem in caught.value.problems}
+
+
+def test_what_is_not_said_has_the_defaults_of_the_wire() -> None:
+    config = parse(body())
+    assert config.export_type == "work-orders-timeline"
+    assert config.file_format == "json"
+    assert (config.timezone, config.at) == ("UTC", "02:00")
+    assert config.connector_config.export_images is True
+    assert parse(body(connector_config=bucket("gs://acme-bi"))).connector_config.export_images is False
+
+
+def test_a_config_comes_back_from_its_document_as_it_was() -> None:
+    config = parse(
+        body(start="2026-11-23T00:00:00+01:00", end="2026-12-01T00:00:00Z", timezone="Europe/Paris")
+    )
+    assert ExportConfig.model_validate(config.model_dump(mode="json")) == config
+    assert config.start == datetime(2026, 11, 22, 23, tzinfo=UTC)
+
+
+def test_a_time_without_a_zone_is_read_on_the_clock_of_the_configs_timezone() -> None:
+    config = parse(body(start="2026-07-01T00:00:00", timezone="Europe/Paris"))
+    assert config.start == datetime(2026, 6, 30, 22, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("uri", "bucket_name", "prefix"),
+    [
+        ("gs://acme-bi", "acme-bi", ""),
+        ("gs://acme-bi/", "acme-bi", ""),
+        ("gs://acme-bi/a/b", "acme-bi", "a/b/"),
+        ("gs://acme-bi/a/b//", "acme-bi", "a/b/"),
+        ("gs://acme.example.com/été 'x' \"y\" 🚚 #?%2F", "acme.example.com", "été 'x' \"y\" 🚚 #?%2F/"),
+    ],
+)
+def test_places_that_an_export_may_land_at(uri: str, bucket_name: str, prefix: str) -> None:
+    parsed = parse(body(connector_config=bucket(uri))).connector_config.uri
+    assert (parsed.bucket, parsed.prefix) == (bucket_name, prefix)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        ({"name": ...}, "name", "needed"),
+        ({"name": ""}, "name", "at least 1"),
+        ({"site_ids": []}, "site_ids", "at least 1"),
+        ({"site_ids": "all"}, "site_ids", "valid"),
+        ({"site_ids": ["all"]}, "site_ids", "'all' is not the id of a site"),
+        ({"site_ids": [SITE, SITE]}, "site_ids", "twice"),
+        ({"export_type": "invoices"}, "export_type", "work-orders-states"),
+        ({"file_format": "xml"}, "file_format", "json"),
+        ({"interval": ...}, "interval", "needed"),
+        ({"interval": "every 0 minutes"}, "interval", "divide"),
+        ({"interval": "every 7 minutes"}, "interval", "divide"),
+        ({"interval": "fortnightly"}, "interval", "must be"),
+        ({"timezone": "Europe/Atlantis"}, "timezone", "Europe/Atlantis"),
+        ({"timezone": "../../etc/passwd"}, "timezone", "no timezone"),
+        ({"timezone": ""}, "timezone", "no timezone"),
+        ({"at": "25:00"}, "at", "time of day"),
+        ({"at": "2:00"}, "at", "time of day"),
+        ({"start": "yesterday"}, "start", "valid datetime"),
+        ({"start": 1_700_000_000}, "start", "text"),
+        ({"start": "2026-11-23T00:00:30Z"}, "start", "whole minute"),
+        ({"start": "2026-11-23T00:00:00Z", "end": "2026-11-23T00:00:00Z"}, "end", "after"),
+        ({"notify": ["someone"]}, "notify", "not an address"),
+        ({"notify": ["a@b.c\r\nBcc: x@y.z"]}, "notify", "not an address"),
+        ({"connector_type": "carrier_pigeon"}, "connector_type", "cloud_storage"),
+        ({"connector_type": ...}, "connector_type", "needed"),
+        ({"connector_config": ...}, "connector_config", "needed"),
+        ({"connector_config": {}}, "connector_config.storage_uri", "needed"),
+        ({"connector_config": bucket("acme-bi/waybill")}, "connector_config.storage_uri", "gs://"),
+        ({"connector_config": bucket("s3://acme-bi")}, "connector_config.storage_uri", "gs://"),
+        ({"connector_config": bucket("gs://")}, "connector_config.storage_uri", "names no bucket"),
+        ({"connector_config": bucket("gs:///waybill")}, "connector_config.storage_uri", "names no bucket"),
+        ({"connector_config": bucket("gs://Acme")}, "connector_config.storage_uri", "bucket's name"),
+        ({"connector_config": bucket("gs://acme-bi/a/../b")}, "connector_config.storage_uri", "step"),
+        ({"connector_config": bucket("gs://acme-bi/a\nb")}, "connector_config.storage_uri", "line break"),
+        ({"connector_config": bucket("gs://acme-bi/" + "x" * 900)}, "connector_config.storage_uri", "704"),
+        (
+            {"connector_config": {"storage_uri": "gs://acme-bi", "export_imagse": True}},
+            "connector_config.export_imagse",
+            "no such field",
+        ),
+        ({"intervall": "daily"}, "intervall", "no such field"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_field(changes: dict[str, Any], field: str, says: str) -> None:
+    found = problems(**changes)
+    assert list(found) == [field]
+    assert says in found[field]
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    found = problems(interval="every 7 minutes", timezone="Mars/Olympus", connector_config=bucket("gs://"))
+    assert set(found) == {"interval", "timezone", "connector_config.storage_uri"}

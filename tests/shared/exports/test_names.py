@@ -1,0 +1,53 @@
+"""Names in the customer's bucket, as wire.md section 2 has them."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from shared.exports import names
+from shared.window import Window
+
+SITE = "3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b"
+EXPORT = "9d8c7b6a-1111-4222-8333-944455566677"
+WINDOW = Window(datetime(2026, 11, 22, 23, tzinfo=UTC), datetime(2026, 11, 23, 23, tzinfo=UTC))
+PARIS = ZoneInfo("Europe/Paris")
+
+
+def test_a_data_file() -> None:
+    assert names.data_file("bi/", SITE, "work-orders-timeline", WINDOW, PARIS, "0a1b2c3d4e", "jsonl") == (
+        "bi/3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b/work-orders-timeline/dt=2026-11-23/"
+        "work-orders-timeline_20261122T230000Z_20261123T230000Z_0a1b2c3d4e.jsonl"
+    )
+
+
+def test_the_date_in_a_name_is_the_local_one() -> None:
+    name = names.data_file("", SITE, "s", WINDOW, ZoneInfo("UTC"), "r", "jsonl")
+    assert "/dt=2026-11-22/" in name
+
+
+def test_a_manifest() -> None:
+    assert names.manifest("bi/", EXPORT, WINDOW, "0a1b2c3d4e") == (
+        "bi/_manifests/9d8c7b6a-1111-4222-8333-944455566677/20261122T230000Z_20261123T230000Z_0a1b2c3d4e.json"
+    )
+
+
+def test_an_image() -> None:
+    assert names.image("", SITE, "a.jpg") == f"{SITE}/images/a.jpg"
+
+
+def test_a_scheduled_run_has_ten_hex_digits_of_its_export_and_window() -> None:
+    run = names.scheduled_run(EXPORT, WINDOW)
+    assert len(run) == names.RUN_DIGITS
+    assert set(run) <= set("0123456789abcdef")
+    assert run == names.scheduled_run(EXPORT, WINDOW)
+    assert run != names.scheduled_run(SITE, WINDOW)
+    assert run != names.scheduled_run(EXPORT, Window(WINDOW.start, datetime(2026, 11, 24, tzinfo=UTC)))
+
+
+def test_no_name_takes_more_than_is_kept_free_behind_the_prefix() -> None:
+    longest_source = "s" * 50
+    tails = [
+        names.data_file("", SITE, longest_source, WINDOW, PARIS, "r" * 10, "jsonl.gz.parquet"),
+        names.image("", SITE, SITE + ".jpeg"),
+        names.manifest("", EXPORT, WINDOW, "r" * 10),
+    ]
+    assert max(len(tail.encode()) for tail in tails) <= names.TAIL_BYTES

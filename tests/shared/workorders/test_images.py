@@ -1,0 +1,35 @@
+"""The fixed-width lines that tell an export of each image."""
+
+import pytest
+
+from shared.workorders.images import LINE_BYTES, Image, decode, encode, object_name, of_inputs
+
+ONE = Image("c1b7a1de-2b62-5f0e-8f29-4b2f0f6a7e02", "jpg", 1_763_856_000_000_000, 10**12, "AAAAAA==")
+TWO = Image("0d9a2a55-6d7b-5a0b-8a71-9a6f1f4f3c03", "webp", 1, 0, "yZRlqg==")
+
+
+def test_images_come_back_as_they_were_from_lines_of_one_width() -> None:
+    lines = encode(ONE) + encode(TWO)
+    assert len(lines) == 2 * LINE_BYTES
+    assert list(decode(lines)) == [ONE, TWO]
+    assert list(decode(lines[LINE_BYTES:])) == [TWO]
+
+
+def test_the_images_of_some_inputs() -> None:
+    lines = encode(ONE) + encode(TWO)
+    assert list(decode(of_inputs(lines, frozenset({TWO.id})))) == [TWO]
+    assert of_inputs(lines, frozenset()) == b""
+
+
+def test_what_does_not_fit_a_line_is_refused() -> None:
+    with pytest.raises(ValueError, match="96 bytes"):
+        encode(Image(ONE.id, "x" * 15, 1, 1, ONE.crc32c))
+
+
+def test_half_a_line_is_refused() -> None:
+    with pytest.raises(ValueError, match="not whole lines"):
+        list(decode(encode(ONE)[:-1]))
+
+
+def test_where_an_image_stands() -> None:
+    assert object_name("acme", "site", TWO) == "acme/site/0d9a2a55-6d7b-5a0b-8a71-9a6f1f4f3c03.webp"
