@@ -46,14 +46,6 @@ class CompositeIndex:
         return b"".join(parts)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A composite index that serves a query, and whether it is read backwards for it."""
-
-    index: CompositeIndex
-    backwards: bool
-
-
 _AUTOMATIC = frozenset({(False, False), (False, True)})
 """What a field's own indexes serve unless an override says otherwise: (across, descending) pairs."""
 
@@ -98,19 +90,20 @@ class Indexes:
         equal: frozenset[FieldPath],
         orders: Sequence[Order],
         name_descends: bool,
-    ) -> Choice | None:
-        """The composite index for equalities on `equal`, then `orders`, then the name, or None."""
+    ) -> CompositeIndex | None:
+        """The composite index for equalities on `equal`, then `orders`, then the name, or None.
+
+        The direction of an equality field is free, any other must be the same: Firestore does not read an
+        index backwards (https://firebase.google.com/docs/firestore/query-data/index-overview: the same query
+        in descending order needs an additional index).
+        """
         for index in self.of_group(group):
             if index.across is not across or len(index.fields) != len(equal) + len(orders):
                 continue
             if {path for path, _ in index.fields[: len(equal)]} != equal:
                 continue
-            wanted = [*orders, ((NAME,), name_descends)]
-            found = [*index.fields[len(equal) :], ((NAME,), index.name_descends)]
-            if found == wanted:
-                return Choice(index, backwards=False)
-            if found == [(path, not descends) for path, descends in wanted]:
-                return Choice(index, backwards=True)
+            if index.fields[len(equal) :] == tuple(orders) and index.name_descends is name_descends:
+                return index
         return None
 
     def _single(self, group: str, path: FieldPath) -> frozenset[tuple[bool, bool]]:

@@ -11,12 +11,12 @@ import heapq
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from grpc import StatusCode
 
 from infra.local.firestore.errors import Refused, invalid, unimplemented
-from infra.local.firestore.indexes import NAME, Choice, FieldPath, Indexes, Order
+from infra.local.firestore.indexes import NAME, CompositeIndex, FieldPath, Indexes, Order
 from infra.local.firestore.messages import Document, StructuredQuery
 from infra.local.firestore.store import Collection, Store, Version
 from infra.local.firestore.values import (
@@ -61,7 +61,7 @@ class Query:
     offset: int = 0
     limit: int | None = None
     select: list[FieldPath] | None = None
-    choice: Choice | None = None
+    index: CompositeIndex | None = None
 
     @property
     def path(self) -> str:
@@ -261,10 +261,10 @@ def _choose(query: Query, indexes: Indexes) -> None:
     if _NAME in query.equal and orders:
         raise unimplemented("an order on a field beside an equality on __name__")
     if equal or orders:
-        query.choice = indexes.choose(
+        query.index = indexes.choose(
             group, across=across, equal=equal, orders=orders, name_descends=name_descends
         )
-        if query.choice is not None:
+        if query.index is not None:
             return
     served = all(indexes.single_serves(group, path, across=across, descends=None) for path in equal)
     if orders:
@@ -311,19 +311,12 @@ def count(query: Query, store: Store, time: int, up_to: int | None) -> int:
     if up_to is not None:
         stop = min(query.offset + up_to, stop if stop is not None else query.offset + up_to)
     most = 2**62 if stop is None else stop
-    if query.choice is not None and not (query.across and query.parent):
+    if query.index is not None and not (query.across and query.parent):
         scope = _scope(query, store)
         found = 0
-        for prefix, low, high, _ in [] if scope is None else _ranges(query):
+        for span in [] if scope is None else _spans(query):
             if found < most:
-                found += store.count(
-                    query.choice.index,
-                    scope or 0,
-                    at(low, prefix),
-                    at(high, prefix),
-                    time,
-                    limit=most - found,
-                )
+                found += store.count(query.index, scope or 0, span.low, span.high, time, limit=most - found)
     else:
         found = sum(1 for _ in itertools.islice(_matches(query, store, time, stop), stop))
     return max(0, found - query.offset)
@@ -340,25 +333,13 @@ def project(document: Any, paths: list[FieldPath]) -> Any:
 
 
 def _matches(query: Query, store: Store, time: int, stop: int | None) -> Iterator[tuple[bytes, Version]]:
-    if query.choice is None:
+    if query.index is None:
         return _sift(query, store, time)
     scope = _scope(query, store)
     if scope is None:
         return iter(())
     chunk = _FIRST_CHUNK if stop is None else max(1, min(_FIRST_CHUNK, stop))
-    scans = [
-        _scan(
-            query,
-            query.choice,
-            store,
-            scope,
-            at(low, prefix),
-            at(high, prefix),
-            time,
-            (len(prefix), lead, chunk),
-        )
-        for prefix, low, high, lead in _ranges(query)
-    ]
+    scans = [_scan(store, query.index, scope, span, time, chunk) for span in _spans(query)]
     merged = scans[0] if len(scans) == 1 else heapq.merge(*scans)
     if query.across and query.parent:
         below = query.parent + "/"
@@ -374,14 +355,22 @@ def _scope(query: Query, store: Store) -> int | None:
     return None if collection is None else collection.id
 
 
-def _ranges(query: Query) -> Iterator[tuple[bytes, Position, Position, bytes]]:
-    """One index range for each combination of the values that fields must equal.
+class _Span(NamedTuple):
+    """A range of an index: low <= key < high.
 
-    Gives the entries' common prefix, the positions behind it between which to scan, and what the order puts
-    in front of the rest of the key: the values of the fields that are both equal to something and ordered.
+    `prefix` is what its keys have in common, the values that fields must equal; `lead` is what stands in its
+    place in the query's order, the values of those of them that the query also orders by.
     """
-    assert query.choice is not None
-    index, backwards = query.choice.index, query.choice.backwards
+
+    prefix: bytes
+    lead: bytes
+    low: bytes
+    high: bytes
+
+
+def _spans(query: Query) -> Iterator[_Span]:
+    """One range of the index for each combination of the values that fields must equal."""
+    assert query.index is not None
     names = query.equal.get(_NAME)
     paths = [path for path in query.equal if path != _NAME]
     leading = list(itertools.takewhile(lambda o: o[0] in query.equal and o[0] != _NAME, query.orders))
@@ -393,7 +382,8 @@ def _ranges(query: Query) -> Iterator[tuple[bytes, Position, Position, bytes]]:
     for values in itertools.product(*[query.equal[p] for p in paths]):
         chosen = dict(zip(paths, values, strict=True))
         prefix = b"".join(
-            inverted(chosen[path]) if down else chosen[path] for path, down in index.fields[: len(paths)]
+            inverted(chosen[path]) if down else chosen[path]
+            for path, down in query.index.fields[: len(paths)]
         )
         lead = b"".join(inverted(chosen[path]) if down else chosen[path] for path, down in leading)
         for name in [None] if names is None else names:
@@ -402,9 +392,7 @@ def _ranges(query: Query) -> Iterator[tuple[bytes, Position, Position, bytes]]:
                 low, high = turned(high), turned(low)
             low = max(low, _within(query.start, lead), key=at)
             high = _least(high, _within(query.end, lead))
-            if backwards:
-                low, high = turned(high), turned(low)
-            yield prefix, low, high, lead
+            yield _Span(prefix, lead, at(low, prefix), at(high, prefix))
 
 
 def _within(cursor: Position, lead: bytes) -> Position:
@@ -418,27 +406,17 @@ def _within(cursor: Position, lead: bytes) -> Position:
 
 
 def _scan(
-    query: Query,
-    choice: Choice,
-    store: Store,
-    scope: int,
-    low: bytes,
-    high: bytes,
-    time: int,
-    shape: tuple[int, bytes, int],
+    store: Store, index: CompositeIndex, scope: int, span: _Span, time: int, chunk: int
 ) -> Iterator[tuple[bytes, Version]]:
     """One range of an index, in pieces of bounded size, with the key by which the query orders."""
-    skip, lead, chunk = shape
-    backwards = choice.backwards
-    while low < high:
-        rows = store.scan(choice.index, scope, low, high, time, backwards=backwards, limit=chunk)
+    low, skip = span.low, len(span.prefix)
+    while low < span.high:
+        rows = store.scan(index, scope, low, span.high, time, limit=chunk)
         for key, version in rows:
-            rest = key[skip:]
-            yield lead + (inverted(rest) if backwards else rest), version
+            yield span.lead + key[skip:], version
         if len(rows) < chunk:
             return
-        last = rows[-1][0]
-        low, high = (low, last) if backwards else (last + b"\x00", high)
+        low = rows[-1][0] + b"\x00"
         mean = sum(len(version.fields) for _, version in rows) // len(rows) + 1
         chunk = max(8, min(_CHUNK, _CHUNK_BYTES // mean))
 

@@ -38,7 +38,6 @@ FROM entries e CROSS JOIN versions v ON v.id = e.version
 WHERE e.definition = ? AND e.scope = ? AND e.key >= ? AND e.key < ? AND e.since <= ? AND e.until > ?
 ORDER BY e.key LIMIT ?
 """
-_SCAN_BACKWARDS = _SCAN.replace("ORDER BY e.key", "ORDER BY e.key DESC")
 
 
 class Version(NamedTuple):
@@ -176,13 +175,12 @@ class Store:
         high: bytes,
         time: int,
         *,
-        backwards: bool,
         limit: int,
     ) -> list[tuple[bytes, Version]]:
-        """Index entries with low <= key < high and their documents, in the index's order or backwards."""
+        """Index entries with low <= key < high and their documents, in the index's order."""
         with self.lock:
             rows = self._db.execute(
-                _SCAN_BACKWARDS if backwards else _SCAN,
+                _SCAN,
                 (self._ids[index], scope, low, high, time, time, limit),
             ).fetchall()
         return [(row[0], Version(*row[1:])) for row in rows]
