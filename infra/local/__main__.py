@@ -1,0 +1,172 @@
+"""The commands of the suite: `python -m infra.local up | tick [AT] | demo`."""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from infra.local.processes import REPOSITORY
+from infra.local.suite import Emulators, Ports, PortTaken, StateInUse, Suite
+
+PORTS = {
+    "front_door": ("WAYBILL_PORT", 8085),
+    "http": ("WAYBILL_HTTP_PORT", 8086),
+    "firestore": ("WAYBILL_FIRESTORE_PORT", 8087),
+    "pubsub": ("WAYBILL_PUBSUB_PORT", 8088),
+}
+"""For each service its variable and its port where that is not set."""
+
+ENV_FILE = "env"
+"""In the state's directory: how to reach the running suite, as KEY=VALUE lines. There while it runs."""
+
+TICK_SECONDS = 30
+
+
+class _Sentence(Exception):
+    """What went wrong, for a person to read."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.local", description="Google Cloud on this machine."
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=REPOSITORY / ".local",
+        help="the directory that holds what survives a restart (default: .local in the checkout)",
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=REPOSITORY,
+        help="where functions/ and infra/bundle.yaml are (default: the checkout)",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    variables = ", ".join(f"{variable} ({port})" for variable, port in PORTS.values())
+    commands.add_parser(
+        "up",
+        help="run the suite in the foreground, until Ctrl-C",
+        description=f"Run the suite until Ctrl-C or SIGTERM. Ports come from the environment: {variables}. "
+        "FIRESTORE_EMULATOR_HOST, PUBSUB_EMULATOR_HOST and STORAGE_EMULATOR_HOST, where they are set, name "
+        "servers to use instead of ours.",
+    )
+    tick = commands.add_parser(
+        "tick",
+        help="set the running suite's clock, and tick",
+        description="Tick now or, with AT, set the suite's clock to AT first. It never goes back.",
+    )
+    tick.add_argument(
+        "at", metavar="AT", nargs="?", help="a time with its zone, such as 2026-11-23T02:00:00Z"
+    )
+    commands.add_parser("demo", help="two days of a scheduled export, end to end, in about a minute")
+    asked = parser.parse_args(arguments)
+    try:
+        if asked.command == "up":
+            return _up(asked.state, asked.root, os.environ)
+        if asked.command == "tick":
+            return _tick(asked.state, asked.at)
+        return int(importlib.import_module("infra.local.demo").main() or 0)
+    except _Sentence as told:
+        print(told, file=sys.stderr)
+        return 1
+
+
+def _up(state: Path, root: Path, environment: Mapping[str, str]) -> int:
+    ports = Ports(**{service: _port(environment, *named) for service, named in PORTS.items()})
+    emulators = _emulators(environment)
+    stop = threading.Event()
+
+    def stopping(_number: int, _frame: object) -> None:
+        # The second one ends the process at once; the functions notice that by themselves.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGINT, stopping)
+    signal.signal(signal.SIGTERM, stopping)
+    try:
+        suite = Suite(state=state, ports=ports, emulators=emulators, root=root)
+        suite.start()
+    except StateInUse as error:
+        raise _Sentence(f"{error}.") from error
+    except PortTaken as taken:
+        raise _Sentence(
+            f"Port {taken.port} is taken: set {PORTS[taken.service][0]} to a port that is free."
+        ) from taken
+    file = state / ENV_FILE
+    try:
+        suite.tick_each_minute()
+        lines = "".join(f"{key}={value}\n" for key, value in _shown(suite).items())
+        new = file.with_suffix(".new")
+        new.write_text(lines)
+        new.replace(file)
+        print(lines + f"The suite is up; {file} says the same. Ctrl-C stops it.", flush=True)
+        stop.wait()
+    finally:
+        file.unlink(missing_ok=True)
+        suite.stop()
+    return 0
+
+
+def _shown(suite: Suite) -> dict[str, str]:
+    """What users of the running suite need, the demo customer's key and bucket among it."""
+    outbox = suite.state / "outbox"
+    outbox.mkdir(exist_ok=True)
+    customer: Any = None
+    if importlib.util.find_spec("infra.local.demo_customer"):
+        customer = importlib.import_module("infra.local.demo_customer").ensure(suite)
+    return {**suite.env(), **(customer or {}), "WAYBILL_OUTBOX": str(outbox)}
+
+
+def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
+    said = environment.get(variable) or str(default)
+    if not said.isdecimal() or int(said) > 65_535:
+        raise _Sentence(f"{variable}={said} is no port: give a number up to 65535, 0 for any that is free.")
+    return int(said)
+
+
+def _emulators(environment: Mapping[str, str]) -> Emulators:
+    storage = environment.get("STORAGE_EMULATOR_HOST", "")
+    return Emulators(
+        firestore=environment.get("FIRESTORE_EMULATOR_HOST", ""),
+        pubsub=environment.get("PUBSUB_EMULATOR_HOST", ""),
+        storage=storage if "://" in storage or not storage else f"http://{storage}",
+    )
+
+
+def _tick(state: Path, at: str | None) -> int:
+    file = state / ENV_FILE
+    no_suite = f"No suite is running on the state in {state}: start one with `make up`."
+    try:
+        lines = file.read_text().splitlines()
+    except FileNotFoundError as error:
+        raise _Sentence(no_suite) from error
+    env = dict(line.split("=", 1) for line in lines)
+    try:
+        answer = requests.post(
+            f"{env['IAM_CREDENTIALS_URL']}/_suite/tick",
+            data=json.dumps({"at": at} if at else {}),
+            timeout=TICK_SECONDS,
+        )
+    except requests.ConnectionError as error:
+        raise _Sentence(no_suite) from error
+    told = answer.json()
+    if answer.status_code != 200:
+        raise _Sentence(f"Not ticked: {told['error']['message']}.")
+    print(f"Ticked; the suite's clock stands at {told['now']}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""What Terraform makes in the cloud, made on the laptop from the same bundle.yaml."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.api_core.exceptions import AlreadyExists, Conflict
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from google.protobuf.duration_pb2 import Duration
+from google.pubsub_v1 import PublisherClient, PubsubMessage, SubscriberClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+from infra.bundle import Function
+from infra.local.pubsub import Subscription
+
+if TYPE_CHECKING:
+    from infra.local.suite import Suite
+
+LOCATION = "EU"
+"""Where our buckets are."""
+
+_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,7}[a-z0-9])?")
+"""An account's name holds 30 characters, of which `customer-` and `-data-export` take 21."""
+
+
+def account_email(name: str, project: str) -> str:
+    """The email of one of our accounts in a project; what is an email already stays as it is."""
+    return name if "@" in name else f"{name}@{project}.iam.gserviceaccount.com"
+
+
+def topic_path(name: str, project: str) -> str:
+    """`projects/…/topics/…`."""
+    return f"projects/{project}/topics/{name}"
+
+
+def make_project(suite: "Suite", project: str | None = None) -> str:
+    """Make accounts, buckets, topics, subscriptions and grants of a project, by default the suite's own.
+
+    What is there already stays, with its content, and gets the settings of bundle.yaml. Returns the name.
+    """
+    project = project or suite.project
+    for account in suite.bundle.accounts.values():
+        suite.identity.create_account(account_email(account.name, project))
+    if suite.emulators.storage:
+        _make_their_buckets(suite, project)
+    else:
+        _make_our_buckets(suite, project)
+    wanted = [
+        _trigger(function, project, suite) for function in suite.bundle.functions.values() if function.topic
+    ]
+    # A topic without a subscription loses what is published to it.
+    letters = [
+        Subscription(f"projects/{project}/subscriptions/{name}", topic_path(name, project), endpoint="")
+        for name in suite.bundle.dead_letters
+    ]
+    if suite.emulators.pubsub:
+        _make_their_subscriptions(suite.emulators.pubsub, [*letters, *wanted])
+    else:
+        for subscription in [*letters, *wanted]:
+            suite.pubsub.create_topic(subscription.topic)
+            suite.pubsub.subscribe(
+                subscription.topic,
+                subscription.name,
+                endpoint=subscription.endpoint,
+                ack_deadline=subscription.ack_deadline,
+                attempts=subscription.attempts,
+                dead_letter_topic=subscription.dead_letter_topic,
+            )
+    return project
+
+
+def make_customer_account(suite: "Suite", customer: str, slug: str, project: str | None = None) -> str:
+    """Onboard a customer: make their account, let ours impersonate it, grant it their own folders.
+
+    `customer` is the customer's id, which names the folders; `slug` is at most 9 lower-case letters, digits
+    and hyphens. Returns the account's email, to be granted access to the customer's bucket. ValueError for
+    a slug that makes no account's name.
+    """
+    project = project or suite.project
+    if not _SLUG.fullmatch(slug):
+        raise ValueError(f"a customer's slug is 1 to 9 lower-case letters, digits and hyphens: {slug!r}")
+    email = account_email(f"customer-{slug}-data-export", project)
+    suite.identity.create_account(email)
+    for account in suite.bundle.accounts.values():
+        if account.impersonates:
+            suite.identity.allow_impersonation(account_email(account.name, project), email)
+    if not suite.emulators.storage:
+        for bucket, roles in suite.bundle.customer_folders.items():
+            suite.storage.grant(f"{project}-{bucket}", email, *roles, folder=f"{customer}/")
+    return email
+
+
+def make_customer_bucket(suite: "Suite", bucket: str, account: str, *, location: str = LOCATION) -> None:
+    """Make a customer's bucket and grant an account (an email) what customers grant: `customer_grant`."""
+    if suite.emulators.storage:
+        _make_their_bucket(suite, bucket, location)
+        return
+    suite.storage.create_bucket(bucket, location=location)
+    suite.storage.grant(bucket, account, *suite.bundle.customer_grant)
+
+
+def publish_to(host: str, topic: str, data: bytes) -> None:
+    """Publish one message to the Pub/Sub emulator at `host`."""
+    with grpc.insecure_channel(host) as channel:
+        publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        publisher.publish(topic=topic, messages=[PubsubMessage(data=data)])
+
+
+def _trigger(function: Function, project: str, suite: "Suite") -> Subscription:
+    """The subscription that Eventarc makes for a function's trigger."""
+    return Subscription(
+        name=f"projects/{project}/subscriptions/eventarc-{function.name}",
+        topic=topic_path(function.name, project),
+        endpoint=suite.push_url(function.name),
+        ack_deadline=max(10, function.timeout),
+        attempts=function.attempts if function.retry else 1,
+        dead_letter_topic=topic_path(function.dead_letter, project) if function.dead_letter else None,
+    )
+
+
+def _make_our_buckets(suite: "Suite", project: str) -> None:
+    for bucket in suite.bundle.buckets.values():
+        suite.storage.create_bucket(f"{project}-{bucket.name}", location=LOCATION)
+    for account in suite.bundle.accounts.values():
+        for bucket_name, roles in account.storage.items():
+            suite.storage.grant(f"{project}-{bucket_name}", account_email(account.name, project), *roles)
+
+
+def _make_their_buckets(suite: "Suite", project: str) -> None:
+    for bucket in suite.bundle.buckets.values():
+        _make_their_bucket(suite, f"{project}-{bucket.name}", LOCATION)
+
+
+def _make_their_bucket(suite: "Suite", bucket: str, location: str) -> None:
+    client = storage.Client(
+        project=suite.project,
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": suite.emulators.storage},
+    )
+    try:
+        client.create_bucket(bucket, location=location)
+    except Conflict:
+        pass
+    finally:
+        client.close()
+
+
+def _make_their_subscriptions(host: str, subscriptions: list[Subscription]) -> None:
+    with grpc.insecure_channel(host) as channel:
+        publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        for subscription in subscriptions:
+            try:
+                publisher.create_topic(name=subscription.topic)
+            except AlreadyExists:
+                continue
+        for subscription in subscriptions:
+            try:
+                subscriber.create_subscription(request=_request(subscription))
+            except AlreadyExists:
+                continue
+
+
+def _request(subscription: Subscription) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "name": subscription.name,
+        "topic": subscription.topic,
+        "ack_deadline_seconds": subscription.ack_deadline,
+        "push_config": {"push_endpoint": subscription.endpoint},
+        "retry_policy": {
+            "minimum_backoff": Duration(seconds=int(subscription.min_backoff)),
+            "maximum_backoff": Duration(seconds=int(subscription.max_backoff)),
+        },
+    }
+    if subscription.dead_letter_topic:
+        request["dead_letter_policy"] = {
+            "dead_letter_topic": subscription.dead_letter_topic,
+            "max_delivery_attempts": subscription.attempts,
+        }
+    return request
