@@ -15,3 +15,8 @@ class Window:
 def floor_minute(at: datetime) -> datetime:
     """The last whole minute not after `at`, UTC."""
     return at.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def utc_second(at: datetime) -> str:
+    """A whole second, such as a window's bound, as JSON carries it: `2024-07-10T13:31:00Z`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

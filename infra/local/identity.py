@@ -40,6 +40,11 @@ PERMISSION = "iam.serviceAccounts.getAccessToken"
 T = TypeVar("T")
 
 _TOKEN_START = "ya29.local"  # noqa: S105 (Google's own tokens begin so)
+UNIVERSE = "localhost"
+"""The universe that the metadata server says this is. In a universe that is not Google's own, google-auth asks
+no Google host for an account's allowed locations, as it does there beside each token.
+https://cloud.google.com/docs/authentication/universe-domain (google-auth, credentials.py)"""
+
 _PROJECT = re.compile(r"@([^.]+)\.iam\.gserviceaccount\.com$")
 _LIFETIME = re.compile(r"(\d+)(\.\d+)?s$")
 
@@ -205,7 +210,7 @@ class Identity:
             project = _PROJECT.search(email)
             texts = {
                 "project/project-id": project[1] if project else "local",
-                "universe/universe-domain": "googleapis.com",
+                "universe/universe-domain": UNIVERSE,
                 "instance/service-accounts/": f"default/\n{email}/\n",
             }
             return _metadata_text(texts[path]) if path in texts else _metadata_text("Not found.", 404)

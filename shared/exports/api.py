@@ -16,6 +16,7 @@ from shared.gcp.clients import Cloud, connect
 from shared.gcp.documents import Snapshot, fields_of
 from shared.http.answers import Answer, Routes, json_object
 from shared.http.paging import page
+from shared.window import utc_second
 
 SCOPE = "exports"
 
@@ -100,8 +101,8 @@ def _shown(export: Export) -> dict[str, Any]:
         "state": export.state,
         "account": export.account,
         "created": audit.milliseconds(export.created),
-        "next_window_start": audit.seconds(export.next_start),
-        "next_due": audit.seconds(export.next_due) if export.next_due else None,
+        "next_window_start": utc_second(export.next_start),
+        "next_due": utc_second(export.next_due) if export.next_due else None,
     }
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.exports.runs import SCHEDULE, Run
+from shared.window import utc_second
 
 DESCRIPTION = "File Export Processed"
 
@@ -40,7 +41,7 @@ def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
         "user": run.user,
         "timestamp": milliseconds(at) if at else None,
         "run_id": run.id,
-        "window": {"start": seconds(run.window.start), "end": seconds(run.window.end)},
+        "window": {"start": utc_second(run.window.start), "end": utc_second(run.window.end)},
         "status": outcome.status,
         "rows": totals.rows if totals else 0,
         "files": totals.files if totals else 0,
@@ -58,8 +59,3 @@ def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
 def milliseconds(at: datetime) -> str:
     """As seed 3 writes a moment: `2024-07-10T13:31:02.651Z`."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"
-
-
-def seconds(at: datetime) -> str:
-    """A whole second, such as a window's bound: `2024-07-10T13:31:00Z`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

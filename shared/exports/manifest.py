@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from shared.exports.runs import Run
+from shared.window import utc_second
 from shared.workorders.record import SCHEMA
 
 VERSION = 1
@@ -56,15 +57,15 @@ def pieces(
         "file_format": run.config.file_format,
         "site_ids": run.config.site_ids,
         "window": {
-            "start": run.window.start,
-            "end": run.window.end,
+            "start": utc_second(run.window.start),
+            "end": utc_second(run.window.end),
             "timezone": run.config.timezone,
         },
-        "read_at": run.read_time,
+        "read_at": utc_second(run.read_time),
         "rows": run.totals.rows,
         "bytes": run.totals.bytes,
     }
-    yield orjson.dumps(head, option=orjson.OPT_UTC_Z)[:-1]
+    yield orjson.dumps(head)[:-1]
     yield b',"files":'
     yield from _array(files)
     yield b',"images":{"exported":%b,"referenced":%d,"missing":' % (

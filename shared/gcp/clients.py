@@ -75,6 +75,11 @@ def _connect(settings: Settings) -> Cloud:
     )
 
 
+def forget() -> None:
+    """Drop the clients made so far; for a process that goes on under other settings, as tests do."""
+    _connect.cache_clear()
+
+
 def impersonate(own: Credentials, account: str, settings: Settings) -> Credentials:
     """Credentials of a customer's account, had through IAM by our own.
 
@@ -93,5 +98,9 @@ def impersonate(own: Credentials, account: str, settings: Settings) -> Credentia
 
 def _objects(settings: Settings, credentials: Credentials) -> Objects:
     # With STORAGE_EMULATOR_HOST set the client would go without an identity unless it is given one.
-    client = storage.Client(project=settings.project, credentials=credentials)
+    client = storage.Client(
+        project=settings.project,
+        credentials=credentials,
+        client_options={"universe_domain": credentials.universe_domain},
+    )
     return Objects(client, credentials)

@@ -1,0 +1,51 @@
+"""Every test that asks for `world` gets services of its own, begun at the same moment, gone at its end."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from infra.local.clock import SuiteClock
+from infra.local.project import account_email
+from infra.local.suite import Ports, Suite
+from shared.gcp import clients
+from tests.world import World
+
+START = datetime(2026, 11, 22, 9, 17, tzinfo=UTC)
+"""When every test begins: a Sunday morning."""
+
+ACCOUNT = "waybill-tests"
+"""The account that the functions of this process run as; only real processes have each its own."""
+
+_http_port = 0
+
+
+@pytest.fixture
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Suite]:
+    """The services, without function processes, on a clock that stands."""
+    # google-auth reads the metadata server's address once, when it is imported: the port stays the same.
+    global _http_port
+    with Suite(
+        state=tmp_path / "suite",
+        clock=SuiteClock(frozen_at=START),
+        ports=Ports(http=_http_port),
+        run_functions=False,
+    ) as suite:
+        environment = suite.env(ACCOUNT)
+        _http_port = int(environment["STORAGE_EMULATOR_HOST"].rpartition(":")[2])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield suite
+        clients.forget()
+
+
+@pytest.fixture
+def world(suite: Suite) -> World:
+    """One customer with two sites, a bucket and a key."""
+    account = account_email(ACCOUNT, suite.project)
+    suite.identity.create_account(account)
+    for bucket in ("staging", "images", "records"):
+        suite.storage.grant(f"{suite.project}-{bucket}", account, "roles/storage.objectUser")
+    return World(suite, clients.connect(), account)

@@ -1,0 +1,212 @@
+"""A small world for tests: the suite's services, one customer with two sites and a bucket, and the functions
+in this process.
+
+Messages are delivered when a test says so, the clock stands until a test moves it, and nothing waits.
+"""
+
+import importlib
+import io
+import itertools
+import json
+import traceback
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import flask
+import orjson
+from cloudevents.http import from_http
+from PIL import Image as Picture
+from werkzeug.test import EnvironBuilder
+
+from infra.bundle import Bundle
+from infra.local.project import make_customer_account
+from infra.local.pubsub import Delivery, cloud_event_request
+from infra.local.suite import Suite
+from shared.accounts.customers import Customer, Site, add_customer, add_site
+from shared.accounts.keys import create_key
+from shared.gcp.clients import Cloud
+from shared.workorders import store
+from shared.workorders.record import DataConformity, JobConformity, WorkOrder
+from shared.workorders.store import Photograph
+
+BUNDLE = Bundle.load()
+
+SITE = "3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b"
+OTHER_SITE = "7c6b5a49-1111-4222-8333-944455566677"
+THEIR_SITE = "aaaaaaaa-1111-4222-8333-944455566677"
+BUCKET = "acme-bi"
+
+
+def handler(function: str) -> Callable[[Any], Any]:
+    """A function's handler, as functions-framework would load it."""
+    made: Callable[[Any], Any] = getattr(importlib.import_module(f"functions.{function}.main"), function)
+    return made
+
+
+class World:
+    def __init__(self, suite: Suite, cloud: Cloud, account: str) -> None:
+        self.suite = suite
+        self.account = account
+        self.cloud = cloud
+        self.failures: list[str] = []
+        suite.storage.create_bucket(BUCKET)
+        self.acme = self.onboard("acme", "acme")
+        self.site = add_site(
+            cloud.db,
+            id=SITE,
+            customer="acme",
+            name="North",
+            task_groups=("meter", "door"),
+            required=("meter",),
+        )
+        self.other_site = add_site(
+            cloud.db, id=OTHER_SITE, customer="acme", name="South", task_groups=("meter",)
+        )
+        self.grant(BUCKET, self.acme)
+        self.key = create_key(cloud.db, customer="acme", scopes=["exports"])
+
+    def onboard(self, id: str, slug: str) -> Customer:
+        customer = add_customer(self.cloud.db, id=id, slug=slug, name=id.title())
+        assert make_customer_account(self.suite, id, slug) == customer.account
+        self.suite.identity.allow_impersonation(self.account, customer.account)
+        return customer
+
+    def grant(self, bucket: str, customer: Customer) -> None:
+        """What a customer grants us: the four permissions and nothing else."""
+        self.suite.storage.grant(bucket, customer.account, *BUNDLE.customer_grant)
+
+    # --- time and messages
+
+    def move_to(self, at: datetime) -> None:
+        self.suite.clock.set(at)
+
+    def wait(self, by: timedelta) -> None:
+        self.suite.clock.advance(by)
+
+    def tick(self, at: datetime | None = None) -> None:
+        self.suite.tick(at)
+
+    def drain(self) -> int:
+        """Deliver what is due until nothing is; what fails stays for a later time. Returns how many."""
+        delivered = 0
+        while count := self.suite.pubsub.deliver_due(self.push):
+            delivered += count
+            assert delivered < 10_000, "messages go round in circles"
+        return delivered
+
+    def push(self, delivery: Delivery) -> bool:
+        headers, body = cloud_event_request(delivery)
+        try:
+            handler(delivery.function)(from_http(headers, body))
+        except Exception:
+            self.failures.append(traceback.format_exc())
+            return False
+        return True
+
+    def run_due(self, at: datetime | None = None) -> None:
+        """A tick, and all that comes of it; nothing may fail."""
+        self.tick(at)
+        self.drain()
+        assert not self.failures, "\n".join(self.failures)
+
+    # --- the exports function
+
+    def request(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> "Answer":
+        headers = {"Authorization": f"Token {self.key if key is None else key}"}
+        builder = EnvironBuilder(
+            path=path, method=method, headers=headers, data=None if body is None else orjson.dumps(body)
+        )
+        environ = builder.get_environ()
+        response = handler("exports")(flask.Request(environ))
+        return Answer(response.status_code, orjson.loads(response.get_data()))
+
+    def export(self, **changes: Any) -> str:
+        """Make an export of the first site, daily with its images, and return its id."""
+        body: dict[str, Any] = {
+            "name": "Nightly",
+            "site_ids": [SITE],
+            "interval": "daily",
+            "connector_type": "cloud_storage",
+            "connector_config": {"storage_uri": f"gs://{BUCKET}/waybill", "export_images": True},
+        }
+        answer = self.request("POST", "/v1/exports", body | changes)
+        assert answer.status == 201, answer
+        id: str = answer.body["id"]
+        return id
+
+    def audit(self, export: str) -> list[dict[str, Any]]:
+        """The export's runs, newest first."""
+        answer = self.request("GET", f"/v1/exports/{export}/runs")
+        assert answer.status == 200, answer
+        runs: list[dict[str, Any]] = answer.body["runs"]
+        return runs
+
+    # --- work orders
+
+    def work_order(
+        self, name: str, *, site: Site | None = None, photographs: int = 2, **more: Any
+    ) -> WorkOrder:
+        site = site or self.site
+        return store.create(
+            self.cloud,
+            site,
+            name,
+            metadata=more.pop("metadata", {"technician": "Zoë"}),
+            photographs=more.pop("photos", None)
+            or [self.photograph(f"{name}-{n}") for n in range(photographs)],
+        )
+
+    @staticmethod
+    def photograph(name: str, *, group: str = "meter", content: bytes | None = None) -> Photograph:
+        return Photograph(
+            task_group=group,
+            file_name=f"{group}-{name}.jpg",
+            content=content if content is not None else jpeg(name),
+            metadata={"latitude": 48.85},
+            data_conformity=(DataConformity("blur", "BLURRED", "warning"),),
+            job_conformity=(JobConformity("reading", 1234, None, None, None, True),),
+        )
+
+    # --- what landed
+
+    def landed(self, bucket: str = BUCKET) -> dict[str, bytes]:
+        storage = self.suite.storage
+        return {each.name: storage.read(bucket, each.name) for each in storage.list(bucket)}
+
+    def data_files(self) -> dict[str, bytes]:
+        return {name: content for name, content in self.landed().items() if "/dt=" in name}
+
+    def images(self) -> dict[str, bytes]:
+        return {name: content for name, content in self.landed().items() if "/images/" in name}
+
+    def manifests(self) -> list[dict[str, Any]]:
+        """The manifests in the bucket, in the order of their windows."""
+        found = {name: content for name, content in self.landed().items() if "/_manifests/" in f"/{name}"}
+        return [json.loads(found[name]) for name in sorted(found)]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every record of every data file, in the order of the files' names."""
+        files = self.data_files()
+        lines = itertools.chain.from_iterable(files[name].splitlines() for name in sorted(files))
+        return [orjson.loads(line) for line in lines]
+
+
+class Answer:
+    """What the exports function answered."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        self.status = status
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"<{self.status} {self.body}>"
+
+
+def jpeg(text: str) -> bytes:
+    """A small real JPEG, another for each text."""
+    shade = sum(text.encode()) % 256
+    picture = Picture.new("RGB", (16, 16), (shade, len(text) % 256, 99))
+    out = io.BytesIO()
+    picture.save(out, "JPEG", comment=text.encode())
+    return out.getvalue()
