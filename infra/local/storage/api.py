@@ -423,7 +423,7 @@ class JsonApi:
         done, started = 0, self._store.now()
         if asked.text("rewriteToken"):
             try:
-                *said, done, started = orjson.loads(base64.urlsafe_b64decode(asked.text("rewriteToken")))
+                *said, done, started = orjson.loads(_unwrapped(asked.text("rewriteToken")))
             except (ValueError, TypeError):
                 raise invalid("Invalid rewrite token.") from None
             if said != about:
@@ -474,9 +474,13 @@ def json_body(body: bytes) -> dict[str, Any]:
     return read
 
 
+def _unwrapped(token: str) -> bytes:
+    return base64.b64decode(token, altchars=b"-_", validate=True)
+
+
 def _from_page_token(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token).decode()
+        return _unwrapped(token).decode()
     except ValueError:
         raise invalid(f"Invalid page token: {token}") from None
 

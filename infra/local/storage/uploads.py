@@ -131,8 +131,7 @@ class Uploads:
                 raise StorageError(404, "The upload session does not exist or was cancelled.")
             live = self._live[upload_id] = _Live(kept, None, 0, Conditions(**orjson.loads(kept.conditions)))
         upload = live.upload
-        if upload.cancelled:
-            raise StorageError(404, "The upload session does not exist or was cancelled.")
+        self._still_there(upload)
         if self._store.now() - upload.created >= SESSION_LIFE // timedelta(microseconds=1):
             raise StorageError(410, "The upload session has expired.")
         return upload
@@ -149,6 +148,7 @@ class Uploads:
 
     def status(self, upload: Upload, asked: ContentRange, hashes: str | None) -> Answer:
         """Tell how many bytes are kept; end the session if the total given is exactly that many."""
+        self._still_there(upload)
         if upload.answer is None and asked.total is not None:
             self._check_total(upload, asked.total)
             if asked.total == upload.persisted:
@@ -168,6 +168,7 @@ class Uploads:
         A chunk that begins after what is kept is answered 503 in plain text, as production does:
         https://github.com/googleapis/java-storage, ITJsonResumableSessionPutTaskTest, scenario 5.
         """
+        self._still_there(upload)
         if upload.answer is not None:
             return _standing(upload)
         start, total = asked.start or 0, asked.total
@@ -197,6 +198,10 @@ class Uploads:
         if last and upload.persisted == total:
             return self._finish(upload, hashes)
         return _standing(upload)
+
+    def _still_there(self, upload: Upload) -> None:
+        if upload.cancelled:
+            raise StorageError(404, "The upload session does not exist or was cancelled.")
 
     async def _take_in(self, live: _Live, start: int, content: AsyncIterable[bytes], last: int | None) -> int:
         """Append a request's bytes to the session's file. Returns how many the request had.
@@ -270,7 +275,8 @@ class Uploads:
             )
             self._store.put_upload(replace(upload, answer=orjson.dumps(object_resource(stored))))
         upload.answer = orjson.dumps(object_resource(stored))
-        live.md5 = None
+        live.turn += 1
+        del self._live[upload.id]
         return _standing(upload)
 
 
