@@ -41,8 +41,8 @@ T = TypeVar("T")
 
 _TOKEN_START = "ya29.local"  # noqa: S105 (Google's own tokens begin so)
 UNIVERSE = "localhost"
-"""The universe that the metadata server says this is. In a universe that is not Google's own, google-auth asks
-no Google host for an account's allowed locations, as it does there beside each token.
+"""The universe that the metadata server says this is. In a universe that is not Google's own, google-auth
+asks no Google host for an account's allowed locations, as it does there beside each token.
 https://cloud.google.com/docs/authentication/universe-domain (google-auth, credentials.py)"""
 
 _PROJECT = re.compile(r"@([^.]+)\.iam\.gserviceaccount\.com$")

@@ -109,6 +109,6 @@ def _shown(export: Export) -> dict[str, Any]:
 def _shown_run(snapshot: Snapshot) -> dict[str, Any]:
     ended: dict[str, Any] | None = fields_of(snapshot).get("audit")
     if ended is not None:
-        return ended
+        return audit.ordered(ended)
     run = runs.from_snapshot(snapshot)
     return audit.event(run, Outcome(status=run.state), None)

@@ -78,6 +78,10 @@ ROLES = {
 }
 """Only the `storage.` permissions of each role: the others decide nothing here."""
 
+EVERYBODY = "allUsers"
+"""The member that is anybody, also without credentials.
+https://cloud.google.com/storage/docs/access-control/making-data-public"""
+
 _BUCKET_ONLY = {"roles/storage.admin", "roles/storage.legacyBucketReader"}
 
 
@@ -121,7 +125,8 @@ class Grants:
 
         Grants add up: the bucket's own and those of each folder that `path` lies in.
         """
-        held = self._held.get((bucket, member))
-        return held is not None and any(
-            permission in granted and path.startswith(folder) for folder, granted in held.items()
+        return any(
+            permission in granted and path.startswith(folder)
+            for each in (member, EVERYBODY)
+            for folder, granted in self._held.get((bucket, each), {}).items()
         )

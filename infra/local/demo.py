@@ -1,0 +1,315 @@
+"""`make demo`: two days of a scheduled export, on this machine, for anyone to see.
+
+A field-operations customer has 300 work orders with 900 photographs. A daily export is set up through the
+HTTP API. The clock goes to the next morning and a tick comes: everything lands in the customer's bucket.
+Some work orders change, one is deleted; the clock goes on a day, a tick: only that lands. Nothing is faked:
+each function is a process of its own, started cold by its first event.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from infra.local import demo_customer
+from infra.local.clock import machine_time, wait
+from infra.local.demo_customer import BUCKET, PLATFORM, TASK_GROUPS
+from infra.local.photographs import NoPhotographs, cut
+from infra.local.processes import REPOSITORY
+from infra.local.suite import Suite
+
+if TYPE_CHECKING:
+    from shared.accounts.customers import Site
+    from shared.gcp.clients import Cloud
+    from shared.workorders.record import WorkOrder
+
+WORK_ORDERS = 300
+CHANGED = 12
+ADDED = 3
+
+PATIENCE = timedelta(seconds=90)
+"""How long the demo waits for a run before it says that something is wrong."""
+
+STATE = REPOSITORY / ".local" / "demo"
+
+
+class WentWrong(Exception):
+    """What the demo saw is not what it should be; the text says what."""
+
+
+def main() -> int:
+    """Show it; returns 0 when everything that it showed was right."""
+    began = machine_time()
+    shutil.rmtree(STATE, ignore_errors=True)
+    try:
+        with Suite(state=STATE) as suite:
+            Demo(suite).show()
+    except (NoPhotographs, WentWrong) as wrong:
+        print(f"\nThe demo went wrong: {wrong}", file=sys.stderr)
+        print(f"The functions' logs are in {STATE / 'logs'}.", file=sys.stderr)
+        return 1
+    took = (machine_time() - began).total_seconds()
+    print(f"\nAll of it took {took:.1f} s. What the suite holds is in {STATE}.")
+    print("`make up` starts a suite to play with.")
+    return 0
+
+
+class Demo:
+    """The demo's steps, in order, on a running suite."""
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+        self.began = machine_time()
+        environment = demo_customer.ensure(suite)
+        # google-auth reads where the metadata server is when it is first used: before that, say so.
+        os.environ.update(suite.env(PLATFORM))
+        from shared.accounts.customers import sites_of
+        from shared.gcp.clients import connect
+
+        self.cloud: Cloud = connect()
+        site = environment["WAYBILL_SITE_ID"]
+        self.site: Site = sites_of(self.cloud.db, [site], demo_customer.CUSTOMER)[site]
+        self.api = requests.Session()
+        self.api.headers["Authorization"] = f"Token {environment['WAYBILL_API_KEY']}"
+        self.originals: dict[str, bytes] = {}
+
+    def show(self) -> None:
+        """Two days; WentWrong at the first thing that is not as it should be."""
+        now = self.suite.clock.now()
+        self.say(f"Day one, {now:%A %d %B %Y}: {WORK_ORDERS} work orders of a field-operations customer")
+        export = self.create_export()
+        self.done(f"a daily export to gs://{BUCKET}/waybill/production, made through the HTTP API")
+        work_orders = self.take_in()
+        self.done(f"{len(self.originals)} photographs and {WORK_ORDERS} work orders taken in")
+
+        morning = _next_morning(now)
+        self.say(f"The clock goes to {morning:%A %d %B, %H:%M} UTC, and a tick comes")
+        first = self.run(export, morning)
+        self.tree()
+        self.one_record()
+        self.steps(export, first)
+        self.check(first, rows=WORK_ORDERS, images=len(self.originals))
+
+        self.say(f"Day two: {CHANGED} work orders change, {ADDED} are new, one is deleted")
+        deleted = self.change(work_orders)
+        self.done("one corrected, the others with new metadata; the rest untouched")
+        morning += timedelta(days=1)
+        self.say(f"The clock goes to {morning:%A %d %B, %H:%M} UTC, and a tick comes")
+        second = self.run(export, morning)
+        manifest = self.manifest(second)
+        print(json.dumps(manifest, indent=2))
+        self.steps(export, second)
+        self.check(second, rows=CHANGED + ADDED, images=len(self.originals))
+        if manifest["deleted"] != [deleted]:
+            raise WentWrong(f"the second manifest should name {deleted} as deleted, and no other")
+        self.done(f"the second window holds the {CHANGED + ADDED} changes and the deletion, and nothing else")
+
+    def take_in(self) -> list["WorkOrder"]:
+        """Make the work orders, three photographs each, with what an analysis found."""
+        from shared.workorders import store
+
+        photographs = list(cut(WORK_ORDERS * len(TASK_GROUPS)))
+
+        def one(number: int) -> "WorkOrder":
+            mine = photographs[number * len(TASK_GROUPS) : (number + 1) * len(TASK_GROUPS)]
+            work_order = store.create(
+                self.cloud,
+                self.site,
+                f"WO_{number:04}",
+                metadata={"technician": ("Ada", "Zoë", "Bảo")[number % 3], "street": f"Rue {number}"},
+                photographs=[
+                    _photograph(group, content) for group, content in zip(TASK_GROUPS, mine, strict=True)
+                ],
+            )
+            self.remember(work_order, mine)
+            return work_order
+
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(one, range(WORK_ORDERS)))
+
+    def remember(self, work_order: "WorkOrder", contents: list[bytes]) -> None:
+        """Keep what each image should be, to hold what lands against it."""
+        inputs = [each for item in work_order.work_items for each in item.input]
+        for each, content in zip(inputs, contents, strict=True):
+            self.originals[f"{each.id}.{each.file_extension}"] = content
+
+    def create_export(self) -> str:
+        """Set the export up as a customer does."""
+        answer = self.api.post(
+            f"{self.suite.url}/v1/exports",
+            json={
+                "name": "Nightly, to BI",
+                "site_ids": [self.site.id],
+                "export_type": "work-orders-timeline",
+                "file_format": "json",
+                "interval": "daily",
+                "connector_type": "cloud_storage",
+                "connector_config": {
+                    "storage_uri": f"gs://{BUCKET}/waybill/production",
+                    "export_images": True,
+                },
+            },
+            timeout=60,
+        )
+        if answer.status_code != 201:
+            raise WentWrong(f"the export was answered {answer.status_code}: {answer.text}")
+        id: str = answer.json()["id"]
+        return id
+
+    def run(self, export: str, at: datetime) -> dict[str, Any]:
+        """Tick, and wait for the run's audit event."""
+        known = {run["run_id"] for run in self.runs(export)}
+        self.suite.tick(at)
+        deadline = machine_time() + PATIENCE
+        while machine_time() < deadline:
+            for run in self.runs(export):
+                if run["run_id"] not in known and run["status"] in ("COMPLETED", "FAILED"):
+                    if run["status"] == "FAILED":
+                        raise WentWrong(f"the run failed: {run['error']} {run['next_action']}")
+                    told = "run {run_id}: {rows} rows, {files} file, {images} images".format(**run)
+                    self.done(f"{told}; {run['duration_ms'] / 1000:.1f} s from its start")
+                    return run
+            wait(0.1)
+        raise WentWrong(f"no run ended within {PATIENCE.seconds} s of the tick")
+
+    def runs(self, export: str) -> list[dict[str, Any]]:
+        """The export's audit, as the HTTP API shows it."""
+        answer = self.api.get(f"{self.suite.url}/v1/exports/{export}/runs", timeout=60)
+        if answer.status_code != 200:
+            raise WentWrong(f"the audit was answered {answer.status_code}: {answer.text}")
+        runs: list[dict[str, Any]] = answer.json()["runs"]
+        return runs
+
+    def change(self, work_orders: list["WorkOrder"]) -> str:
+        """What happens on the second day; returns the id of the work order that is deleted."""
+        from shared.workorders import store
+
+        photographs = list(cut(WORK_ORDERS * len(TASK_GROUPS) + ADDED))[-ADDED:]
+        corrected = work_orders[0].work_items[0].input[0]
+        store.correct(
+            self.cloud,
+            self.site,
+            work_orders[0].id,
+            input_id=corrected.id,
+            task_name="reading",
+            value=4711,
+            message="read anew on site",
+        )
+        for work_order in work_orders[1:CHANGED]:
+            metadata = {**work_order.metadata, "visited": 2}
+            store.change_metadata(self.cloud, self.site, work_order.id, metadata)
+        for number, content in enumerate(photographs):
+            new = [_photograph(TASK_GROUPS[0], content)]
+            self.remember(store.create(self.cloud, self.site, f"WO_NEW_{number}", photographs=new), [content])
+        deleted = work_orders[-1]
+        store.delete(self.cloud, self.site, deleted.id)
+        return deleted.id
+
+    def check(self, run: dict[str, Any], *, rows: int, images: int) -> None:
+        """Hold what landed against what should have, image by image."""
+        storage = self.suite.storage
+        manifest = self.manifest(run)
+        found = {
+            each.name.rpartition("/")[2]: storage.read(BUCKET, each.name)
+            for each in storage.list(BUCKET)
+            if "/images/" in each.name
+        }
+        lines = [
+            line for file in manifest["files"] for line in storage.read(BUCKET, file["name"]).splitlines()
+        ]
+        if len(lines) != rows or run["rows"] != rows:
+            raise WentWrong(f"{rows} rows should have landed; there are {len(lines)}")
+        if len(found) != images:
+            raise WentWrong(f"{images} images should be there; there are {len(found)}")
+        for name, content in found.items():
+            if content != self.originals[name]:
+                raise WentWrong(f"the image {name} is not, byte for byte, what was taken in")
+        total = sum(map(len, found.values()))
+        self.done(f"checked: {len(lines)} records, and {len(found)} images ({_size(total)}) byte for byte")
+
+    def manifest(self, run: dict[str, Any]) -> dict[str, Any]:
+        """The manifest that a run wrote."""
+        named = [
+            each.name
+            for each in self.suite.storage.list(BUCKET)
+            if each.name.endswith(f"_{run['run_id']}.json")
+        ]
+        if len(named) != 1:
+            raise WentWrong(f"the run {run['run_id']} should have one manifest; it has {named}")
+        manifest: dict[str, Any] = json.loads(self.suite.storage.read(BUCKET, named[0]))
+        return manifest
+
+    def tree(self) -> None:
+        """What is in the customer's bucket, folder by folder."""
+        objects = self.suite.storage.list(BUCKET)
+        folders = Counter(each.name.rpartition("/")[0] for each in objects)
+        print(f"\ngs://{BUCKET}/")
+        for folder, count in sorted(folders.items()):
+            inside = [each for each in objects if each.name.rpartition("/")[0] == folder]
+            print(
+                f"  {folder}/   {count} object{'s' * (count > 1)}, {_size(sum(each.size for each in inside))}"
+            )
+            for each in inside[:2]:
+                print(f"      {each.name.rpartition('/')[2]}   {_size(each.size)}")
+            if count > 2:
+                print(f"      and {count - 2} more")
+        print()
+
+    def one_record(self) -> None:
+        """The first record of the first file."""
+        file = next(each for each in self.suite.storage.list(BUCKET) if "/dt=" in each.name)
+        line = self.suite.storage.read(BUCKET, file.name).splitlines()[0]
+        print("One record:")
+        print(json.dumps(json.loads(line), indent=2, ensure_ascii=False), "\n")
+
+    def steps(self, export: str, run: dict[str, Any]) -> None:
+        """How long each step took, by Firestore's times, and each cold start."""
+        fields = self.cloud.db.document(f"exports/{export}/runs/{run['run_id']}").get().to_dict() or {}
+        marks = ("created", "started", "planned", "delivering", "finished")
+        names = ("wait for a slot", "plan", "write", "deliver, copy images, finish")
+        print("How long each step took:")
+        for name, (before, after) in zip(names, pairwise(marks), strict=True):
+            print(f"  {name:32} {(fields[after] - fields[before]).total_seconds():6.2f} s")
+        for start in self.suite.processes.starts:
+            print(f"  cold start of {start.function:28} {start.seconds:6.2f} s (within the above)")
+        self.suite.processes.starts.clear()
+        print()
+
+    def say(self, text: str) -> None:
+        """A heading."""
+        print(f"\n=== {text}", flush=True)
+
+    def done(self, text: str) -> None:
+        """What was done, and when since the start."""
+        print(f"[{(machine_time() - self.began).total_seconds():5.1f} s] {text}", flush=True)
+
+
+def _photograph(group: str, content: bytes) -> Any:
+    from shared.workorders.record import DataConformity, JobConformity
+    from shared.workorders.store import Photograph
+
+    reading = int(hashlib.sha256(content).hexdigest()[:4], 16)
+    return Photograph(
+        task_group=group,
+        file_name=f"{group}.jpg",
+        content=content,
+        metadata={"latitude": 48.8566, "longitude": 2.3522},
+        data_conformity=(DataConformity("resolution", "LOW_RESOLUTION", "information"),),
+        job_conformity=(JobConformity("reading", reading, None, None, None, True),),
+    )
+
+
+def _next_morning(now: datetime) -> datetime:
+    return now.replace(hour=2, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1_048_576:.1f} MiB" if count >= 1_048_576 else f"{count / 1024:.1f} KiB"

@@ -1,0 +1,53 @@
+"""The customer that `make up` and `make demo` come with: Demo Telecom, its site, its bucket and a key."""
+
+import json
+import os
+import uuid
+
+from infra.local.project import make_customer_account, make_customer_bucket
+from infra.local.suite import Suite
+
+CUSTOMER = "demo"
+SITE = str(uuid.uuid5(uuid.NAMESPACE_DNS, "north.demo.waybill"))
+BUCKET = "demo-telecom-bi"
+TASK_GROUPS = ("meter", "cabinet", "antenna")
+REQUIRED = ("meter", "cabinet")
+
+PLATFORM = "waybill-platform"
+"""The account that onboarding and taking work orders in run as."""
+
+_FILE = "customer.json"
+
+
+def ensure(suite: Suite) -> dict[str, str]:
+    """Make the customer unless the suite's state has it; returns WAYBILL_API_KEY, WAYBILL_SITE_ID and
+    WAYBILL_CUSTOMER_BUCKET.
+
+    A key is only ever shown once, so the suite's state keeps this one: it opens nothing but the demo.
+    """
+    kept = suite.state / _FILE
+    if kept.exists():
+        shown: dict[str, str] = json.loads(kept.read_text())
+        return shown
+    # google-auth reads where the metadata server is when it is first used: before that, say so.
+    os.environ.update(suite.env(PLATFORM))
+    from shared.accounts.customers import add_customer, add_site
+    from shared.accounts.keys import SCOPES, create_key
+    from shared.gcp.clients import connect
+
+    cloud = connect()
+    customer = add_customer(cloud.db, id=CUSTOMER, slug="demo", name="Demo Telecom")
+    make_customer_account(suite, CUSTOMER, customer.slug)
+    make_customer_bucket(suite, BUCKET, customer.account)
+    # The customer's own people look into their bucket without an account of ours.
+    suite.storage.grant(BUCKET, "allUsers", "roles/storage.objectViewer", "storage.buckets.get")
+    add_site(cloud.db, id=SITE, customer=CUSTOMER, name="North", task_groups=TASK_GROUPS, required=REQUIRED)
+    shown = {
+        "WAYBILL_API_KEY": create_key(cloud.db, customer=CUSTOMER, scopes=SCOPES, site=SITE),
+        "WAYBILL_SITE_ID": SITE,
+        "WAYBILL_CUSTOMER_BUCKET": BUCKET,
+    }
+    new = kept.with_suffix(".new")
+    new.write_text(json.dumps(shown))
+    new.replace(kept)
+    return shown
