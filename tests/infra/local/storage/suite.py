@@ -9,6 +9,8 @@ from unittest import mock
 
 import requests
 from aiohttp import web
+from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud.storage import Client
 from google.oauth2.credentials import Credentials
 
@@ -40,9 +42,16 @@ class Suite:
     sessions: list[requests.Session] = field(default_factory=list)
 
     def client(self, email: str = OWNER, *, token: str | None = None) -> Client:
-        credentials = Credentials(token=token or self.identity.mint(email))
+        return self._client(Credentials(token=token or self.identity.mint(email)))
+
+    def anonymous(self) -> Client:
+        return self._client(AnonymousCredentials())
+
+    def _client(self, credentials: Any) -> Client:
+        # The client would answer a 401 by refreshing what cannot be refreshed, and never show it.
+        transport = AuthorizedSession(credentials, refresh_status_codes=())
         with mock.patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": self.url}):
-            return Client(project="waybill-test", credentials=credentials)
+            return Client(project="waybill-test", credentials=credentials, _http=transport)
 
     def session(self, email: str | None = OWNER) -> requests.Session:
         """A plain HTTP session as an account, or anonymous."""
