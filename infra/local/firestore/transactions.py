@@ -32,7 +32,7 @@ class Transaction:
     lineage: bytes
     """The token of the first attempt, by which a client keeps its place in the line."""
     wanted: frozenset[tuple[int, str]] = frozenset()
-    """The documents that it gets to itself, because an attempt before it lost them."""
+    """What it gets to itself, because an attempt before it lost it."""
     snapshot: int | None = None
     documents: dict[str, int | None] = field(default_factory=dict)
     """Path of each document read, and its update_time as it was seen; None where it was missing."""
@@ -44,14 +44,15 @@ class Transactions:
     """The transactions that are open. Not safe to share: its user holds a lock around every call.
 
     A transaction that lost a conflict is begun again by the client, which names the one before
-    (`retry_transaction`). It then has the documents of that attempt to itself, so that it cannot lose again
-    and again: production, which locks what is read, is as fair.
+    (`retry_transaction`) to keep its place in the line. It then has what that attempt touched to itself, so
+    that it cannot lose again and again: production, which locks what is read, is as fair.
     """
 
     def __init__(self) -> None:
         self._open: dict[bytes, Transaction] = {}
         self._lost: dict[bytes, set[str]] = {}
-        """Lineage of a transaction that lost a conflict -> the documents of that attempt."""
+        """Lineage of a transaction that lost a conflict -> what that attempt read and wrote: paths of
+        documents and of collections, and `*id` for the collections of an id."""
         self._finished: dict[bytes, None] = {}
         self._owners: dict[tuple[int, str], bytes] = {}
 
@@ -66,8 +67,11 @@ class Transactions:
 
     def claim(self, transaction: Transaction) -> bool:
         """Give a transaction what it wants to itself; False, and nothing, if another has some of it."""
-        if transaction.wanted & self._owners.keys():
-            return False
+        for space, path in transaction.wanted:
+            if any((space, above) in self._owners for above in _above(path)):
+                return False
+            if any(other == space and path in _above(owned) for other, owned in self._owners):
+                return False
         self._owners.update(dict.fromkeys(transaction.wanted, transaction.token))
         return True
 
@@ -99,16 +103,19 @@ class Transactions:
     def lose(self, transaction: Transaction, written: Iterable[str]) -> None:
         """Close one that met a conflict; its next attempt gets its documents to itself."""
         self.finish(transaction)
-        self._lost[transaction.lineage] = {*transaction.documents, *written}
+        asked = [seen[0] for seen in transaction.queries] + [seen[0] for seen in transaction.counts]
+        collections = {f"*{query.group}" if query.across else query.path for query in asked}
+        self._lost[transaction.lineage] = {*transaction.documents, *written, *collections}
         while len(self._lost) > _FINISHED_KEPT:
             self._lost.pop(next(iter(self._lost)))
 
     def owner(self, space: int, paths: Iterable[str], but: bytes) -> bytes | None:
         """The transaction, other than `but`, that has one of these documents to itself."""
         for path in paths:
-            token = self._owners.get((space, path))
-            if token is not None and token != but:
-                return token
+            for above in _above(path):
+                token = self._owners.get((space, above))
+                if token is not None and token != but:
+                    return token
         return None
 
     def free(self, token: bytes) -> None:
@@ -120,6 +127,12 @@ class Transactions:
         for transaction in list(self._open.values()):
             if now - transaction.began > MAX_LIFE or now - transaction.used > MAX_IDLE:
                 self.finish(transaction)
+
+
+def _above(path: str) -> tuple[str, ...]:
+    """A document's path and what it belongs to: its collection, and all collections of that id."""
+    collection = path.rpartition("/")[0]
+    return path, collection, f"*{collection.rpartition('/')[2]}"
 
 
 def conflict() -> Refused:
