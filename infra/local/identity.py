@@ -270,7 +270,7 @@ class Identity:
             asked = json.loads(body or b"{}")
             seconds = _LIFETIME.match(asked.get("lifetime") or f"{LIFETIME_SECONDS}s")
         except (ValueError, TypeError, AttributeError):
-            return _iam_error(400, "Invalid JSON payload received.")
+            return _iam_error(400, "Invalid JSON payload received.", invalid=True)
         if target not in self._state.accounts:
             return _iam_error(404, f"Not found; Gaia id not found for email {target}")
         if caller not in self._state.creators.get(target, []):
