@@ -1,7 +1,6 @@
 """Every test that asks for `world` gets services of its own, begun at the same moment, gone at its end."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +19,26 @@ ACCOUNT = "waybill-tests"
 """The account that the functions of this process run as; only real processes have each its own."""
 
 _http_port = 0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-golden", action="store_true", help="write golden files anew; then read the diff"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Holds a text against the file of that name in `golden/` beside the test."""
+
+    def hold(name: str, text: str) -> None:
+        file = request.path.parent / "golden" / name
+        if request.config.getoption("--write-golden"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        assert text == file.read_text()
+
+    return hold
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from infra.local.suite import Suite
 from shared.accounts.customers import Customer, Site, add_customer, add_site
 from shared.accounts.keys import create_key
 from shared.gcp.clients import Cloud
+from shared.gcp.documents import fields_of
 from shared.workorders import store
 from shared.workorders.record import DataConformity, JobConformity, WorkOrder
 from shared.workorders.store import Photograph
@@ -141,6 +142,11 @@ class World:
         assert answer.status == 200, answer
         runs: list[dict[str, Any]] = answer.body["runs"]
         return runs
+
+    def slots(self) -> dict[str, Any]:
+        """The slots that the customer's runs hold."""
+        held: dict[str, Any] = fields_of(self.cloud.db.document("customers/acme").get()).get("slots", {})
+        return held
 
     # --- work orders
 

@@ -57,7 +57,7 @@ def _backfill(request: flask.Request, export: UUID) -> Answer:
 def _runs(request: flask.Request, export: UUID) -> Answer:
     cloud, caller = _who(request)
     collection = cloud.db.collection(f"exports/{service.get(cloud, caller, str(export)).id}/runs")
-    newest = collection.order_by("created", direction=firestore.Query.DESCENDING)
+    newest = collection.order_by("due", direction=firestore.Query.DESCENDING)
     found, token = page(request, newest, collection)
     return {"runs": [_shown_run(snapshot) for snapshot in found], "next_page_token": token}, 200
 

@@ -13,7 +13,7 @@ from shared.exports.manifest import LostImage
 from shared.exports.runs import COMPLETED, DELIVERING, FAILED, PENDING, RUNNING, Run
 from shared.exports.writing import blocks_of
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import count, fields_of, transact
+from shared.gcp.documents import count, fields_of, read_time, transact
 
 DELETED_LINE_BYTES = 37
 """A work order's id and a newline, in the staged lists of deletions."""
@@ -89,7 +89,7 @@ def _end(cloud: Cloud, run: Run, decide: Callable[[Run], Outcome | None]) -> boo
             return False
         ended = {
             "state": outcome.status,
-            "audit": audit.event(current, outcome, snapshot.read_time),
+            "audit": audit.event(current, outcome, read_time(snapshot)),
             "finished": firestore.SERVER_TIMESTAMP,
         }
         transaction.update(reference, ended)

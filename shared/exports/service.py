@@ -16,7 +16,7 @@ from shared.exports.runs import BY_HAND, PENDING, Run
 from shared.exports.schedules import Schedule
 from shared.exports.tick import ACTIVE, next_fields
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, server_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, server_time, transact
 from shared.window import Window, floor_minute
 
 BACKLOG_MOST = 400
@@ -99,7 +99,7 @@ def run_now(cloud: Cloud, caller: Caller, id: str) -> Run:
         schedule = export.schedule
         if schedule.window_from(export.next_start) is None:
             raise Conflict(f"the export {id} has ended: use :backfill for a window of the past")
-        end = floor_minute(snapshot.read_time)
+        end = floor_minute(read_time(snapshot))
         if schedule.end is not None:
             end = min(end, schedule.end)
         window = Window(export.next_start, end)
@@ -108,7 +108,7 @@ def run_now(cloud: Cloud, caller: Caller, id: str) -> Run:
                 f"the open window began at {names.stamp(window.start)} and holds no whole minute yet: "
                 "try again in a minute"
             )
-        run = _by_hand(export, caller, run_id, window, snapshot.read_time)
+        run = _by_hand(export, caller, run_id, window, read_time(snapshot))
         transaction.create(cloud.db.document(run.path), runs.new_run(run))
         transaction.update(reference, next_fields(schedule, window.end))
         return run
@@ -125,9 +125,9 @@ def backfill(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Run
     """
     snapshot = cloud.db.document(f"exports/{id}").get()
     export = _owned(caller, id, snapshot)
-    window = _window(body, snapshot.read_time)
+    window = _window(body, read_time(snapshot))
     run_id = cloud.new_id()[: names.RUN_DIGITS]
-    run = _by_hand(export, caller, run_id, window, snapshot.read_time)
+    run = _by_hand(export, caller, run_id, window, read_time(snapshot))
     cloud.db.document(run.path).create(runs.new_run(run))
     slots.start_waiting(cloud, run.customer)
     return run

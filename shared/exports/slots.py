@@ -16,7 +16,7 @@ from shared.accounts.customers import PARALLEL_EXPORTS
 from shared.exports import runs
 from shared.exports.runs import PENDING, RUNNING, Run
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 
 LEASE = timedelta(hours=6)
 """How long a run may hold its slot."""
@@ -32,8 +32,8 @@ def start_waiting(cloud: Cloud, customer: str) -> list[Run]:
     def take(transaction: firestore.Transaction) -> list[Run]:
         reference = cloud.db.document(f"customers/{customer}")
         snapshot = reference.get(transaction=transaction)
-        fields = fields_of(snapshot)
-        held = _held(fields, snapshot.read_time)
+        fields, now = fields_of(snapshot), read_time(snapshot)
+        held = _held(fields, now)
         free = fields.get("parallel_exports", PARALLEL_EXPORTS) - len(held)
         if free <= 0:
             return []
@@ -46,7 +46,7 @@ def start_waiting(cloud: Cloud, customer: str) -> list[Run]:
         )
         started = list(waiting.stream(transaction=transaction))
         for each in started:
-            held[_slot(each.reference)] = snapshot.read_time + LEASE
+            held[_slot(each.reference)] = now + LEASE
             transaction.update(each.reference, {"state": RUNNING, "started": firestore.SERVER_TIMESTAMP})
         if started:
             transaction.update(reference, {"slots": held})
@@ -62,7 +62,7 @@ def start_waiting(cloud: Cloud, customer: str) -> list[Run]:
 
 def without(customer: Snapshot, run: Run) -> dict[str, Any]:
     """The change to a customer's document that frees a run's slot, and those whose lease has ended."""
-    held = _held(fields_of(customer), customer.read_time)
+    held = _held(fields_of(customer), read_time(customer))
     held.pop(f"{run.export}:{run.id}", None)
     return {"slots": held}
 

@@ -12,7 +12,7 @@ from shared.exports.config import ExportConfig
 from shared.exports.runs import PENDING, SCHEDULE, Run
 from shared.exports.schedules import Schedule
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import transact
+from shared.gcp.documents import fields_of, transact
 
 ACTIVE, ENDED = "ACTIVE", "ENDED"
 """The states of an export: with windows to come, and without."""
@@ -63,8 +63,11 @@ def begin_window(cloud: Cloud, export: str, at: datetime) -> Run | None:
     reference = cloud.db.document(f"exports/{export}")
 
     def begin(transaction: firestore.Transaction) -> Run | None:
-        fields = reference.get(transaction=transaction).to_dict()
-        if fields is None or fields["state"] != ACTIVE or fields["next_due"] > at:
+        snapshot = reference.get(transaction=transaction)
+        if not snapshot.exists:
+            return None
+        fields = fields_of(snapshot)
+        if fields["state"] != ACTIVE or fields["next_due"] > at:
             return None
         config = ExportConfig.model_validate(fields["config"])
         schedule = config.schedule(fields["created"])

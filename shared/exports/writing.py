@@ -9,6 +9,7 @@ from shared import logs
 from shared.errors import GiveUp
 from shared.exports import names, runs
 from shared.exports.runs import RUNNING, Run, WrittenPart
+from shared.gcp import documents
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import transact
 from shared.gcp.objects import Objects, Stored, Writer
@@ -29,7 +30,7 @@ def plan(cloud: Cloud, run: Run) -> Run:
     GiveUp where it would have more than PARTS_MOST.
     """
     reference = cloud.db.document(run.path)
-    now = reference.get().read_time
+    now = documents.read_time(reference.get())
     read_time = readable(run.window, now, cloud)
     parts = [
         part for site in run.config.site_ids for part in run.source.parts(cloud, site, run.window, read_time)
@@ -73,9 +74,10 @@ def write(cloud: Cloud, run: Run, part: str) -> None:
     looked at, and leaves staging with its age.
     """
     reference = cloud.db.document(f"{run.path}/parts/{part}")
-    fields = reference.get().to_dict()
-    if fields is None or fields["done"] or run.read_time is None:
+    snapshot = reference.get()
+    if not snapshot.exists or snapshot.get("done") or run.read_time is None:
         return
+    fields = documents.fields_of(snapshot)
     attempt = cloud.new_id()[:12]
     written = _write(cloud, run, part, attempt, Part(fields["site"], fields["first"], fields["before"]))
 

@@ -37,6 +37,8 @@ Snapshot = Any
 
 T = TypeVar("T")
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -> T:
     """Run `work` in a transaction until it commits; its reads come first, its writes last.
@@ -49,17 +51,34 @@ def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -
 
 
 def fields_of(snapshot: Snapshot) -> dict[str, Any]:
-    """The fields of a document that must be there; LookupError naming it where it is not."""
+    """The fields of a document that must be there; LookupError naming it where it is not.
+
+    Moments are plain datetimes: the client's own class breaks when it is moved to another time zone or
+    rounded (https://github.com/googleapis/google-cloud-python/issues/15101).
+    """
     fields: dict[str, Any] | None = snapshot.to_dict()
     if fields is None:
         raise LookupError(f"the document {snapshot.reference.path} is not there")
-    return fields
+    return {name: _plain(value) for name, value in fields.items()}
+
+
+def read_time(snapshot: Snapshot) -> datetime:
+    """When a document was read, by Firestore; also of one that is not there."""
+    at: datetime = _plain(snapshot.read_time)
+    return at
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return _EPOCH + (value - _EPOCH)
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return value
 
 
 def server_time(db: firestore.Client) -> datetime:
     """What time it is by Firestore, UTC."""
-    at: datetime = db.document("clock/now").get().read_time  # there need be no such document
-    return at
+    return read_time(db.document("clock/now").get())  # there need be no such document
 
 
 def count(query: Any, read_time: datetime | None = None, up_to: int | None = None) -> int:

@@ -7,14 +7,16 @@ https://cloud.google.com/storage/docs/request-preconditions
 """
 
 import base64
+import contextlib
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import google_crc32c
-from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
+from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed, from_http_response
 from google.auth.credentials import Credentials
 from google.cloud import storage
+from google.cloud.storage.exceptions import InvalidResponse
 
 CHUNK_BYTES = 8 * 1024 * 1024
 """What a streamed upload holds in memory. Chunks are multiples of 256 KiB.
@@ -172,7 +174,8 @@ class Writer:
 
     def write(self, content: bytes) -> None:
         """Add bytes; sends whenever a chunk is full."""
-        self._stream.write(content)
+        with _as_api_errors():
+            self._stream.write(content)
         self._sum.update(content)
         self.size += len(content)
 
@@ -183,7 +186,8 @@ class Writer:
 
     def close(self) -> Stored:
         """Make the object visible. OSError where Storage holds other bytes than were written."""
-        self._stream.close()
+        with _as_api_errors():
+            self._stream.close()
         self._blob.reload()
         stored = _stored(self._blob)
         if not stored.same_content(self.size, self.crc32c):
@@ -194,6 +198,15 @@ class Writer:
         """Leave no object; after `close` it does nothing."""
         if not self._stream.closed:
             self._stream.terminate()
+
+
+@contextlib.contextmanager
+def _as_api_errors() -> Iterator[None]:
+    # Streams raise errors of their own for an answer that every other call raises as Google's API errors.
+    try:
+        yield
+    except InvalidResponse as refused:
+        raise from_http_response(refused.response) from refused
 
 
 def crc32c_of(content: bytes) -> str:

@@ -17,6 +17,7 @@ from google.cloud import firestore
 from shared.accounts.customers import Site
 from shared.errors import Conflict, Invalid, NotFound
 from shared.gcp.clients import Cloud
+from shared.gcp.documents import fields_of, read_time
 from shared.workorders import envelope, images
 from shared.workorders.images import Image
 from shared.workorders.record import (
@@ -189,15 +190,15 @@ def _change(
 
 def _held(cloud: Cloud, site: Site, id: str) -> _Held:
     snapshot = cloud.db.document(f"work_orders/{id}").get()
-    fields = snapshot.to_dict()
-    if fields is None or fields["site_id"] != site.id or fields["deleted"]:
+    fields = fields_of(snapshot) if snapshot.exists else {}
+    if fields.get("site_id") != site.id or fields["deleted"]:
         raise NotFound(f"the site {site.id} has no work order {id}")
     record = envelope.unpack(
         fields["encoding"],
         fields["record"],
         lambda name: cloud.objects.read_whole(cloud.settings.records_bucket, name),
     )
-    return _Held(decode(record), fields["images"], snapshot.update_time, snapshot.read_time)
+    return _Held(decode(record), fields["images"], snapshot.update_time, read_time(snapshot))
 
 
 def _with_photographs(

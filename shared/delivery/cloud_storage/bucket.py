@@ -21,17 +21,26 @@ class CustomerBucket:
         self.bucket = bucket
 
     def deliver(self, staged: Stored, name: str) -> Stored:
-        """Copy a staged object there, once, and look whether it stands there as it was staged.
+        """Copy a staged object there, once: what stands there already is looked at first.
 
-        CustomerMustAct where the bucket refuses, is gone, or holds something else of that name.
+        So an account that may not look fails before anything is written. CustomerMustAct where the bucket
+        refuses, is gone, or holds something else of that name.
         """
         with self._explained():
-            self.objects.copy(staged, self.bucket, name)
-            stored = self.objects.stat(self.bucket, name)
-        if stored is None or not stored.same_content(staged.size, staged.crc32c):
-            # Not the customer's to mend and not final: the next delivery copies it again, or says why not.
-            raise OSError(f"gs://{self.bucket}/{name} does not hold what was delivered there a moment ago")
-        return stored
+            there = self._look(name) or self.objects.copy(staged, self.bucket, name)
+            if not there.same_content(staged.size, staged.crc32c):
+                raise DifferentObject(there)
+        return there
+
+    def _look(self, name: str) -> Stored | None:
+        try:
+            return self.objects.stat(self.bucket, name)
+        except Forbidden as refused:
+            # An account that may not list is not told that an object is not there; a run needs no list.
+            # https://cloud.google.com/storage/docs/xml-api/reference-status#404-not-found
+            if "storage.objects.list" in str(refused):
+                return None
+            raise
 
     def refusal(self, permission: str) -> CustomerMustAct:
         """What to say when the account lacks a permission on the bucket."""

@@ -1,7 +1,7 @@
 """The record, with every field of seed 1, byte for byte."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -21,7 +21,6 @@ from shared.workorders.record import (
     timeline_line,
 )
 
-GOLDEN = Path(__file__).parent / "golden"
 CREATED = "2023-02-23T08:52:30.110425Z"
 UPDATED = "2023-02-24T18:01:00.000001Z"
 
@@ -56,13 +55,15 @@ WORK_ORDER = WorkOrder(
 )
 
 
-def test_a_timeline_line_is_the_golden_one() -> None:
-    assert timeline_line(encode(WORK_ORDER), CREATED, UPDATED) == (GOLDEN / "timeline.jsonl").read_bytes()
+def test_a_timeline_line_is_the_golden_one(golden: Callable[[str, str], None]) -> None:
+    golden("timeline.jsonl", timeline_line(encode(WORK_ORDER), CREATED, UPDATED).decode())
 
 
-def test_a_states_line_is_the_golden_one_and_names_the_inputs_it_keeps() -> None:
+def test_a_states_line_is_the_golden_one_and_names_the_inputs_it_keeps(
+    golden: Callable[[str, str], None],
+) -> None:
     record, kept = states_record(encode(WORK_ORDER))
-    assert timeline_line(record, CREATED, UPDATED) == (GOLDEN / "states.jsonl").read_bytes()
+    golden("states.jsonl", timeline_line(record, CREATED, UPDATED).decode())
     assert kept == {"0d9a2a55-6d7b-5a0b-8a71-9a6f1f4f3c03"}
 
 
