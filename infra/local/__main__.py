@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import importlib.util
 import json
 import os
 import signal
@@ -95,8 +94,11 @@ def _up(state: Path, root: Path, environment: Mapping[str, str]) -> int:
 
     signal.signal(signal.SIGINT, stopping)
     signal.signal(signal.SIGTERM, stopping)
+    file = state / ENV_FILE
     try:
         suite = Suite(state=state, ports=ports, emulators=emulators, root=root)
+        # One that was killed left its own behind.
+        file.unlink(missing_ok=True)
         suite.start()
     except StateInUse as error:
         raise _Sentence(f"{error}.") from error
@@ -104,10 +106,9 @@ def _up(state: Path, root: Path, environment: Mapping[str, str]) -> int:
         raise _Sentence(
             f"Port {taken.port} is taken: set {PORTS[taken.service][0]} to a port that is free."
         ) from taken
-    file = state / ENV_FILE
     try:
         suite.tick_each_minute()
-        lines = "".join(f"{key}={value}\n" for key, value in _shown(suite).items())
+        lines = "".join(f"{key}={value}\n" for key, value in _shown(suite, root).items())
         new = file.with_suffix(".new")
         new.write_text(lines)
         new.replace(file)
@@ -119,12 +120,12 @@ def _up(state: Path, root: Path, environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _shown(suite: Suite) -> dict[str, str]:
-    """What users of the running suite need, the demo customer's key and bucket among it."""
+def _shown(suite: Suite, root: Path) -> dict[str, str]:
+    """What users of the running suite need; in this checkout, the demo customer's key and bucket too."""
     outbox = suite.state / "outbox"
     outbox.mkdir(exist_ok=True)
     customer: Any = None
-    if importlib.util.find_spec("infra.local.demo_customer"):
+    if root == REPOSITORY:
         customer = importlib.import_module("infra.local.demo_customer").ensure(suite)
     return {**suite.env(), **(customer or {}), "WAYBILL_OUTBOX": str(outbox)}
 

@@ -48,12 +48,12 @@ class Start:
 
 @dataclass(eq=False)
 class Instance:
-    """One process of a function. `in_use` counts the requests it is serving."""
+    """One process of a function. `in_use` counts the requests it is serving, first the one it starts for."""
 
     function: str
     port: int
     process: "subprocess.Popen[bytes]"
-    in_use: int = 0
+    in_use: int = 1
     leave_at: datetime = field(default_factory=lambda: machine_time() + IDLE)
 
     @property
@@ -174,7 +174,6 @@ class FunctionProcesses:
             wait(_STEP_SECONDS)
         self.starts.append(Start(function.name, (machine_time() - began).total_seconds(), instance.pid))
         with self._changed:
-            instance.in_use = 1
             self._current[function.name] = instance
         return instance
 

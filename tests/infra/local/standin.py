@@ -1,0 +1,105 @@
+"""A small checkout to run instead of ours: two functions that do what a test asks of them."""
+
+from pathlib import Path
+
+BUNDLE = """
+functions:
+  desk:
+    does: tells what it was asked
+    trigger: {http: [/desk]}
+    timeout: 20
+    memory: 512Mi
+    concurrency: 4
+    account: desk-account
+    public: true
+  pack:
+    does: what its message says
+    trigger: {topic: pack}
+    timeout: 20
+    memory: 512Mi
+    concurrency: 1
+    account: pack-account
+    retry: true
+    attempts: 5
+    dead_letter: undelivered
+  slow:
+    does: what its message says, in a second
+    trigger: {topic: slow}
+    timeout: 1
+    memory: 512Mi
+    concurrency: 1
+    account: pack-account
+    retry: true
+  broken:
+    does: nothing, it does not start
+    trigger: {http: [/broken]}
+    timeout: 20
+    memory: 512Mi
+    concurrency: 1
+    account: desk-account
+  tick:
+    does: nothing
+    trigger: {topic: tick}
+    timeout: 20
+    memory: 512Mi
+    concurrency: 1
+    account: pack-account
+    retry: true
+buckets:
+  goods: {holds: goods}
+accounts:
+  desk-account: {firestore: true, publishes: true, storage: {}, impersonates: false}
+  pack-account:
+    firestore: true
+    publishes: true
+    storage: {goods: [roles/storage.objectViewer]}
+    impersonates: true
+customer_folders: {goods: [roles/storage.objectViewer]}
+customer_grant: [storage.objects.create, storage.objects.list, storage.objects.get, storage.buckets.get]
+"""
+
+DESK = """
+import json, os
+import functions_framework
+
+@functions_framework.http
+def desk(request):
+    told = {"env": dict(os.environ), "cwd": os.getcwd(), "pid": os.getpid(), "parent": os.getppid()}
+    told |= {"path": request.full_path, "body": request.get_data(as_text=True)}
+    return json.dumps(told)
+"""
+
+# Writes its own pid, its parent's and the message's id to the file `note`, waits until somebody has written
+# to the pipe `gate`, and fails if told to.
+WORKER = """
+import base64, json, os
+import functions_framework
+
+@functions_framework.cloud_event
+def {name}(event):
+    asked = json.loads(base64.b64decode(event.data["message"]["data"]))
+    if "note" in asked:
+        with open(asked["note"], "a") as note:
+            note.write(json.dumps([os.getpid(), os.getppid(), event["id"]]) + "\\n")
+    if "gate" in asked:
+        open(asked["gate"]).read()
+    if asked.get("fail"):
+        raise RuntimeError("as asked")
+"""
+
+BROKEN = """
+raise RuntimeError("no handler today")
+"""
+
+
+def checkout(root: Path) -> Path:
+    """Write the checkout; returns its root."""
+    sources = {"desk": DESK, "broken": BROKEN}
+    sources |= {name: WORKER.replace("{name}", name) for name in ("pack", "slow", "tick")}
+    for name, source in sources.items():
+        folder = root / "functions" / name
+        folder.mkdir(parents=True)
+        (folder / "main.py").write_text(source)
+    (root / "infra").mkdir()
+    (root / "infra" / "bundle.yaml").write_text(BUNDLE)
+    return root
