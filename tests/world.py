@@ -116,7 +116,10 @@ class World:
     def request(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> "Answer":
         headers = {"Authorization": f"Token {self.key if key is None else key}"}
         builder = EnvironBuilder(
-            path=path, method=method, headers=headers, data=None if body is None else orjson.dumps(body)
+            path=path,
+            method=method,
+            headers=list(headers.items()),
+            data=None if body is None else orjson.dumps(body),
         )
         environ = builder.get_environ()
         response = handler("exports")(flask.Request(environ))

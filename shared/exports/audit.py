@@ -84,7 +84,8 @@ def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
 
 def ordered(event: dict[str, Any]) -> dict[str, Any]:
     """An event's keys in the order above, which Firestore does not keep."""
-    return {key: event[key] for key in KEYS}
+    window = {bound: event["window"][bound] for bound in ("start", "end")}
+    return {key: event[key] for key in KEYS} | {"window": window}
 
 
 def milliseconds(at: datetime) -> str:
