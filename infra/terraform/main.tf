@@ -1,0 +1,62 @@
+# Waybill in a Google Cloud project. What there is to make is read from infra/bundle.yaml, which the local suite
+# reads too; these files say only how Google Cloud makes it.
+
+terraform {
+  required_version = "~> 1.11"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "6.36.1"
+    }
+    archive = {
+      source  = "hashicorp/archive"
+      version = "2.7.0"
+    }
+  }
+
+  # The bucket is named by `terraform init -backend-config=bucket=...`.
+  backend "gcs" {
+    prefix = "waybill"
+  }
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+}
+
+data "google_project" "this" {}
+
+locals {
+  bundle = yamldecode(file("${path.module}/../bundle.yaml"))
+
+  http_functions  = { for name, function in local.bundle.functions : name => function if can(function.trigger.http) }
+  event_functions = { for name, function in local.bundle.functions : name => function if can(function.trigger.topic) }
+
+  dead_letters = toset([for function in local.bundle.functions : function.dead_letter if can(function.dead_letter)])
+}
+
+resource "google_project_service" "api" {
+  for_each = toset([
+    "artifactregistry.googleapis.com",
+    "cloudbuild.googleapis.com",
+    "cloudfunctions.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
+    "cloudscheduler.googleapis.com",
+    "compute.googleapis.com",
+    "eventarc.googleapis.com",
+    "firestore.googleapis.com",
+    "iam.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "pubsub.googleapis.com",
+    "run.googleapis.com",
+    "storage.googleapis.com",
+  ])
+
+  project            = var.project
+  service            = each.key
+  disable_on_destroy = false
+}
+
+# The one Scheduler job is not made here: `python -m infra ticks` makes and updates it from the same bundle.

@@ -1,0 +1,73 @@
+"""cloudbuild.yaml tests before it deploys, and knows nothing that the bundle says."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.bundle import BUNDLE_YAML, Bundle
+from infra.package import ROOT
+
+TEXT = (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8")
+BUILD: dict[str, Any] = yaml.safe_load(TEXT)
+STEPS: dict[str, dict[str, Any]] = {step["id"]: step for step in BUILD["steps"]}
+
+
+def test_steps_in_order() -> None:
+    assert [step["id"] for step in BUILD["steps"]] == [
+        "test",
+        "package",
+        "customers",
+        "terraform",
+        "init",
+        "plan",
+        "apply",
+    ]
+    # Side by side they would not wait for the tests.
+    assert not [step for step in BUILD["steps"] if "waitFor" in step]
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ("test", r"make lint && make test$"),
+        ("package", r"^-m infra\.package$"),
+        ("customers", r"customers\.auto\.tfvars\.json infra/terraform/$"),
+        ("init", r"^init .*-backend-config=bucket=\$\{_STATE_BUCKET\}"),
+        ("plan", r"^plan .*-out=plan .*-var=project=\$\{PROJECT_ID\}"),
+        ("apply", r"^apply -input=false plan$"),
+    ],
+)
+def test_does(step: str, says: str) -> None:
+    assert re.search(says, " ".join(STEPS[step]["args"]))
+
+
+def test_functions_have_the_python_that_tests_ran_on() -> None:
+    runtime = re.search(r'runtime\s*=\s*"(.+)"', (ROOT / "infra/terraform/functions.tf").read_text())
+    assert runtime
+    assert STEPS["test"]["name"].replace(":", "").replace(".", "") == runtime[1]
+    assert STEPS["package"]["name"] == STEPS["test"]["name"]
+
+
+def test_terraform_runs_where_gcloud_is_and_from_where_it_was_put() -> None:
+    target = STEPS["terraform"]["args"][-1].split()[-1]
+    for step in ("init", "plan", "apply"):
+        assert STEPS[step]["entrypoint"] == target
+        assert "google-cloud-cli" in STEPS[step]["name"]
+        assert STEPS[step]["dir"] == "infra/terraform"
+
+
+def test_every_substitution_is_named_in_the_command_to_start_it() -> None:
+    used = set(re.findall(r"\$\{?(_[A-Z_]+)", yaml.safe_dump(BUILD)))
+    command = next(line for line in TEXT.splitlines() if "gcloud builds submit" in line)
+    page = (ROOT / "infra/docs/deploying.md").read_text(encoding="utf-8")
+    assert used == set(re.findall(r"(_[A-Z_]+)=", command))
+    assert used == set(re.findall(r"(_[A-Z_]+)=", page))
+
+
+def test_spells_out_nothing_of_the_bundle() -> None:
+    bundle = Bundle.load(BUNDLE_YAML)
+    said = yaml.safe_dump(BUILD)
+    named = {*bundle.functions, *bundle.buckets, *bundle.accounts, *bundle.dead_letters}
+    assert not [name for name in named if re.search(rf"\b{re.escape(name)}\b", said)]

@@ -1,0 +1,323 @@
+"""infra/terraform/ holds what the bundle lists, says none of it again, and agrees with the local suite.
+
+Terraform itself is not needed: the files are read as data.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import hcl2
+import pytest
+import yaml
+
+from infra.bundle import BUNDLE_YAML, Bundle
+from infra.local.project import _SLUG as LOCAL_SLUG
+from infra.package import ROOT
+from shared.accounts.customers import account_of
+from shared.settings import Settings
+
+FOLDER = ROOT / "infra" / "terraform"
+FILES = sorted(FOLDER.glob("*.tf"))
+BUNDLE: dict[str, Any] = yaml.safe_load(BUNDLE_YAML.read_text(encoding="utf-8"))
+INDEXES: dict[str, Any] = json.loads((ROOT / "infra" / "firestore.indexes.json").read_text(encoding="utf-8"))
+PAGE = (ROOT / "infra" / "docs" / "deploying.md").read_text(encoding="utf-8")
+
+
+def plain(value: Any) -> Any:
+    """What was parsed, without the quotes around strings and the parser's own marks."""
+    if isinstance(value, dict):
+        return {
+            key.strip('"'): plain(each)
+            for key, each in value.items()
+            if key not in ("__is_block__", "__comments__", "__inline_comments__")
+        }
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
+        return value[1:-1]
+    return value
+
+
+@cache
+def parsed() -> dict[str, list[Any]]:
+    """All files as one: block type -> blocks."""
+    together: dict[str, list[Any]] = {}
+    for file in FILES:
+        for kind, blocks in plain(hcl2.loads(file.read_text(encoding="utf-8"))).items():
+            together.setdefault(kind, []).extend(blocks)
+    return together
+
+
+@cache
+def resources() -> dict[str, Any]:
+    """`type.name` -> body."""
+    return {
+        f"{kind}.{name}": body
+        for block in parsed()["resource"]
+        for kind, named in block.items()
+        for name, body in named.items()
+    }
+
+
+@cache
+def code() -> str:
+    """All of it without comments, which may speak of anything."""
+    return json.dumps({kind: blocks for kind, blocks in parsed().items() if kind != "resource"}) + json.dumps(
+        resources()
+    )
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield key
+            yield from strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from strings(each)
+    else:
+        yield str(value)
+
+
+def said(name: str) -> str:
+    """Everything that one resource says."""
+    return "\n".join(strings(resources()[name]))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_parses(file: Any) -> None:
+    assert hcl2.loads(file.read_text(encoding="utf-8"))
+
+
+def test_is_written_as_it_was_asked_to_be() -> None:
+    assert {file.stem for file in FILES} == {
+        "accounts",
+        "firestore",
+        "functions",
+        "main",
+        "messaging",
+        "outputs",
+        "storage",
+        "variables",
+    }
+    terraform = parsed()["terraform"][0]
+    versions = [provider["version"] for provider in terraform["required_providers"][0].values()]
+    assert len(versions) == 2
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in versions)
+
+
+def test_every_section_that_is_read_is_there_and_every_section_is_read() -> None:
+    assert set(re.findall(r"local\.bundle\.(\w+)", code())) == set(BUNDLE)
+
+
+def test_every_local_and_every_variable_that_is_read_is_there() -> None:
+    named = {name for block in parsed()["locals"] for name in block}
+    assert set(re.findall(r"\blocal\.(\w+)", code())) == named
+    variables = {name for block in parsed()["variable"] for name in block}
+    assert set(re.findall(r"\bvar\.(\w+)", code())) == variables
+
+
+def test_every_resource_that_is_named_is_there() -> None:
+    named = set(re.findall(r"(?<![.\w])((?:google|terraform)_\w+\.\w+)", code()))
+    data = {f"{kind}.{name}" for block in parsed()["data"] for kind, each in block.items() for name in each}
+    assert named - {"google_project.this"} <= set(resources())
+    assert set(re.findall(r"\bdata\.(\w+\.\w+)", code())) == data
+
+
+NOT_TERRAFORMS: dict[str, str] = {}
+"""Fields of the bundle that Terraform need not read, each with the reason. None today."""
+
+
+@pytest.mark.parametrize("section", ["functions", "accounts"])
+def test_every_field_is_used(section: str) -> None:
+    fields = {field for entry in BUNDLE[section].values() for field in entry}
+    if section == "functions":
+        fields |= {kind for entry in BUNDLE[section].values() for kind in entry["trigger"]}
+    unused = {field for field in fields if not re.search(rf"\.{field}\b", code())}
+    assert unused == {field for field in fields if field in NOT_TERRAFORMS}
+
+
+def test_every_field_of_a_bucket_is_used() -> None:
+    fields = {field for entry in BUNDLE["buckets"].values() for field in entry}
+    # `holds` is for who reads the list: a bucket has no description.
+    assert {field for field in fields if not re.search(rf"\.{field}\b", code())} == {"holds"}
+
+
+def test_spells_out_no_name_of_the_bundle() -> None:
+    bundle = Bundle.load()
+    topics = {function.topic for function in bundle.functions.values() if function.topic}
+    names = {*bundle.functions, *topics, *bundle.buckets, *bundle.accounts, *bundle.dead_letters}
+    assert [name for name in names if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", code())] == []
+    paths = {path for function in bundle.functions.values() for path in function.paths}
+    assert [path for path in paths if path in code()] == []
+
+
+@pytest.mark.parametrize(
+    ("resource", "over"),
+    [
+        ("google_cloudfunctions2_function.own", "${local.bundle.functions}"),
+        ("google_storage_bucket.own", "${local.bundle.buckets}"),
+        ("google_service_account.own", "${local.bundle.accounts}"),
+        ("google_pubsub_topic.function", "${local.event_functions}"),
+        ("google_pubsub_topic.dead_letter", "${local.dead_letters}"),
+        ("google_pubsub_subscription.dead_letter", "${local.dead_letters}"),
+        ("google_compute_region_network_endpoint_group.http", "${local.http_functions}"),
+        ("google_service_account.customer", "${var.customers}"),
+    ],
+)
+def test_is_made_for_each(resource: str, over: str) -> None:
+    assert resources()[resource]["for_each"] == over
+
+
+def test_a_function_is_what_the_bundle_says() -> None:
+    function = resources()["google_cloudfunctions2_function.own"]
+    build, service = function["build_config"][0], function["service_config"][0]
+    assert function["name"] == '${replace(each.key, "_", "-")}'
+    assert build["entry_point"] == "${each.key}"
+    assert service["timeout_seconds"] == "${each.value.timeout}"
+    assert service["available_memory"] == "${each.value.memory}"
+    assert service["max_instance_request_concurrency"] == "${each.value.concurrency}"
+    assert "each.value.concurrency > 1" in service["available_cpu"]
+    assert service["service_account_email"] == "${google_service_account.own[each.value.account].email}"
+    assert service["environment_variables"] == {"GOOGLE_CLOUD_PROJECT": "${var.project}"}
+    trigger = function["dynamic"][0]["event_trigger"]["content"][0]
+    assert "each.value.retry" in trigger["retry_policy"]
+    # It keeps what names no service: two functions may not become one.
+    services = {name.replace("_", "-") for name in BUNDLE["functions"]}
+    assert len(services) == len(BUNDLE["functions"])
+
+
+def test_the_settings_that_functions_need_are_set() -> None:
+    given = resources()["google_cloudfunctions2_function.own"]["service_config"][0]["environment_variables"]
+    assert Settings.from_env(dict.fromkeys(given, "a-project")).project == "a-project"
+
+
+def test_only_public_functions_and_triggers_may_call() -> None:
+    invoker = resources()["google_cloud_run_v2_service_iam_member.invoker"]
+    assert invoker["role"] == "roles/run.invoker"
+    assert re.search(
+        r"if can\(function\.trigger\.topic\) \|\| try\(function\.public, false\)", invoker["for_each"]
+    )
+    assert invoker["member"].startswith('${try(each.value.public, false) ? "allUsers"')
+    assert code().count("allUsers") == 1
+
+
+def test_dead_letters_are_kept_and_set_with_the_attempts() -> None:
+    patch = said("terraform_data.dead_letter")
+    for needed in ("each.value.attempts", "each.value.dead_letter", "each.value.timeout"):
+        assert needed in patch
+    for option in ("--dead-letter-topic", "--max-delivery-attempts", "--ack-deadline"):
+        assert option in patch
+    kept = resources()["google_pubsub_subscription.dead_letter"]
+    assert kept["expiration_policy"] == [{"ttl": ""}]
+    assert resources()["google_pubsub_topic_iam_member.dead_letter"]["role"] == "roles/pubsub.publisher"
+    assert resources()["google_project_iam_member.dead_letter"]["role"] == "roles/pubsub.subscriber"
+
+
+def test_attempts_end_before_the_event_is_dropped() -> None:
+    # Eventarc keeps an event a day: https://cloud.google.com/eventarc/docs/retry-events
+    for name, function in Bundle.load().functions.items():
+        waits = sum(min(600, 10 * 2**n) for n in range((function.attempts or 1) - 1))
+        assert waits + (function.attempts or 1) * function.timeout < 24 * 3600, name
+
+
+def test_point_in_time_recovery_is_on() -> None:
+    database = resources()["google_firestore_database.default"]
+    assert database["point_in_time_recovery_enablement"] == "POINT_IN_TIME_RECOVERY_ENABLED"
+    assert database["delete_protection_state"] == "DELETE_PROTECTION_ENABLED"
+    assert database["name"] == "(default)"
+
+
+def test_indexes_are_made_of_the_file_and_of_every_key_in_it() -> None:
+    local = next(block for block in parsed()["locals"] if "firestore" in block)
+    assert local["firestore"] == '${jsondecode(file("${path.module}/../firestore.indexes.json"))}'
+    assert "local.firestore.indexes" in resources()["google_firestore_index.own"]["for_each"]
+    assert "local.firestore.fieldOverrides" in resources()["google_firestore_field.own"]["for_each"]
+    keys = {key for index in INDEXES["indexes"] for key in [*index, *(k for f in index["fields"] for k in f)]}
+    for key in keys:
+        assert f".{key}" in said("google_firestore_index.own"), key
+    overrides = INDEXES["fieldOverrides"]
+    for key in {key for each in overrides for key in [*each, *(k for i in each["indexes"] for k in i)]}:
+        assert f".{key}" in said("google_firestore_field.own"), key
+
+
+def test_our_buckets_are_named_as_the_settings_name_them_and_closed() -> None:
+    settings = Settings(project="a-project")
+    named = resources()["google_storage_bucket.own"]["name"]
+    made = {
+        named.replace("${var.project}", "a-project").replace("${each.key}", key) for key in BUNDLE["buckets"]
+    }
+    assert {settings.staging_bucket, settings.images_bucket, settings.records_bucket} <= made
+    for bucket in ("google_storage_bucket.own", "google_storage_bucket.source"):
+        assert resources()[bucket]["uniform_bucket_level_access"] is True
+        assert resources()[bucket]["public_access_prevention"] == "enforced"
+    source = resources()["google_storage_bucket.source"]["name"].replace("${var.project}", "a-project")
+    assert source not in made
+
+
+def test_a_customers_account_is_named_as_the_code_names_it() -> None:
+    account = resources()["google_service_account.customer"]
+    email = account["account_id"].replace("${each.value}", "acme") + "@a-project.iam.gserviceaccount.com"
+    assert email == account_of("acme", "a-project")
+    assert account["lifecycle"] == [{"prevent_destroy": True}]
+
+
+@pytest.mark.parametrize(
+    "slug", ["a", "acme", "a-c-m-e-9", "123456789", "1234567890", "", "-a", "a-", "A", "a_b"]
+)
+def test_a_slug_is_valid_here_exactly_where_it_is_locally(slug: str) -> None:
+    customers = next(block["customers"] for block in parsed()["variable"] if "customers" in block)
+    condition = customers["validation"][0]["condition"]
+    pattern = re.search(r'regex\("(.+?)", slug\)', condition)
+    assert pattern
+    valid = bool(re.search(pattern[1], slug))
+    assert valid == bool(LOCAL_SLUG.fullmatch(slug))
+    if valid:
+        assert (
+            len(resources()["google_service_account.customer"]["account_id"].replace("${each.value}", slug))
+            <= 30
+        )
+
+
+def test_only_who_impersonates_makes_tokens_and_only_of_customers() -> None:
+    granted = {
+        name: body for name, body in resources().items() if "iam.serviceAccountTokenCreator" in str(body)
+    }
+    assert list(granted) == ["google_service_account_iam_member.impersonates"]
+    grant = granted["google_service_account_iam_member.impersonates"]
+    assert "if account.impersonates" in grant["for_each"]
+    assert grant["service_account_id"].startswith("${google_service_account.customer[")
+
+
+def test_customers_read_their_own_folder_and_no_bucket() -> None:
+    about = {name for name, body in resources().items() if "google_service_account.customer[" in str(body)}
+    assert about == {
+        "google_service_account_iam_member.impersonates",
+        "google_storage_managed_folder_iam_member.customer",
+    }
+    assert resources()["google_storage_managed_folder.customer"]["name"] == "${each.value.customer}/"
+
+
+def test_the_customers_grant_is_no_resource() -> None:
+    for name in resources():
+        assert "customer_grant" not in said(name)
+        assert not [permission for permission in BUNDLE["customer_grant"] if permission in said(name)]
+    assert not [name for name in resources() if "custom_role" in name]
+
+
+def test_the_page_gives_the_customer_the_line_with_all_that_is_granted() -> None:
+    line = re.search(r"gcloud iam roles create .*--permissions=(\S+)", PAGE)
+    assert line
+    assert line[1].split(",") == BUNDLE["customer_grant"]
+    assert "customer-SLUG-data-export@PROJECT.iam.gserviceaccount.com" in PAGE
+
+
+def test_grants_are_additive() -> None:
+    # A binding or a policy would take away what was granted by hand, or by Google itself.
+    assert not [name for name in resources() if re.search(r"_iam_(binding|policy)\.", name)]
+    assert not [
+        role for role in re.findall(r"roles/[\w.]+", code()) if role in ("roles/owner", "roles/editor")
+    ]
