@@ -37,7 +37,7 @@ def _list(request: flask.Request) -> Answer:
     newest = collection.where(filter=FieldFilter("customer", "==", caller.customer)).order_by(
         "created", direction=firestore.Query.DESCENDING
     )
-    found, token = page(request, newest, collection)
+    found, token = page(request, newest, collection, caller.customer)
     exports = [_shown(service.from_snapshot(snapshot)) for snapshot in found]
     return {"exports": exports, "next_page_token": token}, 200
 
@@ -58,7 +58,7 @@ def _runs(request: flask.Request, export: UUID) -> Answer:
     cloud, caller = _who(request)
     collection = cloud.db.collection(f"exports/{service.get(cloud, caller, str(export)).id}/runs")
     newest = collection.order_by("due", direction=firestore.Query.DESCENDING)
-    found, token = page(request, newest, collection)
+    found, token = page(request, newest, collection, caller.customer)
     return {"runs": [_shown_run(snapshot) for snapshot in found], "next_page_token": token}, 200
 
 

@@ -16,9 +16,9 @@ PAGE_MOST = 500
 
 
 def page(
-    request: flask.Request, query: Any, collection: firestore.CollectionReference
+    request: flask.Request, query: Any, collection: firestore.CollectionReference, customer: str
 ) -> tuple[list[Any], str | None]:
-    """One page of an ordered query over a collection: its snapshots, and the next page's token.
+    """One page of an ordered query over a customer's documents: their snapshots, and the next page's token.
 
     Read from the query string: `page_size` (1 to 500), `page_token`. Invalid where they are not.
     """
@@ -26,7 +26,7 @@ def page(
     token = request.args.get("page_token")
     if token:
         after = collection.document(_id(token)).get()
-        if not after.exists:
+        if not after.exists or after.get("customer") != customer:
             raise Invalid.field("page_token", "is none of this list: begin again without it")
         query = query.start_after(after)
     found = list(query.limit(size + 1).stream())
