@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import http.client
 import json
 import re
 import secrets
@@ -12,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -342,12 +342,16 @@ def _metadata_text(text: str, status: int = 200) -> web.Response:
     )
 
 
+def _phrase(status: int) -> str:
+    return http.client.responses.get(status, "Unknown")
+
+
 def _metadata_fault(fault: Fault) -> web.Response:
-    return _metadata_text(HTTPStatus(fault.status).phrase, fault.status)
+    return _metadata_text(_phrase(fault.status), fault.status)
 
 
 def _iam_fault(fault: Fault) -> web.Response:
-    return _iam_error(fault.status, HTTPStatus(fault.status).phrase)
+    return _iam_error(fault.status, _phrase(fault.status))
 
 
 _STATUS_NAMES = {

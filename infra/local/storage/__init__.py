@@ -53,7 +53,7 @@ class StorageService:
 
     def create_bucket(self, name: str, *, location: str = "EU") -> None:
         """Make a bucket. One that exists stays as it is."""
-        self._store.add_bucket(name, location)
+        self._store.add_bucket(name, location.upper())
 
     def delete_bucket(self, name: str) -> None:
         """Remove a bucket, what is in it and who may do what on it: what a customer may do on a bad day."""

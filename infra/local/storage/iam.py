@@ -104,17 +104,19 @@ class Grants:
     """Who may do what, in memory. A bucket's grants have the folder ""."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, str], dict[str, set[str]]] = {}
+        self._held: dict[tuple[str, str], dict[str, frozenset[str]]] = {}
 
     def add(self, bucket: str, member: str, folder: str, granted: Iterable[str]) -> None:
         """Give a member permissions on a bucket, or on a folder of it."""
-        self._held.setdefault((bucket, member), {}).setdefault(folder, set()).update(granted)
+        # A new dictionary each time: another thread may be going through the old one.
+        held = self._held.get((bucket, member), {})
+        self._held[(bucket, member)] = {**held, folder: held.get(folder, frozenset()) | set(granted)}
 
     def take(self, bucket: str, member: str, taken: Iterable[str]) -> None:
         """Take permissions from a member, on the bucket and on each of its folders."""
-        taken = set(taken)
-        for held in self._held.get((bucket, member), {}).values():
-            held -= taken
+        gone = frozenset(taken)
+        held = self._held.get((bucket, member), {})
+        self._held[(bucket, member)] = {folder: granted - gone for folder, granted in held.items()}
 
     def forget_bucket(self, bucket: str) -> None:
         """Drop every grant on a bucket and its folders."""

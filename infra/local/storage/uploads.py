@@ -123,21 +123,18 @@ class Uploads:
         return Answer(200, headers={"Location": url, "X-GUploader-UploadID": upload.id})
 
     def find(self, upload_id: str) -> Upload:
-        """A session that is there to be used or was brought to its end. 404 if unknown, 410 after a week."""
+        """A session, whether or not it can still be used; 404 for one that never was."""
         live = self._live.get(upload_id)
         if live is None:
             kept = self._store.upload(upload_id)
             if kept is None:
-                raise StorageError(404, "The upload session does not exist or was cancelled.")
+                raise _no_session()
             live = self._live[upload_id] = _Live(kept, None, 0, Conditions(**orjson.loads(kept.conditions)))
-        upload = live.upload
-        self._still_there(upload)
-        if self._store.now() - upload.created >= SESSION_LIFE // timedelta(microseconds=1):
-            raise StorageError(410, "The upload session has expired.")
-        return upload
+        return live.upload
 
     def cancel(self, upload: Upload) -> Answer:
         """Give a session up. 499, and any later request 404; one already at its end stays as it is."""
+        self._still_there(upload)
         if upload.answer is None:
             upload.cancelled = True
             self._live[upload.id].turn += 1
@@ -200,8 +197,11 @@ class Uploads:
         return _standing(upload)
 
     def _still_there(self, upload: Upload) -> None:
+        """404 for a session given up, 410 for one older than a week."""
         if upload.cancelled:
-            raise StorageError(404, "The upload session does not exist or was cancelled.")
+            raise _no_session()
+        if self._store.now() - upload.created >= SESSION_LIFE // timedelta(microseconds=1):
+            raise StorageError(410, "The upload session has expired.")
 
     async def _take_in(self, live: _Live, start: int, content: AsyncIterable[bytes], last: int | None) -> int:
         """Append a request's bytes to the session's file. Returns how many the request had.
@@ -278,6 +278,10 @@ class Uploads:
         live.turn += 1
         del self._live[upload.id]
         return _standing(upload)
+
+
+def _no_session() -> StorageError:
+    return StorageError(404, "The upload session does not exist or was cancelled.")
 
 
 def _append(live: _Live, file: FileIO, content: bytes) -> None:
