@@ -120,6 +120,8 @@ class _Copying:
         while self._queue:
             if self._delay:
                 await asyncio.sleep(self._delay)
+                if not self._queue:  # the others were quicker
+                    return
             batch = self._take()
             begun = stopwatch()
             try:

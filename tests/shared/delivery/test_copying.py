@@ -1,0 +1,146 @@
+"""Copying images in batches: each once, whatever the batches meet."""
+
+from dataclasses import replace
+
+import pytest
+
+from infra.local.traffic import Fault
+from shared.delivery.cloud_storage import copying
+from shared.delivery.cloud_storage.bucket import CustomerBucket
+from shared.delivery.cloud_storage.copying import Copy, Outcome, StillFailing, copy_images
+from shared.errors import CustomerMustAct
+from tests.world import BUCKET, World
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(copying, "BACKOFF_MOST", 0.002)
+
+
+def images(world: World, count: int) -> list[Copy]:
+    bucket = world.cloud.settings.images_bucket
+    copies = []
+    for number in range(count):
+        stored = world.cloud.objects.create(
+            bucket, f"acme/s/{number:04}", f"image {number}".encode(), "image/jpeg"
+        )
+        copies.append(
+            Copy(stored.name, stored.generation, stored.size, stored.crc32c, f"to/{number:04} é#?%/x.jpg")
+        )
+    return copies
+
+
+def copy(world: World, copies: list[Copy]) -> Outcome:
+    bucket = CustomerBucket(world.cloud.as_customer(world.acme.account), world.acme.account, BUCKET)
+    settings = world.cloud.settings
+    return copy_images(bucket, copies, source_bucket=settings.images_bucket, storage_url=settings.storage_url)
+
+
+def all_there(world: World, copies: list[Copy]) -> bool:
+    expected = {each.name: f"image {number}".encode() for number, each in enumerate(copies)}
+    return world.landed() == expected
+
+
+def test_images_are_copied_in_batches_that_grow(world: World) -> None:
+    copies = images(world, 300)
+    outcome = copy(world, copies)
+    assert (outcome.copied, outcome.present) == (300, 0)
+    assert all_there(world, copies)
+    batches = len(world.suite.traffic.calls("storage.batch"))
+    assert 300 / copying.BATCH_MOST <= batches < 300 / copying.BATCH_FIRST
+
+
+def test_no_image_at_all(world: World) -> None:
+    assert copy(world, []) == Outcome()
+
+
+def test_those_there_already_stay_and_are_only_looked_at(world: World) -> None:
+    copies = images(world, 50)
+    copy(world, copies[:30])
+    before = {each.name: each.generation for each in world.suite.storage.list(BUCKET)}
+    outcome = copy(world, copies)
+    assert (outcome.copied, outcome.present) == (20, 30)
+    after = {each.name: each.generation for each in world.suite.storage.list(BUCKET)}
+    assert {name: after[name] for name in before} == before
+    assert all_there(world, copies)
+
+
+def test_what_is_gone_changed_or_in_the_way_is_named_and_stops_nothing(world: World) -> None:
+    copies = images(world, 10)
+    source = world.cloud.settings.images_bucket
+    world.suite.storage.remove(source, copies[1].source_name)
+    world.suite.storage.put(source, copies[2].source_name, b"changed")
+    world.suite.storage.put(BUCKET, copies[3].name, b"theirs")
+    copies[4] = replace(copies[4], crc32c="AAAAAA==")
+    world.suite.storage.put(BUCKET, copies[4].name, b"image 4")
+    outcome = copy(world, copies)
+    assert {each.name for each in outcome.missing} == {copies[1].name, copies[2].name}
+    assert {each.name for each in outcome.conflicts} == {copies[3].name, copies[4].name}
+    assert outcome.copied == 6
+    assert world.landed()[copies[3].name] == b"theirs"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("error", status=429),
+        Fault("error", status=500),
+        Fault("error", status=503),
+        Fault("reset_before"),
+        Fault("reset_after"),
+        Fault("truncate"),
+    ],
+    ids=lambda fault: f"{fault.action} {fault.status}",
+)
+@pytest.mark.parametrize("kind", ["storage.batch", "storage.objects.rewrite", "storage.objects.get"])
+def test_what_fails_in_passing_is_tried_again(world: World, kind: str, fault: Fault) -> None:
+    copies = images(world, 40)
+    copy(world, copies[:5])
+    world.suite.traffic.arm(kind, fault, times=2)
+    outcome = copy(world, copies)
+    assert outcome.copied + outcome.present == 40
+    assert all_there(world, copies)
+
+
+def test_what_keeps_failing_is_left_to_the_next_delivery(world: World) -> None:
+    copies = images(world, 5)
+    world.suite.traffic.arm("storage.objects.rewrite", Fault("error", status=503), resource="0003", times=100)
+    with pytest.raises(StillFailing, match="0003"):
+        copy(world, copies)
+    world.suite.traffic.disarm()
+    outcome = copy(world, copies)
+    assert outcome.copied + outcome.present == 5
+    assert all_there(world, copies)
+
+
+@pytest.mark.parametrize("permission", ["storage.objects.create", "storage.objects.get"])
+def test_a_permission_that_is_missing_is_named(world: World, permission: str) -> None:
+    copies = images(world, 5)
+    copy(world, copies[:1])
+    world.suite.storage.revoke(BUCKET, world.acme.account, permission)
+    with pytest.raises(CustomerMustAct, match=f"{permission} on the bucket {BUCKET}"):
+        copy(world, copies)
+
+
+def test_a_bucket_that_is_gone_is_told(world: World) -> None:
+    copies = images(world, 5)
+    world.suite.storage.delete_bucket(BUCKET)
+    with pytest.raises(CustomerMustAct, match=f"{BUCKET} does not exist"):
+        copy(world, copies)
+
+
+def test_images_that_we_may_not_read_are_not_the_customers_fault(world: World) -> None:
+    copies = images(world, 5)
+    world.suite.storage.revoke(world.cloud.settings.images_bucket, world.acme.account)
+    with pytest.raises(StillFailing, match=r"storage\.objects\.get"):
+        copy(world, copies)
+
+
+def test_an_image_is_moved_in_steps_across_locations(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = images(world, 3)
+    world.suite.storage.delete_bucket(BUCKET)
+    world.suite.storage.create_bucket(BUCKET, location="US")
+    world.grant(BUCKET, world.acme)
+    assert copy(world, copies).copied == 3
+    assert all_there(world, copies)

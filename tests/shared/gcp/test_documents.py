@@ -1,0 +1,125 @@
+"""Scans that break and go on, transactions that meet, and times that are plain."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+from google.cloud.firestore_v1 import FieldFilter
+
+from infra.local.traffic import Fault
+from shared.gcp import documents
+from shared.gcp.documents import Scan, count, fields_of, server_time, transact
+from tests.world import SITE, World
+
+UNAVAILABLE = Fault("error", status=14)
+
+
+def query(world: World) -> Any:
+    found = (
+        world.cloud.db.collection("work_orders")
+        .where(filter=FieldFilter("site_id", "==", SITE))
+        .where(filter=FieldFilter("shard", "in", [0, 1]))
+        .select(["update_date"])
+        .order_by("update_date")
+        .order_by("__name__")
+    )
+    return found._to_protobuf()._pb
+
+
+@pytest.fixture
+def forty(world: World) -> list[str]:
+    """Forty documents, ten of each stamp, so that pages end between equal stamps."""
+    batch = world.cloud.db.batch()
+    names = [f"d{number:02}" for number in range(40)]
+    for number, name in enumerate(names):
+        stamp = datetime(2026, 11, 22, 9, number // 10, tzinfo=UTC)
+        fields = {"site_id": SITE, "shard": number % 2, "update_date": stamp}
+        batch.set(world.cloud.db.document(f"work_orders/{name}"), fields)
+    batch.commit()
+    return names
+
+
+def scan(world: World) -> list[str]:
+    now = server_time(world.cloud.db)
+    found = Scan(world.cloud.db).documents(query(world), "update_date", now)
+    return [document.name.rpartition("/")[2] for document in found]
+
+
+@pytest.mark.parametrize("page", [1, 7, 10, 39, 40, 41, 1000])
+def test_a_scan_goes_through_pages_of_any_size(
+    world: World, forty: list[str], page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "PAGE_DOCUMENTS", page)
+    assert scan(world) == forty
+
+
+@pytest.mark.parametrize(
+    "fault", [UNAVAILABLE, Fault("truncate"), Fault("reset_before")], ids=lambda f: f.action
+)
+def test_a_scan_that_breaks_goes_on_behind_the_last_document(
+    world: World, forty: list[str], fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "PAGE_DOCUMENTS", 10)
+    world.suite.traffic.arm("firestore.RunQuery", fault, nth=2, times=3)
+    assert scan(world) == forty
+
+
+@pytest.mark.usefixtures("forty")
+def test_a_scan_that_stays_broken_is_told(world: World) -> None:
+    world.suite.traffic.arm("firestore.RunQuery", UNAVAILABLE, times=documents.PAGE_ATTEMPTS)
+    with pytest.raises(grpc.RpcError):
+        scan(world)
+
+
+def test_a_scan_sees_what_was_there_at_its_time(world: World, forty: list[str]) -> None:
+    then = server_time(world.cloud.db)
+    world.wait(timedelta(minutes=1))
+    for name in forty[:5]:
+        world.cloud.db.document(f"work_orders/{name}").delete()
+    found = Scan(world.cloud.db).documents(query(world), "update_date", then)
+    assert len(list(found)) == 40
+    assert len(scan(world)) == 35
+
+
+def test_transactions_that_meet_are_tried_until_each_is_done(world: World) -> None:
+    db = world.cloud.db
+    counter = db.document("counters/one")
+    counter.set({"value": 0})
+
+    def add(_: int) -> int:
+        def work(transaction: Any) -> int:
+            value = int(fields_of(counter.get(transaction=transaction))["value"]) + 1
+            transaction.update(counter, {"value": value})
+            return value
+
+        return transact(db, work)
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(add, range(12)))
+    assert sorted(results) == list(range(1, 13))
+
+
+def test_a_count_is_of_now_or_of_a_past_moment(world: World, forty: list[str]) -> None:
+    everything = world.cloud.db.collection("work_orders")
+    then = server_time(world.cloud.db)
+    world.wait(timedelta(minutes=1))
+    world.cloud.db.document(f"work_orders/{forty[0]}").delete()
+    assert (count(everything), count(everything, then), count(everything, up_to=5)) == (39, 40, 5)
+
+
+def test_moments_from_firestore_can_be_moved_and_rounded(world: World) -> None:
+    at = datetime(2026, 11, 22, 9, 17, 3, 123456, tzinfo=UTC)
+    reference = world.cloud.db.document("things/one")
+    reference.set({"at": at, "inner": {"at": at}})
+    fields = fields_of(reference.get())
+    for moment in (fields["at"], fields["inner"]["at"]):
+        assert type(moment) is datetime
+        assert moment.replace(second=0, microsecond=0).astimezone(UTC).minute == 17
+    assert type(server_time(world.cloud.db)) is datetime
+
+
+def test_a_document_that_must_be_there_and_is_not_is_named(world: World) -> None:
+    with pytest.raises(LookupError, match="things/none"):
+        fields_of(world.cloud.db.document("things/none").get())
