@@ -41,13 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--state",
-        type=Path,
+        type=_directory,
         default=REPOSITORY / ".local",
         help="the directory that holds what survives a restart (default: .local in the checkout)",
     )
     parser.add_argument(
         "--root",
-        type=Path,
+        type=_directory,
         default=REPOSITORY,
         help="where functions/ and infra/bundle.yaml are (default: the checkout)",
     )
@@ -81,6 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _directory(said: str) -> Path:
+    # Functions run in a directory of their own.
+    return Path(said).resolve()
+
+
 def _up(state: Path, root: Path, environment: Mapping[str, str]) -> int:
     ports = Ports(**{service: _port(environment, *named) for service, named in PORTS.items()})
     emulators = _emulators(environment)
@@ -110,6 +115,7 @@ def _up(state: Path, root: Path, environment: Mapping[str, str]) -> int:
         suite.tick_each_minute()
         lines = "".join(f"{key}={value}\n" for key, value in _shown(suite, root).items())
         new = file.with_suffix(".new")
+        new.touch(mode=0o600)  # a key is in it
         new.write_text(lines)
         new.replace(file)
         print(lines + f"The suite is up; {file} says the same. Ctrl-C stops it.", flush=True)

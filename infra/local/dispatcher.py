@@ -10,6 +10,9 @@ from infra.local.clock import SuiteClock
 from infra.local.processes import FunctionProcesses
 from infra.local.pubsub import Delivery, PubSubService, PushFailed, cloud_event_request
 
+ACKNOWLEDGING = frozenset((200, 201, 202, 204))
+"""The answers to a push that acknowledge it. https://cloud.google.com/pubsub/docs/push#receive_push"""
+
 LOOK_SECONDS = 1.0
 """How often, while something waits for its time, to look whether the clock was moved unannounced."""
 
@@ -94,8 +97,7 @@ class Dispatcher:
 def push_to(processes: FunctionProcesses) -> Callable[[Delivery], bool]:
     """A push that posts the event to its function's process, and starts that if need be.
 
-    Only a 2xx within the function's timeout acknowledges; whatever else happened is told by an exception.
-    https://cloud.google.com/eventarc/docs/retry-events
+    Only such an answer within the function's timeout acknowledges; all else is told by an exception.
     """
 
     def push(delivery: Delivery) -> bool:
@@ -111,7 +113,7 @@ def push_to(processes: FunctionProcesses) -> Callable[[Delivery], bool]:
                 raise PushFailed(f"no answer within {function.timeout} seconds") from error
             finally:
                 connection.close()
-        if not 200 <= status < 300:
+        if status not in ACKNOWLEDGING:
             raise PushFailed(f"answered {status}")
         return True
 

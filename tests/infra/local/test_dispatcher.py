@@ -2,13 +2,19 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from aiohttp import web
 
 from infra.local.clock import SuiteClock
-from infra.local.dispatcher import Dispatcher
-from infra.local.pubsub import Delivery, PubSubService
+from infra.local.dispatcher import Dispatcher, push_to
+from infra.local.http_server import HttpServer
+from infra.local.processes import FunctionProcesses
+from infra.local.pubsub import Delivery, PubSubService, PushFailed, cloud_event_request
 from infra.local.traffic import Traffic
 
 ONE, TWO, OTHER = (f"projects/p/topics/{name}" for name in ("one", "two", "other"))
@@ -106,6 +112,34 @@ def test_a_failed_one_is_delivered_again_when_the_clock_is_moved(bench: Bench, a
         bench.dispatcher.wake()
     bench.until(lambda: not bench.service.outstanding())
     assert bench.begun == [b"1", b"1"]
+
+
+@pytest.mark.parametrize(
+    ("status", "acknowledged"), [(200, 1), (204, 1), (302, 0), (404, 0), (500, 0), (206, 0)]
+)
+def test_what_an_answer_to_a_push_means(status: int, acknowledged: int) -> None:
+    got: list[tuple[str, str, bytes]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        got.append((request.method, request.headers["ce-id"], await request.read()))
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_route("*", "/", answer)
+    server = HttpServer(app)
+    instance = SimpleNamespace(port=server.start())
+    processes = SimpleNamespace(
+        functions={"one": SimpleNamespace(name="one", timeout=PATIENCE)}, use=lambda _: nullcontext(instance)
+    )
+    delivery = Delivery(f"{ONE}-sub", ONE, "17", b"{}", {}, datetime(2026, 11, 23, 2, tzinfo=UTC), 1)
+    push = push_to(cast(FunctionProcesses, processes))
+    if acknowledged:
+        assert push(delivery)
+    else:
+        with pytest.raises(PushFailed, match=f"answered {status}"):
+            push(delivery)
+    server.stop()
+    assert got == [("POST", "17", cloud_event_request(delivery)[1])]
 
 
 def test_stopping_waits_for_what_is_under_way_and_begins_nothing(bench: Bench) -> None:

@@ -175,6 +175,20 @@ def test_a_message_is_never_handed_over_twice_at_once(bench: Bench) -> None:
     assert sorted(seen, key=int) == [b"%d" % n for n in range(50)]
 
 
+def test_a_pass_leaves_out_what_another_took_meanwhile(bench: Bench) -> None:
+    bench.subscribe()
+    bench.publish(b"1", b"2", b"3")
+    taken: list[Delivery | None] = []
+
+    def push(delivery: Delivery) -> bool:
+        if not taken:
+            taken.append(bench.service.take([TOPIC]))
+        return True
+
+    assert [d.data for d in bench.deliver(push)] == [b"1", b"3"]
+    assert [d.data for d in taken if d] == [b"2"]
+
+
 def test_duplicates_on_demand(bench: Bench) -> None:
     bench.subscribe()
     bench.subscribe("projects/p/topics/other")
