@@ -17,12 +17,15 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 from grpc import StatusCode
 
 from infra.local.clock import SuiteClock
+from infra.local.firestore.indexes import Indexes
 from infra.local.firestore.messages import (
     BatchGetDocumentsRequest,
     BeginTransactionRequest,
+    Document,
     RunAggregationQueryRequest,
     RunQueryRequest,
 )
+from infra.local.firestore.store import Change, Store
 from infra.local.traffic import Fault
 from tests.infra.local.firestore.conftest import INDEXES, ROOT, START, Bench, micro, stamp
 
@@ -231,6 +234,30 @@ def test_everything_is_there_after_a_restart(make_bench: Callable[..., Bench], t
     assert seen(bench, time) == first
     assert bench.ids(bench.db.collection("boxes")) == ["a"]
     assert bench.put("boxes/c", **box(4)) > last
+
+
+def test_a_write_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "firestore.db", Indexes(INDEXES))
+    space = store.space("projects/p/databases/d")
+    document = Document()
+    document.fields["x"].integer_value = 1
+
+    def write(path: str, then: Exception | None) -> None:
+        with store.writing():
+            store.write(space, [Change(path, None, None, document, 7)], 7)
+            if then:
+                raise then
+
+    with pytest.raises(OSError, match="disk"):
+        write("boxes/a", OSError("disk"))
+    assert store.collection(space, "boxes") is None
+    assert store.last_commit() == 0
+    write("boxes/a", None)
+    collection = store.collection(space, "boxes")
+    assert collection is not None
+    assert [v.name for v in store.by_name(collection, 7, least="", limit=9)] == ["a"]
+    assert store.last_commit() == 7
+    store.close()
 
 
 def test_what_no_read_can_reach_is_dropped(make_bench: Callable[..., Bench], tmp_path: Path) -> None:

@@ -148,6 +148,14 @@ def test_several_fields_one_after_another_keep_their_order(rows: list[tuple[Any,
     assert [[encode(v) for v in row] for row in by_bytes] == [[encode(v) for v in row] for row in by_value]
 
 
+def test_integers_beyond_what_a_double_holds_keep_their_order() -> None:
+    near = [n + d for n in EDGES for d in (-2, -1, 0, 1, 2) if -(2**63) <= n + d < 2**63]
+    values = [Value(integer_value=n) for n in near] + [Value(double_value=float(n)) for n in near]
+    for one in values:
+        for other in values:
+            assert sign(encode(one), encode(other)) == compare(one, other)
+
+
 @given(VALUES, VALUES)
 def test_no_encoding_begins_with_another(one: Any, other: Any) -> None:
     assert compare(one, other) == 0 or not encode(one).startswith(encode(other))
