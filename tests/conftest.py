@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from google.auth.compute_engine import _metadata
 
 from infra.local.clock import SuiteClock
 from infra.local.project import account_email
-from infra.local.suite import Ports, Suite
+from infra.local.suite import Suite
 from shared.gcp import clients
 from tests.world import World
 
@@ -17,8 +18,6 @@ START = datetime(2026, 11, 22, 9, 17, tzinfo=UTC)
 
 ACCOUNT = "waybill-tests"
 """The account that the functions of this process run as; only real processes have each its own."""
-
-_http_port = 0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,18 +43,12 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 @pytest.fixture
 def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Suite]:
     """The services, without function processes, on a clock that stands."""
-    # google-auth reads the metadata server's address once, when it is imported: the port stays the same.
-    global _http_port
-    with Suite(
-        state=tmp_path / "suite",
-        clock=SuiteClock(frozen_at=START),
-        ports=Ports(http=_http_port),
-        run_functions=False,
-    ) as suite:
+    with Suite(state=tmp_path / "suite", clock=SuiteClock(frozen_at=START), run_functions=False) as suite:
         environment = suite.env(ACCOUNT)
-        _http_port = int(environment["STORAGE_EMULATOR_HOST"].rpartition(":")[2])
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
+        # google-auth reads where the metadata server is once, when it is imported; ours moves each time.
+        monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", environment["GCE_METADATA_HOST"])
         yield suite
         clients.forget()
 
