@@ -150,10 +150,10 @@ class World:
         runs: list[dict[str, Any]] = answer.body["runs"]
         return runs
 
-    def slots(self) -> dict[str, Any]:
-        """The slots that the customer's runs hold."""
-        held: dict[str, Any] = fields_of(self.cloud.db.document("customers/acme").get()).get("slots", {})
-        return held
+    def slots(self) -> list[str]:
+        """The runs that hold a slot, or wait for one."""
+        runs = self.cloud.db.collection_group("runs").stream()
+        return [run.id for run in runs if fields_of(run)["state"] not in ("COMPLETED", "FAILED")]
 
     # --- work orders
 

@@ -78,11 +78,9 @@ def _outcome(cloud: Cloud, run: Run, images: int) -> Outcome:
 
 def _end(cloud: Cloud, run: Run, decide: Callable[[Run], Outcome | None]) -> bool:
     reference = cloud.db.document(run.path)
-    customer = cloud.db.document(f"customers/{run.customer}")
 
     def end(transaction: firestore.Transaction) -> bool:
         snapshot = reference.get(transaction=transaction)
-        holder = customer.get(transaction=transaction)
         current = runs.from_snapshot(snapshot)
         outcome = decide(current)
         if outcome is None:
@@ -93,7 +91,6 @@ def _end(cloud: Cloud, run: Run, decide: Callable[[Run], Outcome | None]) -> boo
             "finished": firestore.SERVER_TIMESTAMP,
         }
         transaction.update(reference, ended)
-        transaction.update(customer, slots.without(holder, run))
         return True
 
     ended = transact(cloud.db, end)

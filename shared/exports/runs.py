@@ -23,6 +23,7 @@ from shared.window import Window
 
 PENDING, RUNNING, DELIVERING = "PENDING", "RUNNING", "DELIVERING"
 COMPLETED, FAILED, CANCELLED = "COMPLETED", "FAILED", "CANCELLED"
+UNDER_WAY = (RUNNING, DELIVERING)
 
 SCHEDULE, BY_HAND = "Schedule", "Run"
 """Where a run came from, in the words of seed 3's audit."""

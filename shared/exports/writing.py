@@ -53,6 +53,7 @@ def plan(cloud: Cloud, run: Run) -> Run:
             "parts": len(parts),
             "read_time": read_time,
             "planned": firestore.SERVER_TIMESTAMP,
+            "beat": firestore.SERVER_TIMESTAMP,
         }
         transaction.update(reference, planned)
         return current

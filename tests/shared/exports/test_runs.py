@@ -402,7 +402,7 @@ def same_once(world: World, export: str, rows: int, images: int) -> None:
     assert len(world.records()) == rows
     assert len(world.images()) == images
     assert len(world.manifests()) == 1
-    assert world.slots() == {}
+    assert world.slots() == []
     generations = [each.generation for each in world.suite.storage.list(BUCKET)]
     assert len(generations) == 2 + images
 
@@ -505,7 +505,7 @@ def test_a_permission_that_is_missing_is_named_with_the_bucket_and_the_account(
     )
     assert f"Grant {permission}" in event["next_action"]
     assert world.manifests() == []
-    assert world.slots() == {}
+    assert world.slots() == []
     assert world.suite.pubsub.outstanding() == []
 
 
