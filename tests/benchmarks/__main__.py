@@ -1,0 +1,106 @@
+"""`make bench`: the benchmarks, as a table and as .local/bench.json. README.md says what each compares."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from infra.local.processes import REPOSITORY
+from shared.clock import elapsed_since, stopwatch
+from shared.gcp.clients import connect
+from tests.benchmarks import copies, records, services, states, whole_run
+from tests.benchmarks.measure import Comparison, Spread
+from tests.benchmarks.whole_run import WholeRun
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much work, and how often."""
+
+    records: int
+    states: int
+    copies: int
+    work_orders: int
+    repetitions: int
+    runs: int
+
+
+FULL = Sizes(records=2000, states=2000, copies=600, work_orders=300, repetitions=5, runs=3)
+QUICK = Sizes(records=30, states=30, copies=30, work_orders=3, repetitions=2, runs=1)
+"""Of these the figures mean nothing: it is to see that all of it still works."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run them all; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="little work; the figures mean nothing")
+    parser.add_argument("--to", type=Path, default=REPOSITORY / ".local" / "bench.json", help="the JSON file")
+    asked = parser.parse_args(arguments)
+    begun = stopwatch()
+    sizes = QUICK if asked.quick else FULL
+    with services.running() as served:
+        cloud = connect()
+        times = sizes.repetitions
+        compared = [
+            _shown(records.benchmark(cloud, records=sizes.records, repetitions=times)),
+            _shown(states.benchmark(records=sizes.states, repetitions=times)),
+            _shown(copies.benchmark(cloud, served, images=sizes.copies, repetitions=times)),
+        ]
+        run = whole_run.benchmark(cloud, served, work_orders=sizes.work_orders, repetitions=sizes.runs)
+        _print_run(run)
+    found = {
+        "quick": asked.quick,
+        "sizes": asdict(sizes),
+        "comparisons": [each.as_json() for each in compared],
+        "run": run.as_json(),
+    }
+    asked.to.parent.mkdir(parents=True, exist_ok=True)
+    asked.to.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"\nAll of it took {elapsed_since(begun):.0f} s. The same with every repetition: {asked.to}")
+    return 0
+
+
+def _shown(comparison: Comparison) -> Comparison:
+    ours = comparison.sides[0]
+    done = ours.done
+    print(
+        f"\n{comparison.name}: {done.items:,} {comparison.unit}, {done.bytes:,} bytes, "
+        f"{len(ours.took)} times by turns; median (least to most)"
+    )
+    print(f"  {'':50} {'wall s':>7} {'CPU s':>7} {'µs CPU each':>11}   {'wall, × ours':20}  CPU, × ours")
+    for side in comparison.sides:
+        wall, cpu = (comparison.seconds(side, clock).median for clock in ("wall", "cpu"))
+        clocks = ("wall", "cpu") if side is not ours else ()
+        ratios = [_times(comparison.ratio(side, clock)) for clock in clocks]
+        print(
+            f"  {side.name:50} {wall:7.3f} {cpu:7.3f} {cpu / done.items * 1e6:11,.1f}   "
+            + "  ".join(f"{ratio:20}" for ratio in ratios).rstrip(),
+            flush=True,
+        )
+    return comparison
+
+
+def _print_run(run: WholeRun) -> None:
+    print(
+        f"\n{run.name}, tick to manifest: {run.lines.items:,} work orders ({run.lines.bytes:,} bytes), "
+        f"{run.images.items:,} images ({run.images.bytes:,} bytes), {len(next(iter(run.took.values())))} "
+        "times; median (least to most)"
+    )
+    print(f"  {'':50} {'wall s':24}  CPU s")
+    for step in run.took:
+        wall, cpu = (_seconds(run.seconds(step, clock)) for clock in ("wall", "cpu"))
+        print(f"  {step:50} {wall:24}  {cpu}")
+
+
+def _times(ratio: Spread) -> str:
+    return f"{ratio.median:.1f} ({ratio.least:.1f} to {ratio.most:.1f})"
+
+
+def _seconds(took: Spread) -> str:
+    return f"{took.median:.3f} ({took.least:.3f} to {took.most:.3f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

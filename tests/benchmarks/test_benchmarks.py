@@ -1,0 +1,65 @@
+"""The benchmarks run, and hold only the same work against itself; which side is faster is no test's."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.__main__ import QUICK, main
+from tests.benchmarks.measure import DifferentWork, Done, Side, compare, digest
+
+
+def test_each_benchmark_runs_and_its_sides_do_the_same_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--quick", "--to", str(tmp_path / "bench.json")]) == 0
+    found = json.loads((tmp_path / "bench.json").read_text())
+    sides = {each["name"]: each["sides"] for each in found["comparisons"]}
+    items = {"reading records": QUICK.records, "states view": QUICK.states, "copying images": QUICK.copies}
+    assert {name: len(each) for name, each in sides.items()} == {
+        "reading records": 3,
+        "states view": 2,
+        "copying images": 3,
+    }
+    for name, those in sides.items():
+        assert all(side["done"] == those[0]["done"] for side in those)
+        assert those[0]["done"]["items"] == items[name]
+        assert those[0]["done"]["bytes"] > 1000 * items[name]
+        assert all(len(side["took"]) == QUICK.repetitions for side in those)
+    run = found["run"]
+    assert (run["lines"]["items"], run["images"]["items"]) == (QUICK.work_orders, 3 * QUICK.work_orders)
+    assert {"plan", "write", "deliver", "copy", "finish"} <= set(run["steps"])
+    assert all(took["wall"]["least"] > 0 for took in run["steps"].values())
+    printed = capsys.readouterr().out
+    assert all(side["name"] in printed for those in sides.values() for side in those)
+
+
+@pytest.mark.parametrize(
+    "other", [[b"one"], [b"two", b"one"], [b"one", b"two", b""]], ids=["fewer", "another order", "more"]
+)
+def test_sides_that_do_different_work_are_not_compared(other: list[bytes]) -> None:
+    sides = [Side("ours", lambda _: [b"one", b"two"]), Side("theirs", lambda _: other)]
+
+    def done(_side: Side[list[bytes]], _repetition: int, pieces: list[bytes]) -> Done:
+        return digest(pieces)
+
+    with pytest.raises(DifferentWork, match="theirs"):
+        compare("words", "words", 1, sides, done)
+
+
+def test_sides_run_by_turns_and_ratios_are_of_the_same_repetition() -> None:
+    ran: list[str] = []
+
+    def side(name: str) -> Side[None]:
+        return Side(name, lambda at: ran.append(f"{name}{at}"))
+
+    def done(_side: Side[None], _repetition: int, _result: None) -> Done:
+        return digest([])
+
+    comparison = compare("turns", "turns", 2, [side("a"), side("b")], done)
+    assert ran == ["a0", "b0", "a1", "b1", "a2", "b2"]
+    ours, theirs = comparison.sides
+    assert len(ours.took) == len(theirs.took) == 2  # the first turn warms up
+    pairs = [b.wall / a.wall for a, b in zip(ours.took, theirs.took, strict=True)]
+    ratio = comparison.ratio(theirs, "wall")
+    assert (ratio.least, ratio.most) == (min(pairs), max(pairs))
