@@ -7,10 +7,13 @@ WaybillError
 │   ├── Forbidden        403  the key lacks a scope
 │   ├── NotFound         404  nothing of that name belongs to this customer
 │   └── Conflict         409  right in itself, but not now
+├── Retry                passing: the event is answered 503 and is delivered again
+│   └── Busy             another attempt is at it
 └── GiveUp               trying again cannot help: the event is acknowledged and the failure is told
     └── CustomerMustAct  only the customer can mend it: a bucket gone, a permission withdrawn
 
-Anything else that is raised is taken for passing: the event is not acknowledged and is delivered again.
+Anything else that is raised is a surprise: the event is answered 500, with a trace in the log, and is
+delivered again. `events.answer` does as this tree says.
 """
 
 from collections.abc import Sequence
@@ -77,6 +80,14 @@ class Conflict(Refused):
 
     status = 409
     title = "Not possible now"
+
+
+class Retry(WaybillError):
+    """Passing, and expected: the next delivery takes it up."""
+
+
+class Busy(Retry):
+    """Another attempt is at it, and alive; the next delivery finds it done, or takes over."""
 
 
 class GiveUp(WaybillError):

@@ -17,6 +17,9 @@ class Settings:
     storage_url          Cloud Storage's address, without a slash at the end
     iam_credentials_url  the IAM credentials API's address
     part_records         the most records that one part of a run takes: about a minute's work
+    part_seconds         how long one attempt writes before it leaves the rest to another part; an event
+                         function may run 540 seconds
+                         https://cloud.google.com/functions/docs/configuring/timeout
     slice_images         the most images that one slice of a run's copying takes
     history              how far back Firestore can be read: with point-in-time recovery seven days, less
                          an hour in which a run that was planned at the last moment can still be written
@@ -27,6 +30,7 @@ class Settings:
     storage_url: str = "https://storage.googleapis.com"
     iam_credentials_url: str = IAM_CREDENTIALS_URL
     part_records: int = 50_000
+    part_seconds: float = 420
     slice_images: int = 10_000
     history: timedelta = timedelta(days=7) - timedelta(hours=1)
 
@@ -44,6 +48,7 @@ class Settings:
             storage_url=env.get("STORAGE_EMULATOR_HOST", cls.storage_url).rstrip("/"),
             iam_credentials_url=env.get("IAM_CREDENTIALS_URL", cls.iam_credentials_url).rstrip("/"),
             part_records=int(env.get("WAYBILL_PART_RECORDS", cls.part_records)),
+            part_seconds=float(env.get("WAYBILL_PART_SECONDS", cls.part_seconds)),
             slice_images=int(env.get("WAYBILL_SLICE_IMAGES", cls.slice_images)),
         )
 

@@ -54,10 +54,13 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Suite]:
 
 
 @pytest.fixture
-def world(suite: Suite) -> World:
+def world(suite: Suite) -> Iterator[World]:
     """One customer with two sites, a bucket and a key."""
     account = account_email(ACCOUNT, suite.project)
     suite.identity.create_account(account)
     for bucket in ("staging", "images", "records"):
         suite.storage.grant(f"{suite.project}-{bucket}", account, "roles/storage.objectUser")
-    return World(suite, clients.connect(), account)
+    cloud = clients.connect()
+    yield World(suite, cloud, account)
+    # An open channel to a port that the next test gets again would still be waiting to try it once more.
+    cloud.close()

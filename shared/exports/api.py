@@ -71,6 +71,12 @@ def _run(request: flask.Request, export: UUID, run: str) -> Answer:
     return _shown_run(snapshot), 200
 
 
+def _retry(request: flask.Request, export: UUID, run: str) -> Answer:
+    cloud, caller = _who(request)
+    taken_up = service.retry(cloud, caller, str(export), run)
+    return _shown_run(cloud.db.document(taken_up.path).get()), 200
+
+
 ROUTES = Routes(
     {
         ("POST", "/v1/exports"): _create,
@@ -80,6 +86,7 @@ ROUTES = Routes(
         ("POST", "/v1/exports/<uuid:export>:backfill"): _backfill,
         ("GET", "/v1/exports/<uuid:export>/runs"): _runs,
         ("GET", "/v1/exports/<uuid:export>/runs/<string(length=10):run>"): _run,
+        ("POST", "/v1/exports/<uuid:export>/runs/<string(length=10):run>:retry"): _retry,
     }
 )
 

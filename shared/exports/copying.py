@@ -1,93 +1,135 @@
-"""Step five of a run: copy one slice of its images, a range of the lines of one part's list."""
+"""Step five of a run: copy its images slice by slice, a slice being a range of lines of one part's list."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import islice
 
 from google.api_core.exceptions import AlreadyExists
+from google.cloud import firestore
 
 from shared import logs
-from shared.delivery.cloud_storage.copying import Copy, copy_images
-from shared.exports import names, runs
+from shared.delivery.cloud_storage.copying import Copy, Outcome, copy_images
+from shared.exports import leases, names, runs
 from shared.exports.delivering import bucket_of, slices_of
+from shared.exports.leases import Lease
 from shared.exports.manifest import LostImage
-from shared.exports.runs import DELIVERING, Run
+from shared.exports.runs import DELIVERING, Run, WrittenPart
 from shared.gcp.clients import Cloud
+from shared.gcp.documents import fields_of, transact
 from shared.workorders import images
 from shared.workorders.images import LINE_BYTES, Image
 
 FUNCTION = "copy_images"
 
-
-def publish_slices(cloud: Cloud, run: Run) -> None:
-    """Have every slice copied that has not left its document yet."""
-    done = {each.id for each in cloud.db.collection(f"{run.path}/slices").select([]).stream()}
-    waiting = [
-        {**run.message, "part": part.id, "slice": slice}
-        for part in runs.written_parts(cloud, run)
-        for slice in slices_of(cloud, part)
-        if slice not in done
-    ]
-    cloud.messages.publish(FUNCTION, *waiting)
+SLICES_A_COMMIT = 400
+"""How many slices' documents are made at once. A request may hold 10 MiB."""
 
 
-def copy_slice(cloud: Cloud, run: Run, part_id: str, slice: str) -> None:
-    """Copy the images of a slice and leave its document, once.
+def make_slices(cloud: Cloud, run: Run) -> None:
+    """Make the document of every slice that has none yet. Doing it twice is doing it once."""
+    collection = cloud.db.collection(f"{run.path}/slices")
+    there = {each.id for each in collection.select([]).stream()}
+    missing = ((id, part) for part, id in _slices(cloud, run) if id not in there)
+    while some := list(islice(missing, SLICES_A_COMMIT)):
+        batch = cloud.db.batch()
+        for id, part in some:
+            batch.create(collection.document(id), {"part": part.id, **leases.new_work()})
+        try:
+            batch.commit()
+        except AlreadyExists:
+            return make_slices(cloud, run)  # another attempt makes them, too: see what is missing now
+    return None
 
-    CustomerMustAct where the customer's bucket refuses. What a first attempt found stands: the manifest is
-    made of it.
+
+def tell_slices(cloud: Cloud, run: Run) -> None:
+    """Have every slice copied that nobody is at."""
+    waiting = cloud.db.collection(f"{run.path}/slices").where(filter=leases.untaken())
+    messages = [{**run.message, "slice": each.id} for each in waiting.select([]).stream()]
+    cloud.messages.publish(FUNCTION, *messages)
+
+
+def copy_slice(cloud: Cloud, run: Run, id: str) -> None:
+    """Copy the images of a slice and write down what came of it, once.
+
+    CustomerMustAct where the customer's bucket refuses; other errors as `leases.take`. What the first attempt
+    found stands: the manifest is made of it.
     """
-    document = cloud.db.document(f"{run.path}/slices/{slice}")
-    if run.state != DELIVERING or document.get().exists:
+    if run.state != DELIVERING:
         return
-    part = runs.written_part_of(cloud, run, part_id)
+    reference = cloud.db.document(f"{run.path}/slices/{id}")
+    lease = leases.take(cloud, run, reference)
+    if lease is None:
+        return
+    try:
+        part = runs.written_part_of(cloud, run, fields_of(reference.get())["part"])
+        listed = _listed(cloud, part, int(id.rpartition("-")[2]))
+        outcome = _copy(cloud, run, part.site, listed, lease)
+    except Exception:
+        lease.release()
+        raise
+    lost = {
+        "missing": _lost(run, part.site, listed, outcome.missing),
+        "conflicts": _lost(run, part.site, listed, outcome.conflicts),
+    }
+    result = {
+        "copied": outcome.copied,
+        "present": outcome.present,
+        **lost,
+    }
+
+    def finish(transaction: firestore.Transaction) -> bool:
+        if reference.get(transaction=transaction).get("written"):
+            return False
+        transaction.update(reference, {**result, **leases.done_work()})
+        return True
+
+    if transact(cloud.db, finish):
+        told = {name: len(images) for name, images in lost.items()}
+        logs.info("images copied", slice=id, copied=outcome.copied, present=outcome.present, **told)
+
+
+def _slices(cloud: Cloud, run: Run) -> Iterator[tuple[WrittenPart, str]]:
+    for part in runs.written_parts(cloud, run):
+        for id in slices_of(cloud, part):
+            yield part, id
+
+
+def _listed(cloud: Cloud, part: WrittenPart, number: int) -> list[Image]:
     if part.images is None:
-        return
-    bytes_a_slice = cloud.settings.slice_images * LINE_BYTES
-    start = int(slice.rpartition("-")[2]) * bytes_a_slice
-    lines = cloud.objects.read(part.images, start, min(start + bytes_a_slice, part.images.size))
-    prefix = run.config.connector_config.uri.prefix
-    listed = list(images.decode(lines))
-    outcome = copy_images(
+        raise ValueError(f"the part {part.id} has no images")
+    size = cloud.settings.slice_images * LINE_BYTES
+    start = number * size
+    return list(images.decode(cloud.objects.read(part.images, start, min(start + size, part.images.size))))
+
+
+def _copy(cloud: Cloud, run: Run, site: str, listed: list[Image], lease: Lease) -> Outcome:
+    return copy_images(
         bucket_of(cloud, run),
         (
             Copy(
-                source_name=images.object_name(run.customer, part.site, image),
+                source_name=images.object_name(run.customer, site, image),
                 generation=image.generation,
                 size=image.size,
                 crc32c=image.crc32c,
-                name=names.image(prefix, part.site, image.file_name),
+                name=_name(run, site, image),
             )
             for image in listed
         ),
         source_bucket=cloud.settings.images_bucket,
         storage_url=cloud.settings.storage_url,
-    )
-    by_name = {names.image(prefix, part.site, image.file_name): image for image in listed}
-
-    def lost(copies: list[Copy]) -> list[dict[str, str]]:
-        # In the order of the list, whatever order the answers came in: the manifest has it so.
-        gone = {copy.name for copy in copies}
-        return [asdict(_lost(part.site, image)) for name, image in by_name.items() if name in gone]
-
-    try:
-        document.create(
-            {
-                "copied": outcome.copied,
-                "present": outcome.present,
-                "missing": lost(outcome.missing),
-                "conflicts": lost(outcome.conflicts),
-            }
-        )
-    except AlreadyExists:
-        return  # another attempt was quicker
-    logs.info(
-        "images copied",
-        slice=slice,
-        copied=outcome.copied,
-        present=outcome.present,
-        missing=len(outcome.missing),
-        conflicts=len(outcome.conflicts),
+        between=lease.beat_if_due,
     )
 
 
-def _lost(site: str, image: Image) -> LostImage:
-    return LostImage(site, image.id, image.file_extension)
+def _lost(run: Run, site: str, listed: list[Image], copies: list[Copy]) -> list[dict[str, str]]:
+    # In the order of the list, whatever order the answers came in: the manifest has it so.
+    gone = {copy.name for copy in copies}
+    return [
+        asdict(LostImage(site, image.id, image.file_extension))
+        for image in listed
+        if _name(run, site, image) in gone
+    ]
+
+
+def _name(run: Run, site: str, image: Image) -> str:
+    return names.image(run.config.connector_config.uri.prefix, site, image.file_name)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.errors import GiveUp
@@ -31,7 +32,8 @@ def finish_if_done(cloud: Cloud, run: Run) -> None:
         return
     if count(cloud.db.collection(f"{run.path}/files")) < run.totals.files:
         return
-    if count(cloud.db.collection(f"{run.path}/slices")) < run.totals.slices:
+    slices = cloud.db.collection(f"{run.path}/slices")
+    if count(slices.where(filter=FieldFilter("written", "==", True))) < run.totals.slices:
         return
     uri = run.config.connector_config.uri
     staged = cloud.objects.create_stream(

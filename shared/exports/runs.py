@@ -24,6 +24,7 @@ from shared.window import Window
 PENDING, RUNNING, DELIVERING = "PENDING", "RUNNING", "DELIVERING"
 COMPLETED, FAILED, CANCELLED = "COMPLETED", "FAILED", "CANCELLED"
 UNDER_WAY = (RUNNING, DELIVERING)
+ENDED = (COMPLETED, FAILED, CANCELLED)
 
 SCHEDULE, BY_HAND = "Schedule", "Run"
 """Where a run came from, in the words of seed 3's audit."""
@@ -151,16 +152,21 @@ def part_id(number: int) -> str:
     return f"{number:06}"
 
 
-def planned_part(part: Part) -> dict[str, Any]:
-    """The document of a part that is not written yet."""
-    return {"site": part.site, "first": part.first, "before": part.before, "done": False}
+def rest_id(part: str) -> str:
+    """The id of the part that takes what a part left: in order right behind it, as text, too."""
+    return f"{part}r"
+
+
+def part_of(snapshot: Snapshot) -> Part:
+    """What a part's document says there is to write."""
+    fields = fields_of(snapshot)
+    return Part(fields["site"], fields["first"], fields["before"], fields["after"])
 
 
 def written_part(part: WrittenPart) -> dict[str, Any]:
-    """What is added to a part's document when it is written."""
+    """The result that is added to a part's document."""
     staged = {name: getattr(part, name) for name in STAGED}
     return {
-        "done": True,
         "rows": part.rows,
         **{name: asdict(stored) if stored else None for name, stored in staged.items()},
     }
@@ -168,7 +174,7 @@ def written_part(part: WrittenPart) -> dict[str, Any]:
 
 def unwritten(cloud: Cloud, run: Run) -> Any:
     """A query for the parts that are not written yet."""
-    return cloud.db.collection(f"{run.path}/parts").where(filter=FieldFilter("done", "==", False))
+    return cloud.db.collection(f"{run.path}/parts").where(filter=FieldFilter("written", "==", False))
 
 
 def written_parts(cloud: Cloud, run: Run) -> Iterator[WrittenPart]:

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.customers import get_customer, sites_of
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.exports import names, runs, slots
+from shared.exports import leases, names, runs, slots
 from shared.exports.config import ExportConfig, parse
-from shared.exports.runs import BY_HAND, PENDING, Run
+from shared.exports.runs import BY_HAND, FAILED, PENDING, Run
 from shared.exports.schedules import Schedule
 from shared.exports.tick import ACTIVE, next_fields
 from shared.gcp.clients import Cloud
@@ -130,6 +131,39 @@ def backfill(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Run
     run = _by_hand(export, caller, run_id, window, read_time(snapshot))
     cloud.db.document(run.path).create(runs.new_run(run))
     slots.start_waiting(cloud, run.customer)
+    return run
+
+
+def retry(cloud: Cloud, caller: Caller, id: str, run_id: str) -> Run:
+    """Take up a run that failed; what it had pinned is delivered, exactly that.
+
+    Conflict where it has not failed. Its parts and slices are opened first: a death in between leaves it
+    failed, and the next retry begins here again.
+    """
+    export = get(cloud, caller, id)
+    reference = cloud.db.document(f"exports/{export.id}/runs/{run_id}")
+    _must_have_failed(export, reference.get())
+    for group in ("parts", "slices"):
+        unwritten = reference.collection(group).where(filter=FieldFilter("written", "==", False))
+        for each in unwritten.stream():
+            each.reference.update(leases.new_work())
+
+    def take_up(transaction: firestore.Transaction) -> Run:
+        run = _must_have_failed(export, reference.get(transaction=transaction))
+        transaction.update(reference, {"state": PENDING, "audit": firestore.DELETE_FIELD})
+        return run
+
+    run = transact(cloud.db, take_up)
+    slots.start_waiting(cloud, run.customer)
+    return run
+
+
+def _must_have_failed(export: Export, snapshot: Snapshot) -> Run:
+    if not snapshot.exists:
+        raise NotFound(f"the export {export.id} has no run {snapshot.id}")
+    run = runs.from_snapshot(snapshot)
+    if run.state != FAILED:
+        raise Conflict(f"the run {run.id} is {run.state}: only a run that FAILED can be retried")
     return run
 
 

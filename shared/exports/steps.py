@@ -16,11 +16,19 @@ from collections.abc import Iterator
 
 from shared import logs
 from shared.errors import GiveUp
-from shared.exports import copying, delivering, finishing, runs, writing
+from shared.exports import copying, delivering, finishing, leases, runs, writing
 from shared.exports.runs import DELIVERING, RUNNING, Run
+from shared.exports.sweep import sweep
+from shared.exports.tick import tick as start_what_is_due
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import count
 from shared.gcp.messages import Message
+
+
+def tick(cloud: Cloud, message: Message) -> None:
+    """What `tick` does each minute: start what is due, and take up what got stuck."""
+    start_what_is_due(cloud, message.published)
+    sweep(cloud, message.published)
 
 
 def export(cloud: Cloud, message: Message) -> None:
@@ -33,8 +41,10 @@ def export(cloud: Cloud, message: Message) -> None:
         if part is None:
             advance(cloud, run)
         elif run.state == RUNNING:
-            writing.write(cloud, run, part)
-            if not count(runs.unwritten(cloud, run)):
+            rest = writing.write(cloud, run, part)
+            if rest is not None:
+                cloud.messages.publish(run.source.function, {**run.message, "part": rest})
+            elif not count(runs.unwritten(cloud, run)):
                 cloud.messages.publish(run.source.function, run.message)
 
 
@@ -44,23 +54,25 @@ def copy(cloud: Cloud, message: Message) -> None:
     if run is None:
         return
     with _told(cloud, run):
-        copying.copy_slice(cloud, run, message["part"], message["slice"])
+        copying.copy_slice(cloud, run, message["slice"])
         finishing.finish_if_done(cloud, run)
 
 
 def advance(cloud: Cloud, run: Run) -> None:
-    """Take a run on from wherever it is; where others must act first, they are told again."""
+    """Take a run on from wherever it is. What others must do first, and nobody is at, they are told again."""
     if run.state == RUNNING and run.parts is None:
         run = writing.plan(cloud, run)
     if run.state == RUNNING:
-        waiting = [part.id for part in runs.unwritten(cloud, run).stream()]
-        if waiting:
-            cloud.messages.publish(run.source.function, *({**run.message, "part": part} for part in waiting))
+        parts = cloud.db.collection(f"{run.path}/parts").where(filter=leases.untaken()).select([])
+        waiting = [{**run.message, "part": part.id} for part in parts.stream()]
+        cloud.messages.publish(run.source.function, *waiting)
+        if count(runs.unwritten(cloud, run)):
             return
         run = delivering.pin(cloud, run)
     if run.state == DELIVERING:
         delivering.deliver_files(cloud, run)
-        copying.publish_slices(cloud, run)
+        copying.make_slices(cloud, run)
+        copying.tell_slices(cloud, run)
         finishing.finish_if_done(cloud, run)
 
 

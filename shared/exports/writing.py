@@ -1,13 +1,16 @@
 """Steps two and three of a run: plan its parts, and write one."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import datetime
 
 from google.cloud import firestore
 
 from shared import logs
+from shared.clock import elapsed_since, stopwatch
 from shared.errors import GiveUp
-from shared.exports import names, runs
+from shared.exports import leases, names, runs
+from shared.exports.leases import Lease
 from shared.exports.runs import RUNNING, Run, WrittenPart
 from shared.gcp import documents
 from shared.gcp.clients import Cloud
@@ -42,13 +45,13 @@ def plan(cloud: Cloud, run: Run) -> Run:
             "Export it in several windows with :backfill.",
         )
 
-    def save(transaction: firestore.Transaction) -> Run:
+    def save(transaction: firestore.Transaction) -> None:
         current = runs.from_snapshot(reference.get(transaction=transaction))
         if current.state != RUNNING or current.parts is not None:
-            return current
+            return
         for number, part in enumerate(parts):
             document = cloud.db.document(f"{run.path}/parts/{runs.part_id(number)}")
-            transaction.set(document, runs.planned_part(part))
+            transaction.create(document, {**asdict(part), **leases.new_work()})
         planned = {
             "parts": len(parts),
             "read_time": read_time,
@@ -56,7 +59,6 @@ def plan(cloud: Cloud, run: Run) -> Run:
             "beat": firestore.SERVER_TIMESTAMP,
         }
         transaction.update(reference, planned)
-        return current
 
     transact(cloud.db, save)
     logs.info("run planned", parts=len(parts))
@@ -68,48 +70,63 @@ def readable(window: Window, now: datetime, cloud: Cloud) -> datetime:
     return max(window.end, floor_minute(now - cloud.settings.history))
 
 
-def write(cloud: Cloud, run: Run, part: str) -> None:
+def write(cloud: Cloud, run: Run, id: str) -> str | None:
     """Write one part: one attempt, one upload each of lines, images and deletions, the attempt in the name.
 
-    The transaction that marks the part as done decides between attempts; what the others wrote is never
-    looked at, and leaves staging with its age.
+    The transaction that adds the result decides between attempts; what the others wrote is never looked at,
+    and leaves staging with its age. When the time is up, the part ends where it is and the rest becomes a
+    part of its own, whose id is returned; else None. Errors as `leases.take`.
     """
-    reference = cloud.db.document(f"{run.path}/parts/{part}")
-    snapshot = reference.get()
-    if not snapshot.exists or snapshot.get("done") or run.read_time is None:
-        return
-    fields = documents.fields_of(snapshot)
-    attempt = cloud.new_id()[:12]
-    written = _write(cloud, run, part, attempt, Part(fields["site"], fields["first"], fields["before"]))
+    reference = cloud.db.document(f"{run.path}/parts/{id}")
+    lease = leases.take(cloud, run, reference)
+    if lease is None:
+        return None
+    try:
+        part = runs.part_of(reference.get())
+        written, rest = _write(cloud, run, id, part, lease)
+    except Exception:
+        lease.release()
+        raise
 
     def finish(transaction: firestore.Transaction) -> bool:
-        if reference.get(transaction=transaction).get("done"):
+        if reference.get(transaction=transaction).get("written"):
             return False
-        transaction.update(reference, runs.written_part(written))
+        transaction.update(reference, {**runs.written_part(written), **leases.done_work()})
+        if rest is not None:
+            left = cloud.db.document(f"{run.path}/parts/{runs.rest_id(id)}")
+            transaction.create(left, {**asdict(rest), **leases.new_work()})
         return True
 
-    if transact(cloud.db, finish):
-        logs.info("part written", part=part, attempt=attempt, rows=written.rows)
+    if not transact(cloud.db, finish):
+        return None
+    logs.info("part written", part=id, attempt=lease.attempt, rows=written.rows)
+    return runs.rest_id(id) if rest is not None else None
 
 
-def _write(cloud: Cloud, run: Run, id: str, attempt: str, part: Part) -> WrittenPart:
+def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[WrittenPart, Part | None]:
     if run.read_time is None:
         raise ValueError(f"the run {run.id} is not planned")
+    began = stopwatch()
     rows = 0
+    rest = None
     with (
-        _Staged(cloud, run, f"{id}-{attempt}.jsonl") as lines,
-        _Staged(cloud, run, f"{id}-{attempt}.images") as images,
-        _Staged(cloud, run, f"{id}-{attempt}.deleted") as deleted,
+        _Staged(cloud, run, f"{id}-{lease.attempt}.jsonl") as lines,
+        _Staged(cloud, run, f"{id}-{lease.attempt}.images") as images,
+        _Staged(cloud, run, f"{id}-{lease.attempt}.deleted") as deleted,
     ):
         for row in run.source.rows(cloud, part, run.window, run.read_time):
             if isinstance(row, Deletion):
                 deleted.write(row.id.encode() + b"\n")
-                continue
-            rows += 1
-            lines.write(row.line)
-            if run.config.connector_config.export_images:
-                images.write(row.images)
-        return WrittenPart(id, part.site, rows, lines.close(), images.close(), deleted.close())
+            else:
+                rows += 1
+                lines.write(row.line)
+                if run.config.connector_config.export_images:
+                    images.write(row.images)
+            if elapsed_since(began) >= cloud.settings.part_seconds:
+                rest = part.rest(row)
+                break
+            lease.beat_if_due()
+        return WrittenPart(id, part.site, rows, lines.close(), images.close(), deleted.close()), rest
 
 
 class _Staged:

@@ -53,6 +53,12 @@ class Cloud:
     new_id: Callable[[], str] = field(default=new_id)
 
 
+    def close(self) -> None:
+        """Give the connections back."""
+        self.db._firestore_api.transport.close()  # its own close() knows only of HTTP
+        self.messages.close()
+
+
 def connect() -> Cloud:
     """The clients for this process's environment. KeyError where a setting is missing."""
     return _connect(Settings.from_env(os.environ))
@@ -76,7 +82,7 @@ def _connect(settings: Settings) -> Cloud:
 
 
 def forget() -> None:
-    """Drop the clients made so far; for a process that goes on under other settings, as tests do."""
+    """Have `connect` make new clients, for a process that goes on under other settings, as tests do."""
     _connect.cache_clear()
 
 

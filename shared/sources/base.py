@@ -1,7 +1,7 @@
 """What a source is: a name, columns, a plan of parts, and the rows of a part."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -10,9 +10,11 @@ from shared.window import Window
 
 
 class Row(NamedTuple):
-    """One exported record: its line, newline included, and the lines of its images (see
+    """One exported record: its id and stamp, its line, newline included, and the lines of its images (see
     `workorders.images`)."""
 
+    id: str
+    stamp: datetime
     line: bytes
     images: bytes
 
@@ -21,16 +23,23 @@ class Deletion(NamedTuple):
     """A record that was deleted in the window."""
 
     id: str
+    stamp: datetime
 
 
 @dataclass(frozen=True)
 class Part:
     """A piece of a window that one attempt can write: of one site, those records whose stamp is in
-    [first, before). Parts do not overlap, and a window's parts hold all of it."""
+    [first, before), and of those stamped `first` only what comes after the id `after`, if there is one.
+    Parts do not overlap, and a window's parts hold all of it."""
 
     site: str
     first: datetime
     before: datetime
+    after: str | None = None
+
+    def rest(self, last: Row | Deletion) -> "Part":
+        """What is left of it behind a row."""
+        return replace(self, first=last.stamp, after=last.id)
 
 
 class Source(Protocol):
@@ -56,5 +65,5 @@ class Source(Protocol):
         ...
 
     def rows(self, cloud: Cloud, part: Part, window: Window, read_time: datetime) -> Iterator[Row | Deletion]:
-        """The records of a part, as they stood at `read_time`; the same at each reading."""
+        """The records of a part, as they stood at `read_time`, by stamp and id; the same at each reading."""
         ...

@@ -25,12 +25,13 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class WorkOrders:
-    """A source of work orders; `view` makes the row of one that is there."""
+    """A source of work orders; `view` makes the line of one that is there, and the lines of its
+    images."""
 
     name: str
     description: str
     function: str
-    view: Callable[[Found], Row]
+    view: Callable[[Found], tuple[bytes, bytes]]
     columns: tuple[str, ...] = COLUMNS
 
     def parts(self, cloud: Cloud, site: str, window: Window, read_time: datetime) -> list[Part]:
@@ -40,5 +41,8 @@ class WorkOrders:
 
     def rows(self, cloud: Cloud, part: Part, window: Window, read_time: datetime) -> Iterator[Row | Deletion]:
         """As `Source.rows`, in the order of stamp and id."""
-        for found in scan.read(cloud, part.site, part.first, part.before, window, read_time):
-            yield Deletion(found.id) if found.deleted else self.view(found)
+        for found in scan.read(cloud, part.site, part.first, part.before, part.after, window, read_time):
+            if found.deleted:
+                yield Deletion(found.id, found.stamp)
+            else:
+                yield Row(found.id, found.stamp, *self.view(found))

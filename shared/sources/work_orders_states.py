@@ -1,15 +1,14 @@
 """work-orders-states: as the timeline, but of each work item only the last created input."""
 
-from shared.sources.base import Row
 from shared.sources.work_orders import WorkOrders
 from shared.workorders.images import of_inputs
 from shared.workorders.record import states_record, timeline_line
 from shared.workorders.scan import Found
 
 
-def _view(found: Found) -> Row:
+def _view(found: Found) -> tuple[bytes, bytes]:
     record, inputs = states_record(found.record)
-    return Row(timeline_line(record, found.created, found.updated), of_inputs(found.images, inputs))
+    return timeline_line(record, found.created, found.updated), of_inputs(found.images, inputs)
 
 
 STATES = WorkOrders(

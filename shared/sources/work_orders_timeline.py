@@ -1,14 +1,13 @@
 """work-orders-timeline: each work order created or changed in the window, with all its photographs and all
 that the analyses found."""
 
-from shared.sources.base import Row
 from shared.sources.work_orders import WorkOrders
 from shared.workorders.record import timeline_line
 from shared.workorders.scan import Found
 
 
-def _view(found: Found) -> Row:
-    return Row(timeline_line(found.record, found.created, found.updated), found.images)
+def _view(found: Found) -> tuple[bytes, bytes]:
+    return timeline_line(found.record, found.created, found.updated), found.images
 
 
 TIMELINE = WorkOrders(

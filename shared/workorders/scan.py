@@ -30,6 +30,7 @@ class Found(NamedTuple):
     them; of a deleted one `record` is empty."""
 
     id: str
+    stamp: datetime
     deleted: bool
     record: bytes
     images: bytes
@@ -59,11 +60,22 @@ def split(
 
 
 def read(
-    cloud: Cloud, site: str, first: datetime, before: datetime, window: Window, read_time: datetime
+    cloud: Cloud,
+    site: str,
+    first: datetime,
+    before: datetime,
+    after: str | None,
+    window: Window,
+    read_time: datetime,
 ) -> Iterator[Found]:
     """The work orders of a site whose stamp is in [first, before) and whose version at `read_time` was
-    committed in the window, in the order of stamp and id. Errors as `Scan.documents`."""
+    committed in the window, in the order of stamp and id; of those stamped `first` only what comes after the
+    id `after`, unless that is None. Errors as `Scan.documents`."""
     query = _query(cloud, site, first, before).select(_FIELDS).order_by("update_date").order_by("__name__")
+    if after is not None:
+        query = query.start_after(
+            {"update_date": first, "__name__": cloud.db.document(f"work_orders/{after}")}
+        )
     # The client has no public way to the query as it is sent, and building it here would be its code again.
     raw = query._to_protobuf()._pb
     for document in Scan(cloud.db).documents(raw, "update_date", read_time):
@@ -73,6 +85,7 @@ def read(
         fields = document.fields
         yield Found(
             id=document.name.rpartition("/")[2],
+            stamp=moment(fields["update_date"].timestamp_value),
             deleted=fields["deleted"].boolean_value,
             record=unpack(
                 fields["encoding"].string_value,

@@ -5,9 +5,14 @@ import re
 from collections.abc import Iterator
 
 from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound
+from google.auth.exceptions import RefreshError
 
-from shared.errors import CustomerMustAct
+from shared.errors import CustomerMustAct, GiveUp, Retry
 from shared.gcp.objects import DifferentObject, Objects, Stored
+
+_FINAL = re.compile(r'"code":\s*(?:400|403|404)\b')
+"""How the IAM credentials API says that asking again will not help.
+https://cloud.google.com/apis/design/errors"""
 
 _PERMISSION = re.compile(r"storage\.(?:objects|buckets)\.[A-Za-z]+")
 
@@ -26,7 +31,7 @@ class CustomerBucket:
         So an account that may not look fails before anything is written. CustomerMustAct where the bucket
         refuses, is gone, or holds something else of that name.
         """
-        with self._explained():
+        with self.explained():
             there = self._look(name) or self.objects.copy(staged, self.bucket, name)
             if not there.same_content(staged.size, staged.crc32c):
                 raise DifferentObject(there)
@@ -59,7 +64,8 @@ class CustomerBucket:
         )
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
+        """Raise what the customer, or we, must mend as an error that says so; other errors pass through."""
         try:
             yield
         except DifferentObject as different:
@@ -69,10 +75,19 @@ class CustomerBucket:
                 "Move that object away, then run the export again.",
             ) from different
         except (Forbidden, NotFound) as refused:
-            yielded = self.explain(refused)
-            if yielded is None:
+            told = self.explain(refused)
+            if told is None:
                 raise
-            raise yielded from refused
+            raise told from refused
+        except RefreshError as refused:
+            # 403 or 404 from IAM: the account is disabled, gone, or we may no longer act as it. What is
+            # passing is marked as worth trying again.
+            if refused.retryable or not _FINAL.search(str(refused)):
+                raise Retry(f"no token for {self.account}: {refused}") from refused
+            raise GiveUp(
+                f"The account {self.account} cannot be used: it is disabled, deleted, or closed to Waybill.",
+                f"Ask Waybill's operators to enable {self.account}, then retry the run.",
+            ) from refused
 
     def explain(self, refused: GoogleAPICallError) -> CustomerMustAct | None:
         """What a refusal means for the customer; None where it is ours to mend.

@@ -10,17 +10,17 @@ An image that is already there is answered 412; it is then looked at, and held a
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import google.auth.transport.requests
-from google.auth.credentials import Credentials
 
 from shared.clock import elapsed_since, stopwatch
 from shared.delivery.cloud_storage.bucket import CustomerBucket
+from shared.errors import Retry
 
 BATCH_FIRST = 20
 BATCH_MOST = 100
@@ -45,7 +45,7 @@ CALL_ATTEMPTS = 6
 BACKOFF_SECONDS = 0.2
 BACKOFF_MOST = 8.0
 
-_RETRIED = {408, 429, 500, 502, 503, 504}
+_RETRIED = {401, 408, 429, 500, 502, 503, 504}
 _BOUNDARY = "waybill-batch"
 
 
@@ -71,10 +71,6 @@ class Outcome:
     conflicts: list[Copy] = field(default_factory=list)
 
 
-class StillFailing(Exception):
-    """Some images could not be copied for now; delivering the event again takes them up."""
-
-
 @dataclass(slots=True)
 class _Task:
     copy: Copy
@@ -84,18 +80,29 @@ class _Task:
 
 
 def copy_images(
-    bucket: CustomerBucket, copies: Iterable[Copy], *, source_bucket: str, storage_url: str
+    bucket: CustomerBucket,
+    copies: Iterable[Copy],
+    *,
+    source_bucket: str,
+    storage_url: str,
+    between: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Copy these into the customer's bucket as the customer's account; those there already stay.
+    """Copy these into the customer's bucket as the customer's account; those there already stay. `between` is
+    called after each batch, and may raise to stop.
 
-    CustomerMustAct where the bucket refuses or is gone; StillFailing where a call failed CALL_ATTEMPTS times.
+    CustomerMustAct where the bucket refuses or is gone; Retry where a call failed CALL_ATTEMPTS times.
     """
-    return asyncio.run(_Copying(bucket, source_bucket, storage_url).run(copies))
+    with bucket.explained():
+        return asyncio.run(_Copying(bucket, source_bucket, storage_url, between).run(copies))
 
 
 class _Copying:
-    def __init__(self, bucket: CustomerBucket, source_bucket: str, storage_url: str) -> None:
+    def __init__(
+        self, bucket: CustomerBucket, source_bucket: str, storage_url: str, between: Callable[[], None]
+    ) -> None:
         self._bucket = bucket
+        self._between = between
+        self._refused_token = ""
         self._url = storage_url
         self._source = f"/storage/v1/b/{quote(source_bucket, safe='')}/o/"
         self._there = f"/b/{quote(bucket.bucket, safe='')}/o/"
@@ -133,6 +140,7 @@ class _Copying:
                 continue
             if elapsed_since(begun) < QUICK_SECONDS:
                 self._size = min(BATCH_MOST, self._size * 3 // 2 + 1)
+            self._between()
             failing = False
             for task, (status, body) in zip(batch, answers, strict=True):
                 failing |= self._settle(task, status, body)
@@ -156,12 +164,14 @@ class _Copying:
     def _again(self, task: _Task, why: object) -> None:
         task.attempts += 1
         if task.attempts >= CALL_ATTEMPTS:
-            raise StillFailing(f"{task.copy.name}: {why}")
+            raise Retry(f"{task.copy.name}: {why}")
         self._queue.append(task)
 
     def _settle(self, task: _Task, status: int, body: dict[str, Any]) -> bool:
         """Take one answer; True where the call failed in passing."""
-        if status in _RETRIED or status == 401:
+        if status == 401:  # the token has died before its time: the next batch takes a new one
+            self._refused_token = str(self._bucket.objects.credentials.token)
+        if status in _RETRIED:
             self._again(task, f"{status} {_message(body)}")
             return True
         if task.check:
@@ -201,7 +211,7 @@ class _Copying:
         elif status == 403 and task.check:
             raise self._bucket.refusal("storage.objects.get")
         else:
-            raise StillFailing(f"{task.copy.name}: {status} {message}")
+            raise Retry(f"{task.copy.name}: {status} {message}")
 
     async def _send(
         self, session: aiohttp.ClientSession, batch: Sequence[_Task]
@@ -214,15 +224,23 @@ class _Copying:
             for number, task in enumerate(batch)
         ]
         headers = {
-            "Authorization": f"Bearer {_token(self._bucket.objects.credentials)}",
+            "Authorization": f"Bearer {self._token()}",
             "Content-Type": f"multipart/mixed; boundary={_BOUNDARY}",
         }
         body = "".join(parts) + f"--{_BOUNDARY}--\r\n"
         async with session.post("/batch/storage/v1", data=body.encode(), headers=headers) as answer:
             content = await answer.read()
+            if answer.status == 401:
+                self._refused_token = str(self._bucket.objects.credentials.token)
             if answer.status != 200:
                 raise _Unanswered(f"the batch was answered {answer.status}")
             return _parse(answer.headers["Content-Type"], content, len(batch))
+
+    def _token(self) -> str:
+        credentials = self._bucket.objects.credentials
+        if not credentials.valid or credentials.token == self._refused_token:
+            credentials.refresh(google.auth.transport.requests.Request())
+        return str(credentials.token)
 
     def _request(self, task: _Task) -> str:
         name = quote(task.copy.name, safe="")
@@ -236,12 +254,6 @@ class _Copying:
 
 class _Unanswered(Exception):
     """The batch as a whole failed, or its answer cannot be read."""
-
-
-def _token(credentials: Credentials) -> str:
-    if not credentials.valid:
-        credentials.refresh(google.auth.transport.requests.Request())
-    return str(credentials.token)
 
 
 def _parse(content_type: str, content: bytes, count: int) -> list[tuple[int, dict[str, Any]]]:

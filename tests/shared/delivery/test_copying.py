@@ -7,8 +7,8 @@ import pytest
 from infra.local.traffic import Fault
 from shared.delivery.cloud_storage import copying
 from shared.delivery.cloud_storage.bucket import CustomerBucket
-from shared.delivery.cloud_storage.copying import Copy, Outcome, StillFailing, copy_images
-from shared.errors import CustomerMustAct
+from shared.delivery.cloud_storage.copying import Copy, Outcome, copy_images
+from shared.errors import CustomerMustAct, Retry
 from tests.world import BUCKET, World
 
 
@@ -106,7 +106,7 @@ def test_what_fails_in_passing_is_tried_again(world: World, kind: str, fault: Fa
 def test_what_keeps_failing_is_left_to_the_next_delivery(world: World) -> None:
     copies = images(world, 5)
     world.suite.traffic.arm("storage.objects.rewrite", Fault("error", status=503), resource="0003", times=100)
-    with pytest.raises(StillFailing, match="0003"):
+    with pytest.raises(Retry, match="0003"):
         copy(world, copies)
     world.suite.traffic.disarm()
     outcome = copy(world, copies)
@@ -133,7 +133,7 @@ def test_a_bucket_that_is_gone_is_told(world: World) -> None:
 def test_images_that_we_may_not_read_are_not_the_customers_fault(world: World) -> None:
     copies = images(world, 5)
     world.suite.storage.revoke(world.cloud.settings.images_bucket, world.acme.account)
-    with pytest.raises(StillFailing, match=r"storage\.objects\.get"):
+    with pytest.raises(Retry, match=r"storage\.objects\.get"):
         copy(world, copies)
 
 

@@ -441,7 +441,7 @@ def test_two_of_every_delivery_at_once_make_one_run(world: World) -> None:
 
     while world.suite.pubsub.deliver_due(both):
         pass
-    world.drain()
+    world.settle()
     assert not world.failures, world.failures[0]
     same_once(world, export, rows=3, images=6)
 
@@ -597,7 +597,7 @@ def test_a_window_in_many_parts_is_still_one_file_a_site_with_every_row_once(wor
 def test_what_a_message_names_and_is_no_more_is_done_with(world: World) -> None:
     gone = {"customer": "acme", "export": "0" * 8, "run": "0" * 10}
     world.cloud.messages.publish("export_work_orders_timeline", gone, {**gone, "part": "000000"})
-    world.cloud.messages.publish("copy_images", {**gone, "part": "000000", "slice": "000000-0"})
+    world.cloud.messages.publish("copy_images", {**gone, "slice": "000000-0"})
     world.drain()
     assert not world.failures
     assert world.suite.pubsub.outstanding() == []

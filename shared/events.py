@@ -1,0 +1,34 @@
+"""What every function behind a topic does around its use case: read the event, and answer as the tree of
+errors says.
+"""
+
+from collections.abc import Callable
+
+from cloudevents.http.event import CloudEvent
+from werkzeug.exceptions import ServiceUnavailable
+
+from shared import logs
+from shared.errors import GiveUp, Retry
+from shared.gcp.clients import Cloud, connect
+from shared.gcp.messages import Message, parse
+
+
+def answer(event: CloudEvent, use_case: Callable[[Cloud, Message], None]) -> None:
+    """Do the use case with the event's message. Returning acknowledges the event.
+
+    Retry is raised as 503, which has it delivered again and fills no log with traces; GiveUp is
+    acknowledged, whoever it concerned having been told; anything else passes, which is a 500.
+    """
+    logs.configure()
+    message = parse(event)
+    with logs.bound(event=message.id):
+        try:
+            use_case(connect(), message)
+        except Retry as passing:
+            logs.warning("to be delivered again", reason=str(passing))
+            raise ServiceUnavailable(str(passing)) from passing
+        except GiveUp as final:
+            logs.error("given up", error=str(final), next_action=final.next_action)
+        except Exception as surprise:
+            logs.error("failed, to be delivered again", exception=surprise)
+            raise

@@ -1,0 +1,82 @@
+"""Taking up what got stuck: whatever dies between a commit and a publish, or while it works, is found here.
+
+Looked for by `beat`, which every step and every attempt sets by Firestore's time: runs under way, and parts
+and slices still to be done, that have shown no life for a quarter of an hour. Telling a function once more is
+always safe.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from google.api_core.exceptions import FailedPrecondition, NotFound
+from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
+
+from shared import logs
+from shared.exports import copying, runs
+from shared.exports.runs import DELIVERING, ENDED, RUNNING, UNDER_WAY, Run
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot
+
+SILENCE = timedelta(minutes=15)
+"""How long something may show no life before it is taken up."""
+
+SWEPT_MOST = 500
+"""How many of each kind one tick takes up; the next takes the rest."""
+
+
+def sweep(cloud: Cloud, at: datetime) -> None:
+    """Have everything taken up that is silent at `at`."""
+    for snapshot in _silent(cloud, "runs", "state", list(UNDER_WAY), at):
+        run = runs.from_snapshot(snapshot)
+        if _beat(cloud, snapshot):
+            _tell(cloud, run, run.source.function, run.message, "run")
+    for snapshot in _silent(cloud, "parts", "open", [True], at):
+        owner = _owner(cloud, snapshot, RUNNING)
+        if owner is not None:
+            _tell(cloud, owner, owner.source.function, {**owner.message, "part": snapshot.id}, "part")
+    for snapshot in _silent(cloud, "slices", "open", [True], at):
+        owner = _owner(cloud, snapshot, DELIVERING)
+        if owner is not None:
+            _tell(cloud, owner, copying.FUNCTION, {**owner.message, "slice": snapshot.id}, "slice")
+
+
+def _silent(cloud: Cloud, group: str, field: str, values: list[Any], at: datetime) -> list[Snapshot]:
+    query = (
+        cloud.db.collection_group(group)
+        .where(filter=FieldFilter(field, "in", values))
+        .where(filter=FieldFilter("beat", "<=", at - SILENCE))
+        .order_by("beat")
+        .limit(SWEPT_MOST)
+    )
+    return list(query.stream())
+
+
+def _owner(cloud: Cloud, snapshot: Snapshot, state: str) -> Run | None:
+    """The run of a silent part or slice, if it is in the state to do it; if it has ended, that is closed."""
+    run = runs.from_snapshot(snapshot.reference.parent.parent.get())
+    if run.state in ENDED:
+        _change(cloud, snapshot, {"open": False})
+        return None
+    beaten = _beat(cloud, snapshot)
+    return run if beaten and run.state == state else None
+
+
+def _beat(cloud: Cloud, snapshot: Snapshot) -> bool:
+    """Mark it as taken up, unless it has shown life since; then it needs nobody."""
+    return _change(cloud, snapshot, {"beat": firestore.SERVER_TIMESTAMP})
+
+
+def _change(cloud: Cloud, snapshot: Snapshot, fields: dict[str, Any]) -> bool:
+    option = cloud.db.write_option(last_update_time=snapshot.update_time)
+    try:
+        snapshot.reference.update(fields, option=option)
+    except (FailedPrecondition, NotFound):
+        return False
+    return True
+
+
+def _tell(cloud: Cloud, run: Run, function: str, message: dict[str, str], kind: str) -> None:
+    with logs.bound(run=run.id, export=run.export, customer=run.customer):
+        cloud.messages.publish(function, message)
+        logs.warning(f"a silent {kind} is taken up", **message)
