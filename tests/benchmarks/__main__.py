@@ -9,7 +9,6 @@ from pathlib import Path
 
 from infra.local.processes import REPOSITORY
 from shared.clock import elapsed_since, stopwatch
-from shared.gcp.clients import connect
 from tests.benchmarks import copies, records, services, states, whole_run
 from tests.benchmarks.measure import Comparison, Spread
 from tests.benchmarks.whole_run import WholeRun
@@ -40,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     begun = stopwatch()
     sizes = QUICK if asked.quick else FULL
-    with services.running() as served:
-        cloud = connect()
+    with services.running() as (served, cloud):
         times = sizes.repetitions
         compared = [
             _shown(records.benchmark(cloud, records=sizes.records, repetitions=times)),

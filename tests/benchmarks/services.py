@@ -20,6 +20,7 @@ from infra.local.pubsub import Delivery
 from infra.local.storage import StoredObject
 from infra.local.suite import Suite
 from shared.gcp import clients
+from shared.gcp.clients import Cloud
 
 ACCOUNT = "waybill-benchmarks"
 """Whom the benchmarks' process runs as: it takes images in and exports them."""
@@ -46,8 +47,8 @@ class Services:
 
 
 @contextmanager
-def running() -> Iterator[Services]:
-    """Start the services and let this process's clients find them; at the end both are gone."""
+def running() -> Iterator[tuple[Services, Cloud]]:
+    """Start the services, and make this process's clients of them; at the end both are gone."""
     spawning = multiprocessing.get_context("spawn")  # gRPC does not live through a fork
     ours, theirs = spawning.Pipe()
     with TemporaryDirectory(prefix="waybill-bench-") as state, ours:
@@ -56,16 +57,16 @@ def running() -> Iterator[Services]:
         theirs.close()
         services = Services(ours)
         try:
-            # Else gRPC says at the end, among the figures, that the services are gone.
-            environment = services.ask(_prepare) | {"GRPC_VERBOSITY": "NONE"}
+            environment = services.ask(_prepare)
             # google-auth reads where the metadata server is once, when it is imported.
             host = environment["GCE_METADATA_HOST"]
             with patch.dict(os.environ, environment), patch.object(_metadata, "_GCE_METADATA_HOST", host):
                 clients.forget()
-                yield services
+                yield services, clients.connect()
         finally:
             clients.forget()
-            ours.close()
+            # In order they would say goodbye to each client, and gRPC tells of that among the figures.
+            process.terminate()
             process.join()
 
 
