@@ -1,5 +1,6 @@
 """Every test that asks for `world` gets services of its own, begun at the same moment, gone at its end."""
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,12 @@ from infra.local.clock import SuiteClock
 from infra.local.project import account_email
 from infra.local.suite import Suite
 from shared.gcp import clients
+from tests.outside import outside
 from tests.world import World
+
+__all__ = ["outside"]
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else each server that stops is told on standard error
 
 START = datetime(2026, 11, 22, 9, 17, tzinfo=UTC)
 """When every test begins: a Sunday morning."""

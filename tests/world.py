@@ -111,12 +111,12 @@ class World:
     def settle(self, *, sweeps: bool = False) -> None:
         """Let time go by, with its redeliveries, until nothing is outstanding; `sweeps`: ticks come, too."""
         for _ in range(60):
+            if sweeps:
+                self.tick()
             self.drain()
             if not self.suite.pubsub.outstanding() and not (sweeps and self.slots()):
                 return
             self.wait(timedelta(minutes=6))
-            if sweeps:
-                self.tick()
         raise AssertionError(f"still outstanding: {self.suite.pubsub.outstanding()}, {self.slots()}")
 
     def run_due(self, at: datetime | None = None) -> None:

@@ -1,0 +1,123 @@
+"""The kill harness: every call to the outside is counted, and at the n-th one something happens.
+
+`Killed` is raised just before the call is sent or just after it took effect, and nothing catches it; from
+then on the process is dead: every further call raises it, too, until the test takes up again. Or, instead of
+dying, an attempt is paused there while something else goes on. It serves whatever is made of events.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import aiohttp
+import pytest
+import requests.adapters
+from grpc import _channel
+
+When = Literal["before", "after"]
+
+
+class Killed(BaseException):
+    """The process is gone. No `except Exception` sees it."""
+
+
+@dataclass
+class Outside:
+    """Counts the calls that this process makes; `calls` has what each was."""
+
+    calls: list[str] = field(default_factory=list)
+    at: int = 0
+    when: When = "before"
+    happens: Callable[[], None] | None = None
+    dead: bool = False
+    counting: bool = False
+
+    def arm(self, at: int, when: When, happens: Callable[[], None] | None = None) -> None:
+        """At the `at`-th call from now (from 1) die, or do `happens` once and go on."""
+        self.calls.clear()
+        self.at, self.when, self.happens, self.dead = at, when, happens, False
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Count only what is called in here: the code under test, not the test's own looking."""
+        before, self.counting = self.counting, True
+        try:
+            yield
+        finally:
+            self.counting = before
+
+    def before(self, call: str) -> bool:
+        """Called before a call goes out; returns whether this is the one."""
+        if not self.counting:
+            return False
+        if self.dead:
+            raise Killed(f"dead already, at {call}")
+        self.calls.append(call)
+        mine = len(self.calls) == self.at
+        if mine and self.when == "before":
+            self.strike(call)
+        return mine
+
+    def after(self, call: str, mine: bool) -> None:
+        """Called after a call took effect."""
+        if mine and self.when == "after":
+            self.strike(call)
+
+    def strike(self, call: str) -> None:
+        if self.happens is None:
+            self.dead = True
+            raise Killed(f"{self.when} call {self.at}: {call}")
+        happens, self.at = self.happens, 0
+        self.counting = False
+        try:
+            happens()
+        finally:
+            self.counting = True
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
+    """Stands between this process and everything that it calls: HTTP by requests and aiohttp, and gRPC."""
+    counted = Outside()
+
+    def watch(owner: Any, name: str, label: Callable[..., str]) -> None:
+        original = getattr(owner, name)
+
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            what = label(self, *args, **kwargs)
+            mine = counted.before(what)
+            answer = original(self, *args, **kwargs)
+            counted.after(what, mine)
+            return answer
+
+        monkeypatch.setattr(owner, name, call)
+
+    def watch_async(owner: Any, name: str, label: Callable[..., str]) -> None:
+        original = getattr(owner, name)
+
+        async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            what = label(self, *args, **kwargs)
+            mine = counted.before(what)
+            answer = await original(self, *args, **kwargs)
+            if mine and counted.when == "after":
+                await answer.read()  # only then has it taken effect for certain
+            counted.after(what, mine)
+            return answer
+
+        monkeypatch.setattr(owner, name, call)
+
+    def rpc(multicallable: Any, *_: Any, **__: Any) -> str:
+        method = multicallable._method
+        return (method.decode() if isinstance(method, bytes) else str(method)).rpartition("/")[2]
+
+    watch(
+        requests.adapters.HTTPAdapter,
+        "send",
+        lambda _, request, **__: f"{request.method} {request.url.partition('?')[0].rpartition('//')[2]}",
+    )
+    watch_async(aiohttp.ClientSession, "_request", lambda _, method, url, **__: f"{method} {url}")
+    watch(_channel._UnaryUnaryMultiCallable, "__call__", rpc)
+    watch(_channel._UnaryUnaryMultiCallable, "with_call", rpc)
+    watch(_channel._UnaryStreamMultiCallable, "__call__", rpc)
+    return counted

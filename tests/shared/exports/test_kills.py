@@ -1,0 +1,198 @@
+"""A run dies at every call that it makes, and lands all the same, once."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from infra.local.pubsub import Delivery
+from shared.gcp.documents import fields_of
+from shared.workorders import store
+from shared.workorders.record import iso, timeline_line
+from tests.outside import Killed, Outside, When
+from tests.world import BUCKET, SITE, World
+
+MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
+CALLS = 158
+"""How many calls the small run makes; a test holds it to that, so that each of them is a place to die."""
+
+
+class Small:
+    """The smallest run that makes every kind of call: parts to compose, a deletion, images to copy, one that
+    is there already, one that is gone."""
+
+    def __init__(self, world: World, outside: Outside) -> None:
+        self.world = world
+        self.outside = outside
+        for number in range(3):
+            world.work_order(f"WO_{number}", photographs=1)
+            world.wait(timedelta(minutes=10))
+        gone = world.work_order("WO_GONE", photographs=0)
+        store.delete(world.cloud, world.site, gone.id)
+        there, lost = self.images()[:2]
+        content = world.suite.storage.read("waybill-local-images", f"acme/{SITE}/{there}")
+        world.suite.storage.put(BUCKET, f"waybill/{SITE}/images/{there}", content)
+        world.suite.storage.remove("waybill-local-images", f"acme/{SITE}/{lost}")
+        self.lost = lost
+        self.deleted = gone.id
+        self.export = world.export(start="2026-11-22T09:00:00Z")
+        self.expected_lines, self.expected_images = self.model()
+
+    def images(self) -> list[str]:
+        listed = self.world.suite.storage.list("waybill-local-images", f"acme/{SITE}/")
+        return [each.name.rpartition("/")[2] for each in listed]
+
+    def model(self) -> tuple[list[bytes], dict[str, bytes]]:
+        """What must land, from the documents themselves."""
+        documents = self.world.cloud.db.collection("work_orders").stream()
+        lines = [
+            timeline_line(fields["record"], iso(each.create_time), iso(each.update_time))
+            for each in documents
+            if not (fields := fields_of(each))["deleted"]
+        ]
+        storage = self.world.suite.storage
+        images = {
+            f"waybill/{SITE}/images/{name}": storage.read("waybill-local-images", f"acme/{SITE}/{name}")
+            for name in self.images()
+        }
+        return lines, images
+
+    def run(self, push: Any) -> None:
+        """A tick and all that comes of it, delivered by `push`."""
+        self.world.tick(MORNING)
+        while self.world.suite.pubsub.deliver_due(push):
+            pass
+
+    def push(self, delivery: Delivery) -> bool:
+        """Deliver as usual, but a process that was killed answers nothing."""
+        try:
+            with self.outside.watching():
+                return self.world.push(delivery)
+        except Killed:
+            self.outside.dead = False
+            return False
+
+    def landed_once(self) -> None:
+        world = self.world
+        (event,) = world.audit(self.export)
+        assert (event["status"], event["rows"]) == ("COMPLETED", 3), event
+        assert (event["images"], event["images_missing"], event["images_conflicting"]) == (2, 1, 0)
+        landed = world.landed()
+        ((name, content),) = world.data_files().items()
+        assert sorted(content.splitlines(keepends=True)) == sorted(self.expected_lines)
+        assert world.images() == self.expected_images
+        (manifest,) = world.manifests()
+        assert manifest["deleted"] == [self.deleted]
+        assert [each["id"] for each in manifest["images"]["missing"]] == [self.lost.removesuffix(".jpg")]
+        (file,) = manifest["files"]
+        stands = {each.name: each for each in world.suite.storage.list(BUCKET)}[name]
+        assert (file["name"], file["rows"], file["bytes"]) == (name, 3, len(content))
+        assert file["crc32c"] == stands.crc32c
+        assert len(landed) == 2 + len(self.expected_images)
+        assert world.slots() == []
+
+
+@pytest.fixture
+def small(world: World, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Small:
+    monkeypatch.setenv("WAYBILL_PART_RECORDS", "2")
+    monkeypatch.setenv("WAYBILL_SLICE_IMAGES", "2")
+    return Small(world, outside)
+
+
+def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
+    small.outside.arm(0, "before")
+    small.run(small.push)
+    assert not small.world.failures
+    small.landed_once()
+    assert len(small.outside.calls) == CALLS
+    kinds = {call.kind for call in small.world.suite.traffic.calls()}
+    assert kinds >= {
+        "storage.uploads.start",
+        "storage.uploads.chunk",
+        "storage.objects.compose",
+        "storage.objects.rewrite",
+        "storage.objects.get",
+        "storage.objects.get_media",
+        "storage.batch",
+        "firestore.Commit",
+        "firestore.BeginTransaction",
+        "firestore.BatchGetDocuments",
+        "firestore.RunQuery",
+        "firestore.RunAggregationQuery",
+        "pubsub.Publish",
+        "iamcredentials.generateAccessToken",
+    }
+
+
+def die_and_land(small: Small, at: int, when: When, *, redelivered: bool) -> None:
+    """Kill at that call; let redelivery, or the sweep alone, take it up."""
+    small.outside.arm(at, when)
+
+    def push(delivery: Delivery) -> bool:
+        # What a killed process was sent may never come again, as after 24 hours: then only the sweep is left.
+        return small.push(delivery) or not redelivered
+
+    small.run(push)
+    assert len(small.outside.calls) >= at
+    small.outside.arm(0, "before")
+    small.world.settle(sweeps=True)
+    small.landed_once()
+
+
+def pause_and_land(small: Small, at: int, when: When) -> None:
+    """Pause at that call for longer than any lease, while another attempt does all there is; then go on."""
+
+    def others() -> None:
+        small.world.wait(timedelta(minutes=20))
+        small.world.tick()
+        small.world.settle(sweeps=True)
+
+    small.outside.arm(at, when, others)
+    small.run(small.push)
+    small.outside.arm(0, "before")
+    small.world.settle(sweeps=True)
+    small.landed_once()
+
+
+SOME = [*range(1, CALLS + 1, 9), CALLS]
+"""Spread over the run, for the quick tests; `make check` takes every call."""
+
+BOTH = pytest.mark.parametrize("when", ["before", "after"])
+
+
+@BOTH
+@pytest.mark.parametrize("at", SOME)
+def test_a_death_at_some_calls_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
+    die_and_land(small, at, when, redelivered=True)
+
+
+@pytest.mark.parametrize("at", SOME)
+def test_a_death_at_some_calls_is_mended_by_the_sweep_alone(small: Small, at: int) -> None:
+    die_and_land(small, at, "after", redelivered=False)
+
+
+@pytest.mark.parametrize("at", SOME)
+def test_an_attempt_that_slept_through_its_lease_does_no_harm(small: Small, at: int) -> None:
+    pause_and_land(small, at, "before")
+
+
+# One test a call, so that a failing one says where it died.
+@pytest.mark.slow
+@BOTH
+@pytest.mark.parametrize("at", range(1, CALLS + 1))
+def test_a_death_at_any_call_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
+    die_and_land(small, at, when, redelivered=True)
+
+
+@pytest.mark.slow
+@BOTH
+@pytest.mark.parametrize("at", range(1, CALLS + 1))
+def test_a_death_at_any_call_is_mended_by_the_sweep_alone(small: Small, at: int, when: When) -> None:
+    die_and_land(small, at, when, redelivered=False)
+
+
+@pytest.mark.slow
+@BOTH
+@pytest.mark.parametrize("at", range(1, CALLS + 1))
+def test_an_attempt_paused_at_any_call_does_no_harm(small: Small, at: int, when: When) -> None:
+    pause_and_land(small, at, when)
