@@ -4,13 +4,14 @@ Held against what Firestore itself says: documents read at the windows' ends, an
 See infra/docs/windows.md.
 """
 
-import os
+import itertools
 import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple
@@ -24,7 +25,10 @@ from hypothesis import strategies as st
 from infra.local.traffic import Fault
 from shared.accounts.customers import Site, add_site
 from shared.errors import Conflict, NotFound
-from shared.window import floor_minute
+from shared.gcp.clients import Cloud
+from shared.sources.base import Deletion
+from shared.sources.work_orders_timeline import TIMELINE
+from shared.window import Window, floor_minute
 from shared.workorders import store
 from shared.workorders.envelope import shard_of
 from shared.workorders.record import iso
@@ -515,7 +519,6 @@ def history(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Version]:
         return response
 
     monkeypatch.setattr(api, "commit", recording)
-    monkeypatch.setenv("WAYBILL_PART_RECORDS", "50000")
     return versions
 
 
@@ -529,9 +532,9 @@ def model(history: list[Version], start: datetime, end: datetime) -> list[Versio
 
 
 class Operation(NamedTuple):
-    """What is done (`export` closes the window at the last whole minute), to which work order, after which
-    step of the clock in seconds, or else so many microseconds from the next whole minute, and by how many
-    seconds its commits are late."""
+    """What is done (`write` creates or changes), to which work order, after which step of the clock in
+    seconds, or else so many microseconds from the next whole minute, and by how many seconds its commits are
+    late."""
 
     what: str
     number: int
@@ -542,64 +545,90 @@ class Operation(NamedTuple):
 
 OPERATION = st.builds(
     Operation,
-    what=st.sampled_from(["create", "change", "delete", "change", "export"]),
+    what=st.sampled_from(["write", "write", "delete"]),
     number=st.integers(0, 2),
-    step=st.none() | st.sampled_from([0.0, 0.001, 7.0, 61.0, 130.0]),
+    step=st.none() | st.sampled_from([0.0, 0.001, 7.0, 61.0]),
     border=st.integers(-9, 1),
-    delays=st.lists(st.sampled_from([0.0, 0.5, 20.0, 59.0, 61.0, 119.0, 125.0, 200.0]), max_size=2),
+    delays=st.lists(st.sampled_from([0.5, 20.0, 59.0, 61.0, 119.0, 150.0]), max_size=2),
 )
 
 
 @settings(
-    max_examples=35,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(operations=st.lists(OPERATION, min_size=2, max_size=9), part_records=st.sampled_from([50_000, 1]))
-def test_generated_histories_are_exported_as_the_model_says(
-    world: World, history: list[Version], operations: list[Operation], part_records: int
+@given(
+    operations=st.lists(OPERATION, min_size=2, max_size=8),
+    minutes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    part_records=st.sampled_from([50_000, 1]),
+)
+def test_generated_histories_are_read_as_the_model_says(
+    world: World,
+    history: list[Version],
+    operations: list[Operation],
+    minutes: list[int],
+    part_records: int,
 ) -> None:
-    os.environ["WAYBILL_PART_RECORDS"] = str(part_records)  # `history` sees to it that it is put back
-    clock, traffic = world.suite.clock, world.suite.traffic
+    """Each window is read as soon as it has ended; `minutes` are how long they are, over and over."""
+    clock = world.suite.clock
     history.clear()
+    cloud = replace(world.cloud, settings=replace(world.cloud.settings, part_records=part_records))
     site = new_site(world)
-    world.move_to(floor_minute(clock.now()) + MINUTE)
-    export = world.export(site_ids=[site.id])
-    for number, each in enumerate(operations):
+    start = floor_minute(clock.now()) + MINUTE
+    world.move_to(start)
+    windows: list[Exported] = []
+    lengths = itertools.cycle(minutes)
+    end = start + next(lengths) * MINUTE
+
+    def read_what_has_ended() -> None:
+        nonlocal start, end
+        while end <= clock.now():
+            windows.append(read(cloud, site, Window(start, end)))
+            start, end = end, end + next(lengths) * MINUTE
+
+    for each in operations:
         if each.step is None:
-            border = floor_minute(clock.now()) + MINUTE + each.border * MICROSECOND
             with suppress(ValueError):  # it stands there already
-                world.move_to(border)
+                world.move_to(floor_minute(clock.now()) + MINUTE + each.border * MICROSECOND)
         else:
             world.wait(timedelta(seconds=each.step))
-        if each.what == "export":
-            run(world, export)
-            continue
-        name = f"WO_{each.number}"
-        id = work_order_id(site.id, name)
-        for delay in each.delays:
-            traffic.arm("firestore.Commit", Fault("delay", seconds=delay), resource=f"work_orders/{id}")
-        with suppress(Conflict, NotFound):
-            match each.what:
-                case "create":
-                    store.create(world.cloud, site, name)
-                case "change":
-                    store.change_metadata(world.cloud, site, id, {"number": number})
-                case "delete":
-                    store.delete(world.cloud, site, id)
-        traffic.disarm()
-    world.move_to(floor_minute(clock.now()) + MINUTE)
-    run(world, export)
-    windows = exported(world, export)
+        operate(world, site, each, len(history))
+        read_what_has_ended()
+    world.wait(3 * MINUTE)
+    read_what_has_ended()
     assert history == sorted(history, key=lambda version: version.committed)
     hold(windows, lambda window: model(history, window.start, window.end))
 
 
-def run(world: World, export: str) -> None:
-    """Export the open window up to the last whole minute, if it holds one."""
-    answer = world.request("POST", f"/v1/exports/{export}:run")
-    assert answer.status in (201, 409), answer
-    world.drain()
-    assert not world.failures, world.failures[0]
+def operate(world: World, site: Site, operation: Operation, number: int) -> None:
+    name = f"WO_{operation.number}"
+    id = work_order_id(site.id, name)
+    for delay in operation.delays:
+        late = Fault("delay", seconds=delay)
+        world.suite.traffic.arm("firestore.Commit", late, resource=f"work_orders/{id}")
+    if operation.what == "delete":
+        with suppress(NotFound):
+            store.delete(world.cloud, site, id)
+    else:
+        try:
+            store.create(world.cloud, site, name)
+        except Conflict:
+            store.change_metadata(world.cloud, site, id, {"number": number})
+    world.suite.traffic.disarm()
+
+
+def read(cloud: Cloud, site: Site, window: Window) -> Exported:
+    """A window as a run's source gives it, part by part."""
+    lines: list[tuple[str, str]] = []
+    deleted = []
+    for part in TIMELINE.parts(cloud, site.id, window, window.end):
+        for row in TIMELINE.rows(cloud, part, window, window.end):
+            if isinstance(row, Deletion):
+                deleted.append(row.id)
+            else:
+                record = orjson.loads(row.line)
+                lines.append((record["id"], record["update_date"]))
+    return Exported(window.start, window.end, lines, deleted)
