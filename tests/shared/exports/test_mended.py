@@ -1,0 +1,235 @@
+"""What breaks in mid-run: told once in a sentence, or tried again. Mended, exactly what was pinned lands."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from infra.local.pubsub import Delivery
+from infra.local.traffic import Fault
+from shared.exports import leases
+from shared.gcp.documents import fields_of
+from shared.workorders import store
+from tests.outside import Outside
+from tests.shared.exports.test_kills import MORNING, Small, small
+from tests.world import BUCKET, SITE, World
+
+__all__ = ["small"]
+
+HTTP = [
+    "storage.uploads.start",
+    "storage.uploads.chunk",
+    "storage.objects.compose",
+    "storage.objects.rewrite",
+    "storage.objects.get",
+    "storage.objects.get_media",
+    "storage.batch",
+    "iamcredentials.generateAccessToken",
+    "metadata.token",
+]
+GRPC = [
+    "firestore.Commit",
+    "firestore.BeginTransaction",
+    "firestore.BatchGetDocuments",
+    "firestore.RunQuery",
+    "firestore.RunAggregationQuery",
+    "pubsub.Publish",
+]
+HTTP_FAULTS = [
+    *(Fault("error", status=status) for status in (429, 500, 503)),
+    Fault("reset_before"),
+    Fault("reset_after"),
+    Fault("truncate"),
+    Fault("delay", seconds=0.2),
+]
+GRPC_FAULTS = [
+    *(Fault("error", status=code) for code in (8, 13, 14)),  # RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE
+    Fault("reset_before"),
+    Fault("reset_after"),
+    Fault("delay", seconds=0.2),
+]
+EVERY = [(kind, fault) for kind in HTTP for fault in HTTP_FAULTS] + [
+    (kind, fault) for kind in GRPC for fault in GRPC_FAULTS
+]
+
+
+def named(value: object) -> str:
+    return f"{value.action}-{value.status}" if isinstance(value, Fault) else str(value)
+
+
+SOME = [(kind, fault) for kind in HTTP for fault in (Fault("error", status=503), Fault("reset_after"))] + [
+    (kind, fault) for kind in GRPC for fault in (Fault("error", status=14), Fault("reset_after"))
+]
+"""For the quick tests; `make check` takes every fault on every kind."""
+
+
+@pytest.mark.parametrize(("kind", "fault"), SOME, ids=named)
+def test_a_call_that_fails_in_passing_is_tried_again(small: Small, kind: str, fault: Fault) -> None:
+    fail_and_land(small, kind, fault, times=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [2, 12])
+@pytest.mark.parametrize(("kind", "fault"), EVERY, ids=named)
+def test_every_call_of_a_kind_may_fail_for_a_while((small: Small, kind: str, fault: Fault, times: int
+) -> None:
+    fail_and_land(small, kind, fault, times=times)
+
+
+def fail_and_land(small: Small, kind: str, fault: Fault, *, times: int) -> None:
+    """Let that many calls of a kind fail in a row; then time, redelivery and the sweep do their work."""
+    small.world.suite.traffic.arm(kind, fault, nth=2, times=times)
+    small.run(small.world.push)
+    small.world.suite.traffic.disarm()
+    small.world.settle(sweeps=True)
+    small.landed_once()
+
+
+Break = Callable[[World], None]
+
+
+def no_bucket(world: World) -> None:
+    world.suite.storage.delete_bucket(BUCKET)
+
+
+def bucket_again(world: World) -> None:
+    world.suite.storage.create_bucket(BUCKET)
+    world.grant(BUCKET, world.acme)
+
+
+def no_create(world: World) -> None:
+    world.suite.storage.revoke(BUCKET, world.acme.account, "storage.objects.create")
+
+
+def no_get(world: World) -> None:
+    world.suite.storage.revoke(BUCKET, world.acme.account, "storage.objects.get")
+
+
+def granted_again(world: World) -> None:
+    world.grant(BUCKET, world.acme)
+
+
+def disabled(world: World) -> None:
+    world.suite.identity.disable_account(world.acme.account)
+
+
+def enabled(world: World) -> None:
+    world.suite.identity.disable_account(world.acme.account, disabled=False)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "mend_it", "says"),
+    [
+        (no_bucket, bucket_again, f"The bucket {BUCKET} does not exist."),
+        (no_create, granted_again, f"storage.objects.create on the bucket {BUCKET}."),
+        (no_get, granted_again, f"storage.objects.get on the bucket {BUCKET}."),
+        (disabled, enabled, "cannot be used: it is disabled, deleted, or closed to Waybill."),
+    ],
+    ids=["bucket", "create", "get", "account"],
+)
+@pytest.mark.parametrize("at", ["export_work_orders_timeline", "copy_images"])
+def test_what_is_mended_and_retried_completes_with_exactly_the_pinned_files(
+    world: World, break_it: Break, mend_it: Break, says: str, at: str
+) -> None:
+    orders = [world.work_order(f"WO_{number}") for number in range(3)]
+    export = world.export()
+    world.tick(MORNING)
+    told: list[str] = []
+
+    def breaking(delivery: Delivery) -> bool:
+        delivering = "part" not in json.loads(delivery.data) and delivery.function == at
+        if delivering and not told and (at == "copy_images" or written(world)):
+            told.append("broken")
+            break_it(world)
+        return world.push(delivery)
+
+    while world.suite.pubsub.deliver_due(breaking):
+        pass
+    assert told
+    (event,) = world.audit(export)
+    assert event["status"] == "FAILED"
+    assert says in event["error"]
+    assert event["next_action"]
+    assert world.suite.pubsub.outstanding() == []
+    assert world.manifests() == [] if break_it is not no_bucket else True
+    # What is true by now is not what was pinned, and must not be what is delivered.
+    store.change_metadata(world.cloud, world.site, orders[0].id, {"changed": "after the pin"})
+    staged = {each.name: each.generation for each in world.suite.storage.list("waybill-local-staging")}
+    world.wait(timedelta(hours=1))
+    refused = world.request("POST", f"/v1/exports/{export}/runs/{event['run_id']}:cancel")
+    assert refused.status == 404
+    mend_it(world)
+    answer = world.request("POST", f"/v1/exports/{export}/runs/{event['run_id']}:retry")
+    assert answer.status == 200
+    world.settle(sweeps=True)
+    assert not world.failures, world.failures[0]
+    (event,) = world.audit(export)
+    assert (event["status"], event["rows"], event["error"]) == ("COMPLETED", 3, None)
+    assert all("changed" not in record["metadata"] for record in world.records())
+    assert len(world.images()) == 6
+    (manifest,) = world.manifests()
+    assert manifest["images"]["missing"] == []
+    after = {each.name: each.generation for each in world.suite.storage.list("waybill-local-staging")}
+    assert {name: after[name] for name in staged} == staged
+
+
+def written(world: World) -> bool:
+    parts = list(world.cloud.db.collection_group("runs").stream())
+    return any(fields_of(run).get("parts") for run in parts)
+
+
+def test_only_a_run_that_failed_can_be_retried(world: World) -> None:
+    export = world.export()
+    world.run_due(MORNING)
+    (event,) = world.audit(export)
+    answer = world.request("POST", f"/v1/exports/{export}/runs/{event['run_id']}:retry")
+    assert (answer.status, "COMPLETED" in answer.body["detail"]) == (409, True)
+    assert world.request("POST", f"/v1/exports/{export}/runs/0000000000:retry").status == 404
+
+
+def test_a_part_that_never_ends_fails_its_run_and_the_next_one_starts(world: World, outside: Outside) -> None:
+    world.work_order("WO_1")
+    stuck = world.export(name="stuck")
+    world.tick(MORNING)
+    dying = Small.__new__(Small)
+    dying.world, dying.outside = world, outside
+
+    def push(delivery: Delivery) -> bool:
+        if "part" in json.loads(delivery.data):
+            outside.arm(5, "before")  # just begun: the lease is taken
+        return dying.push(delivery)
+
+    for _ in range(60):
+        while world.suite.pubsub.deliver_due(push):
+            pass
+        world.wait(timedelta(minutes=11))
+        world.tick()
+        if world.audit(stuck)[0]["status"] == "FAILED":
+            break
+    (event,) = world.audit(stuck)
+    assert event["status"] == "FAILED"
+    assert f"was begun {leases.ATTEMPTS_MOST} times and never ended" in event["error"]
+    assert world.data_files() == {}
+    outside.arm(0, "before")
+    assert world.request("POST", f"/v1/exports/{stuck}/runs/{event['run_id']}:retry").status == 200
+    world.settle(sweeps=True)
+    assert world.audit(stuck)[0]["status"] == "COMPLETED"
+    assert [record["name"] for record in world.records()] == ["WO_1"]
+    assert f"waybill/{SITE}" in next(iter(world.data_files()))
+
+
+def test_a_run_that_is_stuck_blocks_the_others_no_longer_than_its_lease(world: World) -> None:
+    exports = [world.export(name="stuck"), world.export(name="next")]
+    world.tick(MORNING)
+
+    def lost(delivery: Delivery) -> bool:
+        return world.push(delivery) if delivery.function == "tick" else True  # what tick sent never arrives
+
+    while world.suite.pubsub.deliver_due(lost):
+        pass
+    assert sorted(world.audit(export)[0]["status"] for export in exports) == ["PENDING", "RUNNING"]
+    world.wait(timedelta(minutes=31))
+    world.tick()
+    world.drain()
+    assert [world.audit(export)[0]["status"] for export in exports] == ["COMPLETED", "COMPLETED"]
