@@ -72,8 +72,7 @@ def test_a_call_that_fails_in_passing_is_tried_again(small: Small, kind: str, fa
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [2, 12])
 @pytest.mark.parametrize(("kind", "fault"), EVERY, ids=named)
-def test_every_call_of_a_kind_may_fail_for_a_while((small: Small, kind: str, fault: Fault, times: int
-) -> None:
+def test_every_call_of_a_kind_may_fail_for_a_while(small: Small, kind: str, fault: Fault, times: int) -> None:
     fail_and_land(small, kind, fault, times=times)
 
 
