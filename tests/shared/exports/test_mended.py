@@ -8,12 +8,12 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from infra.local.traffic import Fault
-from shared.exports import leases
+from shared.exports import leases, writing
 from shared.gcp.documents import fields_of
 from shared.workorders import store
-from tests.outside import Outside
+from tests.outside import Killed
 from tests.shared.exports.test_kills import MORNING, Small, small
-from tests.world import BUCKET, SITE, World
+from tests.world import BUCKET, World
 
 __all__ = ["small"]
 
@@ -187,35 +187,39 @@ def test_only_a_run_that_failed_can_be_retried(world: World) -> None:
     assert world.request("POST", f"/v1/exports/{export}/runs/0000000000:retry").status == 404
 
 
-def test_a_part_that_never_ends_fails_its_run_and_the_next_one_starts(world: World, outside: Outside) -> None:
+def test_a_part_that_never_ends_fails_its_run_and_retried_it_lands(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.work_order("WO_1")
-    stuck = world.export(name="stuck")
+    stuck = world.export()
     world.tick(MORNING)
-    dying = Small.__new__(Small)
-    dying.world, dying.outside = world, outside
+    begun: list[str] = []
+
+    def dies(*_: object) -> None:
+        begun.append("an attempt")
+        raise Killed("in the middle of a part")
 
     def push(delivery: Delivery) -> bool:
-        if "part" in json.loads(delivery.data):
-            outside.arm(5, "before")  # just begun: the lease is taken
-        return dying.push(delivery)
+        try:
+            return world.push(delivery)
+        except Killed:
+            return False
 
-    for _ in range(60):
-        while world.suite.pubsub.deliver_due(push):
-            pass
-        world.wait(timedelta(minutes=11))
-        world.tick()
-        if world.audit(stuck)[0]["status"] == "FAILED":
-            break
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "_write", dies)
+        while world.audit(stuck) == [] or world.audit(stuck)[0]["status"] != "FAILED":
+            while world.suite.pubsub.deliver_due(push):
+                pass
+            world.wait(timedelta(minutes=11))
+            world.tick()
+            assert len(begun) <= leases.ATTEMPTS_MOST
     (event,) = world.audit(stuck)
-    assert event["status"] == "FAILED"
     assert f"was begun {leases.ATTEMPTS_MOST} times and never ended" in event["error"]
     assert world.data_files() == {}
-    outside.arm(0, "before")
     assert world.request("POST", f"/v1/exports/{stuck}/runs/{event['run_id']}:retry").status == 200
     world.settle(sweeps=True)
     assert world.audit(stuck)[0]["status"] == "COMPLETED"
     assert [record["name"] for record in world.records()] == ["WO_1"]
-    assert f"waybill/{SITE}" in next(iter(world.data_files()))
 
 
 def test_a_run_that_is_stuck_blocks_the_others_no_longer_than_its_lease(world: World) -> None:
