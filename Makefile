@@ -26,7 +26,9 @@ test: $(INSTALLED) ## the quick tests: six minutes at most, loopback only
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
 
 check: $(PHOTOS) ## what takes longer: real processes, kills, the demo
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -n 2 -m slow
+	@WAYBILL_PART_RECORDS=10 WAYBILL_SLICE_IMAGES=3 \
+		$(BIN)/python -m pytest -n 2 -m "not slow" tests/shared/exports tests/functions
 
 lint: $(INSTALLED) ## style and types
 	@$(BIN)/ruff check .

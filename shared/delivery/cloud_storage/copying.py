@@ -8,7 +8,6 @@ An image that is already there is answered 412; it is then looked at, and held a
 """
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from urllib.parse import quote
 
 import aiohttp
 import google.auth.transport.requests
+import orjson
 
 from shared.clock import elapsed_since, stopwatch
 from shared.delivery.cloud_storage.bucket import CustomerBucket
@@ -266,7 +266,7 @@ def _parse(content_type: str, content: bytes, count: int) -> list[tuple[int, dic
             head, _, body = inner.partition(b"\r\n\r\n")
             lowered = outer.lower()
             number = int(lowered[lowered.index(b"<response-") + 10 : lowered.index(b">")])
-            answers[number] = int(head.split(None, 2)[1]), json.loads(body) if body.strip() else {}
+            answers[number] = int(head.split(None, 2)[1]), orjson.loads(body) if body.strip() else {}
     except (ValueError, IndexError) as error:
         raise _Unanswered(f"the batch's answer cannot be read: {error}") from error
     whole = [answer for answer in answers if answer is not None]
