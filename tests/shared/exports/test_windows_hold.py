@@ -155,6 +155,7 @@ class Pace:
 
     def step(self, by: timedelta) -> None:
         with self._changed:
+            self._changed.notify_all()  # a late commit has moved the clock, too
             free = self._changed.wait_for(lambda: self._clock.now() + by < self._exported + AHEAD, 60)
             assert free, "the export fell behind"
             self._clock.advance(by)
