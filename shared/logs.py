@@ -26,10 +26,18 @@ class _JsonLines(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
+class _StandardOutput(logging.Handler):
+    """Writes to standard output as it is now, whoever has put another in its place since."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stdout.write(self.format(record) + "\n")
+        sys.stdout.flush()
+
+
 def configure() -> None:
     """Send our log to standard output as JSON lines. Doing it twice is doing it once."""
     if not _log.handlers:
-        handler = logging.StreamHandler(sys.stdout)
+        handler = _StandardOutput()
         handler.setFormatter(_JsonLines())
         _log.addHandler(handler)
         _log.setLevel(logging.INFO)

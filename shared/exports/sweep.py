@@ -26,19 +26,36 @@ SWEPT_MOST = 500
 
 
 def sweep(cloud: Cloud, at: datetime) -> None:
-    """Have everything taken up that is silent at `at`."""
-    for snapshot in _silent(cloud, "runs", "state", list(UNDER_WAY), at):
-        run = runs.from_snapshot(snapshot)
-        if _beat(cloud, snapshot):
-            _tell(cloud, run, run.source.function, run.message, "run")
-    for snapshot in _silent(cloud, "parts", "open", [True], at):
-        owner = _owner(cloud, snapshot, RUNNING)
-        if owner is not None:
-            _tell(cloud, owner, owner.source.function, {**owner.message, "part": snapshot.id}, "part")
-    for snapshot in _silent(cloud, "slices", "open", [True], at):
-        owner = _owner(cloud, snapshot, DELIVERING)
-        if owner is not None:
-            _tell(cloud, owner, copying.FUNCTION, {**owner.message, "slice": snapshot.id}, "slice")
+    """Have everything taken up that is silent at `at`. What fails here is logged and stops nothing else."""
+    for group, field, values, take_up in (
+        ("runs", "state", list(UNDER_WAY), _take_up_run),
+        ("parts", "open", [True], _take_up_part),
+        ("slices", "open", [True], _take_up_slice),
+    ):
+        for snapshot in _silent(cloud, group, field, values, at):
+            try:
+                take_up(cloud, snapshot)
+            except Exception as failure:
+                path = snapshot.reference.path
+                logs.error("something silent could not be taken up", exception=failure, document=path)
+
+
+def _take_up_run(cloud: Cloud, snapshot: Snapshot) -> None:
+    run = runs.from_snapshot(snapshot)
+    if _beat(cloud, snapshot):
+        _tell(cloud, run, run.source.function, run.message, "run")
+
+
+def _take_up_part(cloud: Cloud, snapshot: Snapshot) -> None:
+    run = _owner(cloud, snapshot, RUNNING)
+    if run is not None:
+        _tell(cloud, run, run.source.function, {**run.message, "part": snapshot.id}, "part")
+
+
+def _take_up_slice(cloud: Cloud, snapshot: Snapshot) -> None:
+    run = _owner(cloud, snapshot, DELIVERING)
+    if run is not None:
+        _tell(cloud, run, copying.FUNCTION, {**run.message, "slice": snapshot.id}, "slice")
 
 
 def _silent(cloud: Cloud, group: str, field: str, values: list[Any], at: datetime) -> list[Snapshot]:

@@ -52,7 +52,6 @@ class Cloud:
     as_customer: Callable[[str], Objects]
     new_id: Callable[[], str] = field(default=new_id)
 
-
     def close(self) -> None:
         """Give the connections back."""
         self.db._firestore_api.transport.close()  # its own close() knows only of HTTP

@@ -236,3 +236,33 @@ def test_a_run_that_is_stuck_blocks_the_others_no_longer_than_its_lease(world: W
     world.tick()
     world.drain()
     assert [world.audit(export)[0]["status"] for export in exports] == ["COMPLETED", "COMPLETED"]
+
+
+def test_an_export_or_run_that_cannot_be_read_stops_no_other(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, silent, good = (world.export(name=name) for name in ("broken", "silent", "good"))
+    world.cloud.db.document(f"exports/{broken}").update({"config": {"name": "what was this?"}})
+    run = {"state": "RUNNING", "customer": "acme", "beat": MORNING - timedelta(days=1), "due": MORNING}
+    world.cloud.db.document(f"exports/{silent}/runs/unreadable").set(run)
+    world.work_order("WO_1")
+    world.run_due(MORNING)
+    assert world.audit(good)[0]["status"] == "COMPLETED"
+    assert world.suite.pubsub.outstanding() == []
+    logged = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    errors = {line["message"]: line for line in logged if line["severity"] == "ERROR"}
+    assert errors["a window that is due could not begin"]["export"] == broken
+    assert errors["something silent could not be taken up"]["document"].endswith("runs/unreadable")
+
+
+def test_no_secret_is_ever_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.work_order("WO_1")
+    export = world.export()
+    world.request("GET", f"/v1/exports/{export}", key=world.key + "x")
+    world.suite.traffic.arm("storage.uploads.chunk", Fault("error", status=500), times=3)
+    world.tick(MORNING)
+    world.settle(sweeps=True)
+    logged = capsys.readouterr().out
+    assert '"run"' in logged
+    for secret in (world.key.rpartition("_")[2], "upload_id", "ya29", "Bearer", "Authorization"):
+        assert secret not in logged
