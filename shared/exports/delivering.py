@@ -16,12 +16,11 @@ from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.exports import names, runs
 from shared.exports.manifest import File
 from shared.exports.runs import DELIVERING, RUNNING, Run, Totals, WrittenPart
+from shared.exports.writing import EXTENSION, LINES_TYPE
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, transact
 from shared.gcp.objects import COMPOSE_MOST, Stored
 from shared.workorders.images import LINE_BYTES
-
-EXTENSION = "jsonl"
 
 
 def bucket_of(cloud: Cloud, run: Run) -> CustomerBucket:
@@ -116,6 +115,7 @@ def _joined(cloud: Cloud, run: Run, site: str, sources: list[Stored]) -> Stored:
                 bucket,
                 names.staged(run.customer, run.export, run.id, f"{site}.{level}-{number}.{EXTENSION}"),
                 group,
+                LINES_TYPE,
             )
             for number, group in enumerate(groups)
         ]

@@ -23,6 +23,12 @@ PARTS_MOST = 10_000
 """How many parts a run may have: they are saved in one transaction, whose request may hold 10 MiB.
 https://cloud.google.com/firestore/quotas#writes_and_transactions"""
 
+EXTENSION, LINES_TYPE = "jsonl", "application/x-ndjson"
+"""What a data file of JSON Lines is called, and what it says it is. https://github.com/ndjson/ndjson-spec"""
+
+LIST_TYPE = "text/plain"
+"""What our own lists in staging say they are."""
+
 BLOCK_BYTES = 256 * 1024
 """How much is gathered before it goes into a stream."""
 
@@ -110,9 +116,9 @@ def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[W
     rows = 0
     rest = None
     with (
-        _Staged(cloud, run, f"{id}-{lease.attempt}.jsonl") as lines,
-        _Staged(cloud, run, f"{id}-{lease.attempt}.images") as images,
-        _Staged(cloud, run, f"{id}-{lease.attempt}.deleted") as deleted,
+        _Staged(cloud, run, f"{id}-{lease.attempt}.{EXTENSION}", LINES_TYPE) as lines,
+        _Staged(cloud, run, f"{id}-{lease.attempt}.images", LIST_TYPE) as images,
+        _Staged(cloud, run, f"{id}-{lease.attempt}.deleted", LIST_TYPE) as deleted,
     ):
         for row in run.source.rows(cloud, part, run.window, run.read_time):
             if isinstance(row, Deletion):
@@ -132,7 +138,8 @@ def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[W
 class _Staged:
     """A staged object that comes to be with its first byte."""
 
-    def __init__(self, cloud: Cloud, run: Run, file: str) -> None:
+    def __init__(self, cloud: Cloud, run: Run, file: str, content_type: str) -> None:
+        self._content_type = content_type
         self._objects: Objects = cloud.objects
         self._bucket = cloud.settings.staging_bucket
         self._name = names.staged(run.customer, run.export, run.id, file)
@@ -156,7 +163,7 @@ class _Staged:
         if not self._held_bytes:
             return
         if self._writer is None:
-            self._writer = self._objects.writer(self._bucket, self._name, "application/octet-stream")
+            self._writer = self._objects.writer(self._bucket, self._name, self._content_type)
         self._writer.write(b"".join(self._held))
         self._held, self._held_bytes = [], 0
 

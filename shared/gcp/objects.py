@@ -105,13 +105,13 @@ class Objects:
         """A new object, written as a stream and invisible until it is closed."""
         return Writer(self._client.bucket(bucket).blob(name), content_type)
 
-    def compose(self, bucket: str, name: str, sources: list[Stored]) -> Stored:
+    def compose(self, bucket: str, name: str, sources: list[Stored], content_type: str) -> Stored:
         """Join at most 32 objects of one bucket, exactly these generations, in this order."""
         of = self._client.bucket(bucket)
         blob = of.blob(name)
         size = sum(s.size for s in sources)
         try:
-            blob.content_type = "application/octet-stream"
+            blob.content_type = content_type
             blob.compose(
                 [of.blob(s.name, generation=s.generation) for s in sources],
                 if_generation_match=0,

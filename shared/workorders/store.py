@@ -4,6 +4,7 @@ Each write stamps `update_date` with the server's time, by which exports find th
 come later than its stamp; exports look back a margin, and a commit later than half of it is stamped again.
 """
 
+import contextlib
 import hashlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from google.cloud import firestore
 from shared.accounts.customers import Site
 from shared.errors import Conflict, Invalid, NotFound
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of, read_time
+from shared.gcp.documents import Snapshot, fields_of, read_time
 from shared.workorders import envelope, images
 from shared.workorders.images import Image
 from shared.workorders.record import (
@@ -98,10 +99,15 @@ def create(
     empty = WorkOrder(id, name, site.id, metadata or {}, None, ())
     work_order, lines = _with_photographs(cloud, site, empty, b"", photographs)
     reference = cloud.db.document(f"work_orders/{id}")
+    tried = False
     for _ in range(WRITE_ATTEMPTS):
-        snapshot = reference.get()
+        snapshot = _on_time(cloud, reference)
         if snapshot.exists and not snapshot.get("deleted"):
+            held = _held(cloud, site, snapshot)
+            if tried and (held.work_order, held.images) == (work_order, lines):
+                return work_order  # our own write, whose answer was lost
             raise Conflict(f"the site already has a work order named {name!r}: change that one")
+        tried = True
         try:
             _write(cloud, site, work_order, lines, snapshot.update_time)
         except (AlreadyExists, FailedPrecondition):
@@ -152,15 +158,16 @@ def correct(
 def delete(cloud: Cloud, site: Site, id: str) -> None:
     """Delete a work order, leaving a tombstone that exports report. NotFound where there is none."""
     reference = cloud.db.document(f"work_orders/{id}")
+    tried = False
     for _ in range(WRITE_ATTEMPTS):
-        held = _held(cloud, site, id)
+        snapshot = _on_time(cloud, reference)
+        if tried and snapshot.exists and snapshot.get("deleted"):
+            return  # our own write, whose answer was lost, or somebody else's of the same
+        held = _held(cloud, site, snapshot)
+        tried = True
         try:
-            _stamped(
-                cloud,
-                reference,
-                {"deleted": True, "encoding": "plain", "record": b""},
-                held.update_time,
-            )
+            tombstone = {"deleted": True, "encoding": "plain", "record": b""}
+            _stamped(cloud, reference, tombstone, held.update_time)
         except FailedPrecondition:
             continue
         return
@@ -169,14 +176,15 @@ def delete(cloud: Cloud, site: Site, id: str) -> None:
 
 def get(cloud: Cloud, site: Site, id: str) -> WorkOrder:
     """A work order of the site, or NotFound."""
-    return _held(cloud, site, id).work_order
+    return _held(cloud, site, cloud.db.document(f"work_orders/{id}").get()).work_order
 
 
 def _change(
     cloud: Cloud, site: Site, id: str, change: Callable[[_Held], tuple[WorkOrder, bytes]]
 ) -> WorkOrder:
+    reference = cloud.db.document(f"work_orders/{id}")
     for _ in range(WRITE_ATTEMPTS):
-        held = _held(cloud, site, id)
+        held = _held(cloud, site, _on_time(cloud, reference))
         work_order, lines = change(held)
         if (work_order, lines) == (held.work_order, held.images):
             return work_order
@@ -188,11 +196,10 @@ def _change(
     raise _too_busy(id)
 
 
-def _held(cloud: Cloud, site: Site, id: str) -> _Held:
-    snapshot = cloud.db.document(f"work_orders/{id}").get()
+def _held(cloud: Cloud, site: Site, snapshot: Snapshot) -> _Held:
     fields = fields_of(snapshot) if snapshot.exists else {}
     if fields.get("site_id") != site.id or fields["deleted"]:
-        raise NotFound(f"the site {site.id} has no work order {id}")
+        raise NotFound(f"the site {site.id} has no work order {snapshot.id}")
     record = envelope.unpack(
         fields["encoding"],
         fields["record"],
@@ -279,25 +286,31 @@ def _write(cloud: Cloud, site: Site, work_order: WorkOrder, lines: bytes, expect
 def _stamped(
     cloud: Cloud, reference: firestore.DocumentReference, fields: Mapping[str, Any], expected: datetime | None
 ) -> None:
-    """Write `fields` with a stamp, if the document is as it was at `expected` (None: not there yet), and
-    stamp again while a commit came more than half the margin after its stamp."""
-    changes: Mapping[str, Any] = {**fields, "update_date": firestore.SERVER_TIMESTAMP}
+    """Write `fields` with a stamp, if the document is as it was at `expected` (None: not there yet), and see
+    to it that the commit is on time."""
+    changes = {**fields, "update_date": firestore.SERVER_TIMESTAMP}
     result: Any  # typed as protobuf's classes, though the client gives datetimes
+    if expected is None:
+        result = reference.create(changes)
+    else:
+        result = reference.update(changes, option=cloud.db.write_option(last_update_time=expected))
+    if result.update_time - result.transform_results[0].timestamp_value > MARGIN / 2:
+        _on_time(cloud, reference)
+
+
+def _on_time(cloud: Cloud, reference: firestore.DocumentReference) -> Snapshot:
+    """The document as it is, stamped again while its commit came more than half the margin after its stamp.
+
+    Whoever writes looks at it through here first: so a late commit whose writer died, or never had its
+    answer, is mended by whoever tries again. TimeoutError where Firestore stays late.
+    """
     for _ in range(WRITE_ATTEMPTS):
-        if expected is None:
-            result = reference.create(dict(changes))
-        else:
-            try:
-                option = cloud.db.write_option(last_update_time=expected)
-                result = reference.update(dict(changes), option=option)
-            except FailedPrecondition:
-                if "record" in changes:
-                    raise
-                return  # somebody wrote after us, and stamped what they wrote
-        expected = result.update_time
-        if result.update_time - result.transform_results[0].timestamp_value <= MARGIN / 2:
-            return
-        changes = {"update_date": firestore.SERVER_TIMESTAMP}
+        snapshot: Snapshot = reference.get()
+        if not snapshot.exists or snapshot.update_time - snapshot.get("update_date") <= MARGIN / 2:
+            return snapshot
+        with contextlib.suppress(FailedPrecondition):  # somebody wrote meanwhile: look again
+            option = cloud.db.write_option(last_update_time=snapshot.update_time)
+            reference.update({"update_date": firestore.SERVER_TIMESTAMP}, option=option)
     raise TimeoutError(f"{reference.path}: Firestore commits more than {MARGIN / 2} after the stamp")
 
 

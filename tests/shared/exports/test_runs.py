@@ -102,6 +102,7 @@ def test_the_manifest_lists_each_file_as_it_stands_in_the_bucket(world: World) -
         assert (file["bytes"], file["crc32c"]) == (stands.size, stands.crc32c)
         assert file["rows"] == len(world.landed()[file["name"]].splitlines()) == 1
         assert f"/{file['site_id']}/work-orders-timeline/" in file["name"]
+        assert stands.content_type == "application/x-ndjson"
 
 
 def test_the_states_export_has_the_last_input_of_each_work_item_and_its_image_alone(world: World) -> None:
@@ -446,12 +447,23 @@ def test_two_of_every_delivery_at_once_make_one_run(world: World) -> None:
     same_once(world, export, rows=3, images=6)
 
 
-def test_one_export_runs_after_the_other_of_one_customer_and_beside_anothers(world: World) -> None:
+def test_one_export_of_a_customer_runs_after_the_other(world: World) -> None:
     exports = [world.export(name=f"Nightly {number}") for number in range(3)]
     world.tick(MORNING)
     world.suite.pubsub.deliver_due(world.push)  # the tick alone
     states = [world.audit(export)[0]["status"] for export in exports]
     assert sorted(states) == ["PENDING", "PENDING", "RUNNING"]
+    world.drain()
+    assert [world.audit(export)[0]["status"] for export in exports] == ["COMPLETED"] * 3
+
+
+def test_a_customer_with_more_slots_has_more_runs_at_once(world: World) -> None:
+    world.cloud.db.document("customers/acme").update({"parallel_exports": 2})
+    exports = [world.export(name=f"Nightly {number}") for number in range(3)]
+    world.tick(MORNING)
+    world.suite.pubsub.deliver_due(world.push)  # the tick alone
+    states = [world.audit(export)[0]["status"] for export in exports]
+    assert sorted(states) == ["PENDING", "RUNNING", "RUNNING"]
     world.drain()
     assert [world.audit(export)[0]["status"] for export in exports] == ["COMPLETED"] * 3
 

@@ -83,7 +83,7 @@ def test_a_lost_answer_ends_as_success(objects: Objects, bucket: str, world: Wor
         case "storage.objects.rewrite":
             stored = objects.copy(one, bucket, "new")
         case "storage.objects.compose":
-            stored = objects.compose(bucket, "new", [one, two])
+            stored = objects.compose(bucket, "new", [one, two], "text/plain")
         case _:
             stored = objects.create_stream(bucket, "new", [b"one", b"two"], "text/plain")
     assert world.suite.storage.read(bucket, "new") == (b"one" if "rewrite" in kind else b"onetwo")
