@@ -1,0 +1,70 @@
+"""`make demo`: what the README promises, as a stranger runs it."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from infra.local.processes import REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+PROMISED = [
+    r"^=== Day one, .*: 300 work orders of a field-operations customer$",
+    r"a daily export to gs://demo-telecom-bi/waybill/production, made through the HTTP API$",
+    r"900 photographs and 300 work orders taken in$",
+    r"^=== The clock goes to .*, 02:00 UTC, and a tick comes$",
+    r"run [0-9a-f]{10}: 300 rows, 1 file, 900 images; .* s from its start$",
+    r"^gs://demo-telecom-bi/$",
+    r"^  waybill/production/[0-9a-f-]{36}/images/   900 objects, .* MiB$",
+    r"^  waybill/production/[0-9a-f-]{36}/work-orders-timeline/dt=\d{4}-\d\d-\d\d/   1 object, ",
+    r"^      work-orders-timeline_\d{8}T\d{6}Z_\d{8}T000000Z_[0-9a-f]{10}\.jsonl   ",
+    r"^  waybill/production/_manifests/[0-9a-f-]{36}/   1 object, ",
+    r"^One record:$",
+    r"^How long each step took:$",
+    r"^  cold start of export_work_orders_timeline +\d",
+    r"checked: 300 records, and 900 images \(.* MiB\) byte for byte$",
+    r"^=== Day two: 12 work orders change, 3 are new, one is deleted$",
+    r"^=== The clock goes to .*, 02:00 UTC, and a tick comes$",
+    r"run [0-9a-f]{10}: 15 rows, 1 file, 39 images; .* s from its start$",
+    r'^  "manifest_version": 1,$',
+    r'^  "deleted": \[$',
+    r"checked: 15 records, and 903 images \(.* MiB\) byte for byte$",
+    r"the second window holds the 15 changes and the deletion, and nothing else$",
+    r"^All of it took .* s\. What the suite holds is in .*demo\.$",
+]
+"""What it prints, in this order, beside other things."""
+
+
+def test_the_demo_shows_what_the_readme_promises() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "infra.local", "demo"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert (shown.returncode, shown.stderr) == (0, ""), shown.stderr + shown.stdout
+    at = 0
+    for promise in PROMISED:
+        found = re.compile(promise, re.MULTILINE).search(shown.stdout, at)
+        assert found, f"{promise!r} is not said, or not there:\n{shown.stdout}"
+        at = found.end()
+    took = re.search(r"All of it took ([0-9.]+) s", shown.stdout)
+    assert took
+    assert float(took[1]) < 120  # "in about a minute"
+
+
+def test_make_demo_is_that_command() -> None:
+    """Told by make itself, which runs nothing here: else it might install."""
+    told = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "demo"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert told.stdout.splitlines()[-1].endswith("/python -m infra.local demo")
