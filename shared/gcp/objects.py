@@ -11,12 +11,14 @@ import contextlib
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import google_crc32c
 from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed, from_http_response
 from google.auth.credentials import Credentials
 from google.cloud import storage
 from google.cloud.storage.exceptions import InvalidResponse
+from google.cloud.storage.fileio import BlobWriter
 
 CHUNK_BYTES = 8 * 1024 * 1024
 """What a streamed upload holds in memory. Chunks are multiples of 256 KiB.
@@ -161,14 +163,23 @@ class Objects:
             return stored
 
 
+class _Stream(BlobWriter):
+    """Google's stream, but that it sends nothing when it is merely forgotten.
+
+    The original is closed when it is collected, which makes an object of what a failed attempt had written
+    so far, from whatever thread the collector happens to run in.
+    """
+
+    def __del__(self) -> None:
+        """Do nothing."""
+
+
 class Writer:
     """A stream into one new object; counts and sums what goes through, and holds the answer against it."""
 
     def __init__(self, blob: storage.Blob, content_type: str) -> None:
         self._blob = blob
-        self._stream = blob.open(
-            "wb", chunk_size=CHUNK_BYTES, content_type=content_type, if_generation_match=0
-        )
+        self._stream: Any = _Stream(  # its types know nothing of its methodsblob, chunk_size=CHUNK_BYTES, content_type=content_type, if_generation_match=0)
         self._sum = google_crc32c.Checksum()
         self.size = 0
 

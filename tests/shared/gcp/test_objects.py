@@ -1,5 +1,6 @@
 """Objects are created once, and a lost answer is found out."""
 
+import gc
 import os
 
 import pytest
@@ -57,6 +58,16 @@ def test_a_stream_that_is_abandoned_leaves_nothing(objects: Objects, bucket: str
     writer.write(os.urandom(CHUNK_BYTES + 1))
     writer.abandon()
     assert objects.stat(bucket, "a") is None
+
+
+def test_a_stream_that_is_forgotten_leaves_nothing(objects: Objects, bucket: str, world: World) -> None:
+    writer = objects.writer(bucket, "a", "text/plain")
+    writer.write(os.urandom(CHUNK_BYTES + 1))
+    world.suite.traffic.forget()
+    del writer
+    gc.collect()
+    assert objects.stat(bucket, "a") is None
+    assert world.suite.traffic.calls("storage.uploads") == []
 
 
 def test_a_stream_onto_what_is_there_is_refused_as_an_api_error(objects: Objects, bucket: str) -> None:
