@@ -179,7 +179,10 @@ class Writer:
 
     def __init__(self, blob: storage.Blob, content_type: str) -> None:
         self._blob = blob
-        self._stream: Any = _Stream(  # its types know nothing of its methodsblob, chunk_size=CHUNK_BYTES, content_type=content_type, if_generation_match=0)
+        # Any: its types know nothing of its methods.
+        self._stream: Any = _Stream(
+            blob, chunk_size=CHUNK_BYTES, content_type=content_type, if_generation_match=0
+        )
         self._sum = google_crc32c.Checksum()
         self.size = 0
 
