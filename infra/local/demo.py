@@ -83,14 +83,15 @@ class Demo:
 
     def show(self) -> None:
         """Two days; WentWrong at the first thing that is not as it should be."""
-        now = self.suite.clock.now()
+        # In the morning, so that no midnight comes in between.
+        now = self.suite.move_clock(_at(self.suite.clock.now(), hour=9))
         self.say(f"Day one, {now:%A %d %B %Y}: {WORK_ORDERS} work orders of a field-operations customer")
         export = self.create_export()
         self.done(f"a daily export to gs://{BUCKET}/waybill/production, made through the HTTP API")
         work_orders = self.take_in()
         self.done(f"{len(self.originals)} photographs and {WORK_ORDERS} work orders taken in")
 
-        morning = _next_morning(now)
+        morning = _at(now, hour=2)
         self.say(f"The clock goes to {morning:%A %d %B, %H:%M} UTC, and a tick comes")
         first = self.run(export, morning)
         self.tree()
@@ -307,8 +308,10 @@ def _photograph(group: str, content: bytes) -> Any:
     )
 
 
-def _next_morning(now: datetime) -> datetime:
-    return now.replace(hour=2, minute=0, second=0, microsecond=0) + timedelta(days=1)
+def _at(now: datetime, *, hour: int) -> datetime:
+    """When that hour begins for the next time."""
+    today = now.replace(hour=hour, minute=0, second=0, microsecond=0)
+    return today if today > now else today + timedelta(days=1)
 
 
 def _size(count: int) -> str:

@@ -170,6 +170,9 @@ class _Stream(BlobWriter):
     so far, from whatever thread the collector happens to run in.
     """
 
+    def __init__(self, blob: storage.Blob, content_type: str) -> None:
+        super().__init__(blob, chunk_size=CHUNK_BYTES, content_type=content_type, if_generation_match=0)
+
     def __del__(self) -> None:
         """Do nothing."""
 
@@ -180,9 +183,7 @@ class Writer:
     def __init__(self, blob: storage.Blob, content_type: str) -> None:
         self._blob = blob
         # Any: its types know nothing of its methods.
-        self._stream: Any = _Stream(
-            blob, chunk_size=CHUNK_BYTES, content_type=content_type, if_generation_match=0
-        )
+        self._stream: Any = _Stream(blob, content_type)
         self._sum = google_crc32c.Checksum()
         self.size = 0
 
