@@ -171,7 +171,9 @@ class _Stream(BlobWriter):
     """
 
     def __init__(self, blob: storage.Blob, content_type: str) -> None:
-        super().__init__(blob, chunk_size=CHUNK_BYTES, content_type=content_type, if_generation_match=0)
+        super().__init__(  # type: ignore[no-untyped-call]
+            blob, chunk_size=CHUNK_BYTES, content_type=content_type, if_generation_match=0
+        )
 
     def __del__(self) -> None:
         """Do nothing."""
