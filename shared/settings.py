@@ -20,7 +20,8 @@ class Settings:
     part_seconds         how long one attempt writes before it leaves the rest to another part; an event
                          function may run 540 seconds
                          https://cloud.google.com/functions/docs/configuring/timeout
-    slice_images         the most images that one slice of a run's copying takes
+    slice_images         the most images that one slice of a run's copying takes: if all of them are missing,
+                         their names must fit into the slice's document
     history              how far back Firestore can be read: with point-in-time recovery seven days, less
                          an hour in which a run that was planned at the last moment can still be written
                          https://cloud.google.com/firestore/docs/use-pitr
@@ -31,7 +32,7 @@ class Settings:
     iam_credentials_url: str = IAM_CREDENTIALS_URL
     part_records: int = 50_000
     part_seconds: float = 420
-    slice_images: int = 10_000
+    slice_images: int = 5_000
     history: timedelta = timedelta(days=7) - timedelta(hours=1)
 
     @classmethod

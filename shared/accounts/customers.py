@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
-from shared.errors import Invalid, NotFound
+from shared.errors import Conflict, Invalid, NotFound
 
 SLUG_LONGEST = 9
 """`customer-<slug>-data-export` must fit in an account's 30 characters.
@@ -53,7 +54,16 @@ def account_of(slug: str, project: str) -> str:
 def add_customer(
     db: firestore.Client, *, id: str, slug: str, name: str, notify: Sequence[str] = ()
 ) -> Customer:
-    """Onboard a customer; the slug is fixed from then on. Doing it twice is doing it once."""
+    """Onboard a customer; the slug is fixed from then on. Doing it twice is doing it once.
+
+    Conflict where another customer has the slug, or this one has another: an account is one customer's.
+    """
+    for other in db.collection("customers").where(filter=FieldFilter("slug", "==", slug)).stream():
+        if other.id != id:
+            raise Conflict(f"the slug {slug} is the customer {other.id}'s: choose another")
+    known = db.document(f"customers/{id}").get()
+    if known.exists and known.get("slug") != slug:
+        raise Conflict(f"the customer {id} has the slug {known.get('slug')}, and keeps it")
     customer = Customer(id, slug, name, account_of(slug, db.project), tuple(notify))
     db.document(f"customers/{id}").set(
         {"slug": slug, "name": name, "account": customer.account, "notify": list(notify)}, merge=True

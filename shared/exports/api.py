@@ -8,7 +8,6 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.keys import Caller, authenticate
-from shared.errors import NotFound
 from shared.exports import audit, runs, service
 from shared.exports.audit import Outcome
 from shared.exports.service import Export
@@ -64,11 +63,7 @@ def _runs(request: flask.Request, export: UUID) -> Answer:
 
 def _run(request: flask.Request, export: UUID, run: str) -> Answer:
     cloud, caller = _who(request)
-    owned = service.get(cloud, caller, str(export))
-    snapshot = cloud.db.document(f"exports/{owned.id}/runs/{run}").get()
-    if not snapshot.exists:
-        raise NotFound(f"the export {owned.id} has no run {run}")
-    return _shown_run(snapshot), 200
+    return _shown_run(service.get_run(cloud, caller, str(export), run)), 200
 
 
 def _retry(request: flask.Request, export: UUID, run: str) -> Answer:

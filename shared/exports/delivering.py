@@ -48,7 +48,7 @@ def pin(cloud: Cloud, run: Run) -> Run:
                 "state": DELIVERING,
                 "totals": asdict(totals),
                 "delivering": firestore.SERVER_TIMESTAMP,
-                "beat": firestore.SERVER_TIMESTAMP,
+                **runs.ALIVE,
             }
             transaction.update(reference, pinned)
 

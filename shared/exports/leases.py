@@ -14,7 +14,7 @@ from google.cloud.firestore_v1 import And, FieldFilter
 
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import Busy, GiveUp
-from shared.exports.runs import Run
+from shared.exports.runs import ALIVE, Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, read_time, transact
 
@@ -47,7 +47,7 @@ class Lease:
             if not self._holds(transaction):
                 return False
             transaction.update(self._reference, {"beat": firestore.SERVER_TIMESTAMP})
-            transaction.update(self._cloud.db.document(self._run.path), {"beat": firestore.SERVER_TIMESTAMP})
+            transaction.update(self._cloud.db.document(self._run.path), ALIVE)
             return True
 
         if not transact(self._cloud.db, beat):
@@ -114,7 +114,7 @@ def take(cloud: Cloud, run: Run, reference: Any) -> Lease | None:
             "beat": firestore.SERVER_TIMESTAMP,
         }
         transaction.update(reference, begun)
-        transaction.update(cloud.db.document(run.path), {"beat": firestore.SERVER_TIMESTAMP})
+        transaction.update(cloud.db.document(run.path), ALIVE)
         return Lease(cloud, run, reference, attempt)
 
     return transact(cloud.db, begin)

@@ -26,6 +26,11 @@ def scheduled_run(export: str, window: Window) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:RUN_DIGITS]
 
 
+def is_run(text: str) -> bool:
+    """Whether this can be the id of a run."""
+    return len(text) == RUN_DIGITS and set(text) <= set("0123456789abcdef")
+
+
 def data_file(
     prefix: str, site: str, source: str, window: Window, timezone: ZoneInfo, run: str, extension: str
 ) -> str:

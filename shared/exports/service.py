@@ -1,10 +1,12 @@
 """The use cases of `/v1/exports`: make an export, look at it, run it by hand."""
 
+import contextlib
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from google.api_core.exceptions import AlreadyExists, GoogleAPICallError
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
@@ -77,13 +79,24 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any]) -> Export:
         },
     )
     batch.create(reference.collection("versions").document("000001"), {**version, "created": now})
-    batch.commit()
+    with contextlib.suppress(AlreadyExists):  # the id is new: it is our own write, whose answer was lost
+        batch.commit()
     return get(cloud, caller, export.id)
 
 
 def get(cloud: Cloud, caller: Caller, id: str) -> Export:
     """The caller's export of that id; NotFound where there is none, or it is another customer's."""
     return _owned(caller, id, cloud.db.document(f"exports/{id}").get())
+
+
+def get_run(cloud: Cloud, caller: Caller, id: str, run: str) -> Snapshot:
+    """The document of a run of the caller's export; NotFound where there is none."""
+    export = get(cloud, caller, id)
+    if names.is_run(run):
+        snapshot: Snapshot = cloud.db.document(f"exports/{export.id}/runs/{run}").get()
+        if snapshot.exists:
+            return snapshot
+    raise NotFound(f"the export {export.id} has no run {run}")
 
 
 def run_now(cloud: Cloud, caller: Caller, id: str) -> Run:
@@ -114,7 +127,13 @@ def run_now(cloud: Cloud, caller: Caller, id: str) -> Run:
         transaction.update(reference, next_fields(schedule, window.end))
         return run
 
-    run = transact(cloud.db, begin)
+    try:
+        run = transact(cloud.db, begin)
+    except GoogleAPICallError:
+        made = runs.get(cloud, id, run_id)
+        if made is None:
+            raise
+        run = made  # it was done, and only the answer was lost
     slots.start_waiting(cloud, run.customer)
     return run
 
@@ -129,7 +148,8 @@ def backfill(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Run
     window = _window(body, read_time(snapshot))
     run_id = cloud.new_id()[: names.RUN_DIGITS]
     run = _by_hand(export, caller, run_id, window, read_time(snapshot))
-    cloud.db.document(run.path).create(runs.new_run(run))
+    with contextlib.suppress(AlreadyExists):  # the id is new: it is our own write, whose answer was lost
+        cloud.db.document(run.path).create(runs.new_run(run))
     slots.start_waiting(cloud, run.customer)
     return run
 
@@ -140,17 +160,17 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str) -> Run:
     Conflict where it has not failed. Its parts and slices are opened first: a death in between leaves it
     failed, and the next retry begins here again.
     """
-    export = get(cloud, caller, id)
-    reference = cloud.db.document(f"exports/{export.id}/runs/{run_id}")
-    _must_have_failed(export, reference.get())
+    snapshot = get_run(cloud, caller, id, run_id)
+    reference = snapshot.reference
+    _must_have_failed(snapshot)
     for group in ("parts", "slices"):
         unwritten = reference.collection(group).where(filter=FieldFilter("written", "==", False))
         for each in unwritten.stream():
             each.reference.update(leases.new_work())
 
     def take_up(transaction: firestore.Transaction) -> Run:
-        run = _must_have_failed(export, reference.get(transaction=transaction))
-        transaction.update(reference, {"state": PENDING, "audit": firestore.DELETE_FIELD})
+        run = _must_have_failed(reference.get(transaction=transaction))
+        transaction.update(reference, {"state": PENDING, "audit": firestore.DELETE_FIELD, "sweeps": 0})
         return run
 
     run = transact(cloud.db, take_up)
@@ -158,9 +178,7 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str) -> Run:
     return run
 
 
-def _must_have_failed(export: Export, snapshot: Snapshot) -> Run:
-    if not snapshot.exists:
-        raise NotFound(f"the export {export.id} has no run {snapshot.id}")
+def _must_have_failed(snapshot: Snapshot) -> Run:
     run = runs.from_snapshot(snapshot)
     if run.state != FAILED:
         raise Conflict(f"the run {run.id} is {run.state}: only a run that FAILED can be retried")
@@ -242,12 +260,9 @@ def _window(body: dict[str, Any], now: datetime) -> Window:
         except (TypeError, ValueError):
             problems.append(FieldProblem(field, "must be a time such as 2026-11-23T00:00:00Z"))
         else:
-            if at.tzinfo is None:
-                problems.append(
-                    FieldProblem(field, "needs a timezone, such as the Z of 2026-11-23T00:00:00Z")
-                )
-            elif at != floor_minute(at):
-                problems.append(FieldProblem(field, "must be a whole minute"))
+            problem = moment_problem(at)
+            if problem is not None:
+                problems.append(FieldProblem(field, problem))
             elif at > now:
                 problems.append(FieldProblem(field, "lies in the future"))
             else:

@@ -49,7 +49,7 @@ def start_waiting(cloud: Cloud, customer: str) -> list[Run]:
             began = {
                 "state": state,
                 "started": firestore.SERVER_TIMESTAMP,
-                "beat": firestore.SERVER_TIMESTAMP,
+                **runs.ALIVE,
             }
             transaction.update(each.reference, began)
         return [runs.from_snapshot(each) for each in started]

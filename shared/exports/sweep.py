@@ -1,8 +1,8 @@
 """Taking up what got stuck: whatever dies between a commit and a publish, or while it works, is found here.
 
-Looked for by `beat`, which every step and every attempt sets by Firestore's time: runs under way, and parts
-and slices still to be done, that have shown no life for a quarter of an hour. Telling a function once more is
-always safe.
+Looked for by `beat` (of runs `swept`), which every step and every attempt sets by Firestore's time: runs
+under way, and parts and slices still to be done, that have shown no life for a quarter of an hour. Telling a
+function once more is always safe.
 """
 
 from datetime import datetime, timedelta
@@ -13,13 +13,17 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
-from shared.exports import copying, runs
+from shared.errors import GiveUp
+from shared.exports import copying, finishing, runs
 from shared.exports.runs import DELIVERING, ENDED, RUNNING, UNDER_WAY, Run
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot
+from shared.gcp.documents import Snapshot, fields_of
 
 SILENCE = timedelta(minutes=15)
 """How long something may show no life before it is taken up."""
+
+SWEEPS_MOST = 10
+"""How often a run is taken up before it is failed."""
 
 SWEPT_MOST = 500
 """How many of each kind one tick takes up; the next takes the rest."""
@@ -27,12 +31,12 @@ SWEPT_MOST = 500
 
 def sweep(cloud: Cloud, at: datetime) -> None:
     """Have everything taken up that is silent at `at`. What fails here is logged and stops nothing else."""
-    for group, field, values, take_up in (
-        ("runs", "state", list(UNDER_WAY), _take_up_run),
-        ("parts", "open", [True], _take_up_part),
-        ("slices", "open", [True], _take_up_slice),
+    for group, field, values, since, take_up in (
+        ("runs", "state", list(UNDER_WAY), "swept", _take_up_run),
+        ("parts", "open", [True], "beat", _take_up_part),
+        ("slices", "open", [True], "beat", _take_up_slice),
     ):
-        for snapshot in _silent(cloud, group, field, values, at):
+        for snapshot in _silent(cloud, group, field, values, since, at):
             try:
                 take_up(cloud, snapshot)
             except Exception as failure:
@@ -42,7 +46,17 @@ def sweep(cloud: Cloud, at: datetime) -> None:
 
 def _take_up_run(cloud: Cloud, snapshot: Snapshot) -> None:
     run = runs.from_snapshot(snapshot)
-    if _beat(cloud, snapshot):
+    sweeps = fields_of(snapshot).get("sweeps", 0)
+    if sweeps >= SWEEPS_MOST:
+        error = GiveUp(
+            f"The run was taken up {sweeps} times and did not end.",
+            "This is ours to mend: look into the functions' logs for this run, then retry the run.",
+        )
+        finishing.fail(cloud, run, error)
+        return
+    # Not `beat`: being looked at is no sign of life, and a run that shows none loses its slot.
+    taken_up = {"swept": firestore.SERVER_TIMESTAMP, "sweeps": firestore.Increment(1)}
+    if _change(cloud, snapshot, taken_up):
         _tell(cloud, run, run.source.function, run.message, "run")
 
 
@@ -58,12 +72,14 @@ def _take_up_slice(cloud: Cloud, snapshot: Snapshot) -> None:
         _tell(cloud, run, copying.FUNCTION, {**run.message, "slice": snapshot.id}, "slice")
 
 
-def _silent(cloud: Cloud, group: str, field: str, values: list[Any], at: datetime) -> list[Snapshot]:
+def _silent(
+    cloud: Cloud, group: str, field: str, values: list[Any], since: str, at: datetime
+) -> list[Snapshot]:
     query = (
         cloud.db.collection_group(group)
         .where(filter=FieldFilter(field, "in", values))
-        .where(filter=FieldFilter("beat", "<=", at - SILENCE))
-        .order_by("beat")
+        .where(filter=FieldFilter(since, "<=", at - SILENCE))
+        .order_by(since)
         .limit(SWEPT_MOST)
     )
     return list(query.stream())

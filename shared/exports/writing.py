@@ -7,6 +7,7 @@ from datetime import datetime
 from google.cloud import firestore
 
 from shared import logs
+from shared.accounts.customers import sites_of
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import GiveUp
 from shared.exports import leases, names, runs
@@ -36,11 +37,15 @@ BLOCK_BYTES = 256 * 1024
 def plan(cloud: Cloud, run: Run) -> Run:
     """Split the run into parts and save the plan with the moment that it reads at; the first plan stands.
 
-    GiveUp where it would have more than PARTS_MOST.
+    GiveUp where it would have more than PARTS_MOST, or a site belongs to another customer by now.
     """
     reference = cloud.db.document(run.path)
     now = documents.read_time(reference.get())
     read_time = readable(run.window, now, cloud)
+    theirs = sites_of(cloud.db, run.config.site_ids, run.customer)
+    for site in run.config.site_ids:
+        if site not in theirs:
+            raise GiveUp(f"The site {site} is no longer yours.", "Make an export without it.")
     parts = [
         part for site in run.config.site_ids for part in run.source.parts(cloud, site, run.window, read_time)
     ]
@@ -62,7 +67,7 @@ def plan(cloud: Cloud, run: Run) -> Run:
             "parts": len(parts),
             "read_time": read_time,
             "planned": firestore.SERVER_TIMESTAMP,
-            "beat": firestore.SERVER_TIMESTAMP,
+            **runs.ALIVE,
         }
         transaction.update(reference, planned)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import flask
 import orjson
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 
 from shared import logs
@@ -60,9 +60,11 @@ class Routes:
 
 def json_object(request: flask.Request) -> dict[str, Any]:
     """The request's body, a JSON object; nothing at all is an empty one. Invalid where it is otherwise."""
-    if (request.content_length or 0) > BODY_BYTES:
-        raise Invalid.field("body", f"is larger than {BODY_BYTES} bytes")
-    body = request.get_data()
+    request.max_content_length = BODY_BYTES
+    try:
+        body = request.get_data()
+    except RequestEntityTooLarge as error:
+        raise Invalid.field("body", f"is larger than {BODY_BYTES} bytes") from error
     if not body.strip():
         return {}
     try:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from typing import Any
 
 import flask
@@ -13,6 +14,9 @@ PAGE = 50
 """How many entries a page has unless asked otherwise; the audit of seed 3 shows the last 50."""
 
 PAGE_MOST = 500
+
+_DOCUMENT_ID = re.compile(r"[0-9a-f-]{1,64}")
+"""What the ids of listed documents are made of."""
 
 
 def page(
@@ -51,6 +55,6 @@ def _id(token: str) -> str:
         id = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
     except (binascii.Error, ValueError) as error:
         raise Invalid.field("page_token", "is none of ours: begin again without it") from error
-    if not id or "/" in id:
+    if not _DOCUMENT_ID.fullmatch(id):
         raise Invalid.field("page_token", "is none of ours: begin again without it")
     return id

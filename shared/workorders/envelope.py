@@ -14,8 +14,8 @@ PLAIN_LARGEST = 512 * 1024
 """A larger record is compressed; a document may hold 1 MiB in all.
 https://cloud.google.com/firestore/quotas#limits"""
 
-PACKED_LARGEST = 768 * 1024
-"""A record still larger when compressed is kept as an object."""
+ROOM = 960 * 1024
+"""What record and list of images may take together; a record that does not fit is kept as an object."""
 
 SHARDS = 16
 """Spreads the writes to an index on a growing timestamp, which alone takes about 500 a second.
@@ -34,12 +34,12 @@ class Packed:
     content: bytes = b""
 
 
-def pack(record: bytes, customer: str) -> Packed:
-    """Make a record fit into a document."""
-    if len(record) <= PLAIN_LARGEST:
+def pack(record: bytes, customer: str, taken: int) -> Packed:
+    """Make a record fit into a document in which other fields have taken that many bytes."""
+    if len(record) <= min(PLAIN_LARGEST, ROOM - taken):
         return Packed("plain", record)
     packed = zlib.compress(record)
-    if len(packed) <= PACKED_LARGEST:
+    if len(packed) <= ROOM - taken:
         return Packed("zlib", packed)
     name = f"{customer}/{hashlib.sha256(packed).hexdigest()}"
     return Packed("object", name.encode(), packed)

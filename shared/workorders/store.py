@@ -38,6 +38,9 @@ from shared.workorders.record import (
 MARGIN = timedelta(minutes=2)
 """How much later than its stamp a commit may come and still be found by an export of its window."""
 
+INPUTS_MOST = 5_000
+"""How many photographs a work order may have: their lines are kept in its document, which holds 1 MiB."""
+
 WRITE_ATTEMPTS = 10
 """How often a change that met another, or a commit that came late, is tried again."""
 
@@ -230,6 +233,8 @@ def _with_photographs(
         )
         if any(each.id == new.id for each in item.input):
             continue
+        if len(lines) >= INPUTS_MOST * images.LINE_BYTES:
+            raise Invalid.field("inputs", f"a work order has at most {INPUTS_MOST}")
         lines += images.encode(_store_image(cloud, site, new, photograph.content))
         work_order = work_order.with_work_item(replace(item, input=(*item.input, new)))
     score = progress(work_order.work_items, site.required)
@@ -261,7 +266,7 @@ def _correct_one(
 
 
 def _write(cloud: Cloud, site: Site, work_order: WorkOrder, lines: bytes, expected: datetime | None) -> None:
-    packed = envelope.pack(encode(work_order), site.customer)
+    packed = envelope.pack(encode(work_order), site.customer, len(lines))
     if packed.encoding == "object":
         cloud.objects.create(
             cloud.settings.records_bucket,

@@ -81,7 +81,7 @@ def _fill(db: firestore.Client, records: int) -> None:
         for number in range(start, min(start + WRITES_A_BATCH, records)):
             made = work_order(number)
             record = encode(made)
-            packed = pack(record, "acme")
+            packed = pack(record, "acme", 0)
             found_by = {
                 "customer": "acme",
                 "site_id": SITE,

@@ -73,7 +73,7 @@ def _fill(db: Client, site: str, count: int, window: Window) -> Iterator[bytes]:
             name = f"WO_{number:06}"
             id = str(uuid5(UUID(site), name))
             metadata = {"technician": "Zoë", "street": f"Rue {number}", "team": {"name": "North", "size": 3}}
-            packed = pack(encode(WorkOrder(id, name, site, metadata, None, ())), CUSTOMER)
+            packed = pack(encode(WorkOrder(id, name, site, metadata, None, ())), CUSTOMER, 0)
             records.append(packed.record)
             fields = {
                 "customer": CUSTOMER,

@@ -1,13 +1,15 @@
 """The exports function over HTTP: who may, what is refused, and how it is said."""
 
 import base64
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from infra.local.traffic import Fault
 from shared.accounts.customers import add_site
 from shared.accounts.keys import create_key, revoke_key
+from shared.errors import Conflict
 from tests.world import BUCKET, SITE, THEIR_SITE, World
 
 
@@ -149,6 +151,17 @@ def test_another_customers_site_looks_like_one_that_is_not(world: World, site: s
         ({"interval": "once", "start": "2027-01-01T00:00:00Z"}, "end"),
         ({"interval": "every 1 minutes", "start": "2026-11-22T00:00:00Z"}, "start"),
         ({"start": "2020-01-01T00:00:00Z"}, "start"),
+        ({"start": "0001-01-01T00:00:00+14:00", "interval": "once"}, "start"),
+        ({"start": "9999-12-31T12:00:00Z"}, "start"),
+        ({"end": "9999-12-31T23:59:00-10:00"}, "end"),
+        ({"timezone": "localtime"}, "timezone"),
+        ({"name": "x\u0000y"}, "name"),
+        ({"connector_config": {"storage_uri": "gs://a..b/x"}}, "connector_config.storage_uri"),
+        ({"connector_config": {"storage_uri": "gs://" + "a" * 64}}, "connector_config.storage_uri"),
+        (
+            {"connector_config": {"storage_uri": "gs://acme-bi/.well-known/acme-challenge/x"}},
+            "connector_config.storage_uri",
+        ),
     ],
 )
 def test_a_bad_config_is_refused_naming_the_field(world: World, changes: dict[str, Any], field: str) -> None:
@@ -176,6 +189,8 @@ def test_a_body_that_is_no_json_object_is_refused(world: World, sent: bytes) -> 
         ({"start": "2026-11-22T08:00:00Z", "end": "2026-11-23T09:00:00Z"}, "end"),
         ({"start": "2026-11-22T08:00:00", "end": "2026-11-22T09:00:00Z"}, "start"),
         ({"start": 12, "end": "2026-11-22T09:00:00Z"}, "start"),
+        ({"start": "0001-01-01T00:00:00+14:00", "end": "2026-11-22T09:00:00Z"}, "start"),
+        ({"start": "9999-12-31T23:59:00-10:00", "end": "2026-11-22T09:00:00Z"}, "start"),
         ({"start": "2026-11-22T08:00:00Z", "end": "2026-11-22T09:00:00Z", "site": "x"}, "site"),
     ],
 )
@@ -210,6 +225,8 @@ def test_runs_are_paged_newest_first(world: World) -> None:
         ("page_token=!", "page_token"),
         ("page_token=Z29uZQ", "page_token"),
         ("page_token=YS9i", "page_token"),
+        ("page_token=Li4", "page_token"),
+        ("page_token=X194X18", "page_token"),
     ],
 )
 def test_a_bad_page_is_refused(world: World, query: str, field: str) -> None:
@@ -241,3 +258,43 @@ def test_a_failure_of_ours_says_nothing_of_its_inside(world: World, monkeypatch:
     assert answer.status == 500
     assert "GOOGLE_CLOUD_PROJECT" not in str(answer.body)
     assert answer.body["request_id"] in answer.body["detail"]
+
+
+def test_an_id_that_firestore_keeps_to_itself_is_no_run(world: World) -> None:
+    export = world.export()
+    for run in ("__abcdef__", "..........", "0123456789"):
+        assert world.request("GET", f"/v1/exports/{export}/runs/{run}").status == 404
+
+
+@pytest.mark.parametrize("call", ["create", "run", "backfill"])
+def test_a_lost_answer_to_a_commit_is_a_success_and_done_once(world: World, call: str) -> None:
+    export = world.export()
+    world.wait(timedelta(minutes=3))
+    window = {"start": "2026-11-22T08:00:00Z", "end": "2026-11-22T09:00:00Z"}
+    world.suite.traffic.arm("firestore.Commit", Fault("reset_after"))
+    if call == "create":
+        assert world.request("POST", "/v1/exports", body()).status == 201
+        assert len(world.request("GET", "/v1/exports").body["exports"]) == 2
+        return
+    sent = window if call == "backfill" else None
+    assert world.request("POST", f"/v1/exports/{export}:{call}", sent).status == 201
+    assert len(world.audit(export)) == 1
+
+
+def test_a_slug_is_one_customers_and_stays(world: World) -> None:
+    with pytest.raises(Conflict, match="acme"):
+        world.onboard("globex", "acme")
+    with pytest.raises(Conflict, match="keeps it"):
+        world.onboard("acme", "other")
+    assert world.onboard("acme", "acme").account == world.acme.account
+
+
+def test_a_site_that_is_another_customers_by_now_is_not_exported(world: World) -> None:
+    export = world.export()
+    world.onboard("globex", "globex")
+    moved = add_site(world.cloud.db, id=SITE, customer="globex", name="North", task_groups=("meter",))
+    world.work_order("SECRET", site=moved)
+    world.run_due(datetime(2026, 11, 23, 2, tzinfo=UTC))
+    (event,) = world.audit(export)
+    assert (event["status"], event["error"]) == ("FAILED", f"The site {SITE} is no longer yours.")
+    assert world.landed() == {}

@@ -43,7 +43,7 @@ class CustomerBucket:
         except Forbidden as refused:
             # An account that may not list is not told that an object is not there; a run needs no list.
             # https://cloud.google.com/storage/docs/xml-api/reference-status#404-not-found
-            if "storage.objects.list" in str(refused):
+            if "storage.objects.list" in _said(refused):
                 return None
             raise
 
@@ -94,10 +94,18 @@ class CustomerBucket:
 
         A rewrite reads in our staging and writes in their bucket: what it may not read is ours.
         """
-        text = str(refused)
         if isinstance(refused, NotFound):
-            return self.gone() if "bucket does not exist" in text else None
-        permission = _PERMISSION.search(text)
-        if permission is None or ("/rewriteTo/" in text and permission[0] == "storage.objects.get"):
+            return self.gone() if "bucket does not exist" in _said(refused) else None
+        permission = _PERMISSION.search(_said(refused))
+        # The request is in the error's text; a slash in an object's name would not stand there as one.
+        rewriting = "/rewriteTo/" in str(refused)
+        if permission is None or (rewriting and permission[0] == "storage.objects.get"):
             return None
         return self.refusal(permission[0])
+
+
+def _said(refused: GoogleAPICallError) -> str:
+    """What Storage says, without the request, whose names the customer chose."""
+    return (
+        " ".join(str(each.get("message", "")) for each in refused.errors) or str(refused).partition(": ")[2]
+    )

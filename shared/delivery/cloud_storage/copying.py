@@ -194,7 +194,10 @@ class _Copying:
                 self.outcome.present += 1
             else:
                 self.outcome.conflicts.append(task.copy)
-        elif status == 404 and "bucket does not exist" not in _message(body):
+        elif (status == 404 and "bucket does not exist" not in _message(body)) or (
+            # An account that may not list is told so of what is not there.
+            status == 403 and "storage.objects.list" in _message(body)
+        ):
             # 412 and yet nothing there: it was the source's generation that did not match.
             self.outcome.missing.append(task.copy)
         else:

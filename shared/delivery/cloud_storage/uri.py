@@ -3,6 +3,9 @@
 import re
 from dataclasses import dataclass
 
+COMPONENT_LONGEST = 63
+"""How long each part of a bucket's name between dots may be."""
+
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]")
 
 
@@ -27,11 +30,16 @@ class BucketUri:
             raise ValueError(
                 "names no bucket: gs:// is followed by the bucket's name, as gs://my-bucket/waybill"
             )
-        if not _BUCKET.fullmatch(bucket):
+        components = bucket.split(".")
+        if not _BUCKET.fullmatch(bucket) or not all(
+            0 < len(each) <= COMPONENT_LONGEST for each in components
+        ):
             raise ValueError(f"{bucket!r} cannot be a bucket's name: 3 to 222 small letters, digits, - _ .")
         prefix = prefix.rstrip("/")
         if any(character in prefix for character in "\r\n\0"):
             raise ValueError("holds a line break or a NUL, which no object's name may")
         if any(step in (".", "..") for step in prefix.split("/")):
             raise ValueError("holds a step . or .., which most tools cannot reach")
+        if prefix.startswith(".well-known/acme-challenge"):
+            raise ValueError("begins with .well-known/acme-challenge, which Cloud Storage keeps to itself")
         return cls(bucket, f"{prefix}/" if prefix else "")

@@ -243,7 +243,7 @@ def test_an_export_or_run_that_cannot_be_read_stops_no_other(
 ) -> None:
     broken, silent, good = (world.export(name=name) for name in ("broken", "silent", "good"))
     world.cloud.db.document(f"exports/{broken}").update({"config": {"name": "what was this?"}})
-    run = {"state": "RUNNING", "customer": "acme", "beat": MORNING - timedelta(days=1), "due": MORNING}
+    run = {"state": "RUNNING", "customer": "acme", "swept": MORNING - timedelta(days=1), "due": MORNING}
     world.cloud.db.document(f"exports/{silent}/runs/unreadable").set(run)
     world.work_order("WO_1")
     world.run_due(MORNING)
@@ -266,3 +266,22 @@ def test_no_secret_is_ever_logged(world: World, capsys: pytest.CaptureFixture[st
     assert '"run"' in logged
     for secret in (world.key.rpartition("_")[2], "upload_id", "ya29", "Bearer", "Authorization"):
         assert secret not in logged
+
+
+def test_a_run_that_never_ends_is_failed_and_has_blocked_nobody(world: World) -> None:
+    world.work_order("WO_1")
+    stuck, other = world.export(name="stuck"), world.export(name="other")
+    refused = Fault("error", status=400)
+    world.suite.traffic.arm("storage.objects.rewrite", refused, resource=f"/{stuck}/", times=10_000)
+    world.tick(MORNING)
+    for _ in range(40):
+        world.drain()
+        if world.audit(stuck)[-1]["status"] == "FAILED":
+            break
+        world.wait(timedelta(minutes=16))
+        world.tick()
+    event = world.audit(stuck)[-1]
+    assert event["status"] == "FAILED"
+    assert "was taken up 10 times and did not end" in event["error"]
+    assert world.audit(other)[-1]["status"] == "COMPLETED"
+    assert world.audit(other)[-1]["timestamp"] < event["timestamp"]
