@@ -20,7 +20,7 @@ from shared.exports.schedules import Schedule
 from shared.exports.tick import ACTIVE, next_fields
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, server_time, transact
-from shared.window import Window, floor_minute
+from shared.window import Window, floor_minute, moment_problem
 
 BACKLOG_MOST = 400
 """How many windows a new export may begin with, all waiting."""
