@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from google.auth.compute_engine import _metadata
@@ -11,6 +12,8 @@ from google.auth.compute_engine import _metadata
 from infra.local.clock import SuiteClock
 from infra.local.project import account_email
 from infra.local.suite import Suite
+from shared.clock import stopwatch
+from shared.delivery.cloud_storage import copying
 from shared.gcp import clients
 from tests.outside import outside
 from tests.world import World
@@ -47,7 +50,21 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 @pytest.fixture
-def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Suite]:
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Google's clients, and our own copying, try again at once instead of after seconds."""
+    still = SimpleNamespace(sleep=lambda _: None, monotonic=stopwatch)
+    for module in (
+        "api_core.retry.retry_unary",
+        "api_core.retry.retry_streaming",
+        "auth._exponential_backoff",
+    ):
+        monkeypatch.setattr(f"google.{module}.time", still)
+    monkeypatch.setattr(copying, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(copying, "BACKOFF_MOST", 0.002)
+
+
+@pytest.fixture
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_waiting: None) -> Iterator[Suite]:
     """The services, without function processes, on a clock that stands."""
     with Suite(state=tmp_path / "suite", clock=SuiteClock(frozen_at=START), run_functions=False) as suite:
         environment = suite.env(ACCOUNT)

@@ -12,12 +12,6 @@ from shared.errors import CustomerMustAct, Retry
 from tests.world import BUCKET, World
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(copying, "BACKOFF_MOST", 0.002)
-
-
 def images(world: World, count: int) -> list[Copy]:
     bucket = world.cloud.settings.images_bucket
     copies = []
