@@ -7,6 +7,7 @@ dying, an attempt is paused there while something else goes on. It serves whatev
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -71,7 +72,8 @@ class Outside:
         happens, self.at = self.happens, 0
         self.counting = False
         try:
-            happens()
+            with ThreadPoolExecutor(1) as another:  # this one may be in the middle of an event loop
+                another.submit(happens).result()
         finally:
             self.counting = True
 
