@@ -298,3 +298,8 @@ def test_a_site_that_is_another_customers_by_now_is_not_exported(world: World) -
     (event,) = world.audit(export)
     assert (event["status"], event["error"]) == ("FAILED", f"The site {SITE} is no longer yours.")
     assert world.landed() == {}
+
+
+def test_a_known_id_with_another_secret_opens_nothing(world: World) -> None:
+    id = world.key.split("_")[1]
+    assert world.request("GET", "/v1/exports", key=f"wb_{id}_{'x' * 43}").status == 401

@@ -138,3 +138,15 @@ def test_an_image_is_moved_in_steps_across_locations(world: World, monkeypatch: 
     world.grant(BUCKET, world.acme)
     assert copy(world, copies).copied == 3
     assert all_there(world, copies)
+
+
+def test_nothing_is_overwritten_even_where_the_account_could(world: World) -> None:
+    world.suite.storage.grant(BUCKET, world.acme.account, "storage.objects.delete")
+    copies = images(world, 4)
+    world.suite.storage.put(BUCKET, copies[1].name, b"theirs")
+    copy(world, copies[:1])
+    before = {each.name: each.generation for each in world.suite.storage.list(BUCKET)}
+    outcome = copy(world, copies)
+    assert (outcome.copied, outcome.present, outcome.conflicts) == (2, 1, [copies[1]])
+    after = {each.name: each.generation for each in world.suite.storage.list(BUCKET)}
+    assert {name: after[name] for name in before} == before

@@ -613,3 +613,11 @@ def test_what_a_message_names_and_is_no_more_is_done_with(world: World) -> None:
     world.drain()
     assert not world.failures
     assert world.suite.pubsub.outstanding() == []
+
+
+def test_a_run_needs_no_list(world: World) -> None:
+    world.work_order("WO_1")
+    export = world.export()
+    world.suite.storage.revoke(BUCKET, world.acme.account, "storage.objects.list")
+    world.run_due(MORNING)
+    assert world.audit(export)[0]["status"] == "COMPLETED"
