@@ -5,17 +5,17 @@ from dataclasses import asdict
 from itertools import islice
 
 from google.api_core.exceptions import AlreadyExists
-from google.cloud import firestore
 
 from shared import logs
 from shared.delivery.cloud_storage.copying import Copy, Outcome, copy_images
-from shared.exports import leases, names, runs
+from shared.exports import names, runs
 from shared.exports.delivering import bucket_of, slices_of
-from shared.exports.leases import Lease
 from shared.exports.manifest import LostImage
 from shared.exports.runs import DELIVERING, Run, WrittenPart
+from shared.gcp import leases
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of, transact
+from shared.gcp.documents import fields_of
+from shared.gcp.leases import Done, Lease
 from shared.workorders import images
 from shared.workorders.images import LINE_BYTES, Image
 
@@ -51,41 +51,32 @@ def tell_slices(cloud: Cloud, run: Run) -> None:
 def copy_slice(cloud: Cloud, run: Run, id: str) -> None:
     """Copy the images of a slice and write down what came of it, once.
 
-    CustomerMustAct where the customer's bucket refuses; other errors as `leases.take`. What the first attempt
+    CustomerMustAct where the customer's bucket refuses; other errors as `leases.do`. What the first attempt
     found stands: the manifest is made of it.
     """
     if run.state != DELIVERING:
         return
     reference = cloud.db.document(f"{run.path}/slices/{id}")
-    lease = leases.take(cloud, run, reference)
-    if lease is None:
-        return
-    try:
+
+    def work(lease: Lease) -> Done:
         part = runs.written_part_of(cloud, run, fields_of(reference.get())["part"])
         listed = _listed(cloud, part, int(id.rpartition("-")[2]))
         outcome = _copy(cloud, run, part.site, listed, lease)
-    except Exception:
-        lease.release()
-        raise
-    lost = {
-        "missing": _lost(run, part.site, listed, outcome.missing),
-        "conflicts": _lost(run, part.site, listed, outcome.conflicts),
-    }
-    result = {
-        "copied": outcome.copied,
-        "present": outcome.present,
-        **lost,
-    }
+        return Done(
+            {
+                "copied": outcome.copied,
+                "present": outcome.present,
+                "missing": _lost(run, part.site, listed, outcome.missing),
+                "conflicts": _lost(run, part.site, listed, outcome.conflicts),
+            }
+        )
 
-    def finish(transaction: firestore.Transaction) -> bool:
-        if reference.get(transaction=transaction).get("written"):
-            return False
-        transaction.update(reference, {**result, **leases.done_work()})
-        return True
-
-    if transact(cloud.db, finish):
-        told = {name: len(images) for name, images in lost.items()}
-        logs.info("images copied", slice=id, copied=outcome.copied, present=outcome.present, **told)
+    done = leases.do(cloud, run.path, reference, work)
+    if done is not None:
+        counted = {
+            name: found if isinstance(found, int) else len(found) for name, found in done.fields.items()
+        }
+        logs.info("images copied", slice=id, **counted)
 
 
 def _slices(cloud: Cloud, run: Run) -> Iterator[tuple[WrittenPart, str]]:

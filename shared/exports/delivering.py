@@ -19,6 +19,7 @@ from shared.exports.runs import DELIVERING, RUNNING, Run, Totals, WrittenPart
 from shared.exports.writing import EXTENSION, LINES_TYPE
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, transact
+from shared.gcp.leases import ALIVE
 from shared.gcp.objects import COMPOSE_MOST, Stored
 from shared.workorders.images import LINE_BYTES
 
@@ -48,7 +49,7 @@ def pin(cloud: Cloud, run: Run) -> Run:
                 "state": DELIVERING,
                 "totals": asdict(totals),
                 "delivering": firestore.SERVER_TIMESTAMP,
-                **runs.ALIVE,
+                **ALIVE,
             }
             transaction.update(reference, pinned)
 

@@ -26,10 +26,6 @@ COMPLETED, FAILED, CANCELLED = "COMPLETED", "FAILED", "CANCELLED"
 UNDER_WAY = (RUNNING, DELIVERING)
 ENDED = (COMPLETED, FAILED, CANCELLED)
 
-ALIVE = {"beat": firestore.SERVER_TIMESTAMP, "swept": firestore.SERVER_TIMESTAMP}
-"""What every step that gets on writes into the run's document: when it showed life, by which it keeps its
-slot, and after which the sweep counts its silence."""
-
 SCHEDULE, BY_HAND = "Schedule", "Run"
 """Where a run came from, in the words of seed 3's audit."""
 

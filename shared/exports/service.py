@@ -13,11 +13,12 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared.accounts.customers import get_customer, sites_of
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.exports import leases, names, runs, slots
+from shared.exports import names, runs, slots
 from shared.exports.config import ExportConfig, parse
 from shared.exports.runs import BY_HAND, FAILED, PENDING, Run
 from shared.exports.schedules import Schedule
 from shared.exports.tick import ACTIVE, next_fields
+from shared.gcp import leases
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, server_time, transact
 from shared.window import Window, floor_minute, moment_problem

@@ -16,6 +16,7 @@ from shared.exports import runs
 from shared.exports.runs import DELIVERING, PENDING, RUNNING, UNDER_WAY, Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, read_time, transact
+from shared.gcp.leases import ALIVE
 
 LEASE = timedelta(minutes=30)
 """How long a run that shows no life keeps its slot, by Firestore's time."""
@@ -49,7 +50,7 @@ def start_waiting(cloud: Cloud, customer: str) -> list[Run]:
             began = {
                 "state": state,
                 "started": firestore.SERVER_TIMESTAMP,
-                **runs.ALIVE,
+                **ALIVE,
             }
             transaction.update(each.reference, began)
         return [runs.from_snapshot(each) for each in started]

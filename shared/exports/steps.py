@@ -16,10 +16,11 @@ from collections.abc import Iterator
 
 from shared import logs
 from shared.errors import GiveUp
-from shared.exports import copying, delivering, finishing, leases, runs, writing
+from shared.exports import copying, delivering, finishing, runs, writing
 from shared.exports.runs import DELIVERING, RUNNING, Run
 from shared.exports.sweep import sweep
 from shared.exports.tick import tick as start_what_is_due
+from shared.gcp import leases
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import count
 from shared.gcp.messages import Message

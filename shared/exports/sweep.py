@@ -5,12 +5,9 @@ under way, and parts and slices still to be done, that have shown no life for a 
 function once more is always safe.
 """
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from google.api_core.exceptions import FailedPrecondition, NotFound
 from google.cloud import firestore
-from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.errors import GiveUp
@@ -18,15 +15,7 @@ from shared.exports import copying, finishing, runs
 from shared.exports.runs import DELIVERING, ENDED, RUNNING, UNDER_WAY, Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
-
-SILENCE = timedelta(minutes=15)
-"""How long something may show no life before it is taken up."""
-
-SWEEPS_MOST = 10
-"""How often a run is taken up before it is failed."""
-
-SWEPT_MOST = 500
-"""How many of each kind one tick takes up; the next takes the rest."""
+from shared.gcp.silence import SWEEPS_MOST, change, silent
 
 
 def sweep(cloud: Cloud, at: datetime) -> None:
@@ -36,7 +25,7 @@ def sweep(cloud: Cloud, at: datetime) -> None:
         ("parts", "open", [True], "beat", _take_up_part),
         ("slices", "open", [True], "beat", _take_up_slice),
     ):
-        for snapshot in _silent(cloud, group, field, values, since, at):
+        for snapshot in silent(cloud, group, field, values, since, at):
             try:
                 take_up(cloud, snapshot)
             except Exception as failure:
@@ -56,7 +45,7 @@ def _take_up_run(cloud: Cloud, snapshot: Snapshot) -> None:
         return
     # Not `beat`: being looked at is no sign of life, and a run that shows none loses its slot.
     taken_up = {"swept": firestore.SERVER_TIMESTAMP, "sweeps": firestore.Increment(1)}
-    if _change(cloud, snapshot, taken_up):
+    if change(cloud, snapshot, taken_up):
         _tell(cloud, run, run.source.function, run.message, "run")
 
 
@@ -72,24 +61,11 @@ def _take_up_slice(cloud: Cloud, snapshot: Snapshot) -> None:
         _tell(cloud, run, copying.FUNCTION, {**run.message, "slice": snapshot.id}, "slice")
 
 
-def _silent(
-    cloud: Cloud, group: str, field: str, values: list[Any], since: str, at: datetime
-) -> list[Snapshot]:
-    query = (
-        cloud.db.collection_group(group)
-        .where(filter=FieldFilter(field, "in", values))
-        .where(filter=FieldFilter(since, "<=", at - SILENCE))
-        .order_by(since)
-        .limit(SWEPT_MOST)
-    )
-    return list(query.stream())
-
-
 def _owner(cloud: Cloud, snapshot: Snapshot, state: str) -> Run | None:
     """The run of a silent part or slice, if it is in the state to do it; if it has ended, that is closed."""
     run = runs.from_snapshot(snapshot.reference.parent.parent.get())
     if run.state in ENDED:
-        _change(cloud, snapshot, {"open": False})
+        change(cloud, snapshot, {"open": False})
         return None
     beaten = _beat(cloud, snapshot)
     return run if beaten and run.state == state else None
@@ -97,16 +73,7 @@ def _owner(cloud: Cloud, snapshot: Snapshot, state: str) -> Run | None:
 
 def _beat(cloud: Cloud, snapshot: Snapshot) -> bool:
     """Mark it as taken up, unless it has shown life since; then it needs nobody."""
-    return _change(cloud, snapshot, {"beat": firestore.SERVER_TIMESTAMP})
-
-
-def _change(cloud: Cloud, snapshot: Snapshot, fields: dict[str, Any]) -> bool:
-    option = cloud.db.write_option(last_update_time=snapshot.update_time)
-    try:
-        snapshot.reference.update(fields, option=option)
-    except (FailedPrecondition, NotFound):
-        return False
-    return True
+    return change(cloud, snapshot, {"beat": firestore.SERVER_TIMESTAMP})
 
 
 def _tell(cloud: Cloud, run: Run, function: str, message: dict[str, str], kind: str) -> None:

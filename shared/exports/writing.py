@@ -10,12 +10,12 @@ from shared import logs
 from shared.accounts.customers import sites_of
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import GiveUp
-from shared.exports import leases, names, runs
-from shared.exports.leases import Lease
+from shared.exports import names, runs
 from shared.exports.runs import RUNNING, Run, WrittenPart
-from shared.gcp import documents
+from shared.gcp import documents, leases
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import transact
+from shared.gcp.leases import ALIVE, Done, Lease
 from shared.gcp.objects import Objects, Stored, Writer
 from shared.sources.base import Deletion, Part
 from shared.window import Window, floor_minute
@@ -67,7 +67,7 @@ def plan(cloud: Cloud, run: Run) -> Run:
             "parts": len(parts),
             "read_time": read_time,
             "planned": firestore.SERVER_TIMESTAMP,
-            **runs.ALIVE,
+            **ALIVE,
         }
         transaction.update(reference, planned)
 
@@ -86,32 +86,22 @@ def write(cloud: Cloud, run: Run, id: str) -> str | None:
 
     The transaction that adds the result decides between attempts; what the others wrote is never looked at,
     and leaves staging with its age. When the time is up, the part ends where it is and the rest becomes a
-    part of its own, whose id is returned; else None. Errors as `leases.take`.
+    part of its own, whose id is returned; else None. Errors as `leases.do`.
     """
     reference = cloud.db.document(f"{run.path}/parts/{id}")
-    lease = leases.take(cloud, run, reference)
-    if lease is None:
-        return None
-    try:
+    rest_id = runs.rest_id(id)
+
+    def work(lease: Lease) -> Done:
         part = runs.part_of(reference.get())
         written, rest = _write(cloud, run, id, part, lease)
-    except Exception:
-        lease.release()
-        raise
+        left = {f"{run.path}/parts/{rest_id}": {**asdict(rest), **leases.new_work()}} if rest else {}
+        return Done(runs.written_part(written), left)
 
-    def finish(transaction: firestore.Transaction) -> bool:
-        if reference.get(transaction=transaction).get("written"):
-            return False
-        transaction.update(reference, {**runs.written_part(written), **leases.done_work()})
-        if rest is not None:
-            left = cloud.db.document(f"{run.path}/parts/{runs.rest_id(id)}")
-            transaction.create(left, {**asdict(rest), **leases.new_work()})
-        return True
-
-    if not transact(cloud.db, finish):
+    done = leases.do(cloud, run.path, reference, work)
+    if done is None:
         return None
-    logs.info("part written", part=id, attempt=lease.attempt, rows=written.rows)
-    return runs.rest_id(id) if rest is not None else None
+    logs.info("part written", part=id, rows=done.fields["rows"])
+    return rest_id if done.more else None
 
 
 def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[WrittenPart, Part | None]:

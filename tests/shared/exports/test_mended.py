@@ -8,7 +8,8 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from infra.local.traffic import Fault
-from shared.exports import leases, writing
+from shared.exports import writing
+from shared.gcp import leases
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from tests.outside import Killed
