@@ -32,6 +32,7 @@ _ACCOUNT_NAME = re.compile(
 )  # https://cloud.google.com/iam/docs/service-accounts-create
 _MEMORY = re.compile(r"[1-9][0-9]*(Mi|Gi)")
 _PATH = re.compile(r"/|(/[A-Za-z0-9._~-]+)+")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 _T = TypeVar("_T")
 
@@ -42,9 +43,11 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class Function:
-    """One Cloud Function, triggered by HTTP (`paths`) or by a topic named as it is (`topic`), never both.
+    """One Cloud Function, triggered by exactly one of HTTP (`paths`), a topic named as it is, or a bucket.
 
-    paths        path prefixes behind the front door; empty where a topic triggers it
+    paths        path prefixes behind the front door; empty where events trigger it
+    topic        the topic whose messages it gets, or None
+    bucket       the bucket of ours whose objects it is told of as they are finalised, or None
     timeout      seconds
     memory       as Cloud Run writes it, such as `512Mi`
     concurrency  requests that one instance serves at once
@@ -52,12 +55,14 @@ class Function:
     public       whether anyone may call it, without an identity
     retry        whether an event that failed is delivered again
     attempts     after how many it goes to `dead_letter`; None where it has none
+    secrets      the environment variables that hold a secret
     """
 
     name: str
     does: str
     paths: tuple[str, ...]
     topic: str | None
+    bucket: str | None
     timeout: int
     memory: str
     concurrency: int
@@ -66,11 +71,12 @@ class Function:
     retry: bool
     attempts: int | None
     dead_letter: str | None
+    secrets: tuple[str, ...] = ()
 
     @property
     def signature_type(self) -> str:
         """What functions-framework calls its kind: `http` or `cloudevent`."""
-        return "http" if self.topic is None else "cloudevent"
+        return "http" if self.paths else "cloudevent"
 
 
 @dataclass(frozen=True)
@@ -84,13 +90,19 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Account:
-    """One service account and what it may do; `storage` gives the roles it has on each bucket of ours."""
+    """One service account and what it may do.
+
+    storage       the roles it has on each bucket of ours
+    impersonates  whether it may act as the customers' own accounts
+    signs         whether it may have Google sign in its own name, as signed URLs need
+    """
 
     name: str
     firestore: bool
     publishes: bool
     storage: Mapping[str, tuple[str, ...]]
     impersonates: bool
+    signs: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,11 @@ class Bundle:
         return bundle
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """The variables with a secret that functions name, each once."""
+        return tuple(dict.fromkeys(secret for f in self.functions.values() for secret in f.secrets))
+
+    @property
     def dead_letters(self) -> tuple[str, ...]:
         """The dead-letter topics that functions name, each once."""
         return tuple(dict.fromkeys(f.dead_letter for f in self.functions.values() if f.dead_letter))
@@ -142,12 +159,14 @@ def _function(entry: "_Entry") -> Function:
     trigger = entry.entry("trigger")
     paths = trigger.texts("http", ())
     topic = trigger.text("topic", None)
+    bucket = trigger.text("bucket", None)
     trigger.nothing_else()
     function = Function(
         name=entry.name,
         does=entry.text("does"),
         paths=paths,
         topic=topic,
+        bucket=bucket,
         timeout=entry.number("timeout"),
         memory=entry.text("memory"),
         concurrency=entry.number("concurrency"),
@@ -156,6 +175,7 @@ def _function(entry: "_Entry") -> Function:
         retry=entry.flag("retry", False),
         attempts=entry.number("attempts", None),
         dead_letter=entry.text("dead_letter", None),
+        secrets=entry.texts("secrets", ()),
     )
     entry.nothing_else()
     _possible(function, entry)
@@ -166,16 +186,19 @@ def _possible(function: Function, entry: "_Entry") -> None:
     entry.must(
         bool(_FUNCTION_NAME.fullmatch(function.name)), "a function's name is a Python name in lower case"
     )
-    http = function.topic is None
+    triggers = [bool(function.paths), function.topic is not None, function.bucket is not None]
+    entry.must(sum(triggers) == 1, "a function has one trigger: `http` with a path, a `topic`, or a `bucket`")
+    http = bool(function.paths)
+    for path in function.paths:
+        entry.must(bool(_PATH.fullmatch(path)), f"{path!r} is no path prefix: /like/this")
     if http:
-        entry.must(bool(function.paths), "a function is triggered by `http` with a path, or by a `topic`")
-        for path in function.paths:
-            entry.must(bool(_PATH.fullmatch(path)), f"{path!r} is no path prefix: /like/this")
         entry.must(not function.retry, "an HTTP function cannot have its events retried: it has none")
     else:
-        entry.must(not function.paths, "a function has one trigger, `http` or `topic`")
-        entry.must(function.topic == function.name, "a function's topic is named as the function is")
         entry.must(not function.public, "only an HTTP function can be public")
+    if function.topic is not None:
+        entry.must(function.topic == function.name, "a function's topic is named as the function is")
+    for secret in function.secrets:
+        entry.must(bool(_VARIABLE.fullmatch(secret)), f"secret {secret!r} is no variable's name: LIKE_THIS")
     longest = HTTP_TIMEOUT if http else EVENT_TIMEOUT
     entry.must(
         0 < function.timeout <= longest, f"timeout {function.timeout} is not within 1 to {longest} seconds"
@@ -213,6 +236,7 @@ def _account(entry: "_Entry") -> Account:
         publishes=entry.flag("publishes"),
         storage=entry.roles("storage"),
         impersonates=entry.flag("impersonates"),
+        signs=entry.flag("signs", False),
     )
     entry.nothing_else()
     entry.must(
@@ -228,6 +252,8 @@ def _check(bundle: Bundle) -> None:
         where = f"functions.{function.name}"
         if function.account not in bundle.accounts:
             raise BundleError(f"{where}: account {function.account!r} is not among `accounts`")
+        if function.bucket is not None and function.bucket not in bundle.buckets:
+            raise BundleError(f"{where}: bucket {function.bucket!r} is not among `buckets`")
         for path in function.paths:
             if path in owners:
                 raise BundleError(f"{where}: {owners[path]} has the path {path!r} already")

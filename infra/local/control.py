@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from aiohttp import web
 
+from infra.local.project import trigger_topic
 from infra.local.pubsub import Delivery
 from infra.local.traffic import Action, Fault
 
@@ -102,13 +103,14 @@ class _Control:
         https://cloud.google.com/pubsub/docs/push#receive_push
         """
         function = self._suite.bundle.functions.get(request.match_info["function"])
-        if function is None or function.topic is None:
-            raise _Refused(404, "no function has that topic")
+        topic = trigger_topic(function, self._suite.project) if function is not None else None
+        if function is None or topic is None:
+            raise _Refused(404, "no function of that name gets events")
         pushed = await request.json()
         message = pushed["message"]
         delivery = Delivery(
             subscription=pushed["subscription"],
-            topic=f"projects/{self._suite.project}/topics/{function.topic}",
+            topic=topic,
             message_id=message["messageId"],
             data=base64.b64decode(message.get("data", "")),
             attributes=message.get("attributes", {}),

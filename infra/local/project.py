@@ -1,6 +1,7 @@
 """What Terraform makes in the cloud, made on the laptop from the same bundle.yaml."""
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,13 +14,16 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from infra.bundle import Function
-from infra.local.pubsub import Subscription
+from infra.local.pubsub import STORAGE_TOPIC, Subscription
 
 if TYPE_CHECKING:
     from infra.local.suite import Suite
 
 LOCATION = "EU"
 """Where our buckets are."""
+
+PUBLISH_SECONDS = 10
+"""How long a Pub/Sub of the user's own may take to take a message."""
 
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,7}[a-z0-9])?")
 """An account's name holds 30 characters, of which `customer-` and `-data-export` take 21."""
@@ -35,6 +39,13 @@ def topic_path(name: str, project: str) -> str:
     return f"projects/{project}/topics/{name}"
 
 
+def trigger_topic(function: Function, project: str) -> str | None:
+    """The topic by which a function gets its events; None for one behind HTTP."""
+    if function.bucket is not None:
+        return topic_path(STORAGE_TOPIC + function.name, project)
+    return topic_path(function.topic, project) if function.topic is not None else None
+
+
 def make_project(suite: "Suite", project: str | None = None) -> str:
     """Make accounts, buckets, topics, subscriptions and grants of a project, by default the suite's own.
 
@@ -48,7 +59,9 @@ def make_project(suite: "Suite", project: str | None = None) -> str:
     else:
         _make_our_buckets(suite, project)
     wanted = [
-        _trigger(function, project, suite) for function in suite.bundle.functions.values() if function.topic
+        _trigger(function, topic, project, suite)
+        for function in suite.bundle.functions.values()
+        if (topic := trigger_topic(function, project)) is not None
     ]
     # A topic without a subscription loses what is published to it.
     letters = [
@@ -101,18 +114,19 @@ def make_customer_bucket(suite: "Suite", bucket: str, account: str, *, location:
     suite.storage.grant(bucket, account, *suite.bundle.customer_grant)
 
 
-def publish_to(host: str, topic: str, data: bytes) -> None:
-    """Publish one message to the Pub/Sub emulator at `host`."""
+def publish_to(host: str, topic: str, data: bytes, attributes: Mapping[str, str] | None = None) -> None:
+    """Publish one message to the Pub/Sub emulator at `host`; GoogleAPIError where that does not take it."""
     with grpc.insecure_channel(host) as channel:
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
-        publisher.publish(topic=topic, messages=[PubsubMessage(data=data)])
+        message = PubsubMessage(data=data, attributes=attributes or {})
+        publisher.publish(topic=topic, messages=[message], retry=None, timeout=PUBLISH_SECONDS)
 
 
-def _trigger(function: Function, project: str, suite: "Suite") -> Subscription:
+def _trigger(function: Function, topic: str, project: str, suite: "Suite") -> Subscription:
     """The subscription that Eventarc makes for a function's trigger."""
     return Subscription(
         name=f"projects/{project}/subscriptions/eventarc-{function.name}",
-        topic=topic_path(function.name, project),
+        topic=topic,
         endpoint=suite.push_url(function.name),
         ack_deadline=max(10, function.timeout),
         attempts=function.attempts if function.retry else 1,
@@ -122,7 +136,10 @@ def _trigger(function: Function, project: str, suite: "Suite") -> Subscription:
 
 def _make_our_buckets(suite: "Suite", project: str) -> None:
     for bucket in suite.bundle.buckets.values():
-        suite.storage.create_bucket(f"{project}-{bucket.name}", location=LOCATION)
+        name = f"{project}-{bucket.name}"
+        suite.storage.create_bucket(name, location=LOCATION)
+        told = [function for function in suite.bundle.functions.values() if function.bucket == bucket.name]
+        suite.storage.notify(name, *(topic_path(STORAGE_TOPIC + each.name, project) for each in told))
     for account in suite.bundle.accounts.values():
         for bucket_name, roles in account.storage.items():
             suite.storage.grant(f"{project}-{bucket_name}", account_email(account.name, project), *roles)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 from google.pubsub_v1 import types
@@ -39,8 +40,13 @@ PULL_RETENTION = timedelta(days=7)
 HISTORY = 10_000
 """How many messages are remembered after they were acknowledged, to be delivered again on demand."""
 
+STORAGE_TOPIC = "eventarc-"
+"""What stands before the function's name in the topic by which Cloud Storage tells it of objects. Eventarc
+makes one for each such trigger: https://cloud.google.com/eventarc/docs/event-driven-applications"""
+
 _TOPIC = re.compile(r"projects/[^/]+/topics/(?!goog)[A-Za-z][\w.~+%-]{2,254}", re.ASCII)
 _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/(?!goog)[A-Za-z][\w.~+%-]{2,254}", re.ASCII)
+_IN_A_HEADER = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _MILLISECOND = timedelta(milliseconds=1)
 _SWEEP = timedelta(minutes=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -122,8 +128,8 @@ class Delivery:
 
     @property
     def function(self) -> str:
-        """The topic's own name, which is that of the function it triggers."""
-        return self.topic.rpartition("/")[2]
+        """The function that it triggers."""
+        return _function(self.topic)
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,8 @@ def cloud_event_request(delivery: Delivery) -> tuple[dict[str, str], bytes]:
     `cloudevents.http.from_http(*cloud_event_request(delivery))` is the event that the function gets.
     https://cloud.google.com/eventarc/docs/cloudevents
     """
+    if delivery.topic.rpartition("/")[2].startswith(STORAGE_TOPIC):
+        return _storage_event(delivery)
     published = _json_time(delivery.publish_time)
     headers = {
         "Content-Type": "application/json; charset=utf-8",
@@ -174,6 +182,26 @@ def cloud_event_request(delivery: Delivery) -> tuple[dict[str, str], bytes]:
         message["attributes"] = dict(delivery.attributes)
     body = {"message": message, "subscription": delivery.subscription}
     return headers, json.dumps(body).encode()
+
+
+def _storage_event(delivery: Delivery) -> tuple[dict[str, str], bytes]:
+    """The event of an object finalised, from what Storage published: the object's resource is all its data.
+
+    https://github.com/googleapis/google-cloudevents, proto/google/events/cloud/storage/v1
+    """
+    told = delivery.attributes
+    headers = {
+        "Content-Type": "application/json; charset=utf-8",
+        "ce-id": delivery.message_id,
+        "ce-source": f"//storage.googleapis.com/projects/_/buckets/{told['bucketId']}",
+        "ce-specversion": "1.0",
+        "ce-type": "google.cloud.storage.object.v1.finalized",
+        # Headers are printable ASCII: https://github.com/cloudevents/spec, http-protocol-binding, 3.1.3.2
+        "ce-subject": quote(f"objects/{told['objectId']}", safe=_IN_A_HEADER),
+        "ce-time": told["eventTime"],
+        "ce-bucket": told["bucketId"],
+    }
+    return headers, delivery.data
 
 
 class PubSubService:
@@ -360,7 +388,7 @@ class PubSubService:
     def duplicate_next(self, topic: str, times: int = 1) -> None:
         """Deliver the next message of this topic that is acknowledged `times` more, at once, all the same.
 
-        `topic` is a whole name, or only its last part.
+        `topic` is a whole name, its last part, or the function that it triggers.
         """
         with self._lock:
             self._duplicates[topic] = times
@@ -368,7 +396,8 @@ class PubSubService:
     def redeliver(self, topic: str, message_id: str | None = None) -> str:
         """Deliver an acknowledged message again, by default the topic's last; returns its id.
 
-        `topic` is a whole name, or only its last part. One that is not remembered raises LookupError.
+        `topic` is a whole name, its last part, or the function that it triggers. One that is not remembered
+        raises LookupError.
         """
         where = "WHERE d.state = 'acknowledged' AND s.endpoint != '' AND m.topic LIKE ?"
         rows = [
@@ -538,8 +567,12 @@ def _delivery(row: sqlite3.Row) -> Delivery:
     )
 
 
+def _function(topic: str) -> str:
+    return topic.rpartition("/")[2].removeprefix(STORAGE_TOPIC)
+
+
 def _named(asked: str, topic: str) -> bool:
-    return asked in (topic, topic.rpartition("/")[2])
+    return asked in (topic, topic.rpartition("/")[2], _function(topic))
 
 
 def _of(project: str | None) -> str:

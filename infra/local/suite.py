@@ -2,6 +2,7 @@
 
 import fcntl
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import IO
 
 from aiohttp import web
+from google.api_core.exceptions import GoogleAPIError
 
 from infra.bundle import Bundle, Function
 from infra.local import control
@@ -22,7 +24,7 @@ from infra.local.front_door import front_door
 from infra.local.http_server import HttpServer
 from infra.local.identity import Identity
 from infra.local.processes import REPOSITORY, FunctionProcesses
-from infra.local.project import account_email, make_project, publish_to, topic_path
+from infra.local.project import account_email, make_project, publish_to, topic_path, trigger_topic
 from infra.local.pubsub import Delivery, PubSubService
 from infra.local.storage import StorageService
 from infra.local.traffic import Traffic
@@ -238,10 +240,23 @@ class Suite:
         if not self.emulators.pubsub:
             self._listening["pubsub"] = self.pubsub.start(self._asked.pubsub)
         make_project(self)
+        self.storage.hand_events_to(self._publish)
         if self._run_functions:
             door = self._serve("front_door", front_door(self.bundle, self.processes))
             self._dispatch()
             self._stack.callback(door.stop)
+
+    def _publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> bool:
+        """Take an event of Storage's; False where the user's own Pub/Sub does not: it is tried again."""
+        if not self.emulators.pubsub:
+            self.pubsub.publish(topic, data, attributes)
+            return True
+        try:
+            publish_to(self.emulators.pubsub, topic, data, attributes)
+        except GoogleAPIError as refused:
+            print(f"an event for {topic} waits: {refused}", file=sys.stderr)
+            return False
+        return True
 
     def _serve(self, service: str, app: web.Application) -> HttpServer:
         server = HttpServer(app)
@@ -250,9 +265,9 @@ class Suite:
 
     def _dispatch(self) -> None:
         topics = {
-            topic_path(function.topic, self.project): function.concurrency
+            topic: function.concurrency
             for function in self.bundle.functions.values()
-            if function.topic
+            if (topic := trigger_topic(function, self.project)) is not None
         }
         dispatcher = Dispatcher(pubsub=self.pubsub, clock=self.clock, concurrency=topics, push=self.push)
         self._dispatcher = dispatcher

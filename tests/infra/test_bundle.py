@@ -34,6 +34,18 @@ GOOD: dict[str, Any] = {
             "attempts": 5,
             "dead_letter": "undelivered",
         },
+        "take": {
+            "does": "takes in",
+            "trigger": {"bucket": "goods"},
+            "timeout": 540,
+            "memory": "1Gi",
+            "concurrency": 1,
+            "account": "pack-account",
+            "retry": True,
+            "attempts": 6,
+            "dead_letter": "undelivered",
+            "secrets": ["KEY_ONE", "KEY_2"],
+        },
     },
     "buckets": {"goods": {"holds": "goods", "days": 30}, "labels": {"holds": "labels"}},
     "accounts": {
@@ -42,7 +54,14 @@ GOOD: dict[str, Any] = {
             "publishes": False,
             "storage": {"goods": ["roles/storage.objectViewer"]},
             "impersonates": False,
-        }
+        },
+        "pack-account": {
+            "firestore": True,
+            "publishes": False,
+            "storage": {},
+            "impersonates": False,
+            "signs": True,
+        },
     },
     "customer_folders": {"goods": ["roles/storage.objectViewer"]},
     "customer_grant": ["storage.objects.create"],
@@ -62,6 +81,15 @@ def test_reads_everything(tmp_path: Path) -> None:
     assert (shop.public, shop.retry, shop.attempts, shop.dead_letter) == (True, False, None, None)
     assert (pack.paths, pack.topic, pack.signature_type) == ((), "pack", "cloudevent")
     assert (pack.public, pack.retry, pack.attempts, pack.dead_letter) == (False, True, 5, "undelivered")
+    take = bundle.functions["take"]
+    assert (take.paths, take.topic, take.bucket, take.signature_type) == ((), None, "goods", "cloudevent")
+    assert (take.retry, take.attempts, take.dead_letter) == (True, 6, "undelivered")
+    assert (shop.bucket, shop.secrets, take.secrets) == (None, (), ("KEY_ONE", "KEY_2"))
+    assert bundle.secrets == ("KEY_ONE", "KEY_2")
+    assert {name: account.signs for name, account in bundle.accounts.items()} == {
+        "shop-account": False,
+        "pack-account": True,
+    }
     assert bundle.dead_letters == ("undelivered",)
     assert {name: bucket.days for name, bucket in bundle.buckets.items()} == {"goods": 30, "labels": None}
     assert bundle.accounts["shop-account"].storage == {"goods": ("roles/storage.objectViewer",)}
@@ -84,11 +112,18 @@ def test_reads_everything(tmp_path: Path) -> None:
         (("functions", "pack"), {"timeout": 541}, "functions.pack: timeout 541 is not within 1 to 540"),
         (("functions", "shop"), {"concurrency": 1001}, "functions.shop: concurrency 1001"),
         (("functions", "shop"), {"memory": "512 MB"}, "functions.shop: memory '512 MB'"),
-        (("functions", "shop"), {"trigger": {}}, "functions.shop: a function is triggered by"),
-        (("functions", "shop"), {"trigger": {"http": []}}, "functions.shop: a function is triggered by"),
+        (("functions", "shop"), {"trigger": {}}, "functions.shop: a function has one trigger"),
+        (("functions", "shop"), {"trigger": {"http": []}}, "functions.shop: a function has one trigger"),
         (("functions", "shop"), {"trigger": {"http": ["v1/"]}}, "functions.shop: 'v1/' is no path prefix"),
         (("functions", "shop", "trigger"), {"topic": "shop"}, "functions.shop: a function has one trigger"),
         (("functions", "pack"), {"trigger": {"topic": "other"}}, "functions.pack: a function's topic"),
+        (("functions", "pack", "trigger"), {"bucket": "goods"}, "functions.pack: a function has one trigger"),
+        (("functions", "shop", "trigger"), {"bucket": "goods"}, "functions.shop: a function has one trigger"),
+        (("functions", "take"), {"trigger": {"bucket": "attic"}}, "functions.take: bucket 'attic' is not"),
+        (("functions", "take"), {"timeout": 541}, "functions.take: timeout 541 is not within 1 to 540"),
+        (("functions", "take"), {"public": True}, "functions.take: only an HTTP function"),
+        (("functions", "take"), {"secrets": ["keys"]}, "functions.take: secret 'keys' is no variable's name"),
+        (("accounts", "shop-account"), {"signs": "yes"}, "accounts.shop-account: `signs` should be bool"),
         (("functions", "pack"), {"public": True}, "functions.pack: only an HTTP function"),
         (("functions", "shop"), {"retry": True}, "functions.shop: an HTTP function cannot"),
         (("functions", "pack"), {"retry": False}, "functions.pack: `dead_letter` without `retry`"),

@@ -22,11 +22,11 @@ def rows(title: str) -> list[list[str]]:
 def test_the_table_of_functions_is_the_bundles() -> None:
     expected = []
     for function in Bundle.load().functions.values():
-        trigger = (
-            f"topic `{function.topic}`"
-            if function.topic
-            else "HTTP " + ", ".join(f"`{p}`" for p in function.paths)
-        )
+        trigger = "HTTP " + ", ".join(f"`{p}`" for p in function.paths)
+        if function.topic:
+            trigger = f"topic `{function.topic}`"
+        elif function.bucket:
+            trigger = f"object finalised in `{function.bucket}`"
         expected.append([f"`{function.name}`", trigger, function.does])
     assert rows("Functions") == expected
 

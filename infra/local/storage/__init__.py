@@ -14,7 +14,7 @@ from infra.local.storage import crc32c, iam
 from infra.local.storage.api import JsonApi, after_prefix
 from infra.local.storage.resources import check_name, checksums, moment
 from infra.local.storage.server import Server
-from infra.local.storage.store import Store, Stored
+from infra.local.storage.store import HandOn, Store, Stored
 from infra.local.traffic import Traffic
 
 __all__ = ["StorageService", "StoredObject"]
@@ -74,6 +74,18 @@ class StorageService:
     def revoke(self, bucket: str, member: str, *permissions: str) -> None:
         """Take roles or permissions from an account, on a bucket and its folders; none named takes all."""
         self._store.revoke(bucket, member, iam.permissions(permissions) if permissions else iam.PERMISSIONS)
+
+    def notify(self, bucket: str, *topics: str) -> None:
+        """Have these topics, and no others, told of each object that comes to be in a bucket from now on.
+
+        ValueError for an unknown bucket. What is told: `JsonApi.store_object`.
+        """
+        self._need(bucket)
+        self._store.set_topics(bucket, topics)
+
+    def hand_events_to(self, hand_on: HandOn) -> None:
+        """Tell topics by `hand_on` from now on, first what an earlier process was killed over."""
+        self._store.hand_events_to(hand_on)
 
     def list(self, bucket: str, prefix: str = "") -> builtins.list[StoredObject]:
         """What is in a bucket, in the order of the names' UTF-8. An unknown bucket raises ValueError."""

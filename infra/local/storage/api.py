@@ -30,6 +30,7 @@ from infra.local.storage.resources import (
     check_name,
     checksums,
     object_resource,
+    timestamp,
     wanted,
 )
 from infra.local.storage.store import SESSION_LIFE, Bucket, Pieces, Store, Stored
@@ -177,7 +178,10 @@ class JsonApi:
         md5: bytes | None,
         components: int | None = None,
     ) -> Stored:
-        """Write an object, all checks done."""
+        """Write an object, all checks done, and have whoever wants to know told of it.
+
+        What is told, and how: https://cloud.google.com/storage/docs/pubsub-notifications#format
+        """
         generation, now = self._store.new_generation()
         metadata.setdefault("contentType", _DEFAULT_TYPE)
         stored = Stored(
@@ -193,6 +197,16 @@ class JsonApi:
             orjson.dumps(pieces),
         )
         self._store.put(stored)
+        for topic in self._store.topics(bucket):
+            attributes = {
+                "eventType": "OBJECT_FINALIZE",
+                "payloadFormat": "JSON_API_V1",
+                "bucketId": bucket,
+                "objectId": name,
+                "objectGeneration": str(generation),
+                "eventTime": timestamp(now),
+            }
+            self._store.add_event(topic, orjson.dumps(object_resource(stored)), attributes)
         return stored
 
     def _find(self, principal: str, bucket: str, name: str, generation: int | None = None) -> Stored:

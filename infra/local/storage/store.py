@@ -11,7 +11,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,13 +38,19 @@ CREATE TABLE IF NOT EXISTS objects (bucket TEXT, name TEXT, generation INTEGER, 
 CREATE TABLE IF NOT EXISTS uploads (id TEXT PRIMARY KEY, bucket TEXT, name TEXT, principal TEXT,
     conditions BLOB, metadata BLOB, hashes BLOB, declared INTEGER, file TEXT, persisted INTEGER,
     crc32c INTEGER, created INTEGER, cancelled INTEGER, answer BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS told_topics (bucket TEXT, topic TEXT, PRIMARY KEY (bucket, topic)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, topic TEXT, data BLOB, attributes TEXT);
 """
+# `events` is an outbox: what is still to be told, written with the object that it is about.
 
 _OBJECT = "bucket, name, generation, size, crc32c, md5, components, created, metadata, pieces"
 _UPLOAD = (
     "id, bucket, name, principal, conditions, metadata, hashes, declared, file, persisted, crc32c, created, "
     "cancelled, answer"
 )
+
+HandOn = Callable[[str, bytes, Mapping[str, str]], bool]
+"""Takes an event for a topic, its data and its attributes; whether it is in safe hands."""
 
 Pieces = list[tuple[str, int, int]]
 """A content: file, offset in it, size, for one piece after the other."""
@@ -121,6 +127,11 @@ class Store:
             "SELECT bucket, folder, member, permission FROM grants"
         ):
             self.grants.add(bucket, member, folder, [permission])
+        self._topics: dict[str, tuple[str, ...]] = {}
+        for bucket, topic in self._db.execute("SELECT bucket, topic FROM told_topics ORDER BY bucket, topic"):
+            self._topics[bucket] = (*self._topics.get(bucket, ()), topic)
+        self._hand_on: HandOn | None = None
+        self._to_tell = False
         self._last = self._db.execute("SELECT coalesce(max(generation), 0) FROM objects").fetchone()[0]
         self._sweep()
 
@@ -158,6 +169,8 @@ class Store:
                 self._db.execute("COMMIT")
             finally:
                 self._depth = 0
+            if self._to_tell:
+                self._tell()
 
     # Buckets and grants
 
@@ -178,6 +191,8 @@ class Store:
         with self.transaction():
             self._db.execute("DELETE FROM objects WHERE bucket = ?", (name,))
             self._db.execute("DELETE FROM grants WHERE bucket = ?", (name,))
+            self._db.execute("DELETE FROM told_topics WHERE bucket = ?", (name,))
+            self._topics.pop(name, None)
             self._db.execute("DELETE FROM buckets WHERE name = ?", (name,))
             self.grants.forget_bucket(name)
             self._buckets.pop(name, None)
@@ -199,6 +214,44 @@ class Store:
                 [(bucket, member, permission) for permission in permissions],
             )
             self.grants.take(bucket, member, permissions)
+
+    # Events
+
+    def topics(self, bucket: str) -> tuple[str, ...]:
+        """The topics that are told of each object of a bucket."""
+        return self._topics.get(bucket, ())
+
+    def set_topics(self, bucket: str, topics: tuple[str, ...]) -> None:
+        """Have these topics, and no others, told of each object of a bucket."""
+        with self.transaction():
+            self._db.execute("DELETE FROM told_topics WHERE bucket = ?", (bucket,))
+            self._db.executemany("INSERT INTO told_topics VALUES (?, ?)", [(bucket, each) for each in topics])
+            self._topics[bucket] = topics
+
+    def add_event(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> None:
+        """Have a topic told of something, once the transaction that this belongs to is committed."""
+        self._db.execute(
+            "INSERT INTO events (topic, data, attributes) VALUES (?, ?, ?)",
+            (topic, data, orjson.dumps(dict(attributes)).decode()),
+        )
+        self._to_tell = True
+
+    def hand_events_to(self, hand_on: HandOn) -> None:
+        """Hand events on from now, first those that an earlier process left."""
+        with self._lock:
+            self._hand_on = hand_on
+            self._tell()
+
+    def _tell(self) -> None:
+        """Hand on what is in the outbox. A kill on the way has an event handed on twice, never not at all."""
+        self._to_tell = False
+        if self._hand_on is None:
+            return
+        waiting = self._db.execute("SELECT id, topic, data, attributes FROM events ORDER BY id").fetchall()
+        for id, topic, data, attributes in waiting:
+            if not self._hand_on(topic, data, orjson.loads(attributes)):
+                return
+            self._db.execute("DELETE FROM events WHERE id = ?", (id,))
 
     # Objects
 

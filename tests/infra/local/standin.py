@@ -37,6 +37,16 @@ functions:
     memory: 512Mi
     concurrency: 1
     account: desk-account
+  receive:
+    does: writes down the objects that arrive
+    trigger: {bucket: arrivals}
+    timeout: 20
+    memory: 512Mi
+    concurrency: 1
+    account: pack-account
+    retry: true
+    attempts: 5
+    dead_letter: undelivered
   tick:
     does: nothing
     trigger: {topic: tick}
@@ -47,6 +57,7 @@ functions:
     retry: true
 buckets:
   goods: {holds: goods}
+  arrivals: {holds: what came}
 accounts:
   desk-account: {firestore: true, publishes: true, storage: {}, impersonates: false}
   pack-account:
@@ -87,6 +98,18 @@ def {name}(event):
         raise RuntimeError("as asked")
 """
 
+# Writes its own pid, its parent's, and the event that it got to the file that the object's metadata names.
+RECEIVE = """
+import json, os
+import functions_framework
+
+@functions_framework.cloud_event
+def receive(event):
+    with open(event.data["metadata"]["note"], "a") as note:
+        told = {**event.get_attributes(), "data": event.data}
+        note.write(json.dumps([os.getpid(), os.getppid(), told]) + "\\n")
+"""
+
 BROKEN = """
 raise RuntimeError("no handler today")
 """
@@ -94,7 +117,7 @@ raise RuntimeError("no handler today")
 
 def checkout(root: Path) -> Path:
     """Write the checkout; returns its root."""
-    sources = {"desk": DESK, "broken": BROKEN}
+    sources = {"desk": DESK, "broken": BROKEN, "receive": RECEIVE}
     sources |= {name: WORKER.replace("{name}", name) for name in ("pack", "slow", "tick")}
     for name, source in sources.items():
         folder = root / "functions" / name

@@ -23,6 +23,7 @@ def function(name: str, *paths: str, timeout: int = 60) -> Function:
         does="",
         paths=paths,
         topic=None,
+        bucket=None,
         timeout=timeout,
         memory="512Mi",
         concurrency=4,

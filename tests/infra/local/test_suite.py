@@ -361,7 +361,7 @@ def test_buckets_are_made_on_a_storage_server_of_the_user(
     with Suite(state=tmp_path / "other", run_functions=False, root=root, emulators=emulators) as suite:
         assert suite.env()["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:1"
         make_customer_bucket(suite, "acme-out", make_customer_account(suite, "c", "acme"))
-    assert made == ["waybill-local-goods", "acme-out"]
+    assert made == ["waybill-local-goods", "waybill-local-arrivals", "acme-out"]
 
 
 def test_ticks_by_itself_at_whole_minutes(root: Path, tmp_path: Path) -> None:
