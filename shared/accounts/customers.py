@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
@@ -15,6 +16,14 @@ https://cloud.google.com/iam/docs/service-accounts-create"""
 
 PARALLEL_EXPORTS = 1
 """How many runs of one customer go on at once unless the customer's document says otherwise."""
+
+BATCH_BYTES = 50 * 1024**3
+"""How large an archive of a customer may be unless the customer's document says otherwise."""
+
+BATCH_FILES = 1_000_000
+"""How many files an archive of a customer may hold unless the customer's document says otherwise."""
+
+ParameterType = Literal["string", "number", "boolean"]
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
@@ -29,17 +38,35 @@ class Customer:
     account: str
     notify: tuple[str, ...] = ()
     parallel_exports: int = PARALLEL_EXPORTS
+    batch_bytes: int = BATCH_BYTES
+    batch_files: int = BATCH_FILES
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a site wants to be told of each work order; without a type anything will do."""
+
+    name: str
+    type: ParameterType | None = None
+    required: bool = True
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where work is done. `task_groups` that are `required` make up the progress score."""
+    """Where work is done.
+
+    task_groups   what photographs may show; those that are `required` make up the progress score
+    parameters    what is to be told of each work order
+    analysis_url  where the site's own analyser answers, or None
+    """
 
     id: str
     customer: str
     name: str
     task_groups: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    analysis_url: str | None = None
 
 
 def account_of(slug: str, project: str) -> str:
@@ -83,6 +110,8 @@ def get_customer(db: firestore.Client, id: str) -> Customer:
         account=fields["account"],
         notify=tuple(fields.get("notify", ())),
         parallel_exports=fields.get("parallel_exports", PARALLEL_EXPORTS),
+        batch_bytes=fields.get("batch_bytes", BATCH_BYTES),
+        batch_files=fields.get("batch_files", BATCH_FILES),
     )
 
 
@@ -94,18 +123,39 @@ def add_site(
     name: str,
     task_groups: Sequence[str] = (),
     required: Sequence[str] = (),
+    parameters: Sequence[Parameter] = (),
+    analysis_url: str | None = None,
 ) -> Site:
-    """Give a customer a site. Doing it twice is doing it once."""
+    """Give a customer a site. Doing it twice is doing it once. Conflict where another customer has it.
+
+    ValueError for a parameter's type that there is not.
+    """
+    for parameter in parameters:
+        if parameter.type not in (None, *get_args(ParameterType)):
+            raise ValueError(f"{parameter.name}: there is no type {parameter.type!r}")
+    known = db.document(f"sites/{id}").get()
+    if known.exists and known.get("customer") != customer:
+        raise Conflict(f"the site {id} is another customer's: choose another id")
     db.document(f"sites/{id}").set(
         {
             "customer": customer,
             "name": name,
             "task_groups": list(task_groups),
             "required": list(required),
+            "parameters": [asdict(parameter) for parameter in parameters],
+            "analysis_url": analysis_url,
         },
         merge=True,
     )
-    return Site(id, customer, name, tuple(task_groups), tuple(required))
+    return Site(id, customer, name, tuple(task_groups), tuple(required), tuple(parameters), analysis_url)
+
+
+def get_site(db: firestore.Client, id: str, customer: str) -> Site:
+    """A customer's site of that id, or NotFound: another's looks as if it were not."""
+    try:
+        return sites_of(db, [id], customer)[id]
+    except KeyError:
+        raise NotFound(f"there is no site {id} of yours") from None
 
 
 def sites_of(db: firestore.Client, ids: Sequence[str], customer: str) -> dict[str, Site]:
@@ -114,11 +164,17 @@ def sites_of(db: firestore.Client, ids: Sequence[str], customer: str) -> dict[st
     for snapshot in db.get_all([db.document(f"sites/{id}") for id in ids]):
         fields = snapshot.to_dict()
         if fields is not None and fields["customer"] == customer:
-            found[snapshot.id] = Site(
-                id=snapshot.id,
-                customer=customer,
-                name=fields["name"],
-                task_groups=tuple(fields.get("task_groups", ())),
-                required=tuple(fields.get("required", ())),
-            )
+            found[snapshot.id] = _site(snapshot.id, fields)
     return found
+
+
+def _site(id: str, fields: dict[str, Any]) -> Site:
+    return Site(
+        id=id,
+        customer=fields["customer"],
+        name=fields["name"],
+        task_groups=tuple(fields.get("task_groups", ())),
+        required=tuple(fields.get("required", ())),
+        parameters=tuple(Parameter(**each) for each in fields.get("parameters", ())),
+        analysis_url=fields.get("analysis_url"),
+    )

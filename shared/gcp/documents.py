@@ -59,20 +59,21 @@ def fields_of(snapshot: Snapshot) -> dict[str, Any]:
     fields: dict[str, Any] | None = snapshot.to_dict()
     if fields is None:
         raise LookupError(f"the document {snapshot.reference.path} is not there")
-    return {name: _plain(value) for name, value in fields.items()}
+    return {name: plain(value) for name, value in fields.items()}
 
 
 def read_time(snapshot: Snapshot) -> datetime:
     """When a document was read, by Firestore; also of one that is not there."""
-    at: datetime = _plain(snapshot.read_time)
+    at: datetime = plain(snapshot.read_time)
     return at
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of the client's with every moment in it as a plain datetime."""
     if isinstance(value, datetime):
         return _EPOCH + (value - _EPOCH)
     if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: plain(inner) for name, inner in value.items()}
     return value
 
 

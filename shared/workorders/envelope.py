@@ -1,14 +1,20 @@
 """The document around a record: what to find it by, and its bytes, packed when they are too large.
 
 A work order document has `customer`, `site_id`, `name`, `shard`, `schema`, `deleted`, `update_date` (the
-server's timestamp, only to find it by), `encoding` and `record`, and `images` (see `images`).
+server's timestamp, only to find it by), `encoding` and `record`, `images` (see `images`), and what is not
+exported with the record: `tags`, `parameters` and `labels` (JSON, the last compressed), `checked`, `analysis`
+and `failure` (see `kept`).
 """
 
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import orjson
+
+from shared.errors import Invalid
 
 PLAIN_LARGEST = 512 * 1024
 """A larger record is compressed; a document may hold 1 MiB in all.
@@ -20,6 +26,12 @@ ROOM = 960 * 1024
 SHARDS = 16
 """Spreads the writes to an index on a growing timestamp, which alone takes about 500 a second.
 https://cloud.google.com/firestore/docs/solutions/shard-timestamp"""
+
+PARAMETERS_BYTES = 64 * 1024
+"""How much room tags and parameters may take, together and as JSON."""
+
+LABELS_BYTES = 256 * 1024
+"""How much room labels may take, compressed."""
 
 Encoding = Literal["plain", "zlib", "object"]
 
@@ -60,3 +72,43 @@ def unpack(encoding: str, record: bytes, read: Callable[[str], bytes]) -> bytes:
 def shard_of(work_order_id: str) -> int:
     """Which shard of the index a work order is in: 0 to 15, from a hash of its id."""
     return hashlib.sha256(work_order_id.encode()).digest()[0] % SHARDS
+
+
+def details(
+    *,
+    tags: tuple[str, ...],
+    parameters: Mapping[str, Any],
+    labels: Mapping[str, Any],
+    checked: int,
+    analysis: str,
+    failure: str,
+) -> dict[str, Any]:
+    """The fields of what is kept beside the record; Invalid where it takes more than there is room for."""
+    fields: dict[str, Any] = {
+        "tags": orjson.dumps(tags),
+        "parameters": orjson.dumps(parameters),
+        "labels": zlib.compress(orjson.dumps(labels)) if labels else b"",
+    }
+    if len(fields["tags"]) + len(fields["parameters"]) > PARAMETERS_BYTES:
+        raise Invalid.field("parameters", f"take more than {PARAMETERS_BYTES} bytes with the tags")
+    if len(fields["labels"]) > LABELS_BYTES:
+        raise Invalid.field("results", f"hold more than {LABELS_BYTES} bytes of labels, compressed")
+    return fields | {"checked": checked, "analysis": analysis, "failure": failure}
+
+
+def read_details(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same back, by name. A document from before there were any has none."""
+    labels = fields.get("labels", b"")
+    return {
+        "tags": tuple(orjson.loads(fields.get("tags", b"[]"))),
+        "parameters": orjson.loads(fields.get("parameters", b"{}")),
+        "labels": orjson.loads(zlib.decompress(labels)) if labels else {},
+        "checked": fields.get("checked", 0),
+        "analysis": fields.get("analysis", "DONE"),
+        "failure": fields.get("failure", ""),
+    }
+
+
+def size_of(details: Mapping[str, Any]) -> int:
+    """The bytes that those fields take."""
+    return sum(len(value) for value in details.values() if isinstance(value, bytes | str))

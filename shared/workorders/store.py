@@ -18,28 +18,24 @@ from google.cloud import firestore
 from shared.accounts.customers import Site
 from shared.errors import Conflict, Invalid, NotFound
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time
-from shared.workorders import envelope, images
+from shared.gcp.documents import Snapshot, fields_of, plain, read_time
+from shared.workorders import envelope, images, kept
 from shared.workorders.images import Image
+from shared.workorders.kept import Correction, Kept, Taken
 from shared.workorders.record import (
     SCHEMA,
     DataConformity,
     Input,
     JobConformity,
     Value,
-    WorkItem,
     WorkOrder,
     decode,
     encode,
     iso,
-    progress,
 )
 
 MARGIN = timedelta(minutes=2)
 """How much later than its stamp a commit may come and still be found by an export of its window."""
-
-INPUTS_MOST = 5_000
-"""How many photographs a work order may have: their lines are kept in its document, which holds 1 MiB."""
 
 WRITE_ATTEMPTS = 10
 """How often a change that met another, or a commit that came late, is tried again."""
@@ -65,13 +61,15 @@ class Photograph:
 
 
 @dataclass(frozen=True)
-class _Held:
-    """A work order as its document holds it, `update_time` and `read_time` being Firestore's."""
+class Held:
+    """A work order as its document holds it; the times are Firestore's."""
 
-    work_order: WorkOrder
-    images: bytes
-    update_time: datetime
-    read_time: datetime
+    kept: Kept
+    created: datetime
+    updated: datetime
+    read: datetime
+    version: datetime
+    """`updated` as the client gave it, which alone it takes as a precondition."""
 
 
 def work_order_id(site: str, name: str) -> str:
@@ -91,47 +89,77 @@ def create(
     name: str,
     *,
     metadata: Mapping[str, Any] | None = None,
+    tags: Sequence[str] = (),
+    parameters: Mapping[str, Any] | None = None,
     photographs: Sequence[Photograph] = (),
 ) -> WorkOrder:
     """Make a work order with its photographs, which are stored first.
 
     Conflict where the site has one of that name; one that was deleted comes back new. Invalid where a
-    photograph's task group or extension is not admissible.
+    photograph's task group or extension is not admissible, or it does not fit into a document.
     """
     id = work_order_id(site.id, name)
-    empty = WorkOrder(id, name, site.id, metadata or {}, None, ())
-    work_order, lines = _with_photographs(cloud, site, empty, b"", photographs)
+    taken = _stored(cloud, site, id, photographs)
+    new = kept.change(
+        site, kept.new(site, id, name), metadata=metadata, tags=tags, parameters=parameters, taken=taken
+    )
     reference = cloud.db.document(f"work_orders/{id}")
     tried = False
     for _ in range(WRITE_ATTEMPTS):
         snapshot = _on_time(cloud, reference)
         if snapshot.exists and not snapshot.get("deleted"):
-            held = _held(cloud, site, snapshot)
-            if tried and (held.work_order, held.images) == (work_order, lines):
-                return work_order  # our own write, whose answer was lost
+            if tried and _held(cloud, site, snapshot).kept == new:
+                return new.work_order  # our own write, whose answer was lost
             raise Conflict(f"the site already has a work order named {name!r}: change that one")
         tried = True
         try:
-            _write(cloud, site, work_order, lines, snapshot.update_time)
+            _write(cloud, site, new, snapshot.update_time)
         except (AlreadyExists, FailedPrecondition):
             continue  # somebody was quicker: look again at what there is now
-        return work_order
+        return new.work_order
+    raise _too_busy(id)
+
+
+def take_in(
+    cloud: Cloud,
+    site: Site,
+    name: str,
+    *,
+    metadata: Mapping[str, Any] | None,
+    parameters: Mapping[str, Any] | None,
+    taken: Sequence[Taken],
+) -> Kept:
+    """Have a work order of that name with these photographs, and with this metadata and these parameters
+    unless they are None; made where the site has none. What it has already changes nothing.
+
+    Invalid where there are too many photographs, or it does not fit into a document.
+    """
+    id = work_order_id(site.id, name)
+    reference = cloud.db.document(f"work_orders/{id}")
+    for _ in range(WRITE_ATTEMPTS):
+        snapshot = _on_time(cloud, reference)
+        there = snapshot.exists and not snapshot.get("deleted")
+        before = _held(cloud, site, snapshot).kept if there else kept.new(site, id, name)
+        after = kept.change(site, before, metadata=metadata, parameters=parameters, taken=taken)
+        if there and after == before:
+            return after
+        try:
+            _write(cloud, site, after, snapshot.update_time)
+        except (AlreadyExists, FailedPrecondition):
+            continue  # it changed since it was read: change what it is now
+        return after
     raise _too_busy(id)
 
 
 def add_photographs(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]) -> WorkOrder:
     """Add photographs to a work order; one that it already has changes nothing. Errors as `create`."""
-    return _change(
-        cloud,
-        site,
-        id,
-        lambda held: _with_photographs(cloud, site, held.work_order, held.images, photographs),
-    )
+    taken = _stored(cloud, site, id, photographs)
+    return change(cloud, site, id, lambda held: kept.change(site, held.kept, taken=taken)).work_order
 
 
 def change_metadata(cloud: Cloud, site: Site, id: str, metadata: Mapping[str, Any]) -> WorkOrder:
     """Replace a work order's metadata. NotFound where the site has no such work order."""
-    return _change(cloud, site, id, lambda held: (replace(held.work_order, metadata=metadata), held.images))
+    return change(cloud, site, id, lambda held: kept.change(site, held.kept, metadata=metadata)).work_order
 
 
 def correct(
@@ -142,20 +170,13 @@ def correct(
     NotFound where the work order, the input or the task is not there. The correction's date is Firestore's
     time when the work order was read for it.
     """
-
-    def corrected(held: _Held) -> tuple[WorkOrder, bytes]:
-        date = iso(held.read_time)
-        for item in held.work_order.work_items:
-            for each in item.input:
-                if each.id == input_id:
-                    results = _correct_one(each.job_conformity, task_name, value, message, date)
-                    inputs = tuple(
-                        replace(i, job_conformity=results) if i.id == input_id else i for i in item.input
-                    )
-                    return held.work_order.with_work_item(replace(item, input=inputs)), held.images
-        raise NotFound(f"the work order {id} has no input {input_id}")
-
-    return _change(cloud, site, id, corrected)
+    corrections = [Correction(input_id, task_name, value, message)]
+    return change(
+        cloud,
+        site,
+        id,
+        lambda held: kept.change(site, held.kept, corrections=corrections, at=iso(held.read)),
+    ).work_order
 
 
 def delete(cloud: Cloud, site: Site, id: str) -> None:
@@ -170,7 +191,7 @@ def delete(cloud: Cloud, site: Site, id: str) -> None:
         tried = True
         try:
             tombstone = {"deleted": True, "encoding": "plain", "record": b""}
-            _stamped(cloud, reference, tombstone, held.update_time)
+            _stamped(cloud, reference, tombstone, held.version)
         except FailedPrecondition:
             continue
         return
@@ -179,27 +200,34 @@ def delete(cloud: Cloud, site: Site, id: str) -> None:
 
 def get(cloud: Cloud, site: Site, id: str) -> WorkOrder:
     """A work order of the site, or NotFound."""
-    return _held(cloud, site, cloud.db.document(f"work_orders/{id}").get()).work_order
+    return look(cloud, site, id).kept.work_order
 
 
-def _change(
-    cloud: Cloud, site: Site, id: str, change: Callable[[_Held], tuple[WorkOrder, bytes]]
-) -> WorkOrder:
+def look(cloud: Cloud, site: Site, id: str) -> Held:
+    """A work order of the site as it is kept, or NotFound."""
+    return _held(cloud, site, cloud.db.document(f"work_orders/{id}").get())
+
+
+def change(cloud: Cloud, site: Site, id: str, change: Callable[[Held], Kept]) -> Kept:
+    """Put what `change` makes of a work order in its place; it is called again where others were quicker.
+
+    NotFound where the site has no such work order, Invalid where it does not fit into a document.
+    """
     reference = cloud.db.document(f"work_orders/{id}")
     for _ in range(WRITE_ATTEMPTS):
         held = _held(cloud, site, _on_time(cloud, reference))
-        work_order, lines = change(held)
-        if (work_order, lines) == (held.work_order, held.images):
-            return work_order
+        after = change(held)
+        if after == held.kept:
+            return after
         try:
-            _write(cloud, site, work_order, lines, held.update_time)
+            _write(cloud, site, after, held.version)
         except FailedPrecondition:
             continue  # it changed since it was read: change what it is now
-        return work_order
+        return after
     raise _too_busy(id)
 
 
-def _held(cloud: Cloud, site: Site, snapshot: Snapshot) -> _Held:
+def _held(cloud: Cloud, site: Site, snapshot: Snapshot) -> Held:
     fields = fields_of(snapshot) if snapshot.exists else {}
     if fields.get("site_id") != site.id or fields["deleted"]:
         raise NotFound(f"the site {site.id} has no work order {snapshot.id}")
@@ -208,12 +236,18 @@ def _held(cloud: Cloud, site: Site, snapshot: Snapshot) -> _Held:
         fields["record"],
         lambda name: cloud.objects.read_whole(cloud.settings.records_bucket, name),
     )
-    return _Held(decode(record), fields["images"], snapshot.update_time, read_time(snapshot))
+    details = envelope.read_details(fields)
+    return Held(
+        kept=Kept(work_order=decode(record), images=fields["images"], **details),
+        created=plain(snapshot.create_time),
+        updated=plain(snapshot.update_time),
+        read=read_time(snapshot),
+        version=snapshot.update_time,
+    )
 
 
-def _with_photographs(
-    cloud: Cloud, site: Site, work_order: WorkOrder, lines: bytes, photographs: Sequence[Photograph]
-) -> tuple[WorkOrder, bytes]:
+def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]) -> list[Taken]:
+    taken = []
     for photograph in photographs:
         if photograph.task_group not in site.task_groups:
             known = ", ".join(site.task_groups)
@@ -222,23 +256,14 @@ def _with_photographs(
         if extension not in CONTENT_TYPES:
             raise Invalid.field("file_name", f"{photograph.file_name!r} is no {', '.join(CONTENT_TYPES)}")
         new = Input(
-            id=input_id(work_order.id, photograph.file_name, photograph.content),
+            id=input_id(id, photograph.file_name, photograph.content),
             file_extension=extension,
             metadata=photograph.metadata,
             data_conformity=photograph.data_conformity,
             job_conformity=photograph.job_conformity,
         )
-        item = work_order.work_item(photograph.task_group) or WorkItem(
-            id=str(uuid.uuid5(uuid.UUID(work_order.id), photograph.task_group)), name=photograph.task_group
-        )
-        if any(each.id == new.id for each in item.input):
-            continue
-        if len(lines) >= INPUTS_MOST * images.LINE_BYTES:
-            raise Invalid.field("inputs", f"a work order has at most {INPUTS_MOST}")
-        lines += images.encode(_store_image(cloud, site, new, photograph.content))
-        work_order = work_order.with_work_item(replace(item, input=(*item.input, new)))
-    score = progress(work_order.work_items, site.required)
-    return replace(work_order, progress_score=score), lines
+        taken.append(Taken(photograph.task_group, new, _store_image(cloud, site, new, photograph.content)))
+    return taken
 
 
 def _store_image(cloud: Cloud, site: Site, new: Input, content: bytes) -> Image:
@@ -252,21 +277,17 @@ def _store_image(cloud: Cloud, site: Site, new: Input, content: bytes) -> Image:
     return replace(image, generation=stored.generation, size=stored.size, crc32c=stored.crc32c)
 
 
-def _correct_one(
-    results: tuple[JobConformity, ...], task_name: str, value: Value, message: str | None, date: str
-) -> tuple[JobConformity, ...]:
-    if all(result.task_name != task_name for result in results):
-        raise NotFound(f"the input has no result of the task {task_name!r} to correct")
-    return tuple(
-        replace(result, corrected_value=value, corrected_date=date, message=message or result.message)
-        if result.task_name == task_name
-        else result
-        for result in results
+def _write(cloud: Cloud, site: Site, after: Kept, expected: datetime | None) -> None:
+    details = envelope.details(
+        tags=after.tags,
+        parameters=after.parameters,
+        labels=after.labels,
+        checked=after.checked,
+        analysis=after.analysis,
+        failure=after.failure,
     )
-
-
-def _write(cloud: Cloud, site: Site, work_order: WorkOrder, lines: bytes, expected: datetime | None) -> None:
-    packed = envelope.pack(encode(work_order), site.customer, len(lines))
+    taken = len(after.images) + envelope.size_of(details)
+    packed = envelope.pack(encode(after.work_order), site.customer, taken)
     if packed.encoding == "object":
         cloud.objects.create(
             cloud.settings.records_bucket,
@@ -277,15 +298,16 @@ def _write(cloud: Cloud, site: Site, work_order: WorkOrder, lines: bytes, expect
     fields = {
         "customer": site.customer,
         "site_id": site.id,
-        "name": work_order.name,
-        "shard": envelope.shard_of(work_order.id),
+        "name": after.work_order.name,
+        "shard": envelope.shard_of(after.work_order.id),
         "schema": SCHEMA,
         "deleted": False,
         "encoding": packed.encoding,
         "record": packed.record,
-        "images": lines,
+        "images": after.images,
+        **details,
     }
-    _stamped(cloud, cloud.db.document(f"work_orders/{work_order.id}"), fields, expected)
+    _stamped(cloud, cloud.db.document(f"work_orders/{after.work_order.id}"), fields, expected)
 
 
 def _stamped(

@@ -1,0 +1,245 @@
+"""A work order with all that its document keeps of it, and the changes that are made to one: pure functions.
+
+Beside the record: the list of its images, tags, parameters, the labels (what an analysis says beyond the
+record, for datasets), and how far its analysis is.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from shared.accounts.customers import Site
+from shared.errors import Invalid, NotFound
+from shared.workorders import images
+from shared.workorders.images import Image
+from shared.workorders.record import (
+    DataConformity,
+    Input,
+    JobConformity,
+    Value,
+    WorkItem,
+    WorkOrder,
+    progress,
+)
+
+INPUTS_MOST = 5_000
+"""How many photographs a work order may have: their lines are kept in its document, which holds 1 MiB."""
+
+DUE, WAITING, DONE, FAILED = "DUE", "WAITING", "DONE", "FAILED"
+"""How far a work order's analysis is: to be made, its analyser will answer later, made, or given up."""
+
+Labels = Mapping[str, Mapping[str, Any]]
+"""Of each input's id and task's name what an analysis says beyond the record."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A work order as it is kept.
+
+    images    its images' lines (see `images`), in the order in which they were added
+    labels    what an analysis says beyond the record
+    checked   how many of the images have been checked, in that order
+    analysis  DUE, WAITING, DONE or FAILED; of the latter `failure` says why
+    """
+
+    work_order: WorkOrder
+    images: bytes = b""
+    tags: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Labels] = field(default_factory=dict)
+    checked: int = 0
+    analysis: str = DONE
+    failure: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many images it has."""
+        return len(self.images) // images.LINE_BYTES
+
+    @property
+    def unchecked(self) -> list[Image]:
+        """The images that have not been checked."""
+        return list(images.decode(self.images[self.checked * images.LINE_BYTES :]))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A photograph that is stored: its task group, its input, and the image as it stands."""
+
+    task_group: str
+    input: Input
+    image: Image
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a person says a task's value is."""
+
+    input_id: str
+    task_name: str
+    value: Value
+    message: str | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an analysis says of a task of an input; `label` has what goes beyond the record."""
+
+    input_id: str
+    task_name: str
+    analyzed_value: Value
+    message: str | None
+    is_conformity_validated: bool
+    label: Mapping[str, Any] = field(default_factory=dict)
+
+
+def new(site: Site, id: str, name: str) -> Kept:
+    """One that nothing is known of yet."""
+    return Kept(WorkOrder(id, name, site.id, {}, progress((), site.required), ()))
+
+
+def change(
+    site: Site,
+    kept: Kept,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    tags: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    taken: Iterable[Taken] = (),
+    corrections: Sequence[Correction] = (),
+    at: str = "",
+) -> Kept:
+    """The same with what is given replaced, and photographs added that it does not have yet; `at` (ISO 8601)
+    is the corrections' date.
+
+    NotFound where a correction's input or task is not there, Invalid where there are too many photographs. It
+    is due for analysis where photographs or parameters have changed.
+    """
+    after = kept
+    if metadata is not None:
+        after = replace(after, work_order=replace(after.work_order, metadata=metadata))
+    if tags is not None:
+        after = replace(after, tags=tuple(tags))
+    if parameters is not None:
+        after = replace(after, parameters=parameters)
+    after = _with_photographs(after, taken)
+    for correction in corrections:
+        after = _corrected(after, correction, at)
+    if (after.images, after.parameters) != (kept.images, kept.parameters):
+        due = after.count and (site.analysis_url or after.unchecked)
+        after = replace(after, analysis=DUE if due else DONE, failure="")
+    return _scored(site, after)
+
+
+def with_checks(site: Site, kept: Kept, checks: Mapping[str, Sequence[DataConformity]], checked: int) -> Kept:
+    """The same with what checks found, by input, those found before in front; the first `checked` images are
+    checked then. Images that were checked already stay as they are."""
+    if checked <= kept.checked:
+        return kept
+    fresh = {image.id for image in kept.unchecked[: checked - kept.checked]}
+    after = _each_input(
+        kept,
+        lambda one: (
+            replace(one, data_conformity=(*one.data_conformity, *checks.get(one.id, ())))
+            if one.id in fresh
+            else one
+        ),
+    )
+    return _scored(site, replace(after, checked=checked))
+
+
+def with_results(site: Site, kept: Kept, results: Sequence[Result]) -> Kept:
+    """The same with an analysis's results, in place of those of the same input and task; what a person
+    corrected stays corrected. Results of inputs that it does not have are left out."""
+    by_input: dict[str, list[Result]] = {}
+    for result in results:
+        by_input.setdefault(result.input_id, []).append(result)
+    after = _each_input(
+        kept, lambda one: replace(one, job_conformity=_merged(one.job_conformity, by_input.get(one.id, ())))
+    )
+    ids = input_ids(kept)
+    labels = {id: dict(tasks) for id, tasks in kept.labels.items()}
+    for result in results:
+        if result.input_id not in ids:
+            continue
+        tasks = labels.setdefault(result.input_id, {})
+        tasks.pop(result.task_name, None)
+        if result.label:
+            tasks[result.task_name] = dict(result.label)
+    return _scored(site, replace(after, labels={id: tasks for id, tasks in labels.items() if tasks}))
+
+
+def input_ids(kept: Kept) -> frozenset[str]:
+    """The ids of its inputs."""
+    return frozenset(each.id for item in kept.work_order.work_items for each in item.input)
+
+
+def _with_photographs(kept: Kept, taken: Iterable[Taken]) -> Kept:
+    known = set(input_ids(kept))
+    work_order, lines = kept.work_order, kept.images
+    for one in taken:
+        if one.input.id in known:
+            continue
+        if len(lines) >= INPUTS_MOST * images.LINE_BYTES:
+            raise Invalid.field("inputs", f"a work order has at most {INPUTS_MOST}")
+        known.add(one.input.id)
+        lines += images.encode(one.image)
+        item = work_order.work_item(one.task_group) or WorkItem(
+            id=str(uuid.uuid5(uuid.UUID(work_order.id), one.task_group)), name=one.task_group
+        )
+        work_order = work_order.with_work_item(replace(item, input=(*item.input, one.input)))
+    return replace(kept, work_order=work_order, images=lines)
+
+
+def _corrected(kept: Kept, correction: Correction, at: str) -> Kept:
+    if correction.input_id not in input_ids(kept):
+        raise NotFound(f"the work order {kept.work_order.id} has no input {correction.input_id}")
+
+    def correct(one: Input) -> Input:
+        if one.id != correction.input_id:
+            return one
+        if all(result.task_name != correction.task_name for result in one.job_conformity):
+            raise NotFound(f"the input has no result of the task {correction.task_name!r} to correct")
+        results = tuple(
+            replace(
+                result,
+                corrected_value=correction.value,
+                corrected_date=at,
+                message=correction.message or result.message,
+            )
+            if result.task_name == correction.task_name
+            else result
+            for result in one.job_conformity
+        )
+        return replace(one, job_conformity=results)
+
+    return _each_input(kept, correct)
+
+
+def _merged(known: tuple[JobConformity, ...], results: Sequence[Result]) -> tuple[JobConformity, ...]:
+    merged = {each.task_name: each for each in known}
+    for result in results:
+        before = merged.get(result.task_name)
+        corrected = before is not None and before.corrected_date is not None
+        merged[result.task_name] = JobConformity(
+            task_name=result.task_name,
+            analyzed_value=result.analyzed_value,
+            corrected_value=before.corrected_value if before else None,
+            corrected_date=before.corrected_date if before else None,
+            message=before.message if before and corrected else result.message,
+            is_conformity_validated=result.is_conformity_validated,
+        )
+    return tuple(merged.values())
+
+
+def _each_input(kept: Kept, change: Callable[[Input], Input]) -> Kept:
+    items = tuple(
+        replace(item, input=tuple(change(each) for each in item.input)) for item in kept.work_order.work_items
+    )
+    return replace(kept, work_order=replace(kept.work_order, work_items=items))
+
+
+def _scored(site: Site, kept: Kept) -> Kept:
+    score = progress(kept.work_order.work_items, site.required)
+    return replace(kept, work_order=replace(kept.work_order, progress_score=score))
