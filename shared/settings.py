@@ -1,8 +1,11 @@
 """What Waybill is told from outside, read in one place into one type."""
 
+import base64
+import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 IAM_CREDENTIALS_URL = "https://iamcredentials.googleapis.com"
 """Where tokens of customers' accounts come from.
@@ -17,11 +20,16 @@ class Settings:
     storage_url          Cloud Storage's address, without a slash at the end
     iam_credentials_url  the IAM credentials API's address
     part_records         the most records that one part of a run takes: about a minute's work
-    part_seconds         how long one attempt writes before it leaves the rest to another part; an event
-                         function may run 540 seconds
+    attempt_seconds      how long one attempt writes a part, or takes a slice of an archive in, before it
+                         leaves the rest to another; an event function may run 540 seconds
                          https://cloud.google.com/functions/docs/configuring/timeout
     slice_images         the most images that one slice of a run's copying takes: if all of them are missing,
                          their names must fit into the slice's document
+    slice_files          the most files of an archive that one slice takes in, unless one work order has more
+    slice_bytes          the same in bytes as they stand in the archive
+    private_addresses    networks that are not public and may be called all the same, where a customer gives
+                         an address in them
+    secret_keys          version -> key, of which secrets are made; the newest is the highest version
     history              how far back Firestore can be read: with point-in-time recovery seven days, less
                          an hour in which a run that was planned at the last moment can still be written
                          https://cloud.google.com/firestore/docs/use-pitr
@@ -31,13 +39,18 @@ class Settings:
     storage_url: str = "https://storage.googleapis.com"
     iam_credentials_url: str = IAM_CREDENTIALS_URL
     part_records: int = 50_000
-    part_seconds: float = 420
+    attempt_seconds: float = 420
     slice_images: int = 5_000
+    slice_files: int = 2_000
+    slice_bytes: int = 256 * 1024 * 1024
+    private_addresses: tuple[IPv4Network | IPv6Network, ...] = ()
+    secret_keys: Mapping[int, bytes] = field(default_factory=dict, repr=False, compare=False)
     history: timedelta = timedelta(days=7) - timedelta(hours=1)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
-        """Read the settings; a missing or empty GOOGLE_CLOUD_PROJECT raises KeyError naming it.
+        """Read the settings; a missing or empty GOOGLE_CLOUD_PROJECT raises KeyError naming it, what cannot
+        be read ValueError.
 
         The emulator variables are those that Google's own clients know, so that what we call ourselves
         goes where their calls go.
@@ -49,9 +62,22 @@ class Settings:
             storage_url=env.get("STORAGE_EMULATOR_HOST", cls.storage_url).rstrip("/"),
             iam_credentials_url=env.get("IAM_CREDENTIALS_URL", cls.iam_credentials_url).rstrip("/"),
             part_records=int(env.get("WAYBILL_PART_RECORDS", cls.part_records)),
-            part_seconds=float(env.get("WAYBILL_PART_SECONDS", cls.part_seconds)),
+            attempt_seconds=float(env.get("WAYBILL_ATTEMPT_SECONDS", cls.attempt_seconds)),
             slice_images=int(env.get("WAYBILL_SLICE_IMAGES", cls.slice_images)),
+            slice_files=int(env.get("WAYBILL_SLICE_FILES", cls.slice_files)),
+            slice_bytes=int(env.get("WAYBILL_SLICE_BYTES", cls.slice_bytes)),
+            private_addresses=tuple(
+                ip_network(each.strip())
+                for each in env.get("WAYBILL_PRIVATE_ADDRESSES", "").split(",")
+                if each.strip()
+            ),
+            secret_keys=_keys(env.get("WAYBILL_SECRET_KEYS", "")),
         )
+
+    @property
+    def uploads_bucket(self) -> str:
+        """Holds the archives that customers upload, at `<customer>/<batch>.zip`."""
+        return f"{self.project}-uploads"
 
     @property
     def staging_bucket(self) -> str:
@@ -67,3 +93,16 @@ class Settings:
     def records_bucket(self) -> str:
         """Holds records too large for a document, named by the hash of what they hold."""
         return f"{self.project}-records"
+
+
+def _keys(text: str) -> dict[int, bytes]:
+    keys = {}
+    for each in text.split(","):
+        if each.strip():
+            version, _, key = each.strip().partition(":")
+            try:
+                keys[int(version)] = base64.urlsafe_b64decode(key)
+            except (ValueError, binascii.Error):
+                # Not the value itself: this ends in a log.
+                raise ValueError("WAYBILL_SECRET_KEYS must be <version>:<base64url>, comma between") from None
+    return keys

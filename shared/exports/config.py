@@ -5,12 +5,12 @@ from datetime import UTC, datetime, time
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from shared.delivery.cloud_storage.uri import BucketUri
-from shared.errors import FieldProblem, Invalid
 from shared.exports import names
 from shared.exports.schedules import EPOCH, Schedule, interval_problem
+from shared.http.bodies import Address, read
 from shared.sources import SOURCES
 from shared.window import floor_minute, moment_problem
 
@@ -26,7 +26,6 @@ NO_PLACES = {"localtime", "posixrules", "Factory"}
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AT = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
-_ADDRESS = re.compile(r"[^@\s,;<>\"]{1,64}@[^@\s,;<>\"]{1,190}")
 
 
 class CloudStorageConfig(BaseModel):
@@ -66,7 +65,7 @@ class ExportConfig(BaseModel):
     at: str = "02:00"
     start: datetime | None = None
     end: datetime | None = None
-    notify: tuple[str, ...] = Field(default=(), max_length=NOTIFY_MOST)
+    notify: tuple[Address, ...] = Field(default=(), max_length=NOTIFY_MOST)
     connector_type: Literal["cloud_storage"]
     connector_config: CloudStorageConfig
 
@@ -133,14 +132,6 @@ class ExportConfig(BaseModel):
             raise ValueError("must come after `start`")
         return value
 
-    @field_validator("notify")
-    @classmethod
-    def _addresses(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        for value in values:
-            if not _ADDRESS.fullmatch(value):
-                raise ValueError(f"{value!r} is not an address")
-        return values
-
     @property
     def zone(self) -> ZoneInfo:
         """The timezone."""
@@ -160,21 +151,4 @@ class ExportConfig(BaseModel):
 
 def parse(body: dict[str, Any]) -> ExportConfig:
     """Read a config as it was sent; Invalid naming each field that is wrong."""
-    try:
-        return ExportConfig.model_validate(body)
-    except ValidationError as error:
-        raise Invalid([_problem(dict(each)) for each in error.errors(include_url=False)]) from error
-
-
-def _problem(error: dict[str, Any]) -> FieldProblem:
-    field = ""
-    for step in error["loc"]:
-        field += f"[{step}]" if isinstance(step, int) else f".{step}" if field else str(step)
-    if error["type"] == "extra_forbidden":
-        return FieldProblem(field, "there is no such field")
-    if error["type"] == "missing":
-        return FieldProblem(field, "is needed")
-    if error["type"] == "value_error":
-        return FieldProblem(field, str(error["ctx"]["error"]))
-    message = error["msg"][0].lower() + error["msg"][1:]
-    return FieldProblem(field, message)
+    return read(ExportConfig, body)

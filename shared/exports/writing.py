@@ -123,7 +123,7 @@ def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[W
                 lines.write(row.line)
                 if run.config.connector_config.export_images:
                     images.write(row.images)
-            if elapsed_since(began) >= cloud.settings.part_seconds:
+            if elapsed_since(began) >= cloud.settings.attempt_seconds:
                 rest = part.rest(row)
                 break
             lease.beat_if_due()

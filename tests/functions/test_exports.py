@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.local.traffic import Fault
-from shared.accounts.customers import add_site
+from shared.accounts.customers import add_site, get_site
 from shared.accounts.keys import create_key, revoke_key
 from shared.errors import Conflict
 from tests.world import BUCKET, SITE, THEIR_SITE, World
@@ -292,7 +292,8 @@ def test_a_slug_is_one_customers_and_stays(world: World) -> None:
 def test_a_site_that_is_another_customers_by_now_is_not_exported(world: World) -> None:
     export = world.export()
     world.onboard("globex", "globex")
-    moved = add_site(world.cloud.db, id=SITE, customer="globex", name="North", task_groups=("meter",))
+    world.cloud.db.document(f"sites/{SITE}").update({"customer": "globex"})
+    moved = get_site(world.cloud.db, SITE, "globex")
     world.work_order("SECRET", site=moved)
     world.run_due(datetime(2026, 11, 23, 2, tzinfo=UTC))
     (event,) = world.audit(export)

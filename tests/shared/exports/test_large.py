@@ -56,7 +56,7 @@ def test_more_parts_than_one_compose_takes_become_one_file(
 def test_an_attempt_that_has_time_for_one_record_leaves_the_rest_to_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WAYBILL_PART_SECONDS", "0")
+    monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", "0")
     for number in range(10):  # without a wait: most of these have one stamp
         world.work_order(f"WO_{number}", photographs=2)
     stamps = [fields_of(each)["update_date"] for each in world.cloud.db.collection("work_orders").stream()]
