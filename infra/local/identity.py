@@ -17,6 +17,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aiohttp import web
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from infra.local.clock import machine_time
 from infra.local.traffic import Fault, Traffic
@@ -36,6 +47,11 @@ https://cloud.google.com/compute/docs/metadata/querying-metadata
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
 PERMISSION = "iam.serviceAccounts.getAccessToken"
+
+SIGN_PERMISSION = "iam.serviceAccounts.signBlob"
+
+KEY_BITS = 2048
+"""The keys of service accounts that Google manages. https://cloud.google.com/iam/docs/service-account-creds"""
 
 T = TypeVar("T")
 
@@ -69,6 +85,8 @@ class _State:
     """Email -> whether it is disabled."""
     creators: dict[str, list[str]] = field(default_factory=dict)
     """Target -> who has roles/iam.serviceAccountTokenCreator on it."""
+    signing_keys: dict[str, str] = field(default_factory=dict)
+    """Email -> its private key as PEM, made when it first signs."""
 
 
 class Identity:
@@ -84,6 +102,9 @@ class Identity:
         self._verified: dict[str, tuple[str, float]] = {}
         kept = json.loads(file.read_text()) if file is not None and file.exists() else {}
         self._state = _State(**kept)
+        self._signing_keys = {
+            email: _private_key(pem.encode()) for email, pem in self._state.signing_keys.items()
+        }
         with self._lock:
             self._save()
 
@@ -105,7 +126,10 @@ class Identity:
             self._save()
 
     def allow_impersonation(self, caller: str, target: str) -> None:
-        """Grant `caller` roles/iam.serviceAccountTokenCreator on the account `target`."""
+        """Grant `caller` roles/iam.serviceAccountTokenCreator on the account `target`, which may be itself.
+
+        With it come tokens of the target's, and signatures in its name.
+        """
         with self._lock:
             self._known(target)
             creators = self._state.creators.setdefault(target, [])
@@ -154,6 +178,33 @@ class Identity:
             raise InvalidToken
         return email
 
+    def is_active(self, email: str) -> bool:
+        """Whether there is such an account and it is not disabled."""
+        return not self._state.accounts.get(email, True)
+
+    def sign(self, email: str, content: bytes) -> tuple[str, bytes]:
+        """The id of an account's key, and its signature of `content`: RSASSA-PKCS1-v1_5 with SHA-256."""
+        with self._lock:
+            if email not in self._signing_keys:
+                made = rsa.generate_private_key(public_exponent=65_537, key_size=KEY_BITS)
+                pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+                self._signing_keys[email] = made
+                self._state.signing_keys[email] = pem.decode()
+                self._save()
+        key = self._signing_keys[email]
+        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.sha256(public).hexdigest()[:40], key.sign(content, PKCS1v15(), SHA256())
+
+    def has_signed(self, email: str, content: bytes, signature: bytes) -> bool:
+        """Whether `signature` is this account's of `content`."""
+        if email not in self._signing_keys:
+            return False
+        try:
+            self._signing_keys[email].public_key().verify(signature, content, PKCS1v15(), SHA256())
+        except InvalidSignature:
+            return False
+        return True
+
     def routes(self) -> list[web.RouteDef]:
         """The metadata server of each account under /as/<email>, and the IAM credentials API."""
         return [
@@ -161,7 +212,12 @@ class Identity:
             web.get("/as/{email}/", self._ping),
             web.route("*", "/as/{email}/computeMetadata/v1/{path:.*}", self._metadata),
             web.post(
-                "/v1/projects/-/serviceAccounts/{email}:generateAccessToken", self._generate_access_token
+                "/v1/projects/-/serviceAccounts/{email}:generateAccessToken",
+                partial(self._credentials, "generateAccessToken", self._impersonate),
+            ),
+            web.post(
+                "/v1/projects/-/serviceAccounts/{email}:signBlob",
+                partial(self._credentials, "signBlob", self._sign_blob),
             ),
         ]
 
@@ -246,7 +302,9 @@ class Identity:
         }
         return web.json_response(answer, headers=METADATA_HEADERS)
 
-    async def _generate_access_token(self, request: web.Request) -> web.StreamResponse:
+    async def _credentials(
+        self, call: str, act: Callable[[str, str, bytes], web.Response], request: web.Request
+    ) -> web.StreamResponse:
         target = request.match_info["email"]
         refusal = ""
         caller = ""
@@ -256,12 +314,12 @@ class Identity:
         except InvalidToken:
             refusal = _INVALID
         body = await request.read()
-        fault = self._traffic.enter("iamcredentials.generateAccessToken", target, caller)
+        fault = self._traffic.enter(f"iamcredentials.{call}", target, caller)
 
         async def answer() -> web.Response:
             if refusal:
                 return _iam_error(401, refusal)
-            return self._impersonate(caller, target, body)
+            return act(caller, target, body)
 
         return await respond(request, fault, answer, partial(_send, request), _iam_fault)
 
@@ -271,15 +329,9 @@ class Identity:
             seconds = _LIFETIME.match(asked.get("lifetime") or f"{LIFETIME_SECONDS}s")
         except (ValueError, TypeError, AttributeError):
             return _iam_error(400, "Invalid JSON payload received.", invalid=True)
-        if target not in self._state.accounts:
-            return _iam_error(404, f"Not found; Gaia id not found for email {target}")
-        if caller not in self._state.creators.get(target, []):
-            message = f"Permission '{PERMISSION}' denied on resource (or it may not exist)."
-            return _iam_error(403, message, permission=PERMISSION)
-        if self._state.accounts[target]:
-            return _iam_error(400, "Precondition check failed.")
-        if asked.get("delegates"):
-            return _iam_error(501, "Delegates are not implemented here.")
+        refused = self._refused(caller, target, PERMISSION, asked)
+        if refused is not None:
+            return refused
         if not asked.get("scope"):
             return _iam_error(400, "Request contains an invalid argument: scope must be given.", True)
         if seconds is None or not 0 < int(seconds[1]) <= LIFETIME_SECONDS:
@@ -293,6 +345,34 @@ class Identity:
                 ),
             }
         )
+
+    def _sign_blob(self, caller: str, target: str, body: bytes) -> web.Response:
+        """https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob"""
+        try:
+            asked = json.loads(body or b"{}")
+            payload = base64.b64decode(asked.get("payload", ""), validate=True)
+        except (ValueError, TypeError, AttributeError):
+            return _iam_error(400, "Invalid JSON payload received.", invalid=True)
+        refused = self._refused(caller, target, SIGN_PERMISSION, asked)
+        if refused is not None:
+            return refused
+        if not payload:
+            return _iam_error(400, "Request contains an invalid argument: payload must be given.", True)
+        key, signature = self.sign(target, payload)
+        return web.json_response({"keyId": key, "signedBlob": base64.b64encode(signature).decode()})
+
+    def _refused(self, caller: str, target: str, permission: str, asked: Any) -> web.Response | None:
+        """The answer to who may not act as the target; None to who may."""
+        if target not in self._state.accounts:
+            return _iam_error(404, f"Not found; Gaia id not found for email {target}")
+        if caller not in self._state.creators.get(target, []):
+            message = f"Permission '{permission}' denied on resource (or it may not exist)."
+            return _iam_error(403, message, permission=permission)
+        if self._state.accounts[target]:
+            return _iam_error(400, "Precondition check failed.")
+        if asked.get("delegates"):
+            return _iam_error(501, "Delegates are not implemented here.")
+        return None
 
 
 async def respond(
@@ -331,6 +411,12 @@ async def _send(request: web.Request, answer: web.Response, torn: bool) -> web.S
     if request.transport is not None:
         request.transport.close()
     return half
+
+
+def _private_key(pem: bytes) -> rsa.RSAPrivateKey:
+    key = load_pem_private_key(pem, None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key
 
 
 def _metadata_text(text: str, status: int = 200) -> web.Response:

@@ -53,7 +53,10 @@ def make_project(suite: "Suite", project: str | None = None) -> str:
     """
     project = project or suite.project
     for account in suite.bundle.accounts.values():
-        suite.identity.create_account(account_email(account.name, project))
+        email = account_email(account.name, project)
+        suite.identity.create_account(email)
+        if account.signs:
+            suite.identity.allow_impersonation(email, email)
     if suite.emulators.storage:
         _make_their_buckets(suite, project)
     else:

@@ -96,7 +96,7 @@ class JsonApi:
             case "GET", ["b", bucket, "o", name]:
                 asked = Query(query, known=CONDITIONS | {"generation"})
                 if asked.text("alt") == "media":
-                    run = partial(self._media, bucket, name, asked, range_header)
+                    run = partial(self.media, bucket, name, asked, range_header)
                     return Operation("storage.objects.get_media", f"{bucket}/{name}", run, plain=True)
                 run = partial(self._get, bucket, name, asked)
                 return Operation("storage.objects.get", f"{bucket}/{name}", run)
@@ -134,6 +134,10 @@ class JsonApi:
         return Operation("storage.objects.insert", f"{bucket}/{name}", run)
 
     # What several calls need
+
+    def has_bucket(self, name: str) -> bool:
+        """Whether there is a bucket of that name."""
+        return self._store.bucket(name) is not None
 
     def need_bucket(self, name: str) -> Bucket:
         """A bucket, or 404."""
@@ -259,7 +263,8 @@ class JsonApi:
             raise condition_not_met()
         return stored
 
-    def _media(self, bucket: str, name: str, asked: Query, range_header: str, principal: str) -> Answer:
+    def media(self, bucket: str, name: str, asked: Query, range_header: str, principal: str) -> Answer:
+        """An object's content, or the part of it that a Range header asks for."""
         stored = self._readable(bucket, name, asked, principal)
         if stored is None:
             return Answer(304)

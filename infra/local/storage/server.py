@@ -5,11 +5,13 @@ from functools import partial
 
 from aiohttp import web
 
+from infra.local.clock import machine_time
 from infra.local.identity import Identity, InvalidToken, respond
-from infra.local.storage import batch
+from infra.local.storage import batch, signed
 from infra.local.storage.api import JsonApi, json_body
 from infra.local.storage.errors import (
     StorageError,
+    denied,
     injected,
     invalid,
     invalid_credentials,
@@ -24,6 +26,8 @@ from infra.local.traffic import Fault, Traffic
 _JSON_API = "/storage/v1/"
 _DOWNLOAD = "/download/storage/v1/"
 _UPLOAD = "/upload/storage/v1/"
+_OBJECT = r"/{bucket:[a-z0-9][a-z0-9._-]{2,}}/{rest:[\s\S]+}"
+"""An object as the XML API names it; no other path of the suite begins like a bucket's name."""
 _INSERT = CONDITIONS | {"name", "upload_id", "contentEncoding"}
 
 
@@ -50,6 +54,7 @@ class Server:
             web.route("*", _UPLOAD + anything, self._upload),
             web.route("*", "/batch/storage/v1", self._batch),
             web.route("*", "/batch/storage/v1/", self._batch),
+            web.get(_OBJECT, self._signed_url, allow_head=True),
         ]
 
     async def _call(self, prefix: str, request: web.Request) -> web.StreamResponse:
@@ -64,6 +69,30 @@ class Server:
         except StorageError as error:
             return await _send(request, failure(error), torn=False)
         return await self._carry_out(request, operation)
+
+    async def _signed_url(self, request: web.Request) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        came = signed.Request(request.method, request.raw_path, headers)
+        try:
+            principal, operation = signed.operation(
+                self._api, self._identity.has_signed, came, machine_time()
+            )
+        except StorageError as error:
+            return await _send(request, signed.failure(error), torn=False)
+        fault = self._traffic.enter(operation.kind, operation.resource, principal)
+
+        async def act() -> Answer:
+            try:
+                if not self._identity.is_active(principal):
+                    raise denied(principal, "storage.objects.get")
+                return operation.run(principal)
+            except StorageError as error:
+                return signed.failure(error)
+
+        def fails(fault: Fault) -> Answer:
+            return signed.failure(injected(fault.status))
+
+        return await respond(request, fault, act, partial(_send, request), fails)
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -295,6 +324,8 @@ async def _send(request: web.Request, answer: Answer, torn: bool) -> web.StreamR
     response.content_length = length
     await response.prepare(request)
     left = length // 2 if torn else length
+    if request.method == "HEAD":
+        return response
     for block in answer.media if answer.media is not None else [answer.body]:
         await response.write(block[:left])
         left -= min(left, len(block))

@@ -1,5 +1,6 @@
 """Accounts and tokens, through google.auth as the functions use it."""
 
+import base64
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -227,6 +228,74 @@ def test_whom_the_metadata_server_refuses(world: World) -> None:
     assert requests.get(url, headers=asked, timeout=5).status_code == 403
 
 
+# Signing
+
+
+def sign(world: World, email: str = FUNCTION, body: Any = None, caller: str | None = "") -> requests.Response:
+    if caller == "":
+        caller = f"Bearer {world.identity.mint(FUNCTION)}"
+    return requests.post(
+        f"{world.url}/v1/projects/-/serviceAccounts/{email}:signBlob",
+        json={"payload": base64.b64encode(b"to sign").decode()} if body is None else body,
+        headers={} if caller is None else {"Authorization": caller},
+        timeout=5,
+    )
+
+
+def test_an_account_signs_as_itself_and_as_another_where_it_may(world: World) -> None:
+    keys = set()
+    for target in (FUNCTION, CUSTOMER):
+        refused = sign(world, target).json()["error"]
+        assert (refused["code"], refused["status"]) == (403, "PERMISSION_DENIED")
+        assert refused["details"][0]["metadata"]["permission"] == "iam.serviceAccounts.signBlob"
+        world.identity.allow_impersonation(FUNCTION, target)
+        answer = sign(world, target)
+        assert answer.status_code == 200
+        signature = base64.b64decode(answer.json()["signedBlob"])
+        keys.add(answer.json()["keyId"])
+        for email in (FUNCTION, CUSTOMER):
+            assert world.identity.has_signed(email, b"to sign", signature) == (email == target)
+        assert not world.identity.has_signed(target, b"to sign ", signature)
+        assert sign(world, target).json() == answer.json()
+    assert len(keys) == 2, "each has a key of its own"
+    kinds = [(c.kind, c.resource, c.principal) for c in world.traffic.calls("iamcredentials.signBlob")]
+    assert kinds == [
+        ("iamcredentials.signBlob", target, FUNCTION) for target in [FUNCTION] * 3 + [CUSTOMER] * 3
+    ]
+
+
+@pytest.mark.parametrize(
+    ("caller", "target", "body", "status", "name"),
+    [
+        (None, FUNCTION, None, 401, "UNAUTHENTICATED"),
+        ("Bearer x", FUNCTION, None, 401, "UNAUTHENTICATED"),
+        ("", "nobody@waybill-test.iam.gserviceaccount.com", None, 404, "NOT_FOUND"),
+        ("", FUNCTION, {}, 400, "INVALID_ARGUMENT"),
+        ("", FUNCTION, {"payload": "no base64!"}, 400, "INVALID_ARGUMENT"),
+        ("", FUNCTION, {"payload": 7}, 400, "INVALID_ARGUMENT"),
+        ("", FUNCTION, [], 400, "INVALID_ARGUMENT"),
+        ("", FUNCTION, {"payload": "eA==", "delegates": ["x"]}, 501, "UNIMPLEMENTED"),
+    ],
+)
+def test_what_is_not_signed(
+    world: World, caller: str | None, target: str, body: Any, status: int, name: str
+) -> None:
+    world.identity.allow_impersonation(FUNCTION, FUNCTION)
+    answer = sign(world, target, body, caller)
+    assert (answer.status_code, answer.json()["error"]["status"]) == (status, name)
+
+
+def test_a_disabled_account_signs_nothing(world: World) -> None:
+    world.identity.allow_impersonation(FUNCTION, CUSTOMER)
+    world.identity.disable_account(CUSTOMER)
+    assert sign(world, CUSTOMER).json()["error"]["status"] == "FAILED_PRECONDITION"
+    world.identity.disable_account(FUNCTION)
+    world.identity.disable_account(CUSTOMER, False)
+    assert not world.identity.is_active(FUNCTION)
+    assert world.identity.is_active(CUSTOMER)
+    assert not world.identity.is_active("nobody")
+
+
 # Impersonation
 
 
@@ -314,6 +383,7 @@ def test_faults(world: World, action: Any) -> None:
     calls: list[tuple[str, Any]] = [
         ("metadata.token", lambda: requests.get(url, headers={"Metadata-Flavor": "Google"}, timeout=5)),
         ("iamcredentials.generateAccessToken", lambda: world.generate(caller)),
+        ("iamcredentials.signBlob", lambda: sign(world, CUSTOMER)),
     ]
     for kind, call in calls:
         world.traffic.arm(kind, Fault(action))
