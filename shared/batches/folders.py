@@ -1,0 +1,284 @@
+"""Which files of an archive make which work order: one folder each, gathered from wherever its files lie.
+
+Everything is decided here by names and sizes alone, before any file is read. A file that cannot be taken in
+stays in its work order's folder with its problem, and costs only itself.
+"""
+
+import re
+import struct
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from shared.batches.archive import Entry, decode, decode_one, encode
+from shared.batches.problems import BadArchive, Problem, problem
+
+IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp"})
+"""What an image's name may end in, in any case."""
+
+JSON_NAMES = frozenset({"metadata.json", "parameters.json"})
+"""What the other two files of a work order are called."""
+
+IMAGE_LARGEST = 64 << 20
+"""The most bytes of an image: it is held in memory."""
+
+JSON_LARGEST = 4 << 20
+"""The most bytes of a JSON file: a record is to fit into a document."""
+
+FILES_MOST = 5_002
+"""The most files of a work order: 5,000 images and the two JSON files."""
+
+PROBLEMS_MOST = 1_000
+"""How many errors of no work order are listed, and how many empty folders."""
+
+NAME_LONGEST = 128
+"""The most characters of a work order's name."""
+
+_JUNK = re.compile(r"(?:^|/)(?:__MACOSX/|\._[^/]*$|\.DS_Store$|(?i:thumbs\.db|desktop\.ini)$)")
+# What macOS and Windows leave in folders that people look at.
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|^[A-Za-z]:|(?:^|/)\.{0,2}(?:/|$)")
+# Control characters, backslashes, a drive, and components that are empty, `.` or `..`.
+
+_INDEX = struct.Struct(">I")
+# What a line is sorted by, before its place in the archive: the number of its folder.
+
+_NOT_A_NAME = -1
+_NO_FILES = -2
+# In a number's place: the folder's name cannot be a work order's; or no file of it has been seen.
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A work order as the archive has it.
+
+    name          the work order's name
+    lines         its entries, as `archive.encode` makes them, in the order of their offsets
+    files         how many those are
+    packed_bytes  how much of the archive is to be read for them: those with a problem are not
+    """
+
+    name: str
+    lines: bytes
+    files: int
+    packed_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an archive holds.
+
+    folders   one for each work order, in the order of their first files; to be gone through once
+    problems  of the files and folders that make none: at most PROBLEMS_MOST errors, the number of further
+              ones as MORE_ERRORS, and at most PROBLEMS_MOST empty folders
+    """
+
+    folders: Iterator[Folder]
+    problems: list[Problem]
+
+
+def kind(name: str) -> Literal["image", "json", ""]:
+    """What a file is by its name alone; empty where it is nothing of a work order's."""
+    if name in JSON_NAMES:
+        return "json"
+    stem, _, extension = name.rpartition(".")
+    return "image" if stem and extension.lower() in IMAGE_EXTENSIONS else ""
+
+
+def plan(lines: Iterable[bytes]) -> Plan:
+    """The work orders of the entries of `archive.directory`.
+
+    1. leave out what operating systems leave behind
+    2. look through one folder that wraps everything
+    3. number the folders, and list what lies in none
+    4. gather each folder's entries, and find what is wrong with them
+
+    BadArchive ARCHIVE_EMPTY where nothing but junk is in it. A million entries stay lines throughout.
+    """
+    kept, wrapper = _survey(lines)
+    if not kept:
+        raise BadArchive("ARCHIVE_EMPTY", "It holds only files that an operating system left.")
+    problems = _number(kept, wrapper)
+    return Plan(_gather(kept, wrapper), problems)
+
+
+def read(lines: bytes) -> Iterator[tuple[str, list[Entry]]]:
+    """The work orders of a slice of a plan, each with its entries."""
+    for name, entries in groupby(decode(lines), key=lambda entry: entry.work_order):
+        yield name, list(entries)
+
+
+def slices(
+    folders: Iterable[Folder], *, files: int, packed_bytes: int, folders_most: int
+) -> Iterator[list[Folder]]:
+    """Whole folders in their order, as many as stay within the bounds; a larger one is a slice of its own."""
+    slice_: list[Folder] = []
+    files_left, bytes_left = files, packed_bytes
+    for folder in folders:
+        files_left -= folder.files
+        bytes_left -= folder.packed_bytes
+        if slice_ and (files_left < 0 or bytes_left < 0 or len(slice_) == folders_most):
+            yield slice_
+            slice_ = []
+            files_left, bytes_left = files - folder.files, packed_bytes - folder.packed_bytes
+        slice_.append(folder)
+    if slice_:
+        yield slice_
+
+
+def _survey(lines: Iterable[bytes]) -> tuple[list[bytes], str]:
+    """The lines without junk, and the folder that wraps all files, with its slash, or nothing.
+
+    Only files whose names are in order have a say in what wraps: an evil one must not cost the others.
+    """
+    kept: list[bytes] = []
+    wrapper, wraps, deeper = "", True, False
+    for line in lines:
+        entry = decode_one(line)
+        path = entry.path
+        if _JUNK.search(path):
+            continue
+        kept.append(line)
+        if not wraps or path.endswith("/") or _unnamed(entry):
+            continue
+        first, slash, rest = path.partition("/")
+        wrapper = wrapper or first
+        wraps = first == wrapper and slash != "" and ("/" in rest or not kind(rest))
+        deeper = deeper or "/" in rest
+    return kept, f"{wrapper}/" if wraps and deeper else ""
+
+
+def _unnamed(entry: Entry) -> bool:
+    """Whether its name says nothing that can be relied upon."""
+    return entry.problem == "UNREADABLE_NAME" or _UNSAFE.search(entry.path.removesuffix("/")) is not None
+
+
+def _number(kept: list[bytes], wrapper: str) -> list[Problem]:
+    """Put before each line the number of its folder, in the order of their first files.
+
+    What lies in no work order's folder leaves the list; the problems are returned.
+    """
+    numbers: dict[str, int] = {}
+    usable = left = 0
+    listing = _Listing()
+    for line in kept:
+        entry = decode_one(line)
+        readable = entry.problem != "UNREADABLE_NAME"
+        safe = readable and not _unnamed(entry)
+        folder, slash, _ = entry.path.removeprefix(wrapper).partition("/")
+        if entry.path.endswith("/"):
+            if folder and safe:
+                numbers.setdefault(folder, _NO_FILES)
+            continue
+        if not (readable and slash and entry.path.startswith(wrapper)):
+            listing.add(_outside(entry, readable, safe))
+            continue
+        number = numbers.get(folder, _NO_FILES)
+        if number == _NO_FILES and _usable(folder):
+            number = numbers[folder] = usable
+            usable += 1
+        if number >= 0:
+            kept[left] = _INDEX.pack(number) + line
+            left += 1
+        elif not safe:
+            listing.add(_outside(entry, readable, safe))
+        elif number == _NO_FILES:
+            numbers[folder] = _NOT_A_NAME
+            listing.add(problem("BAD_WORK_ORDER_NAME", work_order=folder))
+    del kept[left:]
+    return listing.problems() + _empty([name for name, number in numbers.items() if number == _NO_FILES])
+
+
+def _outside(entry: Entry, readable: bool, safe: bool) -> Problem:
+    """What is wrong with a file that lies in no work order's folder."""
+    if not readable:
+        return problem("UNREADABLE_NAME", file=entry.path)
+    return problem("FILE_OUTSIDE_FOLDER" if safe else "UNSAFE_NAME", file=entry.path)
+
+
+def _empty(names: list[str]) -> list[Problem]:
+    """A warning for each folder without files; the last that is listed tells how many are not."""
+    found = [problem("EMPTY_FOLDER", work_order=name) for name in names[:PROBLEMS_MOST]]
+    if len(names) > PROBLEMS_MOST:
+        more = f"The same is so of {len(names) - PROBLEMS_MOST:,} more folders."
+        found[-1] = problem("EMPTY_FOLDER", work_order=names[PROBLEMS_MOST - 1], detail=more)
+    return found
+
+
+def _usable(name: str) -> bool:
+    """Whether this can be a work order's name. Marks count as letters: many scripts write vowels so."""
+    return (
+        0 < len(name) <= NAME_LONGEST
+        and name not in (".", "..")
+        and name == name.strip(" ")
+        and all(c.isalnum() or c in "_-. " or unicodedata.category(c).startswith("M") for c in name)
+    )
+
+
+def _gather(numbered: list[bytes], wrapper: str) -> Iterator[Folder]:
+    """The folders, from lines with their numbers; the list is emptied on the way."""
+    numbered.sort(reverse=True)
+    while numbered:
+        number = numbered[-1][: _INDEX.size]
+        entries: list[Entry] = []
+        while numbered and numbered[-1][: _INDEX.size] == number:
+            line = numbered.pop()
+            if len(entries) <= FILES_MOST:
+                entries.append(decode_one(line[_INDEX.size :])._replace(wrapped=bool(wrapper)))
+        yield _folder(entries)
+
+
+def _folder(entries: list[Entry]) -> Folder:
+    name = entries[0].work_order
+    if len(entries) > FILES_MOST:
+        return Folder(name, encode(entries[0]._replace(problem="TOO_MANY_FILES")), 1, 0)
+    twice = {path for path, times in Counter(entry.path for entry in entries).items() if times > 1}
+    checked = [
+        entry if entry.problem else entry._replace(problem=_problem(entry, entry.path in twice))
+        for entry in entries
+    ]
+    return Folder(
+        name,
+        b"".join(map(encode, checked)),
+        len(checked),
+        sum(entry.packed for entry in checked if not entry.problem),
+    )
+
+
+def _problem(entry: Entry, twice: bool) -> str:
+    """What is wrong with a file of a work order, by its name and size."""
+    if _unnamed(entry):
+        return "UNSAFE_NAME"
+    name = entry.file
+    if "/" in name:
+        return "NESTED_FOLDER"
+    kind_ = kind(name)
+    if not kind_:
+        return "UNKNOWN_FILE"
+    if twice:
+        return "DUPLICATE_FILE"
+    if entry.size > (IMAGE_LARGEST if kind_ == "image" else JSON_LARGEST):
+        return "FILE_TOO_LARGE"
+    return "" if entry.size else "EMPTY_FILE"
+
+
+class _Listing:
+    """Errors as they are found: the first ones kept, all counted."""
+
+    def __init__(self) -> None:
+        self._kept: list[Problem] = []
+        self._count = 0
+
+    def add(self, found: Problem) -> None:
+        """One more."""
+        self._count += 1
+        if len(self._kept) < PROBLEMS_MOST:
+            self._kept.append(found)
+
+    def problems(self) -> list[Problem]:
+        """Those kept, and the number of the others as one problem more."""
+        more = self._count - len(self._kept)
+        return [*self._kept, *([problem("MORE_ERRORS", detail=f"There are {more:,} more.")] if more else [])]
