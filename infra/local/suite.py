@@ -16,7 +16,7 @@ from aiohttp import web
 from google.api_core.exceptions import GoogleAPIError
 
 from infra.bundle import Bundle, Function
-from infra.local import control
+from infra.local import control, secrets
 from infra.local.clock import SuiteClock
 from infra.local.dispatcher import Dispatcher, push_to
 from infra.local.firestore import FirestoreService
@@ -106,6 +106,7 @@ class Suite:
         self.emulators = emulators or Emulators()
         self.settings = dict(settings or {})
         self.bundle = Bundle.load(root / "infra" / "bundle.yaml")
+        self._secrets: dict[str, str] = {}
         self._asked = ports or Ports()
         self._listening: dict[str, int] = {}
         self._run_functions = run_functions
@@ -114,6 +115,7 @@ class Suite:
         with ExitStack() as opened:
             opened.enter_context(_lock(state / "lock"))
             self.clock = clock or SuiteClock(file=state / "clock.json")
+            self._secrets = secrets.kept(state / "secrets.json", self.bundle.secrets)
             self.traffic = Traffic()
             self.identity = Identity(traffic=self.traffic, file=state / "identity.json")
             self.storage = StorageService(
@@ -179,11 +181,14 @@ class Suite:
         return f"http://127.0.0.1:{self._listening['http']}"
 
     def env(self, account: str | None = None) -> dict[str, str]:
-        """The variables by which Google's clients and the functions find the suite.
+        """The variables by which Google's clients and the functions find the suite, and every secret.
 
         `account`, a name of bundle.yaml or an email, is whom the metadata server takes the caller for;
         without one it gives no token.
         """
+        return {**self._addresses(account), **self._secrets}
+
+    def _addresses(self, account: str | None) -> dict[str, str]:
         here = f"127.0.0.1:{self._listening['http']}"
         metadata = f"{here}/as/{account_email(account, self.project)}" if account else here
         env = {
@@ -281,7 +286,8 @@ class Suite:
         return f"127.0.0.1:{self._listening[service]}"
 
     def _function_env(self, function: Function) -> dict[str, str]:
-        return {**self.env(function.account), **self.settings}
+        own = {name: self._secrets[name] for name in function.secrets}
+        return {**self._addresses(function.account), **own, **self.settings}
 
     def _tick_each_minute(self) -> None:
         due = _next_minute(self.clock.now())

@@ -52,6 +52,16 @@ resource "google_service_account_iam_member" "impersonates" {
   member             = google_service_account.own[each.value.account].member
 }
 
+# Who signs URLs: the account has IAM do it, in its own name.
+# https://cloud.google.com/storage/docs/access-control/signing-urls-with-helpers#required-roles
+resource "google_service_account_iam_member" "signs" {
+  for_each = { for name, account in local.bundle.accounts : name => account if try(account.signs, false) }
+
+  service_account_id = google_service_account.own[each.key].name
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = google_service_account.own[each.key].member
+}
+
 # Who builds the functions' images. New projects give the default account no right to.
 # https://cloud.google.com/functions/docs/securing/build-custom-sa
 resource "google_service_account" "build" {

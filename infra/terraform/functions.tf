@@ -53,6 +53,17 @@ resource "google_cloudfunctions2_function" "own" {
     environment_variables = {
       GOOGLE_CLOUD_PROJECT = var.project
     }
+
+    dynamic "secret_environment_variables" {
+      for_each = toset(try(each.value.secrets, []))
+
+      content {
+        key        = secret_environment_variables.value
+        project_id = var.project
+        secret     = google_secret_manager_secret.own[secret_environment_variables.value].secret_id
+        version    = "latest"
+      }
+    }
   }
 
   dynamic "event_trigger" {
@@ -67,13 +78,37 @@ resource "google_cloudfunctions2_function" "own" {
     }
   }
 
-  depends_on = [google_project_iam_member.build, google_project_iam_member.build_sources]
+  dynamic "event_trigger" {
+    for_each = can(each.value.trigger.bucket) ? [google_storage_bucket.own[each.value.trigger.bucket]] : []
+
+    content {
+      # Where the bucket is, wherever the function runs.
+      # https://cloud.google.com/functions/docs/calling/storage#trigger-location
+      trigger_region        = lower(event_trigger.value.location)
+      event_type            = "google.cloud.storage.object.v1.finalized"
+      retry_policy          = try(each.value.retry, false) ? "RETRY_POLICY_RETRY" : "RETRY_POLICY_DO_NOT_RETRY"
+      service_account_email = google_service_account.own[each.value.account].email
+
+      event_filters {
+        attribute = "bucket"
+        value     = event_trigger.value.name
+      }
+    }
+  }
+
+  depends_on = [
+    google_project_iam_member.build,
+    google_project_iam_member.build_sources,
+    google_project_iam_member.receives,
+    google_project_iam_member.storage_publishes,
+    google_secret_manager_secret_iam_member.own,
+  ]
 }
 
 # Who may call: everyone where the bundle says public; of an event function its own account, as which its
 # trigger delivers; else nobody, until someone is granted it.
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
-  for_each = { for name, function in local.bundle.functions : name => function if can(function.trigger.topic) || try(function.public, false) }
+  for_each = { for name, function in local.bundle.functions : name => function if !can(function.trigger.http) || try(function.public, false) }
 
   location = var.region
   name     = google_cloudfunctions2_function.own[each.key].name

@@ -32,8 +32,10 @@ locals {
   bundle = yamldecode(file("${path.module}/../bundle.yaml"))
 
   http_functions  = { for name, function in local.bundle.functions : name => function if can(function.trigger.http) }
-  event_functions = { for name, function in local.bundle.functions : name => function if can(function.trigger.topic) }
+  topic_functions = { for name, function in local.bundle.functions : name => function if can(function.trigger.topic) }
+  event_functions = { for name, function in local.bundle.functions : name => function if !can(function.trigger.http) }
 
+  secrets      = toset(flatten([for function in local.bundle.functions : try(function.secrets, [])]))
   dead_letters = toset([for function in local.bundle.functions : function.dead_letter if can(function.dead_letter)])
 }
 
@@ -51,6 +53,7 @@ resource "google_project_service" "api" {
     "iamcredentials.googleapis.com",
     "pubsub.googleapis.com",
     "run.googleapis.com",
+    "secretmanager.googleapis.com",
     "storage.googleapis.com",
   ])
 

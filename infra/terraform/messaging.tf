@@ -1,7 +1,7 @@
 # A topic a function, and the topics where what cannot be delivered is kept.
 
 resource "google_pubsub_topic" "function" {
-  for_each = local.event_functions
+  for_each = local.topic_functions
 
   name = each.value.trigger.topic
 
@@ -27,6 +27,27 @@ resource "google_pubsub_subscription" "dead_letter" {
   expiration_policy {
     ttl = ""
   }
+}
+
+# What a bucket's objects are told by: Cloud Storage publishes, to a topic that Eventarc makes, and the trigger
+# receives as the function's own account.
+# https://cloud.google.com/eventarc/docs/run/route-trigger-cloud-storage#before-you-begin
+data "google_storage_project_service_account" "this" {
+  depends_on = [google_project_service.api]
+}
+
+resource "google_project_iam_member" "storage_publishes" {
+  project = var.project
+  role    = "roles/pubsub.publisher"
+  member  = data.google_storage_project_service_account.this.member
+}
+
+resource "google_project_iam_member" "receives" {
+  for_each = toset([for function in local.bundle.functions : function.account if can(function.trigger.bucket)])
+
+  project = var.project
+  role    = "roles/eventarc.eventReceiver"
+  member  = google_service_account.own[each.key].member
 }
 
 # Pub/Sub itself moves a message over: it publishes to the dead-letter topic, and acknowledges on the

@@ -3,9 +3,13 @@
 Terraform itself is not needed: the files are read as data.
 """
 
+import base64
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -15,6 +19,7 @@ import yaml
 
 from infra.bundle import BUNDLE_YAML, Bundle
 from infra.local.project import _SLUG as LOCAL_SLUG
+from infra.local.pubsub import STORAGE_TOPIC, Delivery, cloud_event_request
 from infra.package import ROOT
 from shared.accounts.customers import account_of
 from shared.settings import Settings
@@ -100,6 +105,7 @@ def test_is_written_as_it_was_asked_to_be() -> None:
         "main",
         "messaging",
         "outputs",
+        "secrets",
         "storage",
         "variables",
     }
@@ -161,9 +167,10 @@ def test_spells_out_no_name_of_the_bundle() -> None:
         ("google_cloudfunctions2_function.own", "${local.bundle.functions}"),
         ("google_storage_bucket.own", "${local.bundle.buckets}"),
         ("google_service_account.own", "${local.bundle.accounts}"),
-        ("google_pubsub_topic.function", "${local.event_functions}"),
+        ("google_pubsub_topic.function", "${local.topic_functions}"),
         ("google_pubsub_topic.dead_letter", "${local.dead_letters}"),
         ("google_pubsub_subscription.dead_letter", "${local.dead_letters}"),
+        ("google_secret_manager_secret.own", "${local.secrets}"),
         ("google_compute_region_network_endpoint_group.http", "${local.http_functions}"),
         ("google_service_account.customer", "${var.customers}"),
     ],
@@ -183,11 +190,79 @@ def test_a_function_is_what_the_bundle_says() -> None:
     assert "each.value.concurrency > 1" in service["available_cpu"]
     assert service["service_account_email"] == "${google_service_account.own[each.value.account].email}"
     assert service["environment_variables"] == {"GOOGLE_CLOUD_PROJECT": "${var.project}"}
-    trigger = function["dynamic"][0]["event_trigger"]["content"][0]
-    assert "each.value.retry" in trigger["retry_policy"]
+    for trigger in triggers():
+        assert "each.value.retry" in trigger["retry_policy"]
+        assert trigger["service_account_email"] == service["service_account_email"]
     # It keeps what names no service: two functions may not become one.
     services = {name.replace("_", "-") for name in BUNDLE["functions"]}
     assert len(services) == len(BUNDLE["functions"])
+
+
+def triggers() -> list[Any]:
+    """What each `event_trigger` of a function says: that of a topic, that of a bucket."""
+    blocks = resources()["google_cloudfunctions2_function.own"]["dynamic"]
+    return [block["event_trigger"]["content"][0] for block in blocks if "event_trigger" in block]
+
+
+def test_a_bucket_triggers_as_the_local_suite_has_it() -> None:
+    topic, bucket = triggers()
+    delivery = Delivery(
+        subscription="s",
+        topic=f"projects/p/topics/{STORAGE_TOPIC}take",
+        message_id="1",
+        data=b"{}",
+        attributes={"bucketId": "b", "objectId": "o", "eventTime": "t"},
+        publish_time=datetime(2026, 11, 23, tzinfo=UTC),
+        attempt=1,
+    )
+    ours = cloud_event_request(delivery)[0]
+    assert bucket["event_type"] == ours["ce-type"]
+    [filter] = bucket["event_filters"]
+    assert filter == {"attribute": "bucket", "value": "${event_trigger.value.name}"}
+    assert bucket["trigger_region"] == "${lower(event_trigger.value.location)}"
+    assert "event_filters" not in topic
+    # Who publishes to the trigger's topic, and who receives from it.
+    publishes = resources()["google_project_iam_member.storage_publishes"]
+    assert (publishes["role"], publishes["member"]) == (
+        "roles/pubsub.publisher",
+        "${data.google_storage_project_service_account.this.member}",
+    )
+    receives = resources()["google_project_iam_member.receives"]
+    assert "if can(function.trigger.bucket)" in receives["for_each"]
+    assert receives["role"] == "roles/eventarc.eventReceiver"
+    waited_for = said("google_cloudfunctions2_function.own")
+    for needed in ("receives", "storage_publishes"):
+        assert f"google_project_iam_member.{needed}" in waited_for
+
+
+def test_dead_letters_and_invokers_are_of_every_event_function() -> None:
+    functions = next(block for block in parsed()["locals"] if "event_functions" in block)
+    assert "if !can(function.trigger.http)" in functions["event_functions"]
+    assert "in local.event_functions" in resources()["terraform_data.dead_letter"]["for_each"]
+
+
+def test_secrets_reach_the_functions_that_list_them_and_no_other_account() -> None:
+    blocks = resources()["google_cloudfunctions2_function.own"]["service_config"][0]["dynamic"]
+    [given] = [b["secret_environment_variables"] for b in blocks if "secret_environment_variables" in b]
+    assert given["for_each"] == "${toset(try(each.value.secrets, []))}"
+    assert given["content"][0]["version"] == "latest"
+    assert "google_secret_manager_secret.own" in given["content"][0]["secret"]
+    secret = resources()["google_secret_manager_secret.own"]
+    assert secret["secret_id"] == '${replace(lower(each.key), "_", "-")}'
+    assert secret["lifecycle"] == [{"prevent_destroy": True}]
+    reads = resources()["google_secret_manager_secret_iam_member.own"]
+    assert reads["role"] == "roles/secretmanager.secretAccessor"
+    assert "for secret in try(function.secrets, [])" in reads["for_each"]
+    assert "google_secret_manager_secret_version" not in code(), "the state would hold the secret"
+
+
+def test_the_page_says_how_a_secret_gets_its_first_version() -> None:
+    assert "gcloud secrets versions add" in PAGE
+    made = re.search(r"python3 -c '(.+?)'", PAGE)
+    assert made
+    value = subprocess.run([sys.executable, "-c", made[1]], capture_output=True, text=True, check=True).stdout
+    version, _, key = value.partition(":")
+    assert (version, len(base64.urlsafe_b64decode(key))) == ("1", 32)
 
 
 def test_the_settings_that_functions_need_are_set() -> None:
@@ -199,7 +274,7 @@ def test_only_public_functions_and_triggers_may_call() -> None:
     invoker = resources()["google_cloud_run_v2_service_iam_member.invoker"]
     assert invoker["role"] == "roles/run.invoker"
     assert re.search(
-        r"if can\(function\.trigger\.topic\) \|\| try\(function\.public, false\)", invoker["for_each"]
+        r"if !can\(function\.trigger\.http\) \|\| try\(function\.public, false\)", invoker["for_each"]
     )
     assert invoker["member"].startswith('${try(each.value.public, false) ? "allUsers"')
     assert code().count("allUsers") == 1
@@ -282,11 +357,18 @@ def test_a_slug_is_valid_here_exactly_where_it_is_locally(slug: str) -> None:
         )
 
 
-def test_only_who_impersonates_makes_tokens_and_only_of_customers() -> None:
+def test_only_who_impersonates_makes_tokens_and_only_of_customers_or_signs_as_itself() -> None:
     granted = {
         name: body for name, body in resources().items() if "iam.serviceAccountTokenCreator" in str(body)
     }
-    assert list(granted) == ["google_service_account_iam_member.impersonates"]
+    assert set(granted) == {
+        "google_service_account_iam_member.impersonates",
+        "google_service_account_iam_member.signs",
+    }
+    signs = granted["google_service_account_iam_member.signs"]
+    assert "if try(account.signs, false)" in signs["for_each"]
+    assert signs["service_account_id"] == "${google_service_account.own[each.key].name}"
+    assert signs["member"] == "${google_service_account.own[each.key].member}"
     grant = granted["google_service_account_iam_member.impersonates"]
     assert "if account.impersonates" in grant["for_each"]
     assert grant["service_account_id"].startswith("${google_service_account.customer[")

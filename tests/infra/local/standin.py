@@ -12,6 +12,7 @@ functions:
     concurrency: 4
     account: desk-account
     public: true
+    secrets: [DESK_KEYS]
   pack:
     does: what its message says
     trigger: {topic: pack}
@@ -22,6 +23,7 @@ functions:
     retry: true
     attempts: 5
     dead_letter: undelivered
+    secrets: [PACK_KEYS]
   slow:
     does: what its message says, in a second
     trigger: {topic: slow}
@@ -65,6 +67,7 @@ accounts:
     publishes: true
     storage: {goods: [roles/storage.objectViewer]}
     impersonates: true
+    signs: true
 customer_folders: {goods: [roles/storage.objectViewer]}
 customer_grant: [storage.objects.create, storage.objects.list, storage.objects.get, storage.buckets.get]
 """

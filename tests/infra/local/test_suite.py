@@ -1,5 +1,6 @@
 """The suite as a whole: its project, its control, its commands, and what survives a SIGKILL."""
 
+import base64
 import itertools
 import json
 import os
@@ -21,6 +22,7 @@ from google.cloud import firestore, storage
 from google.oauth2.credentials import Credentials
 
 from infra.bundle import Bundle
+from infra.local import secrets
 from infra.local.__main__ import main
 from infra.local.clock import SuiteClock, machine_time
 from infra.local.identity import Identity
@@ -74,6 +76,8 @@ def test_the_environment_leads_google_clients_to_the_suite(services: Suite) -> N
         "IAM_CREDENTIALS_URL": f"http://{http}",
         "GCE_METADATA_HOST": f"{http}/as/{account}",
         "GCE_METADATA_IP": f"{http}/as/{account}",
+        "DESK_KEYS": env["DESK_KEYS"],
+        "PACK_KEYS": env["PACK_KEYS"],
     }
     for host in (http, env["FIRESTORE_EMULATOR_HOST"], env["PUBSUB_EMULATOR_HOST"]):
         name, _, port = host.partition(":")
@@ -106,6 +110,44 @@ def test_the_project_has_what_the_bundle_lists(services: Suite) -> None:
     services.storage.put("p2-goods", "x", b"1")
     make_project(services, "p2")
     assert services.storage.read("p2-goods", "x") == b"1", "made once more it keeps what it has"
+
+
+def test_secrets_are_random_kept_and_given_to_who_lists_them(root: Path, tmp_path: Path) -> None:
+    seen = []
+    for state in ("one", "one", "two"):
+        with Suite(state=tmp_path / state, run_functions=False, root=root) as suite:
+            env = suite.env()
+            seen.append((env["DESK_KEYS"], env["PACK_KEYS"]))
+            for function in suite.bundle.functions.values():
+                given = suite._function_env(function)
+                assert {name for name in given if name.endswith("_KEYS")} == set(function.secrets)
+                assert all(given[name] == env[name] for name in function.secrets)
+    assert seen[0] == seen[1]
+    assert len({*seen[0], *seen[2]}) == 4
+    for value in seen[0]:
+        version, _, key = value.partition(":")
+        assert (version, len(base64.urlsafe_b64decode(key))) == ("1", 32)
+    assert (tmp_path / "one" / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secret_that_comes_later_leaves_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.json"
+    first = secrets.kept(file, ["ONE"])
+    both = secrets.kept(file, ["TWO", "ONE"])
+    assert both["ONE"] == first["ONE"]
+    assert secrets.kept(file, ["TWO"]) == {"TWO": both["TWO"]}
+
+
+def test_only_an_account_that_signs_may_sign_as_itself(services: Suite) -> None:
+    for account, status in (("pack-account", 200), ("desk-account", 403)):
+        email = f"{account}@waybill-local.iam.gserviceaccount.com"
+        answer = requests.post(
+            f"{services.control_url}/v1/projects/-/serviceAccounts/{email}:signBlob",
+            headers={"Authorization": f"Bearer {services.identity.mint(email)}"},
+            json={"payload": "eA=="},
+            timeout=10,
+        )
+        assert answer.status_code == status, account
 
 
 def test_an_event_without_retry_is_delivered_once(services: Suite) -> None:
@@ -487,6 +529,7 @@ def test_up_runs_functions_and_stops_cleanly(up: Callable[..., Up], tmp_path: Pa
     env = running.ready()
     assert set(env) >= {"WAYBILL_URL", "WAYBILL_OUTBOX", "GOOGLE_CLOUD_PROJECT", "PUBSUB_EMULATOR_HOST"}
     told = requests.get(f"{env['WAYBILL_URL']}/desk/a%2Fb?q=1", timeout=30).json()
+    assert (told["env"]["DESK_KEYS"], "PACK_KEYS" in told["env"]) == (env["DESK_KEYS"], False)
     assert told["env"]["WAYBILL_URL"] == env["WAYBILL_URL"]
     assert told["env"]["GCE_METADATA_HOST"].endswith("/as/desk-account@waybill-local.iam.gserviceaccount.com")
     assert requests.get(f"{env['WAYBILL_URL']}/broken", timeout=30).status_code == 502
