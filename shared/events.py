@@ -1,8 +1,9 @@
-"""What every function behind a topic does around its use case: read the event, and answer as the tree of
+"""What every function behind an event does around its use case: read the event, and answer as the tree of
 errors says.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from cloudevents.http.event import CloudEvent
 from werkzeug.exceptions import ServiceUnavailable
@@ -10,20 +11,30 @@ from werkzeug.exceptions import ServiceUnavailable
 from shared import logs
 from shared.errors import GiveUp, Retry
 from shared.gcp.clients import Cloud, connect
-from shared.gcp.messages import Message, parse
+from shared.gcp.messages import Message, ObjectFinalised, parse, parse_finalised
+
+Event = TypeVar("Event", Message, ObjectFinalised)
 
 
 def answer(event: CloudEvent, use_case: Callable[[Cloud, Message], None]) -> None:
-    """Do the use case with the event's message. Returning acknowledges the event.
+    """Do the use case with the message that the event brings. Returning acknowledges the event.
 
     Retry is raised as 503, which has it delivered again and fills no log with traces; GiveUp is
     acknowledged, whoever it concerned having been told; anything else passes, which is a 500.
     """
+    _answer(parse(event), use_case)
+
+
+def answer_object(event: CloudEvent, use_case: Callable[[Cloud, ObjectFinalised], None]) -> None:
+    """The same of an object that came to be in a bucket."""
+    _answer(parse_finalised(event), use_case)
+
+
+def _answer(event: Event, use_case: Callable[[Cloud, Event], None]) -> None:
     logs.configure()
-    message = parse(event)
-    with logs.bound(event=message.id):
+    with logs.bound(event=event.id):
         try:
-            use_case(connect(), message)
+            use_case(connect(), event)
         except Retry as passing:
             logs.warning("to be delivered again", reason=str(passing))
             raise ServiceUnavailable(str(passing)) from passing

@@ -81,7 +81,7 @@ def world(suite: Suite) -> Iterator[World]:
     """One customer with two sites, a bucket and a key."""
     account = account_email(ACCOUNT, suite.project)
     suite.identity.create_account(account)
-    for bucket in ("staging", "images", "records"):
+    for bucket in ("uploads", "staging", "images", "records"):
         suite.storage.grant(f"{suite.project}-{bucket}", account, "roles/storage.objectUser")
     cloud = clients.connect()
     yield World(suite, cloud, account)

@@ -15,6 +15,7 @@ from typing import Any
 
 import flask
 import orjson
+import requests
 from cloudevents.http import from_http
 from PIL import Image as Picture
 from werkzeug.exceptions import ServiceUnavailable
@@ -66,7 +67,7 @@ class World:
             cloud.db, id=OTHER_SITE, customer="acme", name="South", task_groups=("meter",)
         )
         self.grant(BUCKET, self.acme)
-        self.key = create_key(cloud.db, customer="acme", scopes=["exports"])
+        self.key = create_key(cloud.db, customer="acme", scopes=["exports", "batches"])
 
     def onboard(self, id: str, slug: str) -> Customer:
         customer = add_customer(self.cloud.db, id=id, slug=slug, name=id.title())
@@ -125,7 +126,7 @@ class World:
         self.drain()
         assert not self.failures, "\n".join(self.failures)
 
-    # --- the exports function
+    # --- the HTTP functions
 
     def request(
         self,
@@ -135,13 +136,20 @@ class World:
         *,
         key: str | None = None,
         headers: dict[str, str] | None = None,
+        base_url: str | None = None,
     ) -> "Answer":
-        """Call the exports function, by default with the customer's key; bytes are sent as they are."""
+        """Call the function that serves the path, by default with the customer's key; bytes are sent as they
+        are."""
         headers = headers or {"Authorization": f"Token {key or self.key}"}
         data = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
-        builder = EnvironBuilder(path=path, method=method, headers=list(headers.items()), data=data)
-        response = handler("exports")(flask.Request(builder.get_environ()))
-        return Answer(response.status_code, orjson.loads(response.get_data()))
+        builder = EnvironBuilder(
+            path=path, method=method, headers=list(headers.items()), data=data, base_url=base_url
+        )
+        function = BUNDLE.serving(path.partition("?")[0])
+        response = handler(function.name if function else "exports")(flask.Request(builder.get_environ()))
+        content = response.get_data()
+        as_json = "json" in response.content_type and "ndjson" not in response.content_type
+        return Answer(response.status_code, orjson.loads(content) if content and as_json else content)
 
     def export(self, **changes: Any) -> str:
         """Make an export of the first site, daily with its images, and return its id."""
@@ -168,6 +176,52 @@ class World:
         """The runs that hold a slot, or wait for one."""
         runs = self.cloud.db.collection_group("runs").stream()
         return [run.id for run in runs if fields_of(run)["state"] not in ("COMPLETED", "FAILED")]
+
+    # --- batches
+
+    def batch(self, archive: bytes | None = None, **body: Any) -> str:
+        """Make a batch of the first site, upload the archive if there is one, and return its id."""
+        answer = self.request("POST", f"/v0.2/batches?site_id={SITE}", body)
+        assert answer.status == 201, answer
+        if archive is not None:
+            self.upload(answer.body["upload_url"], archive)
+        id: str = answer.body["batch_id"]
+        return id
+
+    @staticmethod
+    def upload(url: str, archive: bytes) -> None:
+        """Upload all of it at once, as no client does."""
+        answer = requests.put(url, data=archive, timeout=60)
+        assert answer.status_code == 200, answer.text
+
+    def take_in(self, archive: bytes) -> dict[str, Any]:
+        """Upload an archive and see it through; returns the batch as its customer sees it."""
+        id = self.batch(archive)
+        self.drain()
+        assert not self.failures, "\n".join(self.failures)
+        return self.shown(id)
+
+    def shown(self, batch: str) -> dict[str, Any]:
+        """The batch as its customer sees it."""
+        answer = self.request("GET", f"/v0.2/batches/{batch}")
+        assert answer.status == 200, answer
+        shown: dict[str, Any] = answer.body
+        return shown
+
+    def errors(self, batch: str) -> list[dict[str, str]]:
+        """The batch's errors file."""
+        answer = self.request("GET", f"/v0.2/batches/{batch}/errors")
+        assert answer.status == 200, answer
+        return [orjson.loads(line) for line in answer.body.splitlines()]
+
+    def taken_in(self) -> dict[str, dict[str, Any]]:
+        """The records of the first site's work orders, by their names."""
+        found = self.cloud.db.collection("work_orders").stream()
+        return {
+            each.get("name"): orjson.loads(each.get("record"))
+            for each in found
+            if not each.get("deleted") and each.get("site_id") == SITE
+        }
 
     # --- work orders
 

@@ -3,11 +3,10 @@
 import functions_framework
 from cloudevents.http.event import CloudEvent
 
-from shared import events
-from shared.exports import steps
+from shared import events, minute
 
 
 @functions_framework.cloud_event
 def tick(event: CloudEvent) -> None:
     """Start what is due by the tick's publish time."""
-    events.answer(event, steps.tick)
+    events.answer(event, minute.tick)

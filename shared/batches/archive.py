@@ -42,6 +42,10 @@ below 2, and JSON below 50."""
 RATIO_FREE = 1 << 20
 """Bytes up to which a file may be as compressed as it likes: a small one harms nobody."""
 
+NAME_LONGEST = 1024
+"""The most bytes of a name, and characters of a path: a slice of a plan is held in memory, and Cloud Storage
+allows an object's name no more. https://cloud.google.com/storage/docs/objects#naming"""
+
 _END = struct.Struct("<4s4H2IH")
 _END_SIGNATURE = b"PK\x05\x06"
 # The end of central directory record (4.3.16): disk, disk of the directory, files here, files, size, offset,
@@ -384,11 +388,10 @@ def _listed(read: Read, found: _Directory) -> Iterator[Entry]:
                 problem = "DAMAGED"
         if disk:
             raise BadArchive("ARCHIVE_SPLIT")
-        try:
-            path = _path(name, flags, extra)
-        except UnicodeDecodeError:
-            problem = "UNREADABLE_NAME"
+        path = _path(name, flags, extra)
+        if path is None:
             path = name[:NAME_SHOWN].decode("utf-8", "backslashreplace")
+            problem = "UNREADABLE_NAME"
         problem = problem or _problem(flags, method, packed, size, attributes)
         yield Entry(path, name, offset, 0, packed, size, crc32, method, problem)
 
@@ -427,16 +430,17 @@ def _zip64_values(
     return values[0], values[1], values[2], disk
 
 
-def _path(name: bytes, flags: int, extra: dict[int, bytes]) -> str:
-    """A name as text; UnicodeDecodeError where it is said to be UTF-8 and is not."""
-    if flags & _FLAG_UTF8:
-        text = name.decode()
-    else:
-        field = extra.get(_EXTRA_UNICODE_PATH)
-        if field is None or field[:5] != b"\x01" + struct.pack("<I", zlib.crc32(name)):
-            return _guessed(name)
-        text = field[5:].decode()
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+def _path(name: bytes, flags: int, extra: dict[int, bytes]) -> str | None:
+    """A name as text; None where it is said to be UTF-8 and is not, or is too long."""
+    said = name if flags & _FLAG_UTF8 else None
+    field = extra.get(_EXTRA_UNICODE_PATH)
+    if said is None and field and field[:5] == b"\x01" + struct.pack("<I", zlib.crc32(name)):
+        said = field[5:]
+    try:
+        path = _guessed(name) if said is None else _normal(said.decode())
+    except UnicodeDecodeError:
+        return None
+    return path if len(name) <= NAME_LONGEST and len(path) <= NAME_LONGEST else None
 
 
 def _guessed(name: bytes) -> str:
@@ -446,6 +450,11 @@ def _guessed(name: bytes) -> str:
         text = name.decode()
     except UnicodeDecodeError:
         text = name.decode("cp437")
+    return _normal(text)
+
+
+def _normal(text: str) -> str:
+    """One form for what looks the same: macOS takes letters and their accents apart."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 

@@ -37,11 +37,11 @@ PROBLEMS_MOST = 1_000
 NAME_LONGEST = 128
 """The most characters of a work order's name."""
 
-_JUNK = re.compile(r"(?:^|/)(?:__MACOSX/|\._[^/]*$|\.DS_Store$|(?i:thumbs\.db|desktop\.ini)$)")
+_JUNK = re.compile(r"(?:\A|/)(?:__MACOSX/|\._[^/]*\Z|\.DS_Store\Z|(?i:thumbs\.db|desktop\.ini)\Z)")
 # What macOS and Windows leave in folders that people look at.
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|^[A-Za-z]:|(?:^|/)\.{0,2}(?:/|$)")
-# Control characters, backslashes, a drive, and components that are empty, `.` or `..`.
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|\A[A-Za-z]:")
+# Control characters, backslashes, a drive.
 
 _INDEX = struct.Struct(">I")
 # What a line is sorted by, before its place in the archive: the number of its folder.
@@ -153,7 +153,12 @@ def _survey(lines: Iterable[bytes]) -> tuple[list[bytes], str]:
 
 def _unnamed(entry: Entry) -> bool:
     """Whether its name says nothing that can be relied upon."""
-    return entry.problem == "UNREADABLE_NAME" or _UNSAFE.search(entry.path.removesuffix("/")) is not None
+    if entry.problem == "UNREADABLE_NAME":
+        return True
+    steps = f"/{entry.path.removesuffix('/')}/"
+    if "//" in steps or "/./" in steps or "/../" in steps:
+        return True
+    return _UNSAFE.search(entry.path) is not None
 
 
 def _number(kept: list[bytes], wrapper: str) -> list[Problem]:
@@ -227,7 +232,8 @@ def _gather(numbered: list[bytes], wrapper: str) -> Iterator[Folder]:
         while numbered and numbered[-1][: _INDEX.size] == number:
             line = numbered.pop()
             if len(entries) <= FILES_MOST:
-                entries.append(decode_one(line[_INDEX.size :])._replace(wrapped=bool(wrapper)))
+                entry = decode_one(line[_INDEX.size :])
+                entries.append(entry._replace(wrapped=True) if wrapper else entry)
         yield _folder(entries)
 
 
@@ -235,17 +241,15 @@ def _folder(entries: list[Entry]) -> Folder:
     name = entries[0].work_order
     if len(entries) > FILES_MOST:
         return Folder(name, encode(entries[0]._replace(problem="TOO_MANY_FILES")), 1, 0)
-    twice = {path for path, times in Counter(entry.path for entry in entries).items() if times > 1}
-    checked = [
-        entry if entry.problem else entry._replace(problem=_problem(entry, entry.path in twice))
-        for entry in entries
-    ]
-    return Folder(
-        name,
-        b"".join(map(encode, checked)),
-        len(checked),
-        sum(entry.packed for entry in checked if not entry.problem),
-    )
+    times = Counter([entry.path for entry in entries])
+    lines: list[bytes] = []
+    packed_bytes = 0
+    for entry in entries:
+        code = entry.problem or _problem(entry, times[entry.path] > 1)
+        lines.append(encode(entry._replace(problem=code) if code else entry))
+        if not code:
+            packed_bytes += entry.packed
+    return Folder(name, b"".join(lines), len(lines), packed_bytes)
 
 
 def _problem(entry: Entry, twice: bool) -> str:

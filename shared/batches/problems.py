@@ -137,6 +137,11 @@ KINDS = {
         "The archive's files are, unpacked, larger than your limit allows.",
         "Split the work orders over several archives, or ask us for a higher limit.",
     ),
+    "NOTHING_TAKEN_IN": Kind(
+        "error",
+        "No work order of the archive could be taken in.",
+        "See the batch's errors for what is wrong with each, mend that, and send the archive again.",
+    ),
     "INTERNAL": Kind(
         "error",
         "Something of ours failed; your archive is not to blame.",
@@ -155,8 +160,8 @@ KINDS = {
     ),
     "UNREADABLE_NAME": Kind(
         "error",
-        "The name {file} cannot be read: it is said to be UTF-8 and is not.",
-        "Rename the file with plain letters and make the archive again.",
+        "The name {file} cannot be read: it is not the UTF-8 that it is said to be, or too long.",
+        "Rename the file with a few plain letters and make the archive again.",
     ),
     "BAD_WORK_ORDER_NAME": Kind(
         "error",
@@ -252,7 +257,7 @@ KINDS = {
     "JSON_NOT_AN_OBJECT": Kind(
         "error",
         "The file {file} is JSON, but not a dictionary of names and values.",
-        'Write it as {{"name": "value"}}.',
+        'Write it as {"name": "value"}}.',
     ),
     "JSON_DUPLICATE_KEY": Kind(
         "error",

@@ -13,6 +13,7 @@ part; `copy_images` is sent a slice. Whatever ends a step tells the next by a me
 
 import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 
 from shared import logs
 from shared.errors import GiveUp
@@ -26,10 +27,10 @@ from shared.gcp.documents import count
 from shared.gcp.messages import Message
 
 
-def tick(cloud: Cloud, message: Message) -> None:
-    """What `tick` does each minute: start what is due, and take up what got stuck."""
-    start_what_is_due(cloud, message.published)
-    sweep(cloud, message.published)
+def tick(cloud: Cloud, at: datetime) -> None:
+    """What `tick` does for exports each minute: start what is due, and take up what got stuck."""
+    start_what_is_due(cloud, at)
+    sweep(cloud, at)
 
 
 def export(cloud: Cloud, message: Message) -> None:

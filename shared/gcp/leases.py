@@ -103,6 +103,16 @@ def untaken() -> Any:
     return And([FieldFilter("written", "==", False), FieldFilter("holder", "==", None)])
 
 
+def waiting(collection: firestore.CollectionReference) -> list[str]:
+    """The ids of the pieces that are to be done and that no attempt is alive at, in order."""
+    unwritten = collection.where(filter=FieldFilter("written", "==", False)).select(["holder", "beat"])
+    return [
+        snapshot.id
+        for snapshot in unwritten.stream()
+        if not snapshot.get("holder") or snapshot.read_time - snapshot.get("beat") >= LEASE
+    ]
+
+
 def do(cloud: Cloud, owner: str, reference: Any, work: Callable[[Lease], Done]) -> Done | None:
     """Do a piece of work of `owner` (its document's path) and add the result, once.
 

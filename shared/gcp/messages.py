@@ -39,6 +39,15 @@ class Message:
         return self.body.get(key)
 
 
+@dataclass(frozen=True)
+class ObjectFinalised:
+    """An object that came to be: where, what it is called, and the id that redeliveries share."""
+
+    bucket: str
+    name: str
+    id: str
+
+
 class Messages:
     """Publishes to the functions' topics, which are named as they are."""
 
@@ -80,3 +89,11 @@ def parse(event: CloudEvent) -> Message:
     if not isinstance(body, dict):
         raise ValueError("a message of ours holds a JSON object")
     return Message(body, datetime.fromisoformat(message["publishTime"]), message["messageId"])
+
+
+def parse_finalised(event: CloudEvent) -> ObjectFinalised:
+    """Read the CloudEvent that a bucket's trigger delivers.
+
+    https://cloud.google.com/eventarc/docs/cloudevents#cloud-storage
+    """
+    return ObjectFinalised(event.data["bucket"], event.data["name"], event["id"])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import google.auth.transport.requests
 import google_crc32c
 from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed, from_http_response
 from google.auth.credentials import Credentials
@@ -106,6 +107,30 @@ class Objects:
     def writer(self, bucket: str, name: str, content_type: str) -> "Writer":
         """A new object, written as a stream and invisible until it is closed."""
         return Writer(self._client.bucket(bucket).blob(name), content_type)
+
+    def start_upload(self, bucket: str, name: str, content_type: str, size: int | None) -> str:
+        """A URL by which one new object can be uploaded without an identity, for a week: a secret in itself.
+
+        With a size, in bytes, exactly that many are taken.
+        https://cloud.google.com/storage/docs/resumable-uploads#session-uris
+        """
+        url: str = (
+            self._client.bucket(bucket)
+            .blob(name)
+            .create_resumable_upload_session(content_type=content_type, size=size, if_generation_match=0)
+        )
+        return url
+
+    def cancel_upload(self, url: str) -> None:
+        """Let such a URL take nothing more; one that is at its end already stays as it is.
+        https://cloud.google.com/storage/docs/performing-resumable-uploads#cancel-upload"""
+        self._client._http.request("DELETE", url, headers={"Content-Length": "0"})
+
+    def token(self, refused: str = "") -> str:
+        """A token of this principal that is good now, and another one than `refused`."""
+        if not self.credentials.valid or self.credentials.token == refused:
+            self.credentials.refresh(google.auth.transport.requests.Request())
+        return str(self.credentials.token)
 
     def compose(self, bucket: str, name: str, sources: list[Stored], content_type: str) -> Stored:
         """Join at most 32 objects of one bucket, exactly these generations, in this order."""

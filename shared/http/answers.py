@@ -23,8 +23,8 @@ Handler = Callable[..., Answer]
 
 
 class Routes:
-    """The paths of one HTTP function. A handler gets the request and what the path names, and answers
-    a JSON value and a status."""
+    """The paths of one HTTP function. A handler gets the request and what the path names, and answers a JSON
+    value, or a response of its own, or None for nothing, and a status."""
 
     def __init__(self, routes: Mapping[tuple[str, str], Handler]) -> None:
         self._handlers = {f"{method} {path}": handler for (method, path), handler in routes.items()}
@@ -55,6 +55,11 @@ class Routes:
     def _answer(self, request: flask.Request) -> flask.Response:
         endpoint, values = self._map.bind("").match(request.path, method=request.method)
         value, status = self._handlers[endpoint](request, **values)
+        if value is None:
+            return flask.Response(status=status)
+        if isinstance(value, flask.Response):
+            value.status_code = status
+            return value
         return flask.Response(orjson.dumps(value), status, content_type="application/json")
 
 

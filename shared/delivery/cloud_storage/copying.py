@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-import google.auth.transport.requests
 import orjson
 
 from shared.clock import elapsed_since, stopwatch
@@ -227,7 +226,7 @@ class _Copying:
             for number, task in enumerate(batch)
         ]
         headers = {
-            "Authorization": f"Bearer {self._token()}",
+            "Authorization": f"Bearer {self._bucket.objects.token(self._refused_token)}",
             "Content-Type": f"multipart/mixed; boundary={_BOUNDARY}",
         }
         body = "".join(parts) + f"--{_BOUNDARY}--\r\n"
@@ -238,12 +237,6 @@ class _Copying:
             if answer.status != 200:
                 raise _Unanswered(f"the batch was answered {answer.status}")
             return _parse(answer.headers["Content-Type"], content, len(batch))
-
-    def _token(self) -> str:
-        credentials = self._bucket.objects.credentials
-        if not credentials.valid or credentials.token == self._refused_token:
-            credentials.refresh(google.auth.transport.requests.Request())
-        return str(credentials.token)
 
     def _request(self, task: _Task) -> str:
         name = quote(task.copy.name, safe="")

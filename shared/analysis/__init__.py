@@ -1,0 +1,1 @@
+"""Looking at new photographs, and asking the site's own analyser about them."""

@@ -1,0 +1,74 @@
+"""The errors of a batch: kept as they come, a few lines a document, and read as one file.
+
+The documents' ids are in the order of the archive: the plan's, then each slice's, by how far it was.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from shared.batches.batch import Batch
+from shared.batches.problems import Problem
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import fields_of
+
+DOCUMENT_BYTES = 256 * 1024
+"""How many bytes of lines one document takes; it may hold 1 MiB, a line about 3 KiB."""
+
+COLUMNS = ("work_order", "file", "code", "level", "message")
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+# What spreadsheets take for the beginning of a formula.
+# https://owasp.org/www-community/attacks/CSV_Injection
+
+
+def documents(batch: Batch, slice_id: str, position: int, problems: Iterable[Problem]) -> dict[str, Any]:
+    """The documents, by path, that keep what was found in a slice up to that position."""
+    blocks: list[list[bytes]] = []
+    room = 0
+    for problem in problems:
+        line = orjson.dumps({name: getattr(problem, name) for name in COLUMNS}) + b"\n"
+        if len(line) > room:
+            blocks.append([])
+            room = DOCUMENT_BYTES
+        blocks[-1].append(line)
+        room -= len(line)
+    return {
+        f"{batch.path}/errors/{slice_id}-{position:06}-{number:03}": {"lines": b"".join(lines)}
+        for number, lines in enumerate(blocks)
+    }
+
+
+def counted(problems: Iterable[Problem]) -> dict[str, int]:
+    """How many errors and warnings there are, by the names that a batch has for them."""
+    levels = Counter(problem.level for problem in problems)
+    return {"errors": levels["error"], "warnings": levels["warning"]}
+
+
+def lines(cloud: Cloud, batch: Batch) -> Iterator[bytes]:
+    """The errors file as JSON Lines, as far as it is, in pieces."""
+    for snapshot in cloud.db.collection(f"{batch.path}/errors").order_by("__name__").stream():
+        yield fields_of(snapshot)["lines"]
+
+
+def as_csv(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same as CSV (RFC 4180) with a header; what a spreadsheet would take for a formula is quoted."""
+    yield _row(COLUMNS)
+    for piece in pieces:
+        for line in piece.splitlines():
+            fields = orjson.loads(line)
+            yield _row([_harmless(fields[name]) for name in COLUMNS])
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULAS) else text
+
+
+def _row(values: Iterable[str]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerow(values)
+    return out.getvalue().encode()

@@ -1,0 +1,102 @@
+"""The use cases of `/v0.2/batches`: make a batch, look at it, cancel it."""
+
+import contextlib
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from google.api_core.exceptions import AlreadyExists
+from google.cloud import firestore
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared import logs
+from shared.accounts.customers import Site, get_customer
+from shared.accounts.keys import Caller
+from shared.batches import batch as batches
+from shared.batches.batch import CANCELLED, ENDED, WAITING_FOR_UPLOAD, Batch
+from shared.errors import Invalid, NotFound
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import server_time
+from shared.http.bodies import Address, read
+
+SESSION_LIFE = timedelta(days=7)
+"""How long an upload URL works.
+https://cloud.google.com/storage/docs/resumable-uploads#session-uris"""
+
+NOTIFY_MOST = 50
+"""How many addresses a batch may tell."""
+
+CONTENT_TYPE = "application/zip"
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    filename: str | None = Field(default=None, max_length=255)
+    size: int | None = Field(default=None, gt=0)
+    notify: tuple[Address, ...] = Field(default=(), max_length=NOTIFY_MOST)
+
+
+def create(cloud: Cloud, caller: Caller, site: Site, body: dict[str, Any]) -> Batch:
+    """Make a batch of a site and the URL that its archive is to be uploaded to.
+
+    Invalid naming every field that is wrong. The URL takes one object of our name and never another; with a
+    `size` exactly one of that many bytes.
+    """
+    asked = read(_Asked, body)
+    most = get_customer(cloud.db, caller.customer).batch_bytes
+    if asked.size is not None and asked.size > most:
+        raise Invalid.field("size", f"is more than the {most} bytes that an archive of yours may have")
+    id = str(uuid.UUID(hex=cloud.new_id(), version=4))
+    url = cloud.objects.start_upload(
+        cloud.settings.uploads_bucket,
+        batches.archive_name(caller.customer, id),
+        CONTENT_TYPE,
+        asked.size,
+    )
+    now = server_time(cloud.db)
+    batch = Batch(
+        id=id,
+        customer=caller.customer,
+        site=site.id,
+        user=caller.key,
+        status=WAITING_FOR_UPLOAD,
+        created=now,
+        expires=now + SESSION_LIFE,
+        filename=asked.filename,
+        declared=asked.size,
+        notify=asked.notify,
+        upload_url=url,
+    )
+    with contextlib.suppress(AlreadyExists):  # the id is new: it is our own write, whose answer was lost
+        cloud.db.document(batch.path).create(batches.new_batch(batch))
+    with logs.bound(batch=id, customer=caller.customer):
+        logs.info("batch made", site=site.id)
+    return batch
+
+
+def get(cloud: Cloud, caller: Caller, id: str) -> Batch:
+    """The caller's batch of that id; NotFound where there is none, or it is another customer's."""
+    batch = batches.get(cloud, id)
+    if batch is None or batch.customer != caller.customer:
+        raise NotFound(f"there is no batch {id}")
+    return batch
+
+
+def cancel(cloud: Cloud, caller: Caller, id: str) -> Batch:
+    """Cancel what of a batch has not been processed; what was taken in stays. One that has ended stays as it
+    is."""
+    batch = get(cloud, caller, id)
+    if batch.upload_url is not None:
+        cloud.objects.cancel_upload(batch.upload_url)
+
+    def decide(current: Batch) -> dict[str, Any] | None:
+        if current.status in ENDED:
+            return None
+        return {
+            "status": CANCELLED,
+            "upload_url": firestore.DELETE_FIELD,
+            "finished": firestore.SERVER_TIMESTAMP,
+        }
+
+    return batches.move(cloud, batch, decide)

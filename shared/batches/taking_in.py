@@ -1,0 +1,330 @@
+"""Taking a slice of an archive in: read its files, check them, store the photographs, write the work orders.
+
+A work order is taken in whole or not at all: each of its files is looked at, everything that is wrong is
+listed, and only where nothing is it is written. A slice goes on where the last attempt had saved: after some
+work orders it writes down how far it is, with the errors found since, in one transaction.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from shared import logs
+from shared.accounts.customers import Site, get_site
+from shared.analysis import messages as analysis
+from shared.batches import batch as batches
+from shared.batches import errors_file, folders, json_files, naming
+from shared.batches.archive import Entry, region, unpack
+from shared.batches.batch import PROCESSING, PROGRESS, Batch, Progress
+from shared.batches.problems import BadFile, Problem, problem
+from shared.clock import elapsed_since, stopwatch
+from shared.errors import Invalid, NotFound
+from shared.gcp import leases
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import fields_of
+from shared.gcp.leases import Done, Lease
+from shared.gcp.many import Many
+from shared.workorders import images, parameters, pictures, store
+from shared.workorders.images import Image
+from shared.workorders.kept import DUE, Kept, Taken
+from shared.workorders.record import Input
+from shared.workorders.store import CONTENT_TYPES
+
+CHUNK_ORDERS = 50
+CHUNK_FILES = 500
+"""After how many work orders, or files of them, a slice saves how far it is."""
+
+ORDERS_AT_ONCE = 8
+"""How many work orders of a slice are under way at once; each holds a thread while it is written."""
+
+IN_FLIGHT_BYTES = 96 * 1024 * 1024
+"""How much of an archive, packed and unpacked, is in memory at once; one file alone may take more."""
+
+SPAN_BYTES = 8 * 1024 * 1024
+"""How much of an archive one call reads, but for a file that is larger."""
+
+GAP_BYTES = 64 * 1024
+"""What lies between two files is read, too, rather than asking twice, up to this much."""
+
+PROBLEMS_MOST = 100
+"""How many problems of one work order are listed; how many more there are is the last."""
+
+
+GROUPS_NAMED = 20
+"""How many of a site's task groups an error names."""
+
+
+class TimeUp(Exception):
+    """The attempt's time is over, and what it did is saved: the slice is to be taken up by another."""
+
+
+@dataclass
+class _Outcome:
+    """What came of one work order; `kept` is None where it was not taken in."""
+
+    problems: list[Problem] = field(default_factory=list)
+    kept: Kept | None = None
+    images: int = 0
+    bytes: int = 0
+
+
+def take_in(cloud: Cloud, batch: Batch, slice_id: str) -> None:
+    """Take a slice in, from where it was saved. TimeUp where there is more to do; else errors as `leases.do`.
+
+    A batch that is cancelled meanwhile keeps what was taken in.
+    """
+    reference = batch.slices_in(cloud).document(slice_id)
+
+    def work(lease: Lease) -> Done:
+        fields = fields_of(reference.get())
+        began = stopwatch()
+        site = get_site(cloud.db, batch.site, batch.customer)
+        position = fields["position"]
+        reached = Progress(**{name: fields[name] for name in PROGRESS})
+        for chunk in _chunks(_planned(cloud, batch, fields["start"], fields["end"])[position:]):
+            if elapsed_since(began) >= cloud.settings.attempt_seconds:
+                raise TimeUp
+            outcomes = asyncio.run(_TakingIn(cloud, batch, site, lease).run(chunk))
+            analysis.publish(
+                cloud, site, [each.kept for each in outcomes if each.kept and each.kept.analysis == DUE]
+            )
+            problems = [problem for each in outcomes for problem in each.problems]
+            more = errors_file.documents(batch, slice_id, position, problems)
+            position += len(chunk)
+            reached = reached.plus(_counted(outcomes, problems))
+            # Whoever gets on has not failed: the attempts are counted from here.
+            lease.save({**asdict(reached), "position": position, "attempts": 1}, more)
+            current = batches.get(cloud, batch.id)
+            if current is None or current.status != PROCESSING:
+                break
+        return Done({"position": position})
+
+    if leases.do(cloud, batch.path, reference, work):
+        logs.info("slice taken in", slice=slice_id)
+
+
+def _planned(cloud: Cloud, batch: Batch, start: int, end: int) -> list[tuple[str, list[Entry]]]:
+    if batch.plan is None:
+        raise ValueError(f"the batch {batch.id} is {batch.status} and has no plan")
+    return list(folders.read(cloud.objects.read(batch.plan, start, end)))
+
+
+def _chunks(
+    planned: Sequence[tuple[str, list[Entry]]],
+) -> Iterator[list[tuple[str, list[Entry]]]]:
+    chunk: list[tuple[str, list[Entry]]] = []
+    files = 0
+    for name, entries in planned:
+        if chunk and (len(chunk) == CHUNK_ORDERS or files + len(entries) > CHUNK_FILES):
+            yield chunk
+            chunk, files = [], 0
+        chunk.append((name, entries))
+        files += len(entries)
+    if chunk:
+        yield chunk
+
+
+def _counted(outcomes: Sequence[_Outcome], problems: Sequence[Problem]) -> Progress:
+    done = [each for each in outcomes if each.kept is not None]
+    return Progress(
+        work_orders_done=len(done),
+        work_orders_failed=len(outcomes) - len(done),
+        images=sum(each.images for each in done),
+        bytes=sum(each.bytes for each in done),
+        **errors_file.counted(problems),
+    )
+
+
+class _Room:
+    """Lets work begin as long as what is under way stays below a number of bytes, or nothing else is."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+        self._changed = asyncio.Condition()
+
+    async def take(self, count: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._taken or self._taken + count <= self._most)
+            self._taken += count
+
+    async def give_back(self, count: int) -> None:
+        async with self._changed:
+            self._taken -= count
+            self._changed.notify_all()
+
+
+class _TakingIn:
+    def __init__(self, cloud: Cloud, batch: Batch, site: Site, lease: Lease) -> None:
+        if batch.archive is None:
+            raise ValueError(f"the batch {batch.id} is {batch.status} and has no archive")
+        self._cloud = cloud
+        self._archive = batch.archive
+        self._site = site
+        self._lease = lease
+        self._groups = naming.admissible(site.task_groups)
+
+    async def run(self, chunk: Sequence[tuple[str, list[Entry]]]) -> list[_Outcome]:
+        """Take these work orders in, several at once."""
+        self._room = _Room(IN_FLIGHT_BYTES)
+        turn = asyncio.Semaphore(ORDERS_AT_ONCE)
+
+        async def one(name: str, entries: list[Entry]) -> _Outcome:
+            async with turn:
+                return await self._work_order(name, entries)
+
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(ORDERS_AT_ONCE))
+        async with Many(self._cloud.objects, self._cloud.settings.storage_url) as self._many:
+            tasks = [asyncio.create_task(one(name, entries)) for name, entries in chunk]
+            try:
+                return list(await asyncio.gather(*tasks))
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _work_order(self, name: str, entries: list[Entry]) -> _Outcome:
+        reading = _Reading(self._site, name, self._groups)
+        wanted = reading.sort_out(entries)
+        for span in _spans(wanted):
+            start, end = span[0].offset, max(region(entry)[1] for entry in span)
+            memory = end - start + sum(entry.size for entry in span)
+            await self._room.take(memory)
+            try:
+                content = memoryview(await self._many.read(self._archive, start, end))
+                await asyncio.gather(*(self._file(reading, entry, content, start) for entry in span))
+            finally:
+                await self._room.give_back(memory)
+            self._lease.beat_if_due()
+        return await asyncio.to_thread(self._write, reading)
+
+    async def _file(self, reading: "_Reading", entry: Entry, content: memoryview, at: int) -> None:
+        start, end = region(entry)
+        try:
+            unpacked = unpack(entry, content[start - at : end - at])
+            if entry.file in folders.JSON_NAMES:
+                reading.documents[entry.file] = json_files.parse(unpacked)
+                return
+            refusal = pictures.refusal(unpacked, reading.extension(entry))
+            if refusal:
+                raise BadFile(refusal)
+        except BadFile as bad:
+            reading.wrong(bad.code, entry.file, bad.detail)
+            return
+        if reading.problems:
+            return  # it will not be taken in: what there is left to do is to see what else is wrong
+        new = Input(
+            id=store.input_id(reading.id, entry.file, unpacked), file_extension=reading.extension(entry)
+        )
+        image = Image(new.id, new.file_extension, 0, 0, "")
+        stored = await self._many.create(
+            self._cloud.settings.images_bucket,
+            images.object_name(self._site.customer, self._site.id, image),
+            unpacked,
+            CONTENT_TYPES[new.file_extension],
+        )
+        reading.taken[entry.file] = Taken(
+            reading.photos[entry.file].task_group,
+            new,
+            replace(image, generation=stored.generation, size=stored.size, crc32c=stored.crc32c),
+        )
+
+    def _write(self, reading: "_Reading") -> _Outcome:
+        """The work order's document, in a thread of its own: Firestore's client waits."""
+        told = reading.documents.get("parameters.json")
+        for each in parameters.wrong(self._site, told if told is not None else self._known(reading)):
+            code = "MISSING_PARAMETER" if each.missing else "WRONG_PARAMETER"
+            reading.wrong(code, "parameters.json" if told is not None else "", each.sentence)
+        if reading.problems:
+            return _Outcome(reading.listed())
+        taken = [
+            reading.taken[photo.file] for photo in sorted(reading.photos.values(), key=lambda p: p.place)
+        ]
+        try:
+            kept = store.take_in(
+                self._cloud,
+                self._site,
+                reading.name,
+                metadata=reading.documents.get("metadata.json"),
+                parameters=told,
+                taken=taken,
+            )
+        except Invalid as refused:
+            too_many = any(each.field == "inputs" for each in refused.problems)
+            reading.wrong("TOO_MANY_FILES" if too_many else "WORK_ORDER_TOO_LARGE", "")
+            return _Outcome(reading.listed())
+        return _Outcome([], kept, len(taken), sum(each.image.size for each in taken))
+
+    def _known(self, reading: "_Reading") -> dict[str, Any]:
+        """The parameters that the work order has already, where the archive tells none."""
+        if not self._site.parameters:
+            return {}
+        try:
+            return dict(store.look(self._cloud, self._site, reading.id).kept.parameters)
+        except NotFound:
+            return {}
+
+
+class _Reading:
+    """What has been read of one work order's files so far."""
+
+    def __init__(self, site: Site, name: str, groups: dict[str, str]) -> None:
+        self.name = name
+        self.id = store.work_order_id(site.id, name)
+        self.problems: list[Problem] = []
+        self.photos: dict[str, naming.Photo] = {}
+        self.taken: dict[str, Taken] = {}
+        self.documents: dict[str, dict[str, Any]] = {}
+        self._groups = groups
+
+    def sort_out(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries whose content is to be read; what is wrong with the others is noted."""
+        wanted = []
+        for entry in entries:
+            if entry.problem:
+                self.wrong(entry.problem, entry.file)
+                continue
+            if entry.file not in folders.JSON_NAMES:
+                photo = naming.photo(entry.file, self._groups)
+                if photo is None:
+                    known = ", ".join(list(self._groups.values())[:GROUPS_NAMED])
+                    self.wrong("UNKNOWN_TASK_GROUP", entry.file, f"The site's task groups are {known}.")
+                else:
+                    self.photos[entry.file] = replace(photo, task_group=self._groups[photo.task_group])
+            wanted.append(entry)
+        return wanted
+
+    def wrong(self, code: str, file: str, detail: str = "") -> None:
+        self.problems.append(problem(code, work_order=self.name, file=file, detail=detail))
+
+    def listed(self) -> list[Problem]:
+        """The problems by file, at most PROBLEMS_MOST, and how many more there are."""
+        found = sorted(self.problems, key=lambda each: (each.file, each.code, each.message))
+        more = len(found) - PROBLEMS_MOST
+        if more > 0:
+            detail = f"{more} more of this work order are not listed."
+            found[PROBLEMS_MOST:] = [problem("MORE_ERRORS", work_order=self.name, detail=detail)]
+        return found
+
+    @staticmethod
+    def extension(entry: Entry) -> str:
+        """The extension that an image keeps: in small letters, without the dot."""
+        return entry.file.rpartition(".")[2].lower()
+
+
+def _spans(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """The entries, in the order of their bytes, as many together as are read with one call."""
+    span: list[Entry] = []
+    begin = reach = 0
+    for entry in sorted(entries, key=lambda each: each.offset):
+        start, end = region(entry)
+        if span and (start - reach > GAP_BYTES or end - begin > SPAN_BYTES):
+            yield span
+            span = []
+        if not span:
+            begin = start
+        span.append(entry)
+        reach = end
+    if span:
+        yield span

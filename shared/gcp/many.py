@@ -1,0 +1,126 @@
+"""Cloud Storage with many calls in flight: small objects read and created from one event loop.
+
+Google's client spends 1,600 µs of CPU on such a call and waits for each; with aiohttp it is about 500, and
+the waits go side by side. What stands at a name already is compared, as in `objects`.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from shared.errors import Retry
+from shared.gcp.objects import DifferentObject, Objects, Stored, crc32c_of
+
+CONNECTIONS = 32
+"""How many calls are in flight at once."""
+
+CALL_SECONDS = 120.0
+"""How long one call may take."""
+
+CALL_ATTEMPTS = 6
+"""How often a call is tried before it is left to the next delivery."""
+
+BACKOFF_SECONDS = 0.2
+BACKOFF_MOST = 8.0
+
+_RETRIED = {401, 408, 429, 500, 502, 503, 504}
+_BOUNDARY = b"waybill-object"
+
+
+class Many:
+    """Cloud Storage at `url` as one principal. Use it as an asynchronous context manager.
+
+    Retry is raised for what did not work CALL_ATTEMPTS times, or was refused.
+    """
+
+    def __init__(self, objects: Objects, url: str) -> None:
+        self._objects = objects
+        self._url = url
+        self._refused_token = ""
+
+    async def __aenter__(self) -> "Many":
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+            timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def read(self, stored: Stored, start: int, end: int) -> bytes:
+        """The bytes [start, end) of exactly this generation; LookupError where it is no more."""
+        url = f"{self._object(stored.bucket, stored.name)}?alt=media&generation={stored.generation}"
+        status, content = await self._call(
+            "GET", url, {"Range": f"bytes={start}-{end - 1}"}, None, end - start
+        )
+        if status == 404:
+            raise LookupError(f"gs://{stored.bucket}/{stored.name} is no longer there")
+        if status != 206 and status != 200:
+            raise Retry(f"gs://{stored.bucket}/{stored.name} was answered {status}")
+        return content
+
+    async def create(self, bucket: str, name: str, content: bytes, content_type: str) -> Stored:
+        """Put `content` there unless it is there already; DifferentObject where something else is."""
+        crc32c = crc32c_of(content)
+        told = orjson.dumps({"name": name, "contentType": content_type, "crc32c": crc32c})
+        body = b"".join(
+            (
+                b"--%b\r\nContent-Type: application/json\r\n\r\n%b\r\n" % (_BOUNDARY, told),
+                b"--%b\r\nContent-Type: %b\r\n\r\n" % (_BOUNDARY, content_type.encode()),
+                content,
+                b"\r\n--%b--\r\n" % _BOUNDARY,
+            )
+        )
+        url = (
+            f"{self._url}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
+            "?uploadType=multipart&ifGenerationMatch=0&fields=generation,size,crc32c"
+        )
+        headers = {"Content-Type": f"multipart/related; boundary={_BOUNDARY.decode()}"}
+        status, answer = await self._call("POST", url, headers, body)
+        if status == 412 or (status == 403 and b"storage.objects.delete" in answer):
+            url = f"{self._object(bucket, name)}?fields=generation,size,crc32c"
+            status, answer = await self._call("GET", url, {}, None)
+        if status != 200:
+            raise Retry(f"gs://{bucket}/{name} was answered {status}: {answer[:200]!r}")
+        fields: dict[str, Any] = orjson.loads(answer)
+        stored = Stored(bucket, name, int(fields["generation"]), int(fields["size"]), fields["crc32c"])
+        if not stored.same_content(len(content), crc32c):
+            raise DifferentObject(stored)
+        return stored
+
+    def _object(self, bucket: str, name: str) -> str:
+        return f"{self._url}/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
+
+    async def _call(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, length: int | None = None
+    ) -> tuple[int, bytes]:
+        """One call until it is answered for good; `length` is how long a content must be."""
+        why: object = None
+        for attempt in range(CALL_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(min(BACKOFF_MOST, BACKOFF_SECONDS * 2 ** (attempt - 1)))
+            token = self._objects.token(self._refused_token)
+            try:
+                async with self._session.request(
+                    method, url, data=body, headers={**headers, "Authorization": f"Bearer {token}"}
+                ) as answer:
+                    content = await answer.read()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                why = type(error).__name__
+                continue
+            if answer.status == 401:
+                self._refused_token = token
+            if answer.status in _RETRIED:
+                why = answer.status
+            elif answer.status in (200, 206) and length not in (None, len(content)):
+                why = f"{len(content)} bytes of {length}"
+            else:
+                return answer.status, content
+        raise Retry(f"{method} {url.partition('?')[0]} did not work: {why}")

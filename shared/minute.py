@@ -1,0 +1,20 @@
+"""What Waybill does each minute, by the tick's publish time."""
+
+from shared import logs
+from shared.batches import steps as batches
+from shared.exports import steps as exports
+from shared.gcp.clients import Cloud
+from shared.gcp.messages import Message
+
+
+def tick(cloud: Cloud, message: Message) -> None:
+    """Start what is due and take up what got stuck, of exports and of batches; neither stops the other."""
+    failures = []
+    for each in (exports.tick, batches.sweep):
+        try:
+            each(cloud, message.published)
+        except Exception as failure:
+            logs.error("a part of the tick failed", exception=failure)
+            failures.append(failure)
+    if failures:
+        raise failures[0]
