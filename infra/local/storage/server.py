@@ -324,8 +324,6 @@ async def _send(request: web.Request, answer: Answer, torn: bool) -> web.StreamR
     response.content_length = length
     await response.prepare(request)
     left = length // 2 if torn else length
-    if request.method == "HEAD":
-        return response
     for block in answer.media if answer.media is not None else [answer.body]:
         await response.write(block[:left])
         left -= min(left, len(block))

@@ -104,7 +104,7 @@ def _read(
 ) -> Answer:
     if not api.has_bucket(bucket):
         raise StorageError(404, no_bucket().message, reason="NoSuchBucket")
-    generation = f"generation={asked['generation']}" if "generation" in asked else ""
+    generation = f"generation={quote(asked['generation'])}" if "generation" in asked else ""
     query = Query(generation, known={"generation"})
     answer = api.media(bucket, name, query, range_header, principal)
     if "response-content-disposition" not in asked:

@@ -267,6 +267,37 @@ def test_a_pubsub_of_the_users_own_is_told(root: Path, tmp_path: Path) -> None:
     assert (delivery.function, event["subject"], event.data["name"]) == ("receive", "objects/x", "x")
 
 
+def test_a_pubsub_of_the_users_own_that_is_away_is_told_later(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = SuiteClock(frozen_at=START)
+
+    def theirs() -> PubSubService:
+        return PubSubService(clock=clock, traffic=Traffic(), file=tmp_path / "theirs.sqlite")
+
+    first = theirs()
+    port = first.start()
+    emulators = Emulators(pubsub=f"127.0.0.1:{port}", firestore="127.0.0.1:1")
+    settings: dict[str, Any] = {"clock": clock, "root": root, "emulators": emulators, "run_functions": False}
+    with Suite(state=tmp_path / "state", **settings) as suite:
+        first.stop()
+        suite.storage.put(BUCKET, "x", b"1")
+        assert suite.storage.read(BUCKET, "x") == b"1"
+        assert f"an event for {TOPIC} waits" in capsys.readouterr().err
+        second = theirs()
+        second.start(port)
+        suite.storage.put(BUCKET, "y", b"1")
+    got: list[Any] = []
+
+    def push(delivery: Delivery) -> bool:
+        got.append(json.loads(delivery.data)["name"])
+        return True
+
+    second.deliver_due(push)
+    second.stop()
+    assert got == ["x", "y"]
+
+
 @pytest.mark.slow
 def test_a_real_function_is_told(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     note = tmp_path / "note"
