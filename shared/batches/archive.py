@@ -431,7 +431,7 @@ def _zip64_values(
 
 
 def _path(name: bytes, flags: int, extra: dict[int, bytes]) -> str | None:
-    """A name as text; None where it is said to be UTF-8 and is not, or is too long."""
+    """A name as text; None where it is said to be UTF-8 and is not, or is empty or too long."""
     said = name if flags & _FLAG_UTF8 else None
     field = extra.get(_EXTRA_UNICODE_PATH)
     if said is None and field and field[:5] == b"\x01" + struct.pack("<I", zlib.crc32(name)):
@@ -440,7 +440,7 @@ def _path(name: bytes, flags: int, extra: dict[int, bytes]) -> str | None:
         path = _guessed(name) if said is None else _normal(said.decode())
     except UnicodeDecodeError:
         return None
-    return path if len(name) <= NAME_LONGEST and len(path) <= NAME_LONGEST else None
+    return path if len(name) <= NAME_LONGEST and 0 < len(path) <= NAME_LONGEST else None
 
 
 def _guessed(name: bytes) -> str:
@@ -482,7 +482,7 @@ def _limited(lines: list[bytes], directory_start: int) -> Iterator[bytes]:
     furthest = 0
     while lines:
         line = lines.pop()
-        offset, _, packed, _, _, _, _, _, names, _ = _LINE.unpack_from(line)
+        offset, _, packed, _, _, _, _, problems, names, _ = _LINE.unpack_from(line)
         limit = directory_start
         if lines:
             limit = min(limit, int.from_bytes(lines[-1][:8], "big"))
@@ -492,7 +492,8 @@ def _limited(lines: list[bytes], directory_start: int) -> Iterator[bytes]:
             yield encode(entry._replace(limit=limit, problem=entry.problem or "OVERLAPPING"))
         else:
             yield b"".join((line[:8], limit.to_bytes(8, "big"), line[16:]))
-        furthest = max(furthest, end)
+        if not problems:  # else it is not read, and where it says that it ends costs nobody else
+            furthest = max(furthest, end)
 
 
 # One file.

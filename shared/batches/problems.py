@@ -21,7 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 @dataclass(frozen=True)
 class Kind:
-    """What a code means and what to do about it: sentences in which {file} and {work_order} are names.
+    """What a code means, a sentence in which {file} and {work_order} are names, and what to do about it.
 
     With an `error` what it is about was not taken in; a `warning` cost nothing.
     """
@@ -160,7 +160,7 @@ KINDS = {
     ),
     "UNREADABLE_NAME": Kind(
         "error",
-        "The name {file} cannot be read: it is not the UTF-8 that it is said to be, or too long.",
+        "The name {file} cannot be read: it is not the UTF-8 that it is said to be, is empty, or too long.",
         "Rename the file with a few plain letters and make the archive again.",
     ),
     "BAD_WORK_ORDER_NAME": Kind(
@@ -257,7 +257,7 @@ KINDS = {
     "JSON_NOT_AN_OBJECT": Kind(
         "error",
         "The file {file} is JSON, but not a dictionary of names and values.",
-        'Write it as {"name": "value"}}.',
+        'Write it as {"name": "value"}.',
     ),
     "JSON_DUPLICATE_KEY": Kind(
         "error",
