@@ -1,4 +1,4 @@
-"""The only module that reads the process's clock, and only for durations.
+"""The only module that reads the process's clock: for durations, and to date a request that is signed.
 
 What is due comes from a tick's publish time, windows from that, leases and expiries from Firestore's times.
 """
@@ -14,3 +14,9 @@ def elapsed_since(start: float) -> float:
 def stopwatch() -> float:
     """A reading in seconds that only means something to `elapsed_since`."""
     return time.monotonic()
+
+
+def unix_seconds() -> int:
+    """Seconds since 1970 by this machine, for the date in a signed request: whoever gets it holds it against a
+    clock of their own. Nothing of ours is decided by it."""
+    return int(time.time())

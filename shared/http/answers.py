@@ -63,13 +63,13 @@ class Routes:
         return flask.Response(orjson.dumps(value), status, content_type="application/json")
 
 
-def json_object(request: flask.Request) -> dict[str, Any]:
+def json_object(request: flask.Request, bytes_most: int = BODY_BYTES) -> dict[str, Any]:
     """The request's body, a JSON object; nothing at all is an empty one. Invalid where it is otherwise."""
-    request.max_content_length = BODY_BYTES
+    request.max_content_length = bytes_most
     try:
         body = request.get_data()
     except RequestEntityTooLarge as error:
-        raise Invalid.field("body", f"is larger than {BODY_BYTES} bytes") from error
+        raise Invalid.field("body", f"is larger than {bytes_most} bytes") from error
     if not body.strip():
         return {}
     try:

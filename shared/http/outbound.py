@@ -91,6 +91,10 @@ class Failed(WaybillError):
     """The address could not be reached, took too long, or answered too much or not as HTTP."""
 
 
+class TooMuch(Failed):
+    """It answered more than is taken, which calling again does not help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back, a redirect as it is. The names of `headers` are in lower case."""
@@ -122,7 +126,7 @@ def call(
     seconds     what everything together may take, from resolving the name to the answer's last byte
     bytes_most  the most bytes of the answer's content
 
-    Raises Blocked or Failed, both with a sentence that names the host and never the path or the query, which
+    Raises Blocked, Failed or TooMuch, each with a sentence that names the host and never the path or the query, which
     may hold a secret.
     """
     target = _target(url)
@@ -297,8 +301,8 @@ class _Wire(io.RawIOBase):
         self.bytes_left -= read
         return read
 
-    def too_much(self) -> Failed:
-        return Failed(f"{self._deadline.host} answered more than is taken. Make it answer less.")
+    def too_much(self) -> TooMuch:
+        return TooMuch(f"{self._deadline.host} answered more than is taken. Make it answer less.")
 
 
 def _exchange(

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.clock import elapsed_since, stopwatch
 from shared.http import outbound
-from shared.http.outbound import Answer, Blocked, Failed, Network, Resolver, call
+from shared.http.outbound import Answer, Blocked, Failed, Network, Resolver, TooMuch, call
 
 LOOPBACK: list[Network] = [ipaddress.IPv4Network("127.0.0.0/8")]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -510,7 +510,7 @@ def test_an_answer_without_end_is_given_up_by_its_bytes(script: Endless) -> None
 def test_the_most_bytes_are_taken_and_one_more_is_not(head: bytes) -> None:
     with serving(head % 1_000 + b"x" * 1_000) as server:
         assert get(f"http://127.0.0.1:{server.port}/").content == b"x" * 1_000
-    with serving(head % 1_001 + b"x" * 1_001) as server, pytest.raises(Failed, match="answered more"):
+    with serving(head % 1_001 + b"x" * 1_001) as server, pytest.raises(TooMuch, match="answered more"):
         get(f"http://127.0.0.1:{server.port}/")
 
 
