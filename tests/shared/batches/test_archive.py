@@ -425,6 +425,7 @@ def test_a_region_is_no_longer_than_a_file_can_be() -> None:
     assert region(entry._replace(limit=7)) == (1000, 1000)
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Entry,

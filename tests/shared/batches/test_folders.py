@@ -1,0 +1,312 @@
+"""Work orders are gathered from wherever their files lie; what is none of theirs is named, junk is not."""
+
+import tracemalloc
+
+import pytest
+
+from shared.batches import archive, folders
+from shared.batches.archive import STORED, Entry, encode
+from shared.batches.folders import FILES_MOST, IMAGE_LARGEST, JSON_LARGEST, PROBLEMS_MOST, Folder, slices
+from shared.batches.problems import BadArchive
+from tests.archives import GENEROUS, UTF8, File, taken, zipped
+
+Found = list[tuple[str, str, str]]
+
+X = b"x"
+
+
+def line(path: str, at: int = 0, size: int = 5) -> bytes:
+    return encode(Entry(path, path.encode(), at, at + 1000, size, size, 0, STORED))
+
+
+def lines(paths: list[str]) -> list[bytes]:
+    return [line(path, n * 1000) for n, path in enumerate(paths)]
+
+
+def planned(paths: list[str]) -> tuple[dict[str, list[tuple[str, str]]], Found]:
+    """Each work order's files with their problems, and the problems of none."""
+    plan = folders.plan(lines(paths))
+    orders = {
+        name: [(entry.file, entry.problem) for entry in entries]
+        for folder in plan.folders
+        for name, entries in folders.read(folder.lines)
+    }
+    return orders, [(each.work_order, each.file, each.code) for each in plan.problems]
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        pytest.param(["a/1.jpg", "b/1.jpg"], {"a": ["1.jpg"], "b": ["1.jpg"]}, id="plain"),
+        pytest.param(
+            ["b/1.jpg", "a/1.jpg"], {"b": ["1.jpg"], "a": ["1.jpg"]}, id="in the order of the bytes"
+        ),
+        pytest.param(
+            ["a/1.jpg", "b/1.jpg", "c/1.jpg", "b/metadata.json", "a/2.jpg"],
+            {"a": ["1.jpg", "2.jpg"], "b": ["1.jpg", "metadata.json"], "c": ["1.jpg"]},
+            id="scattered",
+        ),
+        pytest.param(
+            ["all/", "all/a/", "all/a/1.jpg", "all/b/1.jpg"], {"a": ["1.jpg"], "b": ["1.jpg"]}, id="wrapped"
+        ),
+        pytest.param(["all/a/1.jpg"], {"a": ["1.jpg"]}, id="one, wrapped"),
+        pytest.param(["a/1.jpg"], {"a": ["1.jpg"]}, id="one, not wrapped"),
+        pytest.param(["a/metadata.json"], {"a": ["metadata.json"]}, id="no photographs"),
+        pytest.param(
+            ["all/a/1.jpg", "__MACOSX/all/a/._1.jpg", "all/.DS_Store", "all/a/Thumbs.db", ".DS_Store", "._x"],
+            {"a": ["1.jpg"]},
+            id="wrapped, with junk around",
+        ),
+        pytest.param(
+            ["a/1.jpg", "a/__MACOSX/1.jpg", "a/._1.jpg", "a/thumbs.DB", "Desktop.ini", "a/x/.DS_Store"],
+            {"a": ["1.jpg"]},
+            id="junk at any depth",
+        ),
+        pytest.param(
+            ["1.jpg/metadata.json", "b/1.jpg"], {"1.jpg": ["metadata.json"], "b": ["1.jpg"]}, id="dots"
+        ),
+        pytest.param(
+            ["工单 7/写真.JPG", "हिन्दी/1.jpg"], {"工单 7": ["写真.JPG"], "हिन्दी": ["1.jpg"]}, id="scripts"
+        ),
+        pytest.param([f"{'x' * 128}/1.jpg"], {"x" * 128: ["1.jpg"]}, id="the longest name"),
+    ],
+)
+def test_work_orders(paths: list[str], expected: dict[str, list[str]]) -> None:
+    orders, problems = planned(paths)
+    assert {name: [file for file, _ in files] for name, files in orders.items()} == expected
+    assert list(orders) == list(expected), "in the order of their first files"
+    assert {problem for files in orders.values() for _, problem in files} == {""}
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected", "none"),
+    [
+        pytest.param(["a/x/1.jpg"], [], [], id="a nested folder that wraps"),
+        pytest.param(
+            ["a/x/1.jpg", "a/2.jpg"], [("x/1.jpg", "NESTED_FOLDER"), ("2.jpg", "")], [], id="nested"
+        ),
+        pytest.param(["a/photos.zip"], [("photos.zip", "UNKNOWN_FILE")], [], id="a zip in it"),
+        pytest.param(["a/notes.txt"], [("notes.txt", "UNKNOWN_FILE")], [], id="text"),
+        pytest.param(["a/Metadata.json"], [("Metadata.json", "UNKNOWN_FILE")], [], id="capitals"),
+        pytest.param(
+            ["a/jpg", "a/.jpg"], [("jpg", "UNKNOWN_FILE"), (".jpg", "UNKNOWN_FILE")], [], id="no name"
+        ),
+        pytest.param(
+            ["a/1.jpg", "a/2.jpg", "a/1.jpg"],
+            [("1.jpg", "DUPLICATE_FILE"), ("2.jpg", ""), ("1.jpg", "DUPLICATE_FILE")],
+            [],
+            id="twice",
+        ),
+        pytest.param(
+            ["a/1.jpg", "a/../1.jpg", "a//1.jpg", "a/./1.jpg", "a/x\\1.jpg", "a/1\n.jpg", "a/\0.jpg"],
+            [
+                ("1.jpg", ""),
+                ("../1.jpg", "UNSAFE_NAME"),
+                ("/1.jpg", "UNSAFE_NAME"),
+                ("./1.jpg", "UNSAFE_NAME"),
+                ("x\\1.jpg", "UNSAFE_NAME"),
+                ("1\n.jpg", "UNSAFE_NAME"),
+                ("\0.jpg", "UNSAFE_NAME"),
+            ],
+            [],
+            id="unsafe in a work order",
+        ),
+        pytest.param(
+            [
+                "a/1.jpg",
+                "../1.jpg",
+                "/a/1.jpg",
+                "C:/a/1.jpg",
+                "c:a/1.jpg",
+                "a\\1.jpg",
+                "./a/1.jpg",
+                "\0/1.jpg",
+            ],
+            [("1.jpg", "")],
+            [
+                ("", "../1.jpg", "UNSAFE_NAME"),
+                ("", "/a/1.jpg", "UNSAFE_NAME"),
+                ("", "C:/a/1.jpg", "UNSAFE_NAME"),
+                ("", "c:a/1.jpg", "UNSAFE_NAME"),
+                ("", "a\\1.jpg", "UNSAFE_NAME"),
+                ("", "./a/1.jpg", "UNSAFE_NAME"),
+                ("", "\\u0000/1.jpg", "UNSAFE_NAME"),
+            ],
+            id="unsafe in none",
+        ),
+        pytest.param(
+            ["a/1.jpg", "1.jpg", "notes.txt"],
+            [("1.jpg", "")],
+            [("", "1.jpg", "FILE_OUTSIDE_FOLDER"), ("", "notes.txt", "FILE_OUTSIDE_FOLDER")],
+            id="outside",
+        ),
+        pytest.param(
+            ["all/a/1.jpg", "all/notes.txt"],
+            [("1.jpg", "")],
+            [("", "all/notes.txt", "FILE_OUTSIDE_FOLDER")],
+            id="outside, wrapped",
+        ),
+        pytest.param(
+            ["all/a/1.jpg", "../evil.jpg", "all/../evil.jpg"],
+            [("1.jpg", "")],
+            [("", "../evil.jpg", "UNSAFE_NAME"), ("", "all/../evil.jpg", "UNSAFE_NAME")],
+            id="an unsafe name does not unwrap",
+        ),
+        pytest.param(
+            ["a/1.jpg", "b#/1.jpg", "b#/2.jpg", " c/1.jpg", "d /1.jpg", f"{'x' * 129}/1.jpg"],
+            [("1.jpg", "")],
+            [
+                ("b#", "", "BAD_WORK_ORDER_NAME"),
+                (" c", "", "BAD_WORK_ORDER_NAME"),
+                ("d ", "", "BAD_WORK_ORDER_NAME"),
+                ("x" * 129, "", "BAD_WORK_ORDER_NAME"),
+            ],
+            id="bad names of work orders",
+        ),
+        pytest.param(
+            ["a/1.jpg", "b/", "a/", "c/x/", "../", "d/", "d/.DS_Store"],
+            [("1.jpg", "")],
+            [("b", "", "EMPTY_FOLDER"), ("c", "", "EMPTY_FOLDER"), ("d", "", "EMPTY_FOLDER")],
+            id="empty folders",
+        ),
+        pytest.param(
+            ["all/", "all/a/1.jpg", "all/b/"],
+            [("1.jpg", "")],
+            [("b", "", "EMPTY_FOLDER")],
+            id="an empty folder, wrapped",
+        ),
+    ],
+)
+def test_what_is_wrong(paths: list[str], expected: list[tuple[str, str]], none: Found) -> None:
+    orders, problems = planned(paths)
+    if expected:
+        assert orders == {"a": expected}
+    else:
+        assert orders == {"x": [("1.jpg", "")]}
+    assert problems == none
+
+
+def test_two_spellings_of_one_letter_are_one_name() -> None:
+    files = [
+        File("wo/e\u0301.jpg", X),
+        File("wo/\u00e9.jpg", X),
+        File("e\u0301/1.jpg", X),
+        File("\u00e9/2.jpg", X),
+    ]
+    found = taken(zipped(files))
+    assert found.problems == [("wo", "\u00e9.jpg", "DUPLICATE_FILE")] * 2
+    assert found.files == {("\u00e9", "1.jpg"): X, ("\u00e9", "2.jpg"): X}
+
+
+def test_a_name_that_cannot_be_read_does_not_unwrap() -> None:
+    found = taken(zipped([File("all/a/1.jpg", X), File(b"\xff/1.jpg", X, flags=UTF8)]))
+    assert found.files == {("a", "1.jpg"): X}
+    assert found.problems == [("", "\\xff/1.jpg", "UNREADABLE_NAME")]
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "problem"),
+    [
+        ("a/1.jpg", 0, "EMPTY_FILE"),
+        ("a/metadata.json", 0, "EMPTY_FILE"),
+        ("a/1.jpg", IMAGE_LARGEST, ""),
+        ("a/1.jpg", IMAGE_LARGEST + 1, "FILE_TOO_LARGE"),
+        ("a/parameters.json", JSON_LARGEST, ""),
+        ("a/parameters.json", JSON_LARGEST + 1, "FILE_TOO_LARGE"),
+        ("a/film.mp4", IMAGE_LARGEST + 1, "UNKNOWN_FILE"),
+    ],
+)
+def test_sizes(path: str, size: int, problem: str) -> None:
+    [folder] = folders.plan([line(path, size=size)]).folders
+    [(_, [entry])] = folders.read(folder.lines)
+    assert entry.problem == problem
+    assert folder.packed_bytes == (0 if problem else size), "what has a problem is not read"
+
+
+def test_the_first_problem_of_a_file_stands() -> None:
+    found = taken(
+        zipped([File("a/1.exe", X, method=99), File("a/b/2.jpg", X, mode=0o120777), File("a/3.jpg", X)])
+    )
+    assert found.problems == [("a", "1.exe", "UNKNOWN_COMPRESSION"), ("a", "b/2.jpg", "SYMLINK")]
+    assert found.files == {("a", "3.jpg"): X}
+
+
+def test_a_work_order_of_too_many_files_is_one_line() -> None:
+    for count, problem in ((FILES_MOST, ""), (FILES_MOST + 1, "TOO_MANY_FILES")):
+        [first, second] = folders.plan(lines([*(f"a/{n}.jpg" for n in range(count)), "b/1.jpg"])).folders
+        [(name, entries)] = folders.read(first.lines)
+        assert name == "a"
+        assert {entry.problem for entry in entries} == {problem}
+        assert first.files == len(entries) == (1 if problem else count)
+        assert first.packed_bytes == (0 if problem else 5 * count)
+        assert second == Folder("b", second.lines, 1, 5)
+
+
+def test_a_million_problems_are_counted_and_a_thousand_listed() -> None:
+    paths = [f"{n}.jpg" for n in range(PROBLEMS_MOST + 500)] + [
+        f"empty {n}/" for n in range(PROBLEMS_MOST + 7)
+    ]
+    plan = folders.plan(lines(paths))
+    codes = [problem.code for problem in plan.problems]
+    assert (
+        codes == ["FILE_OUTSIDE_FOLDER"] * PROBLEMS_MOST + ["MORE_ERRORS"] + ["EMPTY_FOLDER"] * PROBLEMS_MOST
+    )
+    assert "500 more" in plan.problems[PROBLEMS_MOST].message
+    assert "7 more folders" in plan.problems[-1].message
+    assert list(plan.folders) == []
+
+
+@pytest.mark.parametrize("paths", [[], ["__MACOSX/a/._1.jpg", ".DS_Store"]])
+def test_nothing_but_junk_is_empty(paths: list[str]) -> None:
+    with pytest.raises(BadArchive) as error:
+        folders.plan(lines(paths))
+    assert error.value.code == "ARCHIVE_EMPTY"
+
+
+def test_memory_follows_the_names_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """About 170 bytes a file and its name; as objects they would take a thousand."""
+    count = 10_000
+    content = zipped(
+        [File(f"work-order-{n // 10:07}/task_group-{n % 10}.jpg", X, STORED) for n in range(count)]
+    )
+    monkeypatch.setattr(archive, "BLOCK", 1 << 16)
+    tracemalloc.start()
+    plan = folders.plan(archive.directory(lambda start, end: content[start:end], len(content), GENEROUS))
+    files = sum(folder.files for folder in plan.folders)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert files == count
+    assert peak < count * 300, f"{peak / count:.0f} bytes a file"
+
+
+# Slices.
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param([(1, 1), (1, 1), (1, 1)], [2, 1], id="so many folders"),
+        pytest.param([(5, 1), (5, 1), (1, 1)], [2, 1], id="exactly so many files"),
+        pytest.param([(5, 1), (6, 1)], [1, 1], id="a file too many"),
+        pytest.param([(1, 50), (1, 51)], [1, 1], id="a byte too many"),
+        pytest.param([(1, 50), (1, 50)], [2], id="exactly so many bytes"),
+        pytest.param([(1, 1), (99, 1), (1, 1), (1, 1)], [1, 1, 2], id="one larger than all"),
+        pytest.param([(1, 999)], [1], id="only one larger"),
+    ],
+)
+def test_slices_are_whole_folders_in_order(sizes: list[tuple[int, int]], expected: list[int]) -> None:
+    orders = [Folder(f"wo-{n}", b"", files, packed) for n, (files, packed) in enumerate(sizes)]
+    found = list(slices(iter(orders), files=10, packed_bytes=100, folders_most=2))
+    assert [len(each) for each in found] == expected
+    assert [folder for each in found for folder in each] == orders
+
+
+def test_a_slice_of_a_plan_is_a_range_of_its_bytes() -> None:
+    orders = list(folders.plan(lines(["all/a/1.jpg", "all/b/1.jpg", "all/b/2.jpg", "all/c/1.jpg"])).folders)
+    plan = b"".join(order.lines for order in orders)
+    start = len(orders[0].lines)
+    [(name, entries)] = folders.read(plan[start : start + len(orders[1].lines)])
+    assert (name, [entry.file for entry in entries]) == ("b", ["1.jpg", "2.jpg"])
+    assert [entry.path for entry in entries] == ["all/b/1.jpg", "all/b/2.jpg"]
