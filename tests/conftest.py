@@ -14,7 +14,7 @@ from infra.local.project import account_email
 from infra.local.suite import Suite
 from shared.clock import stopwatch
 from shared.delivery.cloud_storage import copying
-from shared.gcp import clients
+from shared.gcp import clients, many
 from tests.outside import outside
 from tests.world import World
 
@@ -59,8 +59,9 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         "auth._exponential_backoff",
     ):
         monkeypatch.setattr(f"google.{module}.time", still)
-    monkeypatch.setattr(copying, "BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(copying, "BACKOFF_MOST", 0.002)
+    for ours in (copying, many):
+        monkeypatch.setattr(ours, "BACKOFF_SECONDS", 0.001)
+        monkeypatch.setattr(ours, "BACKOFF_MOST", 0.002)
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from google.cloud import firestore
-from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.batches import batch as batches
@@ -30,7 +30,10 @@ from shared.gcp import leases
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
 from shared.gcp.messages import Message, ObjectFinalised
-from shared.gcp.silence import SWEEPS_MOST, SWEPT_MOST, change, silent
+from shared.gcp.silence import SWEEPS_MOST, change, silent
+
+LOOK_AFTER = timedelta(hours=1)
+"""How often it is looked whether a batch's archive is there that nobody told of."""
 
 _ARCHIVE = re.compile(r"([^/]+)/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.zip")
 
@@ -104,64 +107,57 @@ def receive(cloud: Cloud, batch: Batch) -> Batch:
 
 
 def sweep(cloud: Cloud, at: datetime) -> None:
-    """Have everything taken up that is silent at `at`, and end what was never uploaded. What fails here is
-    logged and stops nothing else."""
+    """Have every batch taken up that is silent at `at`, look for archives that nobody told of, and end what
+    was never uploaded. What fails here is logged and stops nothing else."""
+    waiting = silent(cloud, "batches", "status", [WAITING_FOR_UPLOAD], "swept", at, LOOK_AFTER)
     for found, take_up in (
-        (silent(cloud, "batches", "status", UNDER_WAY, "swept", at), _take_up_batch),
-        (_expired(cloud, at), _expire),
+        (silent(cloud, "batches", "status", UNDER_WAY, "swept", at), _take_up),
+        (waiting, partial(_look_for_upload, at=at)),
     ):
         for snapshot in found:
-            try:
-                take_up(cloud, snapshot)
-            except Exception as failure:
-                path = snapshot.reference.path
-                logs.error("something silent could not be taken up", exception=failure, document=path)
+            batch = batches.from_snapshot(snapshot)
+            with logs.bound(batch=batch.id, customer=batch.customer):
+                try:
+                    take_up(cloud, batch, snapshot)
+                except Exception as failure:
+                    logs.error("a silent batch could not be taken up", exception=failure)
 
 
-def _take_up_batch(cloud: Cloud, snapshot: Snapshot) -> None:
-    batch = batches.from_snapshot(snapshot)
+def _take_up(cloud: Cloud, batch: Batch, snapshot: Snapshot) -> None:
     sweeps = fields_of(snapshot).get("sweeps", 0)
-    with logs.bound(batch=batch.id, customer=batch.customer):
-        if sweeps >= SWEEPS_MOST:
-            finishing.fail(cloud, batch, problem("INTERNAL"))
-            return
-        taken_up = {"swept": firestore.SERVER_TIMESTAMP, "sweeps": firestore.Increment(1)}
-        if change(cloud, snapshot, taken_up):
-            cloud.messages.publish(FUNCTION, batch.message)
-            logs.warning("a silent batch is taken up", status=batch.status)
+    if sweeps >= SWEEPS_MOST:
+        finishing.fail(cloud, batch, problem("INTERNAL"))
+        return
+    taken_up = {"swept": firestore.SERVER_TIMESTAMP, "sweeps": firestore.Increment(1)}
+    if change(cloud, snapshot, taken_up):
+        cloud.messages.publish(FUNCTION, batch.message)
+        logs.warning("a silent batch is taken up", status=batch.status)
 
 
-def _expired(cloud: Cloud, at: datetime) -> list[Snapshot]:
-    query = (
-        cloud.db.collection("batches")
-        .where(filter=FieldFilter("status", "==", WAITING_FOR_UPLOAD))
-        .where(filter=FieldFilter("expires", "<=", at))
-        .order_by("expires")
-        .limit(SWEPT_MOST)
-    )
-    return list(query.stream())
+def _look_for_upload(cloud: Cloud, batch: Batch, snapshot: Snapshot, at: datetime) -> None:
+    # The event of an upload may be lost; an archive that is there is right, whoever told of it.
+    batch = receive(cloud, batch)
+    if batch.status == UPLOADED:
+        cloud.messages.publish(FUNCTION, batch.message)
+        logs.warning("an archive that nobody told of is taken up")
+    elif batch.expires > at:
+        change(cloud, snapshot, {"swept": firestore.SERVER_TIMESTAMP})
+    else:
+        _expire(cloud, batch)
 
 
-def _expire(cloud: Cloud, snapshot: Snapshot) -> None:
-    batch = batches.from_snapshot(snapshot)
-    with logs.bound(batch=batch.id, customer=batch.customer):
-        # Its event may have been lost: what is there is right, whoever told of it.
-        batch = receive(cloud, batch)
-        if batch.status == UPLOADED:
-            cloud.messages.publish(FUNCTION, batch.message)
-            return
+def _expire(cloud: Cloud, batch: Batch) -> None:
+    def decide(current: Batch) -> dict[str, Any] | None:
+        if current.status != WAITING_FOR_UPLOAD:
+            return None
+        return {
+            "status": EXPIRED,
+            "upload_url": firestore.DELETE_FIELD,
+            "finished": firestore.SERVER_TIMESTAMP,
+        }
 
-        def decide(current: Batch) -> dict[str, Any] | None:
-            if current.status != WAITING_FOR_UPLOAD:
-                return None
-            return {
-                "status": EXPIRED,
-                "upload_url": firestore.DELETE_FIELD,
-                "finished": firestore.SERVER_TIMESTAMP,
-            }
-
-        batches.move(cloud, batch, decide)
-        logs.info("batch expired")
+    batches.move(cloud, batch, decide)
+    logs.info("batch expired")
 
 
 @contextmanager

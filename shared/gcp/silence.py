@@ -24,14 +24,20 @@ SWEEPS_MOST = 10
 
 
 def silent(
-    cloud: Cloud, group: str, field: str, values: Sequence[Any], since: str, at: datetime
+    cloud: Cloud,
+    group: str,
+    field: str,
+    values: Sequence[Any],
+    since: str,
+    at: datetime,
+    silence: timedelta = SILENCE,
 ) -> list[Snapshot]:
     """The documents of a collection group whose `field` has one of the values, and whose time `since` lies
-    SILENCE or more before `at`; the longest silent first."""
+    `silence` or more before `at`; the longest silent first."""
     query = (
         cloud.db.collection_group(group)
         .where(filter=FieldFilter(field, "in", list(values)))
-        .where(filter=FieldFilter(since, "<=", at - SILENCE))
+        .where(filter=FieldFilter(since, "<=", at - silence))
         .order_by(since)
         .limit(SWEPT_MOST)
     )

@@ -1,0 +1,218 @@
+"""A batch dies at every call that it makes, and its work orders are in all the same, once."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from infra.local.pubsub import Delivery
+from shared.batches import taking_in
+from shared.gcp.documents import fields_of
+from tests.archives import File, zipped
+from tests.outside import Killed, Outside, When
+from tests.world import SITE, World, jpeg
+
+OURS = ("ingest_batch", "ingest_work_orders")
+
+CALLS = 92
+"""How many calls the small batch makes; a test holds it to that, so that each of them is a place to die."""
+
+
+class Small:
+    """The smallest batch that makes every kind of call: a work order that is there already and gets a photograph
+    more, two that are new, one that is wrong, a file of none; three slices, each saved after each work order."""
+
+    def __init__(self, world: World, outside: Outside) -> None:
+        self.world = world
+        self.outside = outside
+        before = zipped([File("WO_0/meter-1.jpg", jpeg("there"))])
+        world.take_in(before)
+        self.id = world.batch(
+            zipped(
+                [
+                    File("WO_0/meter-1.jpg", jpeg("there")),
+                    File("WO_0/meter-2.jpg", jpeg("new")),
+                    File("WO_0/metadata.json", b'{"floor": 3}'),
+                    File("WO_1/meter.jpg", jpeg("one")),
+                    File("WO_1/parameters.json", b'{"kind": "fibre"}'),
+                    File("WO_BAD/roof.jpg", jpeg("roof")),
+                    File("WO_2/door-7.jpg", jpeg("two")),
+                    File("stray.jpg", jpeg("stray")),
+                ]
+            )
+        )
+
+    def push(self, delivery: Delivery) -> bool:
+        """Deliver as usual, but a process that was killed answers nothing."""
+        if delivery.function not in OURS:
+            return self.world.push(delivery)
+        try:
+            with self.outside.watching():
+                return self.world.push(delivery)
+        except Killed:
+            self.outside.dead = False
+            return False
+
+    def run(self, push: Any) -> None:
+        while self.world.suite.pubsub.deliver_due(push):
+            pass
+
+    def settle(self) -> None:
+        """Let time go by, with its redeliveries and ticks, until the batch has ended and nothing waits."""
+        for _ in range(60):
+            self.world.tick()
+            self.world.drain()
+            if self.world.shown(self.id)["finish_date"] and not self.world.suite.pubsub.outstanding():
+                return
+            self.world.wait(timedelta(minutes=6))
+        raise AssertionError(f"{self.world.shown(self.id)}, {self.world.suite.pubsub.outstanding()}")
+
+    def in_once(self) -> None:
+        world = self.world
+        shown = world.shown(self.id)
+        told = {
+            name: shown[name]
+            for name in (
+                "status",
+                "work_orders_total",
+                "work_orders_done",
+                "work_orders_failed",
+                "images",
+                "errors",
+            )
+        }
+        assert told == {
+            "status": "COMPLETED_WITH_ERRORS",
+            "work_orders_total": 4,
+            "work_orders_done": 3,
+            "work_orders_failed": 1,
+            "images": 4,
+            "errors": 2,
+        }, shown
+        assert [(each["work_order"], each["file"], each["code"]) for each in world.errors(self.id)] == [
+            ("", "stray.jpg", "FILE_OUTSIDE_FOLDER"),
+            ("WO_BAD", "roof.jpg", "UNKNOWN_TASK_GROUP"),
+        ]
+        records = world.taken_in()
+        found = {
+            name: (record["metadata"], [(item["name"], len(item["input"])) for item in record["work_items"]])
+            for name, record in records.items()
+        }
+        assert found == {
+            "WO_0": ({"floor": 3}, [("meter", 2)]),
+            "WO_1": ({}, [("meter", 1)]),
+            "WO_2": ({}, [("door", 1)]),
+        }
+        ids = [each["id"] for r in records.values() for item in r["work_items"] for each in item["input"]]
+        stored = world.suite.storage.list("waybill-local-images", f"acme/{SITE}/")
+        assert sorted(each.name.rpartition("/")[2] for each in stored) == sorted(f"{id}.jpg" for id in ids)
+        contents = {world.suite.storage.read("waybill-local-images", each.name) for each in stored}
+        assert contents == {jpeg("there"), jpeg("new"), jpeg("one"), jpeg("two")}
+        documents = {
+            each.get("name"): fields_of(each) for each in world.cloud.db.collection("work_orders").stream()
+        }
+        assert {name: each["analysis"] for name, each in documents.items()} == dict.fromkeys(found, "DONE")
+        assert documents["WO_1"]["parameters"] == b'{"kind":"fibre"}'
+
+
+@pytest.fixture
+def small(world: World, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Small:
+    monkeypatch.setenv("WAYBILL_SLICE_FILES", "3")
+    monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
+    return Small(world, outside)
+
+
+def test_the_small_batch_makes_every_kind_of_call(small: Small) -> None:
+    small.outside.arm(0, "before")
+    small.run(small.push)
+    assert not small.world.failures
+    small.in_once()
+    assert len(small.outside.calls) == CALLS, small.outside.calls
+    kinds = {call.kind for call in small.world.suite.traffic.calls()}
+    assert kinds >= {
+        "storage.uploads.start",
+        "storage.uploads.chunk",
+        "storage.objects.insert",
+        "storage.objects.get",
+        "storage.objects.get_media",
+        "firestore.Commit",
+        "firestore.BeginTransaction",
+        "firestore.BatchGetDocuments",
+        "firestore.RunQuery",
+        "firestore.RunAggregationQuery",
+        "pubsub.Publish",
+    }
+
+
+def die_and_end(small: Small, at: int, when: When, *, redelivered: bool) -> None:
+    """Kill at that call; let redelivery, or the sweep alone, take it up."""
+    small.outside.arm(at, when)
+
+    def push(delivery: Delivery) -> bool:
+        # What a killed process was sent may never come again, as after 24 hours: then only the sweep is left.
+        return small.push(delivery) or not redelivered
+
+    small.run(push)
+    assert len(small.outside.calls) >= at
+    small.outside.arm(0, "before")
+    small.settle()
+    small.in_once()
+
+
+def pause_and_end(small: Small, at: int, when: When) -> None:
+    """Pause at that call for longer than any lease, while another attempt does all there is; then go on."""
+
+    def others() -> None:
+        small.world.wait(timedelta(minutes=70))
+        small.world.tick()
+        small.settle()
+
+    small.outside.arm(at, when, others)
+    small.run(small.push)
+    small.outside.arm(0, "before")
+    small.settle()
+    small.in_once()
+
+
+SOME = [*range(1, CALLS + 1, 7), CALLS]
+"""Spread over the batch, for the quick tests; `make check` takes every call."""
+
+BOTH = pytest.mark.parametrize("when", ["before", "after"])
+
+
+@BOTH
+@pytest.mark.parametrize("at", SOME)
+def test_a_death_at_some_calls_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
+    die_and_end(small, at, when, redelivered=True)
+
+
+@pytest.mark.parametrize("at", SOME)
+def test_a_death_at_some_calls_is_mended_by_the_sweep_alone(small: Small, at: int) -> None:
+    die_and_end(small, at, "after", redelivered=False)
+
+
+@pytest.mark.parametrize("at", SOME)
+def test_an_attempt_that_slept_through_its_lease_does_no_harm(small: Small, at: int) -> None:
+    pause_and_end(small, at, "before")
+
+
+# One test a call, so that a failing one says where it died.
+@pytest.mark.slow
+@BOTH
+@pytest.mark.parametrize("at", range(1, CALLS + 1))
+def test_a_death_at_any_call_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
+    die_and_end(small, at, when, redelivered=True)
+
+
+@pytest.mark.slow
+@BOTH
+@pytest.mark.parametrize("at", range(1, CALLS + 1))
+def test_a_death_at_any_call_is_mended_by_the_sweep_alone(small: Small, at: int, when: When) -> None:
+    die_and_end(small, at, when, redelivered=False)
+
+
+@pytest.mark.slow
+@BOTH
+@pytest.mark.parametrize("at", range(1, CALLS + 1))
+def test_an_attempt_paused_at_any_call_does_no_harm(small: Small, at: int, when: When) -> None:
+    pause_and_end(small, at, when)
