@@ -19,8 +19,8 @@ CALLS = 92
 
 
 class Small:
-    """The smallest batch that makes every kind of call: a work order that is there already and gets a photograph
-    more, two that are new, one that is wrong, a file of none; three slices, each saved after each work order."""
+    """The smallest batch that makes every kind of call: a work order that is there and gets one photograph
+    more, two that are new, one that is wrong, a file of none; three slices, saved after each work order."""
 
     def __init__(self, world: World, outside: Outside) -> None:
         self.world = world
