@@ -137,16 +137,17 @@ def duplicates(images: Sequence[Image]) -> frozenset[str]:
 
 def _header(content: bytes) -> _Header | None:
     """What a file claims to be, or None where it is none of ours."""
+    decoder: type[ImageFile]
     if content.startswith(b"\xff\xd8"):
-        size = _jpeg_size(content)
-        return _Header(JpegImageFile, size) if size else None
-    if content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR" and len(content) > 24:
-        width, height = content[16:20], content[20:24]
-        return _Header(PngImageFile, (int.from_bytes(width), int.from_bytes(height)))
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        size = _webp_size(content)
-        return _Header(WebPImageFile, size) if size else None
-    return None
+        decoder, size = JpegImageFile, _jpeg_size(content)
+    elif content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR":
+        # https://www.w3.org/TR/png-3/#11IHDR
+        decoder, size = PngImageFile, (int.from_bytes(content[16:20]), int.from_bytes(content[20:24]))
+    elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        decoder, size = WebPImageFile, _webp_size(content)
+    else:
+        return None
+    return _Header(decoder, size) if size and all(size) else None
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:
