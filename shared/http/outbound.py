@@ -126,8 +126,8 @@ def call(
     seconds     what everything together may take, from resolving the name to the answer's last byte
     bytes_most  the most bytes of the answer's content
 
-    Raises Blocked, Failed or TooMuch, each with a sentence that names the host and never the path or the query, which
-    may hold a secret.
+    Raises Blocked, Failed or TooMuch, each with a sentence that names the host and never the path or the
+    query, which may hold a secret.
     """
     target = _target(url)
     deadline = _Deadline(_host(target), seconds)

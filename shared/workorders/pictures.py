@@ -29,7 +29,7 @@ DECODERS: dict[str, type[ImageFile]] = {
 
 PIXELS_MOST = 100_000_000
 """Of one picture; telephones make photographs of 12 to 50 million. Looking at a PNG of this size takes 500 MB
-and two seconds; at a JPEG, which can be decoded at an eighth, at most 300 MB and one second."""
+and two seconds; at a JPEG, which is decoded at an eighth, 5 MB, but where it is progressive 300 to 800 MB."""
 
 WEBP_PIXELS_MOST = 33_000_000
 """A WEBP is unpacked into several copies, 15 bytes a pixel: at this size it takes 500 MB, too."""
@@ -56,10 +56,10 @@ SHARPNESS_LEAST = 25.0
 pixels of the copy, which is sixteen of a telephone's."""
 
 MEAN_DARK = 30.0
-"""Mean brightness of 255: a room without light. Indoor photographs measured 60 and more."""
+"""Mean brightness of 255: a room without light. Photographs measured 60 to 150."""
 
 MEAN_BRIGHT = 235.0
-"""Mean brightness of 255: a lens towards the sun. A white page with text measured 170 to 200."""
+"""Mean brightness of 255: a lens towards the sun. White pages with text measured 170 to 200."""
 
 CLIPPED_LEVELS = 5
 """How many of the 256 levels at each end count as clipped: what is there can no longer be told apart."""
