@@ -17,6 +17,6 @@ def stopwatch() -> float:
 
 
 def unix_seconds() -> int:
-    """Seconds since 1970 by this machine, for the date in a signed request: whoever gets it holds it against a
-    clock of their own. Nothing of ours is decided by it."""
+    """Seconds since 1970 by this machine, for the date in a signed request: whoever gets it holds it against
+    a clock of their own. Nothing of ours is decided by it."""
     return int(time.time())

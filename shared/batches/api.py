@@ -13,6 +13,7 @@ from shared.batches import batch as batches
 from shared.batches import errors_file, service
 from shared.batches.batch import WAITING_FOR_UPLOAD, Batch
 from shared.batches.caller import who, who_and_where
+from shared.batches.work_orders import WORK_ORDERS
 from shared.errors import Invalid
 from shared.gcp.clients import Cloud
 from shared.http.answers import Answer, Handler, Routes, json_object
@@ -81,7 +82,7 @@ BATCHES: dict[tuple[str, str], Handler] = {
 ROUTES = Routes(
     {
         (method, prefix + path): handler
-        for (method, path), handler in BATCHES.items()
+        for (method, path), handler in {**BATCHES, **WORK_ORDERS}.items()
         for prefix in ("", "/sites/<site>")
     }
 )

@@ -1,0 +1,144 @@
+"""What an analyser says of photographs: its form, and how it is put into a work order.
+
+The same form comes as the answer to our call and, later, to `POST /v0.2/work-orders/{id}/results`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from shared import logs
+from shared.accounts.customers import Site
+from shared.http.bodies import read
+from shared.workorders import kept
+from shared.workorders.kept import DONE, DUE, FAILED, Kept, Result
+from shared.workorders.record import Value
+
+ANSWER_BYTES = 8 * 1024 * 1024
+"""How large a body with results may be."""
+
+RESULTS_MOST = 20_000
+"""How many results one answer may hold: four for each photograph that a work order may have."""
+
+REGIONS_MOST = 1_000
+"""How many regions one result may have."""
+
+POINTS_MOST = 1_000
+"""How many points a polygon may have."""
+
+NAME_LONGEST = 128
+"""Characters of the name of a task, a label or a labeler."""
+
+TEXT_LONGEST = 2_000
+"""Characters of a value or a message."""
+
+
+def _plain(value: Any) -> Any:
+    if value is not None and not isinstance(value, str | int | float):
+        raise ValueError("must be a text, a number, true, false or null")
+    if isinstance(value, str) and len(value) > TEXT_LONGEST:
+        raise ValueError(f"may have {TEXT_LONGEST} characters")
+    return value
+
+
+PlainValue = Annotated[Value, BeforeValidator(_plain)]
+"""A value as records hold it."""
+
+Name = Annotated[str, Field(min_length=1, max_length=NAME_LONGEST)]
+"""The name of a task, a label or a labeler."""
+
+Text = Annotated[str, Field(max_length=TEXT_LONGEST)]
+"""A message."""
+
+_Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class _Form(BaseModel):
+    # What we do not know yet is no mistake: an analyser may be newer than we are.
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class _Region(_Form):
+    label: Name
+    box: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
+    polygon: Annotated[list[_Point], Field(min_length=3, max_length=POINTS_MOST)] | None = None
+
+
+class _Result(_Form):
+    input_id: Annotated[str, Field(min_length=1, max_length=NAME_LONGEST)]
+    task_name: Name
+    analyzed_value: PlainValue
+    message: Text | None = None
+    is_conformity_validated: bool
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    regions: Annotated[list[_Region], Field(max_length=REGIONS_MOST)] | None = None
+    labeler: Name | None = None
+    review: Name | None = None
+    hard: bool | None = None
+
+
+class _Answer(_Form):
+    results: Annotated[list[_Result], Field(max_length=RESULTS_MOST)]
+
+
+_LABEL = {"confidence", "regions", "labeler", "review", "hard"}
+
+
+def parse(body: dict[str, Any]) -> list[Result]:
+    """The results in an answer; Invalid naming each field that is wrong. Fields that we do not know are
+    ignored."""
+    return [
+        Result(
+            each.input_id,
+            each.task_name,
+            each.analyzed_value,
+            each.message,
+            each.is_conformity_validated,
+            each.model_dump(include=_LABEL, exclude_none=True),
+        )
+        for each in read(_Answer, body).results
+    ]
+
+
+def known(results: Sequence[Result], inputs: frozenset[str]) -> list[Result]:
+    """Those of these inputs; of others nothing is taken, and how many they were is logged."""
+    ours = [result for result in results if result.input_id in inputs]
+    if others := len(results) - len(ours):
+        logs.warning("results of inputs that were not asked about are left out", count=others)
+    return ours
+
+
+def put_into(site: Site, held: Kept, posted: Kept, results: Sequence[Result]) -> Kept:
+    """A work order with the results of `posted`, which is what it was when its analyser was asked.
+
+    It is done only where it still has those photographs and parameters; where they changed it stays due, and
+    the results are taken until there are newer ones. What a person corrected meanwhile stays corrected.
+    """
+    if not same(held, posted):
+        return kept.with_results(site, held, results) if held.analysis == DUE else held
+    return replace(kept.with_results(site, held, results), analysis=DONE, failure="")
+
+
+def sent(site: Site, held: Kept, results: Sequence[Result]) -> Kept:
+    """A work order with results that its analyser sent by itself.
+
+    One that waited for them is done. They can come before our own note that it waits, so one that is due is
+    done as well, where nothing is left to check and every input is named.
+    """
+    after = kept.with_results(site, held, results)
+    named = {result.input_id for result in results}
+    if held.analysis == DUE and (held.unchecked or not kept.input_ids(held) <= named):
+        return after
+    return replace(after, analysis=DONE, failure="")
+
+
+def again(held: Kept) -> Kept:
+    """A work order whose analysis failed is due again; any other stays as it is."""
+    return replace(held, analysis=DUE, failure="") if held.analysis == FAILED else held
+
+
+def same(held: Kept, posted: Kept) -> bool:
+    """Whether what an analysis is made of is what it was."""
+    return (held.images, held.parameters) == (posted.images, posted.parameters)
