@@ -77,6 +77,7 @@ class File:
     """One file and what the archive says of it. A name as bytes is written without saying that it is UTF-8.
 
     packed  its bytes as they stand, where they are not what `content` packs to
+    local_name  its name in its own header, where it is another
     local   fields of its own header that are not so
     listed  fields of the directory that are not so
     """
@@ -92,6 +93,7 @@ class File:
     extra: bytes = b""
     local_extra: bytes = b""
     comment: bytes = b""
+    local_name: bytes | None = None
     local: Lies = field(default_factory=dict)
     listed: Lies = field(default_factory=dict)
 
@@ -169,7 +171,8 @@ def _put(out: bytearray, file: File) -> bytes:
     offset = len(out)
     hidden = {"crc": 0, "packed": 0, "size": 0} if file.descriptor else {}
     local = {**head, **sizes, **hidden, "extras": len(file.local_extra)}
-    out += _packed(LOCAL, LOCAL_FIELDS, b"PK\x03\x04", local, file.local) + name + file.local_extra + packed
+    out += _packed(LOCAL, LOCAL_FIELDS, b"PK\x03\x04", local, file.local)
+    out += (name if file.local_name is None else file.local_name) + file.local_extra + packed
     if file.descriptor:
         out += struct.pack("<4s3I", b"PK\x07\x08", crc, len(packed), len(file.content))
     extra, place = file.extra, {**sizes, "offset": offset}
@@ -203,7 +206,12 @@ class Taken:
 
 def taken(content: bytes, limits: Limits = GENEROUS) -> Taken:
     """Read a whole archive as the functions do; BadArchive where it is refused."""
-    plan = folders.plan(archive.directory(lambda start, end: content[start:end], len(content), limits))
+
+    def read(start: int, end: int) -> bytes:
+        assert 0 <= start < end <= len(content), f"{start} to {end} of {len(content)}: no range of the object"
+        return content[start:end]
+
+    plan = folders.plan(archive.directory(read, len(content), limits))
     found = Taken({}, [(each.work_order, each.file, each.code) for each in plan.problems])
     for folder in plan.folders:
         for name, entries in folders.read(folder.lines):
@@ -211,8 +219,7 @@ def taken(content: bytes, limits: Limits = GENEROUS) -> Taken:
                 try:
                     if entry.problem:
                         raise BadFile(entry.problem)
-                    start, end = archive.region(entry)
-                    file = archive.unpack(entry, content[start:end])
+                    file = archive.unpack(entry, read(*archive.region(entry)))
                     assert (len(file), zlib.crc32(file)) == (entry.size, entry.crc32), entry
                     assert found.files.setdefault((name, entry.file), file) is file, entry
                 except BadFile as bad:

@@ -97,6 +97,13 @@ _EXTRA_UNICODE_PATH = 0x7075
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 # What a field holds whose value is in the zip64 record or extra field (4.4.1.4).
 
+_WITHOUT_ZIP64 = (
+    "It was made by a program that cannot make archives this large, such as “Compress” on a Mac: "
+    "split the work orders over several archives, of less than 4 GB and 65,535 files each."
+)
+# Such programs write what is left of a number in the old field, and no zip64 record.
+# https://github.com/thejoshwolfe/yauzl/issues/69
+
 _TYPE_MASK, _TYPE_SYMLINK = 0o170000, 0o120000
 # The type of a file in its Unix mode, which is the upper half of the external attributes.
 
@@ -232,13 +239,15 @@ def directory(read: Read, size: int, limits: Limits) -> Iterator[bytes]:
     lines: list[bytes] = []
     unpacked = 0
     for entry in _listed(read, found):
+        if len(lines) == limits.files:
+            raise BadArchive("ARCHIVE_TOO_MANY_FILES", f"It lists more than the {limits.files:,} allowed.")
         lines.append(encode(entry))
         if not entry.problem:
             unpacked += entry.size
-        if len(lines) > found.files:
-            raise _damaged(f"It says that it holds {found.files:,} files, and lists more.")
     if len(lines) != found.files:
-        raise _damaged(f"It says that it holds {found.files:,} files, and lists {len(lines):,}.")
+        rest = (len(lines) - found.files) % (_FULL16 + 1) == 0
+        counts = f"It says that it holds {found.files:,} files, and lists {len(lines):,}."
+        raise _damaged(_WITHOUT_ZIP64 if rest else counts)
     if unpacked > limits.unpacked_bytes:
         raise BadArchive(
             "ARCHIVE_TOO_LARGE", f"They have {unpacked:,} bytes; {limits.unpacked_bytes:,} are allowed."
@@ -297,7 +306,9 @@ def _find_directory(read: Read, size: int) -> _Directory:
     if found.end > end:
         raise _truncated(f"{found.end - end:,} bytes are missing before its list of files.")
     if found.end < end:
-        raise _damaged(f"{end - found.end:,} bytes stand in it that are no part of it.")
+        more = end - found.end
+        whole = more % (_FULL32 + 1) == 0
+        raise _damaged(_WITHOUT_ZIP64 if whole else f"{more:,} bytes stand in it that are no part of it.")
     if found.files == 0 and found.end > found.start:
         raise _damaged("It says that it holds no files, and lists some.")
     if found.files and head != _LOCAL_SIGNATURE:

@@ -18,9 +18,6 @@ DEPTH_MOST = 64
 INTEGER_LEAST, INTEGER_MOST = -(2**63), 2**64 - 1
 """The integers that a record can hold: those of orjson. https://github.com/ijl/orjson#int"""
 
-_INTEGER_DIGITS = 20
-# No integer in those bounds has more.
-
 _BOM = b"\xef\xbb\xbf"
 # Windows' editors write it (RFC 8259, section 8.1: a parser may ignore it).
 
@@ -74,8 +71,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) <= _INTEGER_DIGITS and INTEGER_LEAST <= int(digits) <= INTEGER_MOST:
-        return int(digits)
+    number = int(digits)  # orjson has refused what has more digits than floats reach, before int would
+    if INTEGER_LEAST <= number <= INTEGER_MOST:
+        return number
     raise BadFile(
         "JSON_NOT_VALID",
         f"The number {digits[:30]} is too large to be kept exactly: write it as a text, in quotes.",

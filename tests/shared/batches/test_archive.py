@@ -98,6 +98,10 @@ def test_what_zipfile_writes_is_read(method: int, zip64: bool, streamed: bool) -
         ),
         pytest.param(zipped(GOOD, Tail(gap=b"padding")), id="a gap before the directory"),
         pytest.param(
+            zipped([File(f.name, f.content, zip64=True, extra=extra_field(1, b"?" * 24)) for f in GOOD]),
+            id="the zip64 field twice",
+        ),
+        pytest.param(
             zipped(GOOD, Tail(zip64=True, end64_more=b"vendor's")), id="more in the zip64 end record"
         ),
     ],
@@ -172,6 +176,10 @@ def test_names(file: File, path: str) -> None:
         pytest.param(File(b"wo/a.jpg", extra=unicode_path(b"wo/a.jpg", "")), id="an empty unicode path"),
         pytest.param(File(""), id="empty"),
         pytest.param(File("wo/" + "x" * 2_000 + ".jpg"), id="too long"),
+        pytest.param(
+            File(b"x" * 2_000, extra=unicode_path(b"x" * 2_000, "wo/a.jpg")), id="too long, another short"
+        ),
+        pytest.param(File(b"x", extra=unicode_path(b"x", "wo/" + "x" * 2_000)), id="short, another too long"),
     ],
 )
 def test_names_that_cannot_be_read(file: File) -> None:
@@ -209,6 +217,7 @@ def with_end(form: str, at: int, value: int, content: bytes = CUT) -> bytes:
         pytest.param(CUT[:40] + CUT[60:], "ARCHIVE_TRUNCATED", id="a chunk lost"),
         pytest.param(CUT + b"\0", "ARCHIVE_DAMAGED", id="a byte more"),
         pytest.param(b"#!/bin/sh\n" + CUT, "ARCHIVE_DAMAGED", id="something before"),
+        pytest.param(CUT + CUT, "ARCHIVE_DAMAGED", id="two archives"),
         pytest.param(b"#!/b" + CUT[4:], "ARCHIVE_DAMAGED", id="something instead of the beginning"),
         pytest.param(with_end("<H", 4, 1), "ARCHIVE_SPLIT", id="the second disk"),
         pytest.param(with_end("<H", 6, 1), "ARCHIVE_SPLIT", id="a directory on another disk"),
@@ -313,6 +322,25 @@ def test_bytes_that_do_not_come_are_missed() -> None:
     assert error.value.code == "ARCHIVE_TRUNCATED"
 
 
+def test_archives_too_large_for_the_program_that_made_them_say_so() -> None:
+    """A Mac's "Compress" leaves the upper half of offsets and counts away."""
+    gap = 1 << 32
+    middle = CUT.index(b"PK\x01\x02")
+
+    def read(start: int, end: int) -> bytes:
+        """The archive with 4 GiB of nothing before its directory."""
+        return bytes(
+            CUT[at] if at < middle else 0 if at < middle + gap else CUT[at - gap] for at in range(start, end)
+        )
+
+    with pytest.raises(BadArchive, match="4 GB") as error:
+        archive.directory(read, len(CUT) + gap, GENEROUS)
+    assert error.value.code == "ARCHIVE_DAMAGED"
+    with pytest.raises(BadArchive, match="65,535 files") as error:
+        entries(zipped([File(f"a/{n}", method=STORED) for n in range(FULL16 + 3)]))
+    assert error.value.code == "ARCHIVE_DAMAGED"
+
+
 # Files that are refused.
 
 ZEROS = b"\0" * (2 << 20)
@@ -353,7 +381,8 @@ ZEROS = b"\0" * (2 << 20)
         pytest.param(File("wo/a.jpg", PHOTO, packed=b""), "DAMAGED", id="no bytes"),
         pytest.param(File("wo/a.jpg", PHOTO, local={"signature": b"nope"}), "DAMAGED", id="no header"),
         pytest.param(File("wo/a.jpg", PHOTO, local={"method": STORED}), "DAMAGED", id="two methods"),
-        pytest.param(File("wo/a.jpg", PHOTO, local={"names": 7}), "DAMAGED", id="two names"),
+        pytest.param(File("wo/a.jpg", PHOTO, local={"names": 7}), "DAMAGED", id="names of two lengths"),
+        pytest.param(File("wo/a.jpg", PHOTO, local_name=b"wo/b.jpg"), "DAMAGED", id="two names"),
         pytest.param(File("wo/a.jpg", PHOTO, local={"extras": 999}), "OVERLAPPING", id="begins in the next"),
         pytest.param(File("wo/a.jpg", PHOTO, listed={"packed": 9999}), "SIZE_DIFFERS", id="reaches beyond"),
         pytest.param(File("wo/a.jpg", PHOTO, listed={"offset": 1 << 30}), "OVERLAPPING", id="lies beyond"),
@@ -406,6 +435,15 @@ def test_unpacking_stops_at_the_size_that_was_said(monkeypatch: pytest.MonkeyPat
     bomb = File("wo/a.jpg", packed=deflated(ZEROS), content=b"x" * 5000)
     assert taken(zipped([bomb])).problems == [("wo", "a.jpg", "SIZE_DIFFERS")]
     assert most == [5001]
+
+
+def test_a_region_that_came_short_is_no_file() -> None:
+    [entry, _] = entries(CUT)
+    start, end = region(entry)
+    for less in (end - start - 1, 40, 10, 0):
+        with pytest.raises(BadFile) as error:
+            unpack(entry, CUT[start : start + less])
+        assert error.value.code == "DAMAGED", less
 
 
 # Lines and regions.

@@ -176,6 +176,18 @@ def test_work_orders(paths: list[str], expected: dict[str, list[str]]) -> None:
             [("b", "", "EMPTY_FOLDER")],
             id="an empty folder, wrapped",
         ),
+        pytest.param(
+            ["all/a/1.jpg", "other/"],
+            [("1.jpg", "")],
+            [("other", "", "EMPTY_FOLDER")],
+            id="an empty one beside",
+        ),
+        pytest.param(
+            ["all/a/1.jpg", "b//1.jpg"],
+            [("1.jpg", "")],
+            [("", "b//1.jpg", "UNSAFE_NAME")],
+            id="unsafe beside what wraps",
+        ),
     ],
 )
 def test_what_is_wrong(paths: list[str], expected: list[tuple[str, str]], none: Found) -> None:
@@ -200,9 +212,10 @@ def test_two_spellings_of_one_letter_are_one_name() -> None:
 
 
 def test_a_name_that_cannot_be_read_does_not_unwrap() -> None:
-    found = taken(zipped([File("all/a/1.jpg", X), File(b"\xff/1.jpg", X, flags=UTF8)]))
-    assert found.files == {("a", "1.jpg"): X}
-    assert found.problems == [("", "\\xff/1.jpg", "UNREADABLE_NAME")]
+    for name in (b"\xff/1.jpg", b"other/" + b"x" * 2_000):
+        found = taken(zipped([File("all/a/1.jpg", X), File(name, X, flags=UTF8)]))
+        assert found.files == {("a", "1.jpg"): X}
+        assert [(work_order, code) for work_order, _, code in found.problems] == [("", "UNREADABLE_NAME")]
 
 
 @pytest.mark.parametrize(
