@@ -6,8 +6,7 @@ work orders it writes down how far it is, with the errors found since, in one tr
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -20,15 +19,16 @@ from shared.batches.archive import Entry, region, unpack
 from shared.batches.batch import PROCESSING, PROGRESS, Batch, Progress
 from shared.batches.problems import BadFile, Problem, problem
 from shared.clock import elapsed_since, stopwatch
-from shared.errors import Invalid, NotFound
+from shared.errors import Invalid, Refused
 from shared.gcp import leases
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
 from shared.gcp.leases import Done, Lease
 from shared.gcp.many import Many
-from shared.workorders import images, parameters, pictures, store
+from shared.workorders import images, kept, parameters, pictures, store
 from shared.workorders.images import Image
 from shared.workorders.kept import DUE, Kept, Taken
+from shared.workorders.parameters import WrongParameter
 from shared.workorders.record import Input
 from shared.workorders.store import CONTENT_TYPES
 
@@ -37,7 +37,7 @@ CHUNK_FILES = 500
 """After how many work orders, or files of them, a slice saves how far it is."""
 
 ORDERS_AT_ONCE = 8
-"""How many work orders of a slice are under way at once; each holds a thread while it is written."""
+"""Of how many work orders of a slice files are read at once."""
 
 IN_FLIGHT_BYTES = 96 * 1024 * 1024
 """How much of an archive, packed and unpacked, is in memory at once; one file alone may take more."""
@@ -78,18 +78,27 @@ def take_in(cloud: Cloud, batch: Batch, slice_id: str) -> None:
     reference = batch.slices_in(cloud).document(slice_id)
 
     def work(lease: Lease) -> Done:
-        fields = fields_of(reference.get())
-        began = stopwatch()
-        site = get_site(cloud.db, batch.site, batch.customer)
-        position = fields["position"]
-        reached = Progress(**{name: fields[name] for name in PROGRESS})
+        return asyncio.run(_take_in(cloud, batch, slice_id, fields_of(reference.get()), lease))
+
+    if leases.do(cloud, batch.path, reference, work):
+        logs.info("slice taken in", slice=slice_id)
+
+
+async def _take_in(
+    cloud: Cloud, batch: Batch, slice_id: str, fields: Mapping[str, Any], lease: Lease
+) -> Done:
+    began = stopwatch()
+    site = get_site(cloud.db, batch.site, batch.customer)
+    position = fields["position"]
+    reached = Progress(**{name: fields[name] for name in PROGRESS})
+    async with Many(cloud.objects, cloud.settings.storage_url) as many:
+        taking = _TakingIn(cloud, batch, site, lease, many)
         for chunk in _chunks(_planned(cloud, batch, fields["start"], fields["end"])[position:]):
             if elapsed_since(began) >= cloud.settings.attempt_seconds:
                 raise TimeUp
-            outcomes = asyncio.run(_TakingIn(cloud, batch, site, lease).run(chunk))
-            analysis.publish(
-                cloud, site, [each.kept for each in outcomes if each.kept and each.kept.analysis == DUE]
-            )
+            outcomes = await taking.run(chunk)
+            due = [each.kept for each in outcomes if each.kept and each.kept.analysis == DUE]
+            analysis.publish(cloud, site, due)
             problems = [problem for each in outcomes for problem in each.problems]
             more = errors_file.documents(batch, slice_id, position, problems)
             position += len(chunk)
@@ -99,10 +108,7 @@ def take_in(cloud: Cloud, batch: Batch, slice_id: str) -> None:
             current = batches.get(cloud, batch.id)
             if current is None or current.status != PROCESSING:
                 break
-        return Done({"position": position})
-
-    if leases.do(cloud, batch.path, reference, work):
-        logs.info("slice taken in", slice=slice_id)
+    return Done({"position": position})
 
 
 def _planned(cloud: Cloud, batch: Batch, start: int, end: int) -> list[tuple[str, list[Entry]]]:
@@ -157,35 +163,37 @@ class _Room:
 
 
 class _TakingIn:
-    def __init__(self, cloud: Cloud, batch: Batch, site: Site, lease: Lease) -> None:
+    """Takes work orders of an archive in, several at once."""
+
+    def __init__(self, cloud: Cloud, batch: Batch, site: Site, lease: Lease, many: Many) -> None:
         if batch.archive is None:
             raise ValueError(f"the batch {batch.id} is {batch.status} and has no archive")
         self._cloud = cloud
         self._archive = batch.archive
         self._site = site
         self._lease = lease
+        self._many = many
         self._groups = naming.admissible(site.task_groups)
+        self._room = _Room(IN_FLIGHT_BYTES)
+        self._turn = asyncio.Semaphore(ORDERS_AT_ONCE)
 
     async def run(self, chunk: Sequence[tuple[str, list[Entry]]]) -> list[_Outcome]:
-        """Take these work orders in, several at once."""
-        self._room = _Room(IN_FLIGHT_BYTES)
-        turn = asyncio.Semaphore(ORDERS_AT_ONCE)
+        """Take these in: their photographs side by side, then their documents."""
+        tasks = [asyncio.create_task(self._read(name, entries)) for name, entries in chunk]
+        try:
+            readings = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return self._write(readings)
 
-        async def one(name: str, entries: list[Entry]) -> _Outcome:
-            async with turn:
-                return await self._work_order(name, entries)
-
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(ORDERS_AT_ONCE))
-        async with Many(self._cloud.objects, self._cloud.settings.storage_url) as self._many:
-            tasks = [asyncio.create_task(one(name, entries)) for name, entries in chunk]
-            try:
-                return list(await asyncio.gather(*tasks))
-            finally:
-                for task in tasks:
-                    task.cancel()
-
-    async def _work_order(self, name: str, entries: list[Entry]) -> _Outcome:
+    async def _read(self, name: str, entries: list[Entry]) -> "_Reading":
         reading = _Reading(self._site, name, self._groups)
+        async with self._turn:
+            await self._read_files(reading, entries)
+        return reading
+
+    async def _read_files(self, reading: "_Reading", entries: list[Entry]) -> None:
         wanted = reading.sort_out(entries)
         for span in _spans(wanted):
             start, end = span[0].offset, max(region(entry)[1] for entry in span)
@@ -197,7 +205,6 @@ class _TakingIn:
             finally:
                 await self._room.give_back(memory)
             self._lease.beat_if_due()
-        return await asyncio.to_thread(self._write, reading)
 
     async def _file(self, reading: "_Reading", entry: Entry, content: memoryview, at: int) -> None:
         start, end = region(entry)
@@ -230,40 +237,17 @@ class _TakingIn:
             replace(image, generation=stored.generation, size=stored.size, crc32c=stored.crc32c),
         )
 
-    def _write(self, reading: "_Reading") -> _Outcome:
-        """The work order's document, in a thread of its own: Firestore's client waits."""
-        told = reading.documents.get("parameters.json")
-        for each in parameters.wrong(self._site, told if told is not None else self._known(reading)):
-            code = "MISSING_PARAMETER" if each.missing else "WRONG_PARAMETER"
-            reading.wrong(code, "parameters.json" if told is not None else "", each.sentence)
-        if reading.problems:
-            return _Outcome(reading.listed())
-        taken = [
-            reading.taken[photo.file] for photo in sorted(reading.photos.values(), key=lambda p: p.place)
-        ]
-        try:
-            kept = store.take_in(
-                self._cloud,
-                self._site,
-                reading.name,
-                metadata=reading.documents.get("metadata.json"),
-                parameters=told,
-                taken=taken,
-            )
-        except Invalid as refused:
-            too_many = any(each.field == "inputs" for each in refused.problems)
-            reading.wrong("TOO_MANY_FILES" if too_many else "WORK_ORDER_TOO_LARGE", "")
-            return _Outcome(reading.listed())
-        return _Outcome([], kept, len(taken), sum(each.image.size for each in taken))
+    def _write(self, readings: Sequence["_Reading"]) -> list[_Outcome]:
+        """The work orders' documents, of those with which nothing is wrong."""
+        arrivals = {reading.name: reading.arrive for reading in readings if not reading.problems}
+        written = store.take_in(self._cloud, self._site, arrivals)
+        return [reading.outcome(written.get(reading.name)) for reading in readings]
 
-    def _known(self, reading: "_Reading") -> dict[str, Any]:
-        """The parameters that the work order has already, where the archive tells none."""
-        if not self._site.parameters:
-            return {}
-        try:
-            return dict(store.look(self._cloud, self._site, reading.id).kept.parameters)
-        except NotFound:
-            return {}
+
+class _WrongParameters(Refused):
+    def __init__(self, found: list[WrongParameter]) -> None:
+        self.found = found
+        super().__init__("; ".join(each.sentence for each in found))
 
 
 class _Reading:
@@ -277,6 +261,7 @@ class _Reading:
         self.taken: dict[str, Taken] = {}
         self.documents: dict[str, dict[str, Any]] = {}
         self._groups = groups
+        self._site = site
 
     def sort_out(self, entries: Sequence[Entry]) -> list[Entry]:
         """The entries whose content is to be read; what is wrong with the others is noted."""
@@ -298,7 +283,39 @@ class _Reading:
     def wrong(self, code: str, file: str, detail: str = "") -> None:
         self.problems.append(problem(code, work_order=self.name, file=file, detail=detail))
 
-    def listed(self) -> list[Problem]:
+    def arrive(self, before: Kept) -> Kept:
+        """The work order as it is with what was read. What the archive does not tell stays as it is."""
+        photos = sorted(self.photos.values(), key=lambda photo: photo.place)
+        after = kept.change(
+            self._site,
+            before,
+            metadata=self.documents.get("metadata.json"),
+            parameters=self.documents.get("parameters.json"),
+            taken=[self.taken[photo.file] for photo in photos],
+        )
+        wrong = parameters.wrong(self._site, after.parameters)
+        if wrong:
+            raise _WrongParameters(wrong)
+        return after
+
+    def outcome(self, written: Kept | Refused | None) -> _Outcome:
+        """What came of it, given what came of its document."""
+        if isinstance(written, Kept):
+            images = [each.image for each in self.taken.values()]
+            return _Outcome([], written, len(images), sum(each.size for each in images))
+        if isinstance(written, _WrongParameters):
+            file = "parameters.json" if "parameters.json" in self.documents else ""
+            for each in written.found:
+                code = "MISSING_PARAMETER" if each.missing else "WRONG_PARAMETER"
+                self.wrong(code, file, each.sentence)
+        elif isinstance(written, Invalid):
+            too_many = any(each.field == "inputs" for each in written.problems)
+            self.wrong("TOO_MANY_FILES" if too_many else "WORK_ORDER_TOO_LARGE", "")
+        elif written is not None:
+            raise written
+        return _Outcome(self._listed())
+
+    def _listed(self) -> list[Problem]:
         """The problems by file, at most PROBLEMS_MOST, and how many more there are."""
         found = sorted(self.problems, key=lambda each: (each.file, each.code, each.message))
         more = len(found) - PROBLEMS_MOST

@@ -16,7 +16,7 @@ from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud import firestore
 
 from shared.accounts.customers import Site
-from shared.errors import Conflict, Invalid, NotFound
+from shared.errors import Busy, Conflict, Invalid, NotFound, Refused
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time
 from shared.workorders import envelope, images, kept
@@ -36,6 +36,11 @@ from shared.workorders.record import (
 
 MARGIN = timedelta(minutes=2)
 """How much later than its stamp a commit may come and still be found by an export of its window."""
+
+COMMIT_ORDERS = 20
+COMMIT_BYTES = 4 * 1024 * 1024
+"""How many work orders, and about how many bytes of them, one commit takes; its request may hold 10 MiB.
+https://cloud.google.com/firestore/quotas#writes_and_transactions"""
 
 WRITE_ATTEMPTS = 10
 """How often a change that met another, or a commit that came late, is tried again."""
@@ -121,34 +126,112 @@ def create(
 
 
 def take_in(
+    cloud: Cloud, site: Site, arrivals: Mapping[str, Callable[[Kept], Kept]]
+) -> dict[str, Kept | Refused]:
+    """Put what each arrival makes of the work order of its name in that one's place, a new one where the site
+    has none; many with one commit. What is as it was already is not written.
+
+    An arrival may refuse, by raising Refused, as may the room in a document: that is the outcome then, and
+    the others are taken in all the same. It is called again where others were quicker.
+    """
+    if not arrivals:
+        return {}
+    outcomes: dict[str, Kept | Refused] = {}
+    references = {
+        work_order_id(site.id, name): cloud.db.document(f"work_orders/{work_order_id(site.id, name)}")
+        for name in arrivals
+    }
+    there = {snapshot.id: snapshot for snapshot in cloud.db.get_all(list(references.values()))}
+    together: dict[str, _Change] = {}
+    room = COMMIT_BYTES
+    for name, arrive in arrivals.items():
+        snapshot = there[work_order_id(site.id, name)]
+        if _late(snapshot):
+            outcomes[name] = _take_in_one(cloud, site, name, arrive)
+            continue
+        try:
+            change = _arrived(cloud, site, name, snapshot, arrive)
+        except Refused as refused:
+            outcomes[name] = refused
+            continue
+        outcomes[name] = change.after
+        if not change.fields:
+            continue
+        size = change.size
+        if together and (size > room or len(together) == COMMIT_ORDERS):
+            outcomes |= _write_all(cloud, site, together, arrivals)
+            together, room = {}, COMMIT_BYTES
+        together[name] = change
+        room -= size
+    return outcomes | _write_all(cloud, site, together, arrivals)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What a work order is to be, and the fields to write for it: none where it is that already."""
+
+    after: Kept
+    fields: Mapping[str, Any]
+    expected: datetime | None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes its write has."""
+        return sum(len(value) for value in self.fields.values() if isinstance(value, bytes | str))
+
+
+def _arrived(
+    cloud: Cloud, site: Site, name: str, snapshot: Snapshot, arrive: Callable[[Kept], Kept]
+) -> _Change:
+    there = snapshot.exists and not snapshot.get("deleted")
+    before = _held(cloud, site, snapshot).kept if there else kept.new(site, snapshot.id, name)
+    after = arrive(before)
+    if there and after == before:
+        return _Change(after, {}, None)
+    return _Change(after, _fields(cloud, site, after), snapshot.update_time)
+
+
+def _write_all(
     cloud: Cloud,
     site: Site,
-    name: str,
-    *,
-    metadata: Mapping[str, Any] | None,
-    parameters: Mapping[str, Any] | None,
-    taken: Sequence[Taken],
-) -> Kept:
-    """Have a work order of that name with these photographs, and with this metadata and these parameters
-    unless they are None; made where the site has none. What it has already changes nothing.
+    changes: Mapping[str, _Change],
+    arrivals: Mapping[str, Callable[[Kept], Kept]],
+) -> dict[str, Kept | Refused]:
+    """Write these with one commit; where one of them met others, each by itself."""
+    if not changes:
+        return {}
+    batch = cloud.db.batch()
+    references = []
+    for change in changes.values():
+        reference = cloud.db.document(f"work_orders/{change.after.work_order.id}")
+        references.append(reference)
+        stamped = {**change.fields, "update_date": firestore.SERVER_TIMESTAMP}
+        if change.expected is None:
+            batch.create(reference, stamped)
+        else:
+            batch.update(reference, stamped, option=cloud.db.write_option(last_update_time=change.expected))
+    try:
+        results: Any = batch.commit()
+    except (AlreadyExists, FailedPrecondition):
+        return {name: _take_in_one(cloud, site, name, arrivals[name]) for name in changes}
+    for reference, result in zip(references, results, strict=True):
+        _see_to_it(cloud, reference, result)
+    return {name: change.after for name, change in changes.items()}
 
-    Invalid where there are too many photographs, or it does not fit into a document.
-    """
-    id = work_order_id(site.id, name)
-    reference = cloud.db.document(f"work_orders/{id}")
+
+def _take_in_one(cloud: Cloud, site: Site, name: str, arrive: Callable[[Kept], Kept]) -> Kept | Refused:
+    reference = cloud.db.document(f"work_orders/{work_order_id(site.id, name)}")
     for _ in range(WRITE_ATTEMPTS):
-        snapshot = _on_time(cloud, reference)
-        there = snapshot.exists and not snapshot.get("deleted")
-        before = _held(cloud, site, snapshot).kept if there else kept.new(site, id, name)
-        after = kept.change(site, before, metadata=metadata, parameters=parameters, taken=taken)
-        if there and after == before:
-            return after
         try:
-            _write(cloud, site, after, snapshot.update_time)
+            change = _arrived(cloud, site, name, _on_time(cloud, reference), arrive)
+            if change.fields:
+                _stamped(cloud, reference, change.fields, change.expected)
+        except Refused as refused:
+            return refused
         except (AlreadyExists, FailedPrecondition):
             continue  # it changed since it was read: change what it is now
-        return after
-    raise _too_busy(id)
+        return change.after
+    raise Busy(f"the work order {name!r} is being changed by others")
 
 
 def add_photographs(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]) -> WorkOrder:
@@ -278,6 +361,12 @@ def _store_image(cloud: Cloud, site: Site, new: Input, content: bytes) -> Image:
 
 
 def _write(cloud: Cloud, site: Site, after: Kept, expected: datetime | None) -> None:
+    reference = cloud.db.document(f"work_orders/{after.work_order.id}")
+    _stamped(cloud, reference, _fields(cloud, site, after), expected)
+
+
+def _fields(cloud: Cloud, site: Site, after: Kept) -> dict[str, Any]:
+    """The fields of its document; a record that is kept as an object is made first."""
     details = envelope.details(
         tags=after.tags,
         parameters=after.parameters,
@@ -295,7 +384,7 @@ def _write(cloud: Cloud, site: Site, after: Kept, expected: datetime | None) -> 
             packed.content,
             "application/octet-stream",
         )
-    fields = {
+    return {
         "customer": site.customer,
         "site_id": site.id,
         "name": after.work_order.name,
@@ -307,7 +396,6 @@ def _write(cloud: Cloud, site: Site, after: Kept, expected: datetime | None) -> 
         "images": after.images,
         **details,
     }
-    _stamped(cloud, cloud.db.document(f"work_orders/{after.work_order.id}"), fields, expected)
 
 
 def _stamped(
@@ -321,8 +409,19 @@ def _stamped(
         result = reference.create(changes)
     else:
         result = reference.update(changes, option=cloud.db.write_option(last_update_time=expected))
+    _see_to_it(cloud, reference, result)
+
+
+def _see_to_it(cloud: Cloud, reference: firestore.DocumentReference, result: Any) -> None:
     if result.update_time - result.transform_results[0].timestamp_value > MARGIN / 2:
         _on_time(cloud, reference)
+
+
+def _late(snapshot: Snapshot) -> bool:
+    if not snapshot.exists:
+        return False
+    late: bool = snapshot.update_time - snapshot.get("update_date") > MARGIN / 2
+    return late
 
 
 def _on_time(cloud: Cloud, reference: firestore.DocumentReference) -> Snapshot:
@@ -333,7 +432,7 @@ def _on_time(cloud: Cloud, reference: firestore.DocumentReference) -> Snapshot:
     """
     for _ in range(WRITE_ATTEMPTS):
         snapshot: Snapshot = reference.get()
-        if not snapshot.exists or snapshot.update_time - snapshot.get("update_date") <= MARGIN / 2:
+        if not _late(snapshot):
             return snapshot
         with contextlib.suppress(FailedPrecondition):  # somebody wrote meanwhile: look again
             option = cloud.db.write_option(last_update_time=snapshot.update_time)

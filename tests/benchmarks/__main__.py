@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.local.processes import REPOSITORY
 from shared.clock import elapsed_since, stopwatch
-from tests.benchmarks import copies, records, services, states, whole_run
+from tests.benchmarks import archives, copies, records, services, states, whole_run
 from tests.benchmarks.measure import Comparison, Spread
 from tests.benchmarks.whole_run import WholeRun
 
@@ -21,13 +21,14 @@ class Sizes:
     records: int
     states: int
     copies: int
+    archived: int
     work_orders: int
     repetitions: int
     runs: int
 
 
-FULL = Sizes(records=2000, states=2000, copies=600, work_orders=300, repetitions=5, runs=3)
-QUICK = Sizes(records=30, states=30, copies=30, work_orders=3, repetitions=2, runs=1)
+FULL = Sizes(records=2000, states=2000, copies=600, archived=100, work_orders=300, repetitions=5, runs=3)
+QUICK = Sizes(records=30, states=30, copies=30, archived=3, work_orders=3, repetitions=2, runs=1)
 """Of these the figures mean nothing: it is to see that all of it still works."""
 
 
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _shown(records.benchmark(cloud, records=sizes.records, repetitions=times)),
             _shown(states.benchmark(records=sizes.states, repetitions=times)),
             _shown(copies.benchmark(cloud, served, images=sizes.copies, repetitions=times)),
+            _shown(archives.benchmark(cloud, served, work_orders=sizes.archived, repetitions=times)),
         ]
         run = whole_run.benchmark(cloud, served, work_orders=sizes.work_orders, repetitions=sizes.runs)
         _print_run(run)
