@@ -114,11 +114,13 @@ def put_into(site: Site, held: Kept, posted: Kept, results: Sequence[Result]) ->
     """A work order with the results of `posted`, which is what it was when its analyser was asked.
 
     It is done only where it still has those photographs and parameters; where they changed it stays due, and
-    the results are taken until there are newer ones. What a person corrected meanwhile stays corrected.
+    the results are taken until there are newer ones. Where others were quicker, theirs stay; and so does what
+    a person corrected meanwhile.
     """
-    if not same(held, posted):
-        return kept.with_results(site, held, results) if held.analysis == DUE else held
-    return replace(kept.with_results(site, held, results), analysis=DONE, failure="")
+    if held.analysis != DUE:
+        return held
+    after = kept.with_results(site, held, results)
+    return replace(after, analysis=DONE) if same(held, posted) else after
 
 
 def sent(site: Site, held: Kept, results: Sequence[Result]) -> Kept:

@@ -1,0 +1,644 @@
+"""A work order's analysis: what is asked of an analyser, what is kept of what it says, and whatever else it
+may do."""
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from google.api_core.exceptions import NotFound
+from PIL import Image as Picture
+
+from shared.accounts.customers import Parameter, Site, add_site
+from shared.analysis import analyser, checking, messages, steps
+from shared.errors import Retry
+from shared.gcp.documents import fields_of
+from shared.gcp.messages import Message
+from shared.workorders import kept, store
+from shared.workorders.kept import Kept
+from shared.workorders.store import Photograph
+from tests.shared.analysis.analysers import Analyser, Asked, Reply, analysing, result, right
+from tests.world import SITE, World
+
+TIME = steps.Time(checks=60, analyser=30)
+
+
+def photograph(seed: int = 1, side: int = 640) -> bytes:
+    """A PNG that every check is content with: stripes, other ones for each seed."""
+    picture = Picture.new("L", (side, side))
+    picture.putdata([(x * (3 + seed) + y * 5) % 256 for y in range(side) for x in range(side)])
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+CONTENTS = [photograph(1), photograph(2)]
+
+
+def site_with(world: World, url: str | None) -> Site:
+    return add_site(
+        world.cloud.db,
+        id=SITE,
+        customer="acme",
+        name="North",
+        task_groups=("meter", "door"),
+        required=("meter",),
+        parameters=(Parameter("kind", "string", required=False),),
+        analysis_url=url,
+    )
+
+
+def made(world: World, site: Site, contents: Sequence[bytes] = CONTENTS[:1], name: str = "WO_1") -> str:
+    """A work order with these photographs, its message published; returns its id."""
+    photographs = [Photograph("meter", f"meter-{n}.png", content) for n, content in enumerate(contents)]
+    work_order = store.create(world.cloud, site, name, parameters={"kind": "gas"}, photographs=photographs)
+    messages.publish(world.cloud, site, [store.look(world.cloud, site, work_order.id).kept])
+    return work_order.id
+
+
+def held(world: World, id: str) -> Kept:
+    return store.look(world.cloud, world.site, id).kept
+
+
+def inputs(kept_: Kept) -> list[Any]:
+    return [each for item in kept_.work_order.work_items for each in item.input]
+
+
+def results_of(kept_: Kept) -> list[Any]:
+    return [[(r.task_name, r.analyzed_value) for r in each.job_conformity] for each in inputs(kept_)]
+
+
+@pytest.fixture
+def server() -> Iterator[Analyser]:
+    with analysing(right) as analyser_:
+        yield analyser_
+
+
+# --- image checks
+
+
+def test_without_an_analyser_the_checks_are_all_there_is(world: World) -> None:
+    id = made(world, world.site, [CONTENTS[0], photograph(3, side=100), b"\x89PNG no picture", CONTENTS[0]])
+    world.drain()
+    after = held(world, id)
+    assert (after.analysis, after.checked, after.unchecked) == ("DONE", 4, [])
+    assert [[(c.check, c.code, c.level) for c in each.data_conformity] for each in inputs(after)] == [
+        [],
+        [("resolution", "LOW_RESOLUTION", "warning")],
+        [("readable", "UNREADABLE", "error")],
+        [("duplicate", "DUPLICATE", "warning")],
+    ]
+    assert after.work_order.progress_score == 1.0
+    record = json.loads(fields_of(world.cloud.db.document(f"work_orders/{id}").get())["record"])
+    assert record["work_items"][0]["input"][3]["data_conformity"] == [
+        {"check": "duplicate", "code": "DUPLICATE", "level": "warning"}
+    ]
+    assert not world.failures
+
+
+def test_only_new_photographs_are_read_again(world: World) -> None:
+    id = made(world, world.site)
+    world.drain()
+    world.suite.traffic.forget()
+    again = [Photograph("door", "door.png", CONTENTS[0])]
+    store.add_photographs(world.cloud, world.site, id, again)
+    messages.publish(world.cloud, world.site, [held(world, id)])
+    world.drain()
+    assert [[c.code for c in each.data_conformity] for each in inputs(held(world, id))] == [[], ["DUPLICATE"]]
+    assert len(world.suite.traffic.calls("storage.objects.get_media")) == 1
+
+
+def test_a_photograph_that_is_gone_is_unreadable(world: World) -> None:
+    id = made(world, world.site, CONTENTS)
+    name = f"acme/{SITE}/{inputs(held(world, id))[0].id}.png"
+    world.suite.storage.remove(world.cloud.settings.images_bucket, name)
+    world.drain()
+    found = [[c.code for c in each.data_conformity] for each in inputs(held(world, id))]
+    assert (found, held(world, id).analysis) == ([["UNREADABLE"], []], "DONE")
+
+
+def test_what_cannot_be_checked_in_time_is_left_to_the_next_message(world: World) -> None:
+    photographs = [Photograph("meter", "meter.png", CONTENTS[0])]
+    id = store.create(world.cloud, world.site, "WO_1", photographs=photographs).id
+    hurried = replace(world.cloud, settings=replace(world.cloud.settings, attempt_seconds=0))
+    body = {"customer": "acme", "site": SITE, "work_order": id}
+    steps.analyse(hurried, Message(body, world.suite.clock.now(), "1"))
+    assert (held(world, id).analysis, held(world, id).checked) == ("DUE", 0)
+    assert len(world.suite.pubsub.outstanding()) == 1
+    world.drain()
+    assert (held(world, id).analysis, held(world, id).checked) == ("DONE", 1)
+
+
+def test_checks_that_took_long_leave_the_analyser_to_the_next_message(
+    world: World, server: Analyser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site)
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "elapsed_since", lambda _: 0.6 * TIME.checks)
+        after = steps.take_on(world.cloud, site, id, TIME)
+    assert (after.analysis, after.checked, server.asked) == ("DUE", 1, [])
+    world.drain()
+    assert (held(world, id).analysis, len(server.asked)) == ("DONE", 1)
+
+
+def test_what_was_checked_in_time_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "READ_AT_ONCE", 1)
+    id = made(world, world.site, [*CONTENTS, CONTENTS[0]])
+    before = held(world, id)
+    turns = iter([True, True, False])
+    checked = checking.check(world.cloud, world.site, before, lambda: next(turns))
+    after = store.change(world.cloud, world.site, id, lambda now: checked.put_into(world.site, now.kept))
+    assert (after.analysis, after.checked, len(after.unchecked)) == ("DUE", 2, 1)
+    # Another attempt that had begun before saves the same, and less, and nothing is said twice.
+    assert checked.put_into(world.site, after) == after
+    world.drain()
+    codes = [[c.code for c in each.data_conformity] for each in inputs(held(world, id))]
+    assert (codes, held(world, id).analysis) == ([[], [], ["DUPLICATE"]], "DONE")
+
+
+def test_a_bucket_that_is_gone_is_no_photographs_fault(world: World) -> None:
+    id = made(world, world.site)
+    elsewhere = replace(world.cloud, settings=replace(world.cloud.settings, project="none"))
+    with pytest.raises(NotFound, match="bucket does not exist"):
+        steps.take_on(elsewhere, world.site, id, TIME)
+    assert (held(world, id).analysis, held(world, id).checked) == ("DUE", 0)
+
+
+# --- what is asked
+
+
+def test_an_analyser_gets_the_record_the_photographs_and_a_signature(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site, CONTENTS)
+    photographs: list[bytes] = []
+
+    def look(asked: Asked) -> Reply:
+        photographs.extend(requests.get(each["url"], timeout=10).content for each in asked.body["images"])
+        return right(asked)
+
+    server.answers = look
+    world.drain()
+    [asked] = server.asked
+    after = held(world, id)
+    assert asked.path == "/secret-path?token=s3cr3t"
+    assert asked.headers["content-type"] == "application/json"
+    assert list(asked.body) == ["work_order", "images", "parameters"]
+    assert asked.body["parameters"] == {"kind": "gas"}
+    record = asked.body["work_order"]
+    assert (record["id"], record["name"], record["site_id"]) == (id, "WO_1", SITE)
+    assert record["create_date"].startswith("2026-11-22T09:17:00.")
+    assert record["work_items"][0]["input"][0]["data_conformity"] == []
+    assert [each["id"] for each in asked.body["images"]] == [each.id for each in inputs(after)]
+    assert photographs == CONTENTS
+    assert all("X-Goog-Expires=3600&" in each["url"] for each in asked.body["images"])
+    header = asked.headers["x-waybill-signature"]
+    at = int(header.partition(",")[0].removeprefix("t="))
+    secret = analyser.secret(world.cloud.settings, site)
+    assert header == analyser.signature(secret, at, asked.content)
+    assert (after.analysis, results_of(after)) == ("DONE", [[("reading", 7)], [("reading", 7)]])
+
+
+def test_the_signature_is_that_of_the_contract() -> None:
+    # printf '17.{}' | openssl dgst -sha256 -hmac key
+    hex = "e66392eac42eafc68c35a01c712811e016386c12456975fc3af80c9268568e3a"
+    assert analyser.signature("key", 17, b"{}") == f"t=17,v1={hex}"
+
+
+def test_each_site_has_a_secret_of_its_own_made_of_the_newest_key(world: World) -> None:
+    def secret(site: Site, **keys: bytes) -> str:
+        versions = {int(name[1:]): key for name, key in keys.items()}
+        return analyser.secret(replace(world.cloud.settings, secret_keys=versions), site)
+
+    assert secret(world.site, v1=b"a") == secret(world.site, v1=b"a")
+    assert len({secret(world.site, v1=b"a"), secret(world.other_site, v1=b"a")}) == 2
+    assert secret(world.site, v1=b"a", v2=b"b", v10=b"c") == secret(world.site, v10=b"c")
+    with pytest.raises(LookupError, match="WAYBILL_SECRET_KEYS is not set"):
+        secret(world.site)
+
+
+# --- what it says
+
+
+def test_all_that_a_result_says_is_kept(world: World, server: Analyser) -> None:
+    more = {
+        "confidence": 0.5,
+        "regions": [
+            {"label": "dial", "box": [1, 2, 3.5, 4], "colour": "red"},
+            {"label": "rim", "polygon": [[0, 0], [1, 0], [0, 1]]},
+        ],
+        "labeler": "model-3",
+        "review": "accepted",
+        "hard": True,
+        "mood": "good",
+    }
+
+    def say(asked: Asked) -> Reply:
+        one = result(asked.body["images"][0]["id"], "12 kWh", message="fine", **more)
+        return Reply(body={"results": [one], "model": "newer than we are"})
+
+    server.answers = say
+    id = made(world, site_with(world, server.url))
+    world.drain()
+    after = held(world, id)
+    [photograph_] = inputs(after)
+    [found] = photograph_.job_conformity
+    assert (found.analyzed_value, found.corrected_value, found.message) == ("12 kWh", None, "fine")
+    label = after.labels[photograph_.id]["reading"]
+    assert label == {
+        "confidence": 0.5,
+        "regions": [
+            {"label": "dial", "box": [1, 2, 3.5, 4]},
+            {"label": "rim", "polygon": [[0, 0], [1, 0], [0, 1]]},
+        ],
+        "labeler": "model-3",
+        "review": "accepted",
+        "hard": True,
+    }
+    record = fields_of(world.cloud.db.document(f"work_orders/{id}").get())["record"]
+    assert b"model-3" not in record, "labels are not exported"
+
+
+def test_results_of_inputs_that_it_was_not_asked_about_are_left_out(
+    world: World, server: Analyser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = site_with(world, server.url)
+    other = made(world, site, [CONTENTS[1]], name="WO_OTHER")
+    others = inputs(held(world, other))[0].id
+
+    def lie(asked: Asked) -> Reply:
+        if asked.body["work_order"]["id"] == other:
+            return Reply(202)
+        ours = asked.body["images"][0]["id"]
+        return Reply(body={"results": [result("none"), result(others, 1), result(ours, 2)]})
+
+    server.answers = lie
+    id = made(world, site)
+    world.drain()
+    assert results_of(held(world, id)) == [[("reading", 2)]]
+    assert results_of(held(world, other)) == [[]]
+    assert held(world, id).analysis == "DONE"
+    [line] = [json.loads(each) for each in capsys.readouterr().out.splitlines() if "left out" in each]
+    assert (line["count"], line["work_order"]) == (2, id)
+
+
+MEND = " Once that is mended, POST to the work order's /analyze to have it analysed again."
+
+BAD_RESULTS: list[tuple[str, dict[str, Any], str]] = [
+    ("an unknown kind of value", {"analyzed_value": [1]}, "analyzed_value: must be a text, a number, true"),
+    ("a long value", {"analyzed_value": "x" * 2001}, "analyzed_value: may have 2000 characters"),
+    ("no id", {"input_id": None}, "input_id: input should be a valid string"),
+    ("a text for a truth", {"is_conformity_validated": "yes"}, "is_conformity_validated: input should be a"),
+    ("too confident", {"confidence": 1.01}, "confidence: input should be less than or equal to 1"),
+    ("less than nothing", {"confidence": -0.01}, "confidence: input should be greater than or equal to 0"),
+    (
+        "a box of three",
+        {"regions": [{"label": "a", "box": [1, 2, 3]}]},
+        "regions[0].box: list should have at",
+    ),
+    ("a line", {"regions": [{"label": "a", "polygon": [[1, 2], [3, 4]]}]}, "regions[0].polygon: list should"),
+    (
+        "a point of three",
+        {"regions": [{"label": "a", "polygon": [[1, 2, 3]] * 3}]},
+        "polygon[0]: list should",
+    ),
+    ("too many regions", {"regions": [{"label": "a"}] * 1001}, "regions: list should have at most 1000"),
+    ("a long message", {"message": "x" * 2001}, "message: string should have at most 2000 characters"),
+    ("no task", {"task_name": ""}, "task_name: string should have at least 1 character"),
+]
+
+
+def bad(more: dict[str, Any]) -> Callable[[Asked], Reply]:
+    return lambda asked: Reply(body={"results": [result(asked.body["images"][0]["id"]) | more]})
+
+
+FINAL: list[tuple[str, Any, str]] = [
+    ("gone", Reply(404), "The site's analyser 127.0.0.1 answered 404. It must answer 200 with results, or"),
+    ("no content", Reply(204), "answered 204."),
+    ("unauthorized", Reply(401, b"s3cr3t"), "answered 401."),
+    (
+        "no JSON",
+        Reply(200, b"<html>s3cr3t"),
+        "answered what is not as agreed: body: is not JSON. Mend its an",
+    ),
+    ("a list", Reply(200, []), "body: must be a JSON object"),
+    ("nothing", Reply(200, {}), "results: is needed"),
+    ("infinite", Reply(200, b'{"results": [{"confidence": NaN}]}'), "body: is not JSON"),
+    ("too many", Reply(200, {"results": [{}] * 20_001}), "results: list should have at most 20000 items"),
+    (
+        "endless",
+        Reply(200, b"x" * 65_536, endless=True),
+        "127.0.0.1 answered more than is taken. Make it ans",
+    ),
+    *((name, bad(more), sentence) for name, more, sentence in BAD_RESULTS),
+]
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"), [each[1:] for each in FINAL], ids=[each[0] for each in FINAL]
+)
+def test_what_will_not_get_better_is_told_at_once(world: World, answers: Any, sentence: str) -> None:
+    with analysing(answers) as server:
+        id = made(world, site_with(world, server.url))
+        world.drain()
+        after = held(world, id)
+        assert (after.analysis, after.checked) == ("FAILED", 1), after.failure
+        assert sentence in after.failure
+        assert after.failure.endswith(MEND)
+        assert "s3cr3t" not in after.failure
+        assert (len(server.asked), results_of(after)) == (1, [[]])
+        assert server.sent < 20 * 1024 * 1024
+        assert not world.suite.pubsub.outstanding()
+        assert not world.failures
+
+
+def test_a_redirect_is_not_followed(world: World) -> None:
+    with analysing(right) as inward:
+        with analysing(Reply(302, headers={"Location": inward.url})) as server:
+            id = made(world, site_with(world, server.url))
+            world.drain()
+        assert inward.asked == []
+    assert "answered 302." in held(world, id).failure
+    assert "redirects are not followed" in held(world, id).failure
+
+
+def test_a_private_address_is_not_called_unless_settings_allow_it(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site)
+    guarded = replace(world.cloud, settings=replace(world.cloud.settings, private_addresses=()))
+    after = steps.take_on(guarded, site, id, TIME)
+    assert (after.analysis, server.asked) == ("FAILED", [])
+    assert after.failure == (
+        "The site's analyser was given up. 127.0.0.1 may not be called: its address 127.0.0.1 is not on the "
+        "public internet. Give a host that is, or have an operator allow that network." + MEND
+    )
+
+
+def test_labels_that_do_not_fit_are_told(world: World, server: Analyser) -> None:
+    def say(asked: Asked) -> Reply:
+        id = asked.body["images"][0]["id"]
+        noise = [[(n * 7919.123) % 1000, (n * 104729.77) % 1000] for n in range(900)]
+        regions = [{"label": "x", "polygon": [[x + n, y * n] for x, y in noise]} for n in range(40)]
+        return Reply(body={"results": [result(id, regions=regions)]})
+
+    server.answers = say
+    id = made(world, site_with(world, server.url))
+    world.drain()
+    assert held(world, id).failure.startswith(
+        "The analyser's results do not fit into the work order: results: hold more than 262144 bytes of"
+    )
+
+
+# --- slow, busy, down
+
+
+PASSING = [Reply(500), Reply(503), Reply(429), Reply(502, b"<html>")]
+
+
+@pytest.mark.parametrize("reply", PASSING, ids=lambda reply: reply.status)
+def test_what_passes_is_asked_again_by_redelivery(world: World, reply: Reply) -> None:
+    with analysing(reply) as server:
+        id = made(world, site_with(world, server.url))
+        world.drain()
+        assert (held(world, id).analysis, len(server.asked)) == ("DUE", 1)
+        assert len(world.suite.pubsub.outstanding()) == 1
+        server.answers = right
+        world.settle()
+        assert (held(world, id).analysis, results_of(held(world, id))) == ("DONE", [[("reading", 7)]])
+        assert len(server.asked) == 2
+    assert not world.failures, "what passes fills no log with traces"
+
+
+def test_who_stays_away_for_an_hour_is_given_up(world: World) -> None:
+    with analysing(Reply(503)) as server:
+        id = made(world, site_with(world, server.url))
+        for _ in range(3):
+            world.drain()
+            assert held(world, id).analysis == "DUE"
+            world.wait(timedelta(minutes=19))
+        asked = len(server.asked)
+        world.wait(timedelta(minutes=4))
+        world.drain()
+        assert held(world, id).analysis == "FAILED"
+        assert len(server.asked) == asked + 1
+    assert held(world, id).failure == (
+        "The site's analyser was away for an hour. 127.0.0.1 answered 503." + MEND
+    )
+    assert not world.suite.pubsub.outstanding()
+
+
+def test_who_is_down_is_asked_again(world: World) -> None:
+    with analysing(right) as server:
+        pass
+    site = site_with(world, server.url)
+    id = made(world, site)
+    with pytest.raises(Retry, match=r"^127\.0\.0\.1 failed: it could not be reached: Connection refused\."):
+        steps.take_on(world.cloud, site, id, TIME)
+    assert (held(world, id).analysis, held(world, id).checked) == ("DUE", 1)
+
+
+def test_who_is_slow_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analyser, "ANSWER_SECONDS", 0.1)
+    with analysing(right) as server:
+
+        def sleep(asked: Asked) -> Reply:
+            server.over.wait(10)
+            return right(asked)
+
+        server.answers = sleep
+        site = site_with(world, server.url)
+        id = made(world, site)
+        with pytest.raises(Retry, match=r"took longer than 0\.1 seconds\. Make it answer sooner"):
+            steps.take_on(world.cloud, site, id, TIME)
+    assert held(world, id).analysis == "DUE"
+
+
+def bad_body(status: int) -> Callable[[Asked], Reply]:
+    return lambda _: Reply(status, b"s3cr3t")
+
+
+def test_no_url_secret_or_body_is_in_a_log(
+    world: World, server: Analyser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = site_with(world, server.url)
+    for number, status in enumerate([200, 503, 400]):
+        server.answers = bad_body(status)
+        made(world, site, name=f"WO_{number}")
+        world.drain()
+    out = capsys.readouterr().out
+    assert "to be delivered again" in out
+    assert "an analysis failed" in out
+    for never in ("s3cr3t", "secret-path", "X-Goog", "v1=", analyser.secret(world.cloud.settings, site)):
+        assert never not in out
+
+
+# --- later, meanwhile, twice
+
+
+def test_an_analyser_may_answer_later(world: World) -> None:
+    with analysing(Reply(202)) as server:
+        id = made(world, site_with(world, server.url))
+        world.drain()
+        assert (held(world, id).analysis, held(world, id).checked) == ("WAITING", 1)
+        messages.publish(world.cloud, world.site, [held(world, id)])
+        world.drain()
+        assert len(server.asked) == 1, "it is not asked again while it is waited for"
+    assert not world.suite.pubsub.outstanding()
+
+
+def test_a_correction_made_meanwhile_stays(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site)
+    world.drain()
+    [first] = inputs(held(world, id))
+
+    def correct(asked: Asked) -> Reply:
+        correction = {"input_id": first.id, "task_name": "reading", "value": 9, "message": "misread"}
+        store.correct(world.cloud, site, id, **correction)
+        return Reply(body={"results": [result(each["id"], 8) for each in asked.body["images"]]})
+
+    server.answers = correct
+    store.add_photographs(world.cloud, site, id, [Photograph("door", "door.png", CONTENTS[1])])
+    messages.publish(world.cloud, site, [held(world, id)])
+    world.drain()
+    corrected, second = inputs(held(world, id))
+    [one] = corrected.job_conformity
+    assert (one.analyzed_value, one.corrected_value, one.message) == (8, 9, "misread")
+    assert one.corrected_date is not None
+    assert [each.analyzed_value for each in second.job_conformity] == [8]
+    assert held(world, id).analysis == "DONE"
+
+
+def test_what_came_meanwhile_is_analysed_too(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site)
+    changes: list[Callable[[], Any]] = [
+        lambda: store.add_photographs(world.cloud, site, id, [Photograph("door", "a.png", CONTENTS[1])]),
+        lambda: store.change(
+            world.cloud, site, id, lambda now: kept.change(site, now.kept, parameters={"kind": "water"})
+        ),
+    ]
+    numbers = iter(range(10))
+
+    def change(asked: Asked) -> Reply:
+        if changes:
+            changes.pop(0)()
+        number = next(numbers)
+        return Reply(body={"results": [result(each["id"], number) for each in asked.body["images"]]})
+
+    server.answers = change
+    world.drain()
+    after = held(world, id)
+    assert (after.analysis, after.unchecked) == ("DONE", [])
+    assert [len(each.body["images"]) for each in server.asked] == [1, 2, 2]
+    assert server.asked[2].body["parameters"] == {"kind": "water"}
+    assert results_of(after) == [[("reading", 2)], [("reading", 2)]]
+
+
+def test_a_work_order_deleted_meanwhile_stays_deleted(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site)
+
+    def delete(asked: Asked) -> Reply:
+        store.delete(world.cloud, site, id)
+        return right(asked)
+
+    server.answers = delete
+    world.drain()
+    assert fields_of(world.cloud.db.document(f"work_orders/{id}").get())["deleted"] is True
+    assert not world.suite.pubsub.outstanding()
+    assert not world.failures
+
+
+def test_one_made_anew_meanwhile_gets_nothing_of_the_old_ones_checks(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site, [photograph(3, side=100)])
+
+    def anew(asked: Asked) -> Reply:
+        if len(server.asked) == 1:
+            store.delete(world.cloud, site, id)
+            photographs = [Photograph("door", "door.png", CONTENTS[1])]
+            store.create(world.cloud, site, "WO_1", photographs=photographs)
+        return right(asked)
+
+    server.answers = anew
+    world.drain()
+    after = held(world, id)
+    assert [each.data_conformity for each in inputs(after)] == [()]
+    assert (after.analysis, after.checked, results_of(after)) == ("DONE", 1, [[("reading", 7)]])
+
+
+def test_a_message_that_comes_twice_is_done_once(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site)
+    messages.publish(world.cloud, site, [held(world, id), held(world, id)])
+    world.drain()
+    reference = world.cloud.db.document(f"work_orders/{id}")
+    done = reference.get()
+    messages.publish(world.cloud, site, [held(world, id)])
+    world.drain()
+    assert len(server.asked) == 1
+    assert reference.get().update_time == done.update_time
+
+
+def test_two_at_once_do_it_once(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site, CONTENTS)
+    both = threading.Barrier(2)
+
+    def together(asked: Asked) -> Reply:
+        both.wait(timeout=20)
+        return right(asked)
+
+    server.answers = together
+    with ThreadPoolExecutor(2) as pool:
+        after = list(pool.map(lambda _: steps.take_on(world.cloud, site, id, TIME), range(2)))
+    assert len(server.asked) == 2
+    assert after[0] == after[1] == held(world, id)
+    assert (after[0].analysis, after[0].checked) == ("DONE", 2)
+    assert [each.data_conformity for each in inputs(after[0])] == [(), ()]
+    assert results_of(after[0]) == [[("reading", 7)], [("reading", 7)]]
+
+
+def test_who_comes_late_changes_nothing_that_others_found(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site)
+    values = iter([1, 2])
+
+    def overtaken(asked: Asked) -> Reply:
+        mine = next(values)
+        if mine == 1:
+            assert steps.take_on(world.cloud, site, id, TIME).analysis == "DONE"
+        return Reply(body={"results": [result(asked.body["images"][0]["id"], mine)]})
+
+    server.answers = overtaken
+    world.drain()
+    assert results_of(held(world, id)) == [[("reading", 2)]]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"customer": "globex", "site": SITE, "work_order": "{id}"},
+        {"customer": "acme", "site": "none", "work_order": "{id}"},
+        {"customer": "acme", "site": SITE, "work_order": "none"},
+    ],
+)
+def test_a_message_about_nothing_of_that_customer_does_nothing(
+    world: World, server: Analyser, message: dict[str, str]
+) -> None:
+    site = site_with(world, server.url)
+    photographs = [Photograph("meter", "meter.png", CONTENTS[0])]
+    id = store.create(world.cloud, site, "WO_1", photographs=photographs).id
+    body = {name: value.replace("{id}", id) for name, value in message.items()}
+    world.cloud.messages.publish(messages.FUNCTION, body)
+    world.drain()
+    assert (held(world, id).analysis, held(world, id).checked, server.asked) == ("DUE", 0, [])
+    assert not world.failures
+    assert not world.suite.pubsub.outstanding()
