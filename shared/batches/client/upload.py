@@ -211,7 +211,7 @@ class Bar:
     RATE_OVER = 20.0
     """The rate is that of the last so many seconds."""
 
-    WORDS_LONGEST = 58
+    WORDS_LONGEST = 55
     """How much room in a line is kept for what is not name or bar, so that the bar does not jump."""
 
     def __init__(self, screen: Screen, name: str, total: int, stopwatch: Callable[[], float]) -> None:
