@@ -17,11 +17,11 @@ from shared.workorders.store import Photograph
 PHOTOGRAPHS_MOST = 5
 """How many photographs one request may bring."""
 
-PHOTOGRAPH_BYTES = 5 * 1024 * 1024
-"""How large each may be."""
+PHOTOGRAPH_BYTES = 5_000_000
+"""How large each may be, before base64."""
 
 REQUEST_BYTES = 32 * 1024 * 1024
-"""How large the request may be: Cloud Run takes no more, and five photographs in base64 take 28 MB of it.
+"""How large the request may be: Cloud Run takes no more, and five photographs in base64 just fit.
 https://cloud.google.com/run/quotas#request_limits"""
 
 FETCH_SECONDS = 20.0

@@ -1,0 +1,655 @@
+"""`/v0.2/work-orders` over HTTP: what is kept, what is refused and how it is said, and who sees what."""
+
+import base64
+import io
+import json
+import uuid
+from typing import Any
+
+import pytest
+from PIL import Image as Picture
+
+from infra.local.suite import Suite
+from infra.local.traffic import Fault
+from shared.accounts.customers import Parameter, Site, add_site
+from shared.accounts.keys import create_key
+from shared.analysis import sent
+from shared.gcp.documents import fields_of
+from shared.workorders import store
+from tests.shared.analysis.analysers import Asked, Reply, analysing, result, right
+from tests.world import OTHER_SITE, SITE, THEIR_SITE, Answer, World, jpeg
+
+
+@pytest.fixture
+def suite(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """The analysers of these tests are on 127.0.0.1, which settings must allow."""
+    monkeypatch.setenv("WAYBILL_PRIVATE_ADDRESSES", "127.0.0.0/8")
+    return suite
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """As ever, but our account may sign, and the key has a site of its own."""
+    world.suite.identity.allow_impersonation(world.account, world.account)
+    world.key = create_key(world.cloud.db, customer="acme", scopes=["batches"], site=SITE)
+    site_with(world, None)
+    return world
+
+
+def site_with(world: World, url: str | None) -> Site:
+    return add_site(
+        world.cloud.db,
+        id=SITE,
+        customer="acme",
+        name="North",
+        task_groups=("meter", "door"),
+        required=("meter",),
+        parameters=(Parameter("kind", "string"), Parameter("floors", "number", required=False)),
+        analysis_url=url,
+    )
+
+
+def create(world: World, **body: Any) -> str:
+    answer = world.request("POST", "/v0.2/work-orders", {"name": "WO_1"} | body)
+    assert answer.status == 201, answer
+    id: str = answer.body["id"]
+    return id
+
+
+def data(content: bytes, kind: str = "jpg") -> dict[str, str]:
+    return {"type": "image", "value": f"data:image/{kind};base64,{base64.b64encode(content).decode()}"}
+
+
+def analyze(world: World, id: str, *inputs: Any, **more: Any) -> Answer:
+    body = {"inputs": [{"name": name, "data": value} for name, value in inputs]} | more
+    return world.request("POST", f"/v0.2/work-orders/{id}/analyze", body)
+
+
+def photographs(answer: Answer) -> list[Any]:
+    return [each for item in answer.body["work_items"] for each in item["input"]]
+
+
+def problems(answer: Answer) -> list[tuple[str, str]]:
+    assert answer.status == 400, answer
+    return [(each["field"], each["message"]) for each in answer.body["errors"]]
+
+
+# --- making, looking, changing, deleting
+
+
+def test_a_work_order_is_made_and_shown_as_it_will_be_exported(world: World) -> None:
+    body = {
+        "name": "WO_1-a",
+        "metadata": {"technician": "Zoë"},
+        "tags": ["urgent"],
+        "parameters": {"kind": "gas", "other": [1]},
+    }
+    made = world.request("POST", "/v0.2/work-orders", body)
+    assert made.status == 201
+    assert list(made.body) == [
+        "id",
+        "name",
+        "site_id",
+        "create_date",
+        "update_date",
+        "metadata",
+        "progress_score",
+        "work_items",
+        "tags",
+        "parameters",
+        "analysis",
+    ]
+    assert made.body == body | {
+        "id": store.work_order_id(SITE, "WO_1-a"),
+        "site_id": SITE,
+        "create_date": made.body["create_date"],
+        "update_date": made.body["create_date"],
+        "progress_score": 0.0,
+        "work_items": [],
+        "analysis": "DONE",
+    }
+    assert made.body["create_date"].startswith("2026-11-22T09:17:00.")
+    assert made.body["create_date"].endswith("Z")
+    fields = fields_of(world.cloud.db.document(f"work_orders/{made.body['id']}").get())
+    assert json.loads(fields["record"])["metadata"] == body["metadata"]
+    assert (fields["tags"], fields["parameters"]) == (b'["urgent"]', b'{"kind":"gas","other":[1]}')
+    shown = world.request("GET", f"/v0.2/work-orders/{made.body['id']}/")
+    assert (shown.status, shown.body) == (200, made.body)
+
+
+def test_a_name_alone_is_enough(world: World) -> None:
+    made = world.request("POST", "/v0.2/work-orders", {"name": "WO_1"})
+    assert (made.status, made.body["metadata"], made.body["tags"], made.body["parameters"]) == (
+        201,
+        {},
+        [],
+        {},
+    )
+
+
+def test_a_name_that_is_taken_is_a_conflict(world: World) -> None:
+    create(world)
+    again = world.request("POST", "/v0.2/work-orders", {"name": "WO_1"})
+    assert again.status == 409
+    assert again.body["detail"] == "the site already has a work order named 'WO_1': change that one"
+    other = world.request("POST", f"/sites/{OTHER_SITE}/v0.2/work-orders", {"name": "WO_1"})
+    assert (other.status, other.body["site_id"]) == (201, OTHER_SITE)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Dictionaries and lists by turns inside each other, so many levels."""
+    value: Any = {}
+    for level in range(levels - 1, 0, -1):
+        value = {"a": value} if level % 2 else [value]
+    outermost: dict[str, Any] = value
+    return outermost
+
+
+NAME = "string should match pattern '^[A-Za-z0-9_-]{1,128}$'"
+
+WRONG_BODIES: list[tuple[Any, list[tuple[str, str]]]] = [
+    ({}, [("name", "is needed")]),
+    ({"name": ""}, [("name", NAME)]),
+    ({"name": "a b"}, [("name", NAME)]),
+    ({"name": "a/../b"}, [("name", NAME)]),
+    ({"name": "WO\n"}, [("name", NAME)]),
+    ({"name": "Zoë"}, [("name", NAME)]),
+    ({"name": "x" * 129}, [("name", NAME)]),
+    ({"name": 7}, [("name", "input should be a valid string")]),
+    (
+        {"name": "a", "colour": 1, "metadata": [], "tags": [""]},
+        [
+            ("metadata", "input should be a valid dictionary"),
+            ("tags[0]", "string should have at least 1 character"),
+            ("colour", "there is no such field"),
+        ],
+    ),
+    (
+        {"name": "a", "tags": ["x"] * 101},
+        [("tags", "list should have at most 100 items after validation, not 101")],
+    ),
+    ({"name": "a", "tags": ["x" * 129]}, [("tags[0]", "string should have at most 128 characters")]),
+    ({"name": "a", "metadata": None}, [("metadata", "input should be a valid dictionary")]),
+    (
+        {"name": "a", "parameters": {"kind": 1}},
+        [("parameters.kind", "'kind' should be a string, and is int.")],
+    ),
+    (
+        {"name": "a", "parameters": {"kind": 1, "floors": True}},
+        [
+            ("parameters.kind", "'kind' should be a string, and is int."),
+            ("parameters.floors", "'floors' should be a number, and is bool."),
+        ],
+    ),
+    (
+        {"name": "a", "parameters": {"note": "x" * 66_000}},
+        [("parameters", "take more than 65536 bytes with the tags")],
+    ),
+    (b"[]", [("body", "must be a JSON object")]),
+    (b'{"name": "a", "metadata": {"n": NaN}}', [("body", "")]),
+]
+
+
+@pytest.mark.parametrize(("body", "expected"), WRONG_BODIES)
+def test_every_wrong_field_is_named(world: World, body: Any, expected: list[tuple[str, str]]) -> None:
+    found = problems(world.request("POST", "/v0.2/work-orders", body))
+    assert [field for field, _ in found] == [field for field, _ in expected]
+    for (_, message), (_, sentence) in zip(found, expected, strict=True):
+        assert message == sentence or not sentence
+    assert list(world.cloud.db.collection("work_orders").stream()) == []
+
+
+@pytest.mark.parametrize("field", ["metadata", "parameters"])
+def test_what_is_too_deep_to_be_written_again_is_refused(world: World, field: str) -> None:
+    create(world, **{field: nested(64)})
+    answer = world.request("POST", "/v0.2/work-orders", {"name": "WO_2", field: nested(65)})
+    assert problems(answer) == [(field, "has more than 64 lists and dictionaries inside each other")]
+
+
+def test_a_body_is_bounded(world: World) -> None:
+    body = {"name": "a", "metadata": {"note": "x" * 1024 * 1024}}
+    assert problems(world.request("POST", "/v0.2/work-orders", body)) == [
+        ("body", "is larger than 1048576 bytes")
+    ]
+
+
+def test_inputs_can_be_left_out(world: World) -> None:
+    id = create(world)
+    with_inputs = analyze(world, id, ("meter", data(jpeg("1")))).body
+    for query, left_out in (("", False), ("?include_inputs=True", False), ("?include_inputs=false", True)):
+        shown = world.request("GET", f"/v0.2/work-orders/{id}{query}")
+        expected = json.loads(json.dumps(with_inputs))
+        if left_out:
+            for item in expected["work_items"]:
+                assert item.pop("input")
+        assert (shown.status, shown.body) == (200, expected), query
+    answer = world.request("GET", f"/v0.2/work-orders/{id}?include_inputs=no")
+    assert problems(answer) == [("include_inputs", "must be true or false; got 'no'")]
+
+
+def test_what_is_given_is_replaced_and_the_rest_stays(world: World) -> None:
+    id = create(world, metadata={"a": 1}, tags=["x"], parameters={"kind": "gas"})
+    path = f"/v0.2/work-orders/{id}"
+    changed = world.request("PATCH", path, {"metadata": {"b": 2}})
+    assert (changed.status, changed.body["metadata"], changed.body["tags"]) == (200, {"b": 2}, ["x"])
+    assert changed.body["update_date"] > changed.body["create_date"]
+    changed = world.request("PATCH", path, {"tags": [], "parameters": {"kind": "water", "floors": 2.5}})
+    assert (changed.body["metadata"], changed.body["tags"]) == ({"b": 2}, [])
+    assert changed.body["parameters"] == {"kind": "water", "floors": 2.5}
+    nothing = world.request("PATCH", path, {})
+    assert (nothing.status, nothing.body) == (200, changed.body)
+
+
+def test_a_change_is_refused_as_a_whole(world: World) -> None:
+    id = create(world)
+    path = f"/v0.2/work-orders/{id}"
+    before = world.request("GET", path).body
+    answer = world.request("PATCH", path, {"metadata": {"b": 2}, "name": "WO_2", "parameters": {"kind": 1}})
+    assert problems(answer) == [("name", "there is no such field")]
+    answer = world.request("PATCH", path, {"metadata": {"b": 2}, "parameters": {"kind": 1}})
+    assert problems(answer) == [("parameters.kind", "'kind' should be a string, and is int.")]
+    correction = {"input_id": "none", "task_name": "reading", "corrected_value": 1}
+    answer = world.request("PATCH", path, {"metadata": {"b": 2}, "corrections": [correction]})
+    assert (answer.status, answer.body["detail"]) == (404, f"the work order {id} has no input none")
+    assert world.request("GET", path).body == before
+
+
+@pytest.mark.parametrize("value", ["12 kWh", 12, 12.5, False, None])
+def test_a_correction_stands_beside_the_value_that_it_corrects(world: World, value: Any) -> None:
+    id = create(world)
+    [photograph] = photographs(analyze(world, id, ("meter", data(jpeg("1")))))
+    results = {"results": [result(photograph["id"], 7)]}
+    assert world.request("POST", f"/v0.2/work-orders/{id}/results", results).status == 200
+    correction = {"input_id": photograph["id"], "task_name": "reading", "corrected_value": value}
+    answer = world.request("PATCH", f"/v0.2/work-orders/{id}", {"corrections": [correction]})
+    [corrected] = photographs(answer)[0]["job_conformity"]
+    assert (corrected["analyzed_value"], corrected["corrected_value"]) == (7, value)
+    assert type(corrected["corrected_value"]) is type(value)
+    assert corrected["corrected_date"].startswith("2026-11-22T09:17:00.")
+
+
+def test_a_correction_of_an_unknown_task_or_kind_is_refused(world: World) -> None:
+    id = create(world)
+    [photograph] = photographs(analyze(world, id, ("meter", data(jpeg("1")))))
+    correction = {"input_id": photograph["id"], "task_name": "none", "corrected_value": 1}
+    path = f"/v0.2/work-orders/{id}"
+    answer = world.request("PATCH", path, {"corrections": [correction]})
+    assert answer.status == 404
+    assert answer.body["detail"] == "the input has no result of the task 'none' to correct"
+    correction["corrected_value"] = [1]
+    answer = world.request("PATCH", path, {"corrections": [correction]})
+    assert problems(answer) == [
+        ("corrections[0].corrected_value", "must be a text, a number, true, false or null")
+    ]
+
+
+def test_a_deleted_work_order_is_gone(world: World) -> None:
+    id = create(world)
+    path = f"/v0.2/work-orders/{id}"
+    deleted = world.request("DELETE", path)
+    assert (deleted.status, deleted.body) == (204, b"")
+    for method in ("GET", "PATCH", "DELETE"):
+        answer = world.request(method, path, {} if method == "PATCH" else None)
+        assert (answer.status, answer.body["detail"]) == (404, f"the site {SITE} has no work order {id}")
+    assert create(world) == id, "its name can be used again"
+
+
+# --- sites and keys
+
+
+def test_a_work_order_is_looked_for_in_the_site_that_is_named(world: World) -> None:
+    key = create_key(world.cloud.db, customer="acme", scopes=["batches"])
+    answer = world.request("POST", "/v0.2/work-orders", {"name": "WO_1"}, key=key)
+    assert problems(answer)[0][0] == "site_id"
+    ways = [
+        {"path": f"/sites/{SITE}/v0.2/work-orders", "key": key},
+        {"path": f"/v0.2/work-orders?site_id={SITE}", "key": key},
+        {"path": "/v0.2/work-orders", "key": key, "base_url": f"https://api.{SITE}.waybill.example"},
+        {"path": "/v0.2/work-orders/", "key": world.key},
+    ]
+    for number, way in enumerate(ways):
+        made = world.request("POST", body={"name": f"WO_{number}"}, **way)  # type: ignore[arg-type]
+        assert (made.status, made.body["site_id"]) == (201, SITE), way
+        elsewhere = world.request("GET", f"/sites/{OTHER_SITE}/v0.2/work-orders/{made.body['id']}", key=key)
+        assert elsewhere.status == 404
+
+
+def test_another_customer_sees_and_changes_nothing(world: World) -> None:
+    world.onboard("globex", "globex")
+    add_site(world.cloud.db, id=THEIR_SITE, customer="globex", name="Theirs", task_groups=("meter",))
+    theirs = create_key(world.cloud.db, customer="globex", scopes=["batches"], site=THEIR_SITE)
+    id = create(world)
+    analyze(world, id, ("meter", data(jpeg("1"))))
+    before = world.cloud.db.document(f"work_orders/{id}").get()
+    body = {"inputs": [{"name": "meter", "data": data(jpeg("2"))}]}
+    for site, detail in (
+        ("", f"the site {THEIR_SITE} has no work order {id}"),
+        (f"?site_id={SITE}", f"there is no site {SITE} of yours"),
+    ):
+        for method, path, sent_body in (
+            ("GET", "", None),
+            ("PATCH", "", {"metadata": {"mine": True}}),
+            ("DELETE", "", None),
+            ("POST", "/analyze", body),
+            ("POST", "/results", {"results": []}),
+        ):
+            answer = world.request(method, f"/v0.2/work-orders/{id}{path}{site}", sent_body, key=theirs)
+            assert (answer.status, answer.body["detail"]) == (404, detail), (method, path, site)
+    assert world.request("GET", f"/v0.2/task-groups?site_id={SITE}", key=theirs).status == 404
+    after = world.cloud.db.document(f"work_orders/{id}").get()
+    assert (after.update_time, after.to_dict()) == (before.update_time, before.to_dict())
+
+
+def test_who_may_not_is_told(world: World) -> None:
+    headers = {"X-Nothing": "here"}
+    answer = world.request("GET", "/v0.2/task-groups", headers=headers)
+    assert (answer.status, answer.body["detail"]) == (401, "Authentication credentials not provided.")
+    key = create_key(world.cloud.db, customer="acme", scopes=["exports"], site=SITE)
+    answer = world.request("GET", "/v0.2/task-groups", key=key)
+    assert (answer.status, "lacks the scope 'batches'" in answer.body["detail"]) == (403, True)
+
+
+def test_the_sites_task_groups_and_parameters_are_told(world: World) -> None:
+    answer = world.request("GET", "/v0.2/task-groups")
+    assert (answer.status, answer.body) == (
+        200,
+        {
+            "task_groups": [{"name": "meter", "required": True}, {"name": "door", "required": False}],
+            "parameters": [
+                {"name": "kind", "type": "string", "required": True},
+                {"name": "floors", "type": "number", "required": False},
+            ],
+        },
+    )
+
+
+@pytest.mark.parametrize("id", ["none", "..", "d99db617"])
+def test_what_is_no_id_is_nothing(world: World, id: str) -> None:
+    assert world.request("GET", f"/v0.2/work-orders/{id}").status == 404
+
+
+# --- analyze
+
+
+def png(size: tuple[int, int] = (16, 16)) -> bytes:
+    out = io.BytesIO()
+    Picture.new("1", size).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_photographs_are_added_and_checked(world: World) -> None:
+    id = create(world)
+    answer = analyze(
+        world, id, ("meter", data(jpeg("1"))), ("door", data(png(), "jpg")), metadata={"floor": 3}
+    )
+    assert answer.status == 200
+    assert [item["name"] for item in answer.body["work_items"]] == ["meter", "door"]
+    first, second = photographs(answer)
+    assert (first["file_extension"], second["file_extension"]) == ("jpg", "png")
+    assert first["metadata"] == second["metadata"] == {"floor": 3}
+    assert first["data_conformity"] == [{"check": "resolution", "code": "LOW_RESOLUTION", "level": "error"}]
+    assert answer.body["analysis"] == "DONE"
+    stored = {each.name for each in world.suite.storage.list("waybill-local-images", f"acme/{SITE}/")}
+    assert stored == {f"acme/{SITE}/{first['id']}.jpg", f"acme/{SITE}/{second['id']}.png"}
+    content = world.suite.storage.read("waybill-local-images", f"acme/{SITE}/{first['id']}.jpg")
+    assert content == jpeg("1")
+    assert not world.suite.pubsub.outstanding()
+
+
+def test_a_photograph_sent_again_is_the_same_input(world: World) -> None:
+    id = create(world)
+    first = analyze(world, id, ("meter", data(jpeg("1"))))
+    again = analyze(world, id, ("meter", data(jpeg("1"))))
+    assert again.body == first.body
+    assert len(photographs(analyze(world, id, ("meter", data(jpeg("2")))))) == 2
+
+
+def test_a_photograph_is_fetched_from_its_url(world: World) -> None:
+    id = create(world)
+    with analysing(Reply(200, jpeg("1"))) as server:
+        answer = analyze(world, id, ("meter", {"type": "image", "value": server.url}))
+        assert [each.path for each in server.asked] == ["/secret-path?token=s3cr3t"]
+        assert "x-waybill-signature" not in server.asked[0].headers
+    [photograph] = photographs(answer)
+    stored = world.suite.storage.read("waybill-local-images", f"acme/{SITE}/{photograph['id']}.jpg")
+    assert stored == jpeg("1")
+    assert photographs(analyze(world, id, ("meter", data(jpeg("1"))))) == [photograph]
+
+
+def test_results_come_with_the_answer(world: World) -> None:
+    id = create(world)
+    with analysing(right) as server:
+        site_with(world, server.url)
+        answer = analyze(world, id, ("meter", data(jpeg("1"))))
+        assert len(server.asked) == 1
+    [photograph] = photographs(answer)
+    [found] = photograph["job_conformity"]
+    assert (found["task_name"], found["analyzed_value"], answer.body["analysis"]) == ("reading", 7, "DONE")
+    assert not world.suite.pubsub.outstanding()
+
+
+def test_what_its_analyser_does_not_answer_at_once_comes_later(world: World) -> None:
+    id = create(world)
+    with analysing(Reply(503)) as server:
+        site_with(world, server.url)
+        answer = analyze(world, id, ("meter", data(jpeg("1"))))
+        [photograph] = photographs(answer)
+        assert (answer.status, answer.body["analysis"], photograph["job_conformity"]) == (200, "DUE", [])
+        assert photograph["data_conformity"] != []
+        server.answers = right
+        world.drain()
+    shown = world.request("GET", f"/v0.2/work-orders/{id}")
+    assert (shown.body["analysis"], len(photographs(shown)[0]["job_conformity"])) == ("DONE", 1)
+
+
+def test_a_photograph_is_in_even_if_nothing_of_its_analysis_works(world: World) -> None:
+    id = create(world)
+    world.suite.traffic.arm("storage.objects.get_media", Fault("error", status=403), times=3)
+    answer = analyze(world, id, ("meter", data(jpeg("1"))))
+    assert (answer.status, answer.body["analysis"], len(photographs(answer))) == (200, "DUE", 1)
+    world.settle()
+    assert world.request("GET", f"/v0.2/work-orders/{id}").body["analysis"] == "DONE"
+
+
+def test_one_that_failed_is_analysed_again_on_request(world: World) -> None:
+    id = create(world)
+    with analysing(Reply(404)) as server:
+        site_with(world, server.url)
+        answer = analyze(world, id, ("meter", data(jpeg("1"))))
+        assert (answer.status, answer.body["analysis"]) == (200, "FAILED")
+        assert answer.body["failure"].startswith("The site's analyser 127.0.0.1 answered 404. It must answer")
+        shown = world.request("GET", f"/v0.2/work-orders/{id}")
+        assert shown.body == answer.body
+        server.answers = right
+        answer = analyze(world, id)
+        assert (answer.body["analysis"], "failure" in answer.body) == ("DONE", False)
+        assert len(photographs(answer)[0]["job_conformity"]) == 1
+        assert len(server.asked) == 2
+        assert analyze(world, id).body == answer.body
+        assert len(server.asked) == 2, "one that is done is not analysed again"
+
+
+WRONG_INPUTS: list[tuple[Any, str, str]] = [
+    (("roof", data(jpeg("1"))), "name", "'roof' is none of the site's task groups: meter, door"),
+    (("meter", data(b"")), "data.value", "is empty"),
+    (("meter", data(b"GIF89a")), "data.value", "is no JPEG, PNG or WEBP image"),
+    (
+        ("meter", data(png((20_000, 20_000)))),
+        "data.value",
+        "has more than 100,000,000 pixels: send a smaller",
+    ),
+    (("meter", {"type": "image", "value": "data:image/jpg;base64,a b"}), "data.value", "is not base64 after"),
+    (("meter", data(b"\xff\xd8" + bytes(sent.PHOTOGRAPH_BYTES - 1))), "data.value", "is larger than 5000000"),
+    (
+        ("meter", {"type": "image", "value": "data:text/plain;base64,AAAA"}),
+        "data.value",
+        "could not be fetched. The URL must be like https://host/path",
+    ),
+    (
+        ("meter", {"type": "image", "value": "file:///etc/passwd"}),
+        "data.value",
+        "could not be fetched. The URL must be like https://host/path",
+    ),
+    (
+        ("meter", {"type": "image", "value": "http://169.254.169.254/computeMetadata/v1/token"}),
+        "data.value",
+        "could not be fetched. 169.254.169.254 may not be called: its address 169.254.169.254 is not on the",
+    ),
+]
+
+
+@pytest.mark.parametrize(("wrong", "field", "sentence"), WRONG_INPUTS, ids=[each[2] for each in WRONG_INPUTS])
+def test_an_input_that_is_wrong_is_named_and_nothing_is_added(
+    world: World, wrong: Any, field: str, sentence: str
+) -> None:
+    id = create(world)
+    [(named, message)] = problems(analyze(world, id, ("meter", data(jpeg("1"))), wrong))
+    assert named == f"inputs[1].{field}"
+    assert message.startswith(sentence)
+    assert photographs(world.request("GET", f"/v0.2/work-orders/{id}")) == []
+    assert list(world.suite.storage.list("waybill-local-images")) == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "sentence"),
+    [
+        (Reply(404, b"s3cr3t"), "could not be fetched: it was answered 404, and redirects are not followed"),
+        (Reply(302, headers={"Location": "http://127.0.0.1/"}), "could not be fetched: it was answered 302"),
+        (Reply(200, b"s3cr3t"), "is no JPEG, PNG or WEBP image"),
+        (Reply(200), "is empty"),
+        (Reply(200, b"x" * 65_536, endless=True), "is larger than 5000000 bytes"),
+    ],
+    ids=lambda value: value.status if isinstance(value, Reply) else "",
+)
+def test_a_url_that_gives_no_photograph_is_told(world: World, reply: Reply, sentence: str) -> None:
+    id = create(world)
+    with analysing(reply) as server:
+        found = problems(analyze(world, id, ("meter", {"type": "image", "value": server.url})))
+    [(field, message)] = found
+    assert (field, message.startswith(sentence)) == ("inputs[0].data.value", True), message
+    assert "s3cr3t" not in message
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "inputs"),
+        ({"inputs": [{"name": "meter", "data": data(b"x")}] * 6}, "inputs"),
+        ({"inputs": [{"name": "meter", "data": {"type": "video", "value": ""}}]}, "inputs[0].data.type"),
+        ({"inputs": [{"name": "meter"}]}, "inputs[0].data"),
+        ({"inputs": [{"name": "meter", "data": {"type": "image", "value": 1}}]}, "inputs[0].data.value"),
+        ({"inputs": [], "metadata": []}, "metadata"),
+        ({"inputs": [], "colour": 1}, "colour"),
+    ],
+)
+def test_a_body_that_is_wrong_is_told(world: World, body: Any, field: str) -> None:
+    id = create(world)
+    found = problems(world.request("POST", f"/v0.2/work-orders/{id}/analyze", body))
+    assert [each[0] for each in found] == [field]
+
+
+def test_nothing_is_fetched_for_a_work_order_that_is_not_there(world: World) -> None:
+    with analysing(Reply(200, jpeg("1"))) as server:
+        answer = analyze(world, str(uuid.UUID(int=4)), ("meter", {"type": "image", "value": server.url}))
+        assert (answer.status, server.asked) == (404, [])
+
+
+def test_five_photographs_of_five_megabytes_fit(world: World) -> None:
+    id = create(world)
+    start = jpeg("1")
+    large = [start + bytes(sent.PHOTOGRAPH_BYTES - len(start) - less) for less in range(5)]
+    answer = analyze(world, id, *(("meter", data(content)) for content in large))
+    assert answer.status == 200, answer
+    assert len(photographs(answer)) == 5
+
+
+# --- results that come later
+
+
+def test_results_that_come_later_end_the_waiting(world: World) -> None:
+    id = create(world)
+    with analysing(Reply(202)) as server:
+        site_with(world, server.url)
+        answer = analyze(world, id, ("meter", data(jpeg("1"))), ("door", data(jpeg("2"))))
+    assert (answer.status, answer.body["analysis"]) == (200, "WAITING")
+    first, second = (each["id"] for each in photographs(answer))
+    body = {"results": [result(first, 1, hard=True), result("none", 2)], "model": "new"}
+    answer = world.request("POST", f"/v0.2/work-orders/{id}/results", body)
+    assert (answer.status, answer.body["analysis"]) == (200, "DONE")
+    found = {each["id"]: each["job_conformity"] for each in photographs(answer)}
+    assert [each["analyzed_value"] for each in found[first]] == [1]
+    assert found[second] == []
+    kept = store.look(world.cloud, world.site, id).kept
+    assert kept.labels == {first: {"reading": {"hard": True}}}
+    assert world.request("POST", f"/v0.2/work-orders/{id}/results", body).body == answer.body
+
+
+def test_results_that_come_before_its_answer_end_the_waiting_too(world: World) -> None:
+    id = create(world)
+
+    def quick(asked: Asked) -> Reply:
+        body = {"results": [result(each["id"]) for each in asked.body["images"]]}
+        assert world.request("POST", f"/v0.2/work-orders/{id}/results", body).status == 200
+        return Reply(202)
+
+    with analysing(quick) as server:
+        site_with(world, server.url)
+        answer = analyze(world, id, ("meter", data(jpeg("1"))))
+    assert (answer.body["analysis"], len(photographs(answer)[0]["job_conformity"])) == ("DONE", 1)
+
+
+def test_results_do_not_end_what_is_due(world: World) -> None:
+    id = create(world)
+    world.suite.traffic.arm("storage.objects.get_media", Fault("error", status=403), times=1)
+    [photograph] = photographs(analyze(world, id, ("meter", data(jpeg("1")))))
+    body = {"results": [result(photograph["id"])]}
+    answer = world.request("POST", f"/v0.2/work-orders/{id}/results", body)
+    assert (answer.body["analysis"], photographs(answer)[0]["data_conformity"]) == ("DUE", [])
+    world.drain()
+    shown = world.request("GET", f"/v0.2/work-orders/{id}")
+    assert (shown.body["analysis"], len(photographs(shown)[0]["data_conformity"])) == ("DONE", 1)
+
+
+def test_results_that_are_wrong_are_named_and_nothing_is_taken(world: World) -> None:
+    id = create(world)
+    [photograph] = photographs(analyze(world, id, ("meter", data(jpeg("1")))))
+    good, bad = result(photograph["id"]), result(photograph["id"], [], confidence=2)
+    answer = world.request("POST", f"/v0.2/work-orders/{id}/results", {"results": [good, bad]})
+    assert problems(answer) == [
+        ("results[1].analyzed_value", "must be a text, a number, true, false or null"),
+        ("results[1].confidence", "input should be less than or equal to 1"),
+    ]
+    assert photographs(world.request("GET", f"/v0.2/work-orders/{id}"))[0]["job_conformity"] == []
+
+
+# --- messages
+
+
+def test_a_change_of_parameters_is_analysed_and_other_changes_are_not(world: World) -> None:
+    id = create(world, parameters={"kind": "gas"})
+    path = f"/v0.2/work-orders/{id}"
+    with analysing(right) as server:
+        site_with(world, server.url)
+        analyze(world, id, ("meter", data(jpeg("1"))))
+        world.request("PATCH", path, {"metadata": {"a": 1}, "tags": ["x"]})
+        assert world.suite.pubsub.outstanding() == []
+        changed = world.request("PATCH", path, {"parameters": {"kind": "water"}})
+        assert changed.body["analysis"] == "DUE"
+        world.drain()
+        assert [each.body["parameters"]["kind"] for each in server.asked] == ["gas", "water"]
+    assert world.request("GET", path).body["analysis"] == "DONE"
+
+
+def test_a_message_that_was_lost_is_published_when_the_change_is_sent_again(world: World) -> None:
+    id = create(world, parameters={"kind": "gas"})
+    path = f"/v0.2/work-orders/{id}"
+    with analysing(right) as server:
+        site_with(world, server.url)
+        analyze(world, id, ("meter", data(jpeg("1"))))
+        world.suite.traffic.arm("pubsub.Publish", Fault("error", status=7), times=1)
+        change = {"parameters": {"kind": "water"}}
+        assert world.request("PATCH", path, change).status == 500
+        assert world.suite.pubsub.outstanding() == []
+        assert world.request("PATCH", path, change).status == 200
+        world.drain()
+        assert len(server.asked) == 2
