@@ -1,27 +1,30 @@
-"""`make demo`: two days of a scheduled export, on this machine, for anyone to see.
+"""`make demo`: two days of a customer's data, in by one door and out by another, for anyone to see.
 
-A field-operations customer has 300 work orders with 900 photographs. A daily export is set up through the
-HTTP API. The clock goes to the next morning and a tick comes: everything lands in the customer's bucket.
-Some work orders change, one is deleted; the clock goes on a day, a tick: only that lands. Nothing is faked:
-each function is a process of its own, started cold by its first event.
+A field-operations manager uploads an archive of 304 work orders with the client that Waybill serves: 300 are
+taken in with their 900 photographs, four are wrong and say why. The photographs are checked, and the site's
+own analyser is asked about them. A daily export is set up through the HTTP API; the clock goes to the next
+morning and a tick comes: everything lands in the customer's bucket. A second archive changes some work
+orders and adds some, one is deleted; the clock goes on a day, a tick: only that lands. Nothing is faked: each
+function is a process of its own, started cold by its first event.
 """
 
-import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
+import zipfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import requests
 
-from infra.local import demo_customer
+from infra.local import demo_customer, example_analyser
 from infra.local.clock import machine_time, wait
-from infra.local.demo_customer import BUCKET, PLATFORM, TASK_GROUPS
+from infra.local.demo_customer import BUCKET, PLATFORM, SETTINGS, TASK_GROUPS
 from infra.local.photographs import NoPhotographs, cut
 from infra.local.processes import REPOSITORY
 from infra.local.suite import Suite
@@ -29,14 +32,25 @@ from infra.local.suite import Suite
 if TYPE_CHECKING:
     from shared.accounts.customers import Site
     from shared.gcp.clients import Cloud
-    from shared.workorders.record import WorkOrder
 
 WORK_ORDERS = 300
 CHANGED = 12
 ADDED = 3
 
+WRONG = {
+    "WO_WRONG_GROUP/roof-1.jpg": None,
+    "WO_WRONG_PICTURE/meter.jpg": b"not a picture",
+    "WO_WRONG_METADATA/meter.jpg": None,
+    "WO_WRONG_METADATA/metadata.json": b'{"technician": "Ada", }',
+    "WO_WRONG_PARAMETERS/meter.jpg": None,
+    "WO_WRONG_PARAMETERS/parameters.json": b'{"floor": "third"}',
+}
+"""Files of work orders that cannot be taken in, as they happen to be; None is a photograph."""
+
+WRONG_ORDERS = len({name.partition("/")[0] for name in WRONG})
+
 PATIENCE = timedelta(seconds=90)
-"""How long the demo waits for a run before it says that something is wrong."""
+"""How long the demo waits for a run, or an analysis, before it says that something is wrong."""
 
 STATE = REPOSITORY / ".local" / "demo"
 
@@ -50,7 +64,7 @@ def main() -> int:
     began = machine_time()
     shutil.rmtree(STATE, ignore_errors=True)
     try:
-        with Suite(state=STATE) as suite:
+        with Suite(state=STATE, settings=SETTINGS) as suite:
             Demo(suite).show()
     except (NoPhotographs, WentWrong) as wrong:
         print(f"\nThe demo went wrong: {wrong}", file=sys.stderr)
@@ -71,25 +85,37 @@ class Demo:
         environment = demo_customer.ensure(suite)
         # google-auth reads where the metadata server is when it is first used: before that, say so.
         os.environ.update(suite.env(PLATFORM))
-        from shared.accounts.customers import sites_of
+        from shared.accounts.customers import get_site
         from shared.gcp.clients import connect
 
         self.cloud: Cloud = connect()
-        site = environment["WAYBILL_SITE_ID"]
-        self.site: Site = sites_of(self.cloud.db, [site], demo_customer.CUSTOMER)[site]
+        self.site: Site = get_site(self.cloud.db, environment["WAYBILL_SITE_ID"], demo_customer.CUSTOMER)
+        self.key = environment["WAYBILL_API_KEY"]
         self.api = requests.Session()
-        self.api.headers["Authorization"] = f"Token {environment['WAYBILL_API_KEY']}"
+        self.api.headers["Authorization"] = f"Token {self.key}"
         self.originals: dict[str, bytes] = {}
+        self.names: list[str] = []
 
     def show(self) -> None:
         """Two days; WentWrong at the first thing that is not as it should be."""
+        from shared.analysis.analyser import secret
+
+        server, url = example_analyser.serve(0, secret(self.cloud.settings, self.site))
+        self.cloud.db.document(f"sites/{self.site.id}").update({"analysis_url": url})
+        try:
+            self._show()
+        finally:
+            server.shutdown()
+            server.server_close()
+
+    def _show(self) -> None:
         # In the morning, so that no midnight comes in between.
         now = self.suite.move_clock(_at(self.suite.clock.now(), hour=9))
-        self.say(f"Day one, {now:%A %d %B %Y}: {WORK_ORDERS} work orders of a field-operations customer")
+        self.say(f"Day one, {now:%A %d %B %Y}: {WORK_ORDERS + WRONG_ORDERS} work orders of a customer")
         export = self.create_export()
         self.done(f"a daily export to gs://{BUCKET}/waybill/production, made through the HTTP API")
-        work_orders = self.take_in()
-        self.done(f"{len(self.originals)} photographs and {WORK_ORDERS} work orders taken in")
+        self.take_in()
+        self.analysed()
 
         morning = _at(now, hour=2)
         self.say(f"The clock goes to {morning:%A %d %B, %H:%M} UTC, and a tick comes")
@@ -100,8 +126,8 @@ class Demo:
         self.check(first, rows=WORK_ORDERS, images=len(self.originals))
 
         self.say(f"Day two: {CHANGED} work orders change, {ADDED} are new, one is deleted")
-        deleted = self.change(work_orders)
-        self.done("one corrected, the others with new metadata; the rest untouched")
+        deleted = self.change()
+        self.done("one corrected by hand, the others by a second archive; the rest untouched")
         morning += timedelta(days=1)
         self.say(f"The clock goes to {morning:%A %d %B, %H:%M} UTC, and a tick comes")
         second = self.run(export, morning)
@@ -113,34 +139,66 @@ class Demo:
             raise WentWrong(f"the second manifest should name {deleted} as deleted, and no other")
         self.done(f"the second window holds the {CHANGED + ADDED} changes and the deletion, and nothing else")
 
-    def take_in(self) -> list["WorkOrder"]:
-        """Make the work orders, three photographs each, with what an analysis found."""
+    def take_in(self) -> None:
+        """Upload an archive as a customer does: with the client that Waybill serves."""
+        client = STATE / "upload.py"
+        client.write_bytes(self.api.get(f"{self.suite.url}/v0.2/batches/upload.py", timeout=60).content)
+        photographs = cut(WORK_ORDERS * len(TASK_GROUPS) + len(WRONG))
+        files: dict[str, bytes] = {}
+        for number in range(WORK_ORDERS):
+            name = f"WO_{number:04}"
+            self.names.append(name)
+            told = {"technician": ("Ada", "Zoë", "Bảo")[number % 3], "street": f"Rue {number}"}
+            files[f"{name}/metadata.json"] = json.dumps(told).encode()
+            for place, group in enumerate(TASK_GROUPS):
+                file = f"{group}-{place}.jpg"
+                files[f"{name}/{file}"] = self.remember(name, file, next(photographs))
+        files |= {name: next(photographs) if content is None else content for name, content in WRONG.items()}
+        self.upload("monday.zip", files.items(), exits=3)
+        self.done(f"{len(self.originals)} photographs and {WORK_ORDERS} work orders taken in")
+
+    def upload(self, name: str, files: Iterable[tuple[str, bytes]], *, exits: int) -> None:
+        """Have the client upload an archive of these and wait for what comes of it: 3 says that some were
+        wrong."""
+        archive = STATE / name
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
+            for file, content in files:
+                made.writestr(file, content)
+        print(f"$ python3 upload.py {self.suite.url} {name} --wait", flush=True)
+        shown = subprocess.run(
+            [sys.executable, STATE / "upload.py", self.suite.url, archive, "--wait"],
+            env={**os.environ, "WAYBILL_API_KEY": self.key},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        print(shown.stdout, end="", flush=True)
+        if shown.returncode != exits:
+            raise WentWrong(f"the client should have ended with {exits}; it ended with {shown.returncode}")
+
+    def remember(self, work_order: str, file: str, content: bytes) -> bytes:
+        """Keep what each image should be, to hold what lands against it."""
         from shared.workorders import store
 
-        photographs = list(cut(WORK_ORDERS * len(TASK_GROUPS)))
+        id = store.input_id(store.work_order_id(self.site.id, work_order), file, content)
+        self.originals[f"{id}.jpg"] = content
+        return content
 
-        def one(number: int) -> "WorkOrder":
-            mine = photographs[number * len(TASK_GROUPS) : (number + 1) * len(TASK_GROUPS)]
-            work_order = store.create(
-                self.cloud,
-                self.site,
-                f"WO_{number:04}",
-                metadata={"technician": ("Ada", "Zoë", "Bảo")[number % 3], "street": f"Rue {number}"},
-                photographs=[
-                    _photograph(group, content) for group, content in zip(TASK_GROUPS, mine, strict=True)
-                ],
-            )
-            self.remember(work_order, mine)
-            return work_order
+    def analysed(self) -> None:
+        """Wait until every photograph is checked and the site's own analyser has answered."""
+        from shared.workorders import kept
 
-        with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(one, range(WORK_ORDERS)))
-
-    def remember(self, work_order: "WorkOrder", contents: list[bytes]) -> None:
-        """Keep what each image should be, to hold what lands against it."""
-        inputs = [each for item in work_order.work_items for each in item.input]
-        for each, content in zip(inputs, contents, strict=True):
-            self.originals[f"{each.id}.{each.file_extension}"] = content
+        begun = machine_time()
+        while machine_time() < begun + PATIENCE:
+            found = self.cloud.db.collection("work_orders").select(["analysis", "deleted"]).stream()
+            states = Counter(each.get("analysis") for each in found if not each.get("deleted"))
+            if set(states) == {kept.DONE}:
+                took = (machine_time() - begun).total_seconds()
+                self.done(f"{states[kept.DONE]} work orders checked and analysed, in {took:.1f} s more")
+                return
+            wait(0.2)
+        raise WentWrong(f"not every work order was analysed within {PATIENCE.seconds} s: {dict(states)}")
 
     def create_export(self) -> str:
         """Set the export up as a customer does."""
@@ -189,30 +247,36 @@ class Demo:
         runs: list[dict[str, Any]] = answer.json()["runs"]
         return runs
 
-    def change(self, work_orders: list["WorkOrder"]) -> str:
+    def change(self) -> str:
         """What happens on the second day; returns the id of the work order that is deleted."""
         from shared.workorders import store
 
-        photographs = list(cut(WORK_ORDERS * len(TASK_GROUPS) + ADDED))[-ADDED:]
-        corrected = work_orders[0].work_items[0].input[0]
-        store.correct(
-            self.cloud,
-            self.site,
-            work_orders[0].id,
-            input_id=corrected.id,
-            task_name="reading",
-            value=4711,
-            message="read anew on site",
-        )
-        for work_order in work_orders[1:CHANGED]:
-            metadata = {**work_order.metadata, "visited": 2}
-            store.change_metadata(self.cloud, self.site, work_order.id, metadata)
+        corrected, deleted = (store.work_order_id(self.site.id, self.names[at]) for at in (0, -1))
+        photograph = store.get(self.cloud, self.site, corrected).work_items[0].input[0]
+        correction = {
+            "input_id": photograph.id,
+            "task_name": "brightness",
+            "corrected_value": 128,
+            "message": "looked at again",
+        }
+        self.work_order("PATCH", corrected, {"corrections": [correction]}, expect=200)
+        photographs = list(cut(WORK_ORDERS * len(TASK_GROUPS) + len(WRONG) + ADDED))[-ADDED:]
+        files = {
+            f"{name}/metadata.json": json.dumps({"visited": 2}).encode() for name in self.names[1:CHANGED]
+        }
         for number, content in enumerate(photographs):
-            new = [_photograph(TASK_GROUPS[0], content)]
-            self.remember(store.create(self.cloud, self.site, f"WO_NEW_{number}", photographs=new), [content])
-        deleted = work_orders[-1]
-        store.delete(self.cloud, self.site, deleted.id)
-        return deleted.id
+            name, file = f"WO_NEW_{number}", f"{TASK_GROUPS[0]}.jpg"
+            files[f"{name}/{file}"] = self.remember(name, file, content)
+        self.upload("tuesday.zip", files.items(), exits=0)
+        self.work_order("DELETE", deleted, None, expect=204)
+        self.analysed()
+        return deleted
+
+    def work_order(self, method: str, id: str, body: Any, *, expect: int) -> None:
+        """Change a work order as a customer does."""
+        answer = self.api.request(method, f"{self.suite.url}/v0.2/work-orders/{id}", json=body, timeout=60)
+        if answer.status_code != expect:
+            raise WentWrong(f"{method} of a work order was answered {answer.status_code}: {answer.text}")
 
     def check(self, run: dict[str, Any], *, rows: int, images: int) -> None:
         """Hold what landed against what should have, image by image."""
@@ -291,21 +355,6 @@ class Demo:
     def done(self, text: str) -> None:
         """What was done, and when since the start."""
         print(f"[{(machine_time() - self.began).total_seconds():5.1f} s] {text}", flush=True)
-
-
-def _photograph(group: str, content: bytes) -> Any:
-    from shared.workorders.record import DataConformity, JobConformity
-    from shared.workorders.store import Photograph
-
-    reading = int(hashlib.sha256(content).hexdigest()[:4], 16)
-    return Photograph(
-        task_group=group,
-        file_name=f"{group}.jpg",
-        content=content,
-        metadata={"latitude": 48.8566, "longitude": 2.3522},
-        data_conformity=(DataConformity("resolution", "LOW_RESOLUTION", "information"),),
-        job_conformity=(JobConformity("reading", reading, None, None, None, True),),
-    )
 
 
 def _at(now: datetime, *, hour: int) -> datetime:

@@ -14,7 +14,10 @@ TASK_GROUPS = ("meter", "cabinet", "antenna")
 REQUIRED = ("meter", "cabinet")
 
 PLATFORM = "waybill-platform"
-"""The account that onboarding and taking work orders in run as."""
+"""The account that onboarding runs as."""
+
+SETTINGS = {"WAYBILL_PRIVATE_ADDRESSES": "127.0.0.0/8"}
+"""A site's analyser may listen on this machine here, which is no address that may be called elsewhere."""
 
 _FILE = "customer.json"
 
@@ -31,7 +34,7 @@ def ensure(suite: Suite) -> dict[str, str]:
         return shown
     # google-auth reads where the metadata server is when it is first used: before that, say so.
     os.environ.update(suite.env(PLATFORM))
-    from shared.accounts.customers import add_customer, add_site
+    from shared.accounts.customers import Parameter, add_customer, add_site
     from shared.accounts.keys import SCOPES, create_key
     from shared.gcp.clients import connect
 
@@ -41,7 +44,15 @@ def ensure(suite: Suite) -> dict[str, str]:
     make_customer_bucket(suite, BUCKET, customer.account)
     # The customer's own people look into their bucket without an account of ours.
     suite.storage.grant(BUCKET, "allUsers", "roles/storage.objectViewer", "storage.buckets.get")
-    add_site(cloud.db, id=SITE, customer=CUSTOMER, name="North", task_groups=TASK_GROUPS, required=REQUIRED)
+    add_site(
+        cloud.db,
+        id=SITE,
+        customer=CUSTOMER,
+        name="North",
+        task_groups=TASK_GROUPS,
+        required=REQUIRED,
+        parameters=[Parameter("floor", "number", required=False)],
+    )
     shown = {
         "WAYBILL_API_KEY": create_key(cloud.db, customer=CUSTOMER, scopes=SCOPES, site=SITE),
         "WAYBILL_SITE_ID": SITE,

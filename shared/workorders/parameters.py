@@ -6,6 +6,16 @@ from typing import Any
 
 from shared.accounts.customers import Parameter, Site
 
+_KINDS = {
+    str: "string",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    list: "list",
+    dict: "dictionary",
+}
+# What JSON calls what Python reads of it.
+
 
 @dataclass(frozen=True)
 class WrongParameter:
@@ -25,7 +35,7 @@ def wrong(site: Site, parameters: Mapping[str, Any]) -> list[WrongParameter]:
             if asked.required:
                 found.append(WrongParameter(asked.name, True, f"{asked.name!r} is missing."))
         elif not _fits(asked, value):
-            sentence = f"{asked.name!r} should be a {asked.type}, and is {type(value).__name__}."
+            sentence = f"{asked.name!r} should be a {asked.type}, and is a {_KINDS[type(value)]}."
             found.append(WrongParameter(asked.name, False, sentence))
     return found
 
