@@ -30,6 +30,9 @@ REQUEST_BYTES = 32 * 1024 * 1024
 FETCH_SECONDS = 20
 """How long a photograph may take to come."""
 
+POLL_SECONDS = 0.05
+"""How often the server looks whether it is to end."""
+
 DARK, BRIGHT = 30, 235
 """Between these a photograph is bright enough, and not too bright; 255 is white."""
 
@@ -47,7 +50,7 @@ def serve(port: int, secret: str) -> tuple[ThreadingHTTPServer, str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Analyser)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, name="example analyser", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
     return server, f"http://127.0.0.1:{server.server_address[1]}/analyse"
 
 
