@@ -93,9 +93,8 @@ async def _take_in(
     reached = Progress(**{name: fields[name] for name in PROGRESS})
     async with Many(cloud.objects, cloud.settings.storage_url) as many:
         taking = _TakingIn(cloud, batch, site, lease, many)
-        for chunk in _chunks(_planned(cloud, batch, fields["start"], fields["end"])[position:]):
-            if elapsed_since(began) >= cloud.settings.attempt_seconds:
-                raise TimeUp
+        planned = _planned(cloud, batch, fields["start"], fields["end"])
+        for chunk in _chunks(planned[position:]):
             outcomes = await taking.run(chunk)
             due = [each.kept for each in outcomes if each.kept and each.kept.analysis == DUE]
             analysis.publish(cloud, site, due)
@@ -108,6 +107,9 @@ async def _take_in(
             current = batches.get(cloud, batch.id)
             if current is None or current.status != PROCESSING:
                 break
+            # Looked at behind a chunk: however little time there is, each attempt gets on.
+            if position < len(planned) and elapsed_since(began) >= cloud.settings.attempt_seconds:
+                raise TimeUp
     return Done({"position": position})
 
 
