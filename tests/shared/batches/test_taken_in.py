@@ -1,17 +1,29 @@
 """Archives as customers send them, good and evil, through the real door: what is in, and what is said of the
 rest."""
 
+import csv
 import io
 import json
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 
+import orjson
 import pytest
+from google.cloud.firestore_v1 import FieldFilter
 from PIL import Image as Picture
 
+from infra.local.pubsub import Delivery
+from shared.accounts.customers import Parameter, add_site
+from shared.analysis import messages as analysis
+from shared.batches import folders, taking_in
 from shared.batches.problems import KINDS
+from shared.gcp.documents import fields_of
+from shared.workorders import images, kept, store
 from tests.archives import (
     ENCRYPTED,
     STORED,
@@ -74,6 +86,7 @@ def expected(case: Case) -> Seen:
     )
 
 
+OURS = ("ingest_batch", "ingest_work_orders")
 NO_WORK_ORDER = ("BAD_WORK_ORDER_NAME", "EMPTY_FOLDER")
 
 
@@ -459,3 +472,492 @@ def test_an_archive_that_cannot_be_read_fails_as_a_whole_and_says_why(world: Wor
         assert shown["finish_date"] is not None
     assert world.taken_in() == {}
     assert world.suite.storage.list(IMAGES) == []
+
+
+# --- what a work order becomes
+
+
+def contents(world: World, name: str) -> dict[str, list[bytes]]:
+    """A work order's photographs as they are stored, in their order, by task group."""
+    return {
+        item["name"]: [
+            world.suite.storage.read(IMAGES, f"acme/{SITE}/{each['id']}.{each['file_extension']}")
+            for each in item["input"]
+        ]
+        for item in world.taken_in()[name]["work_items"]
+    }
+
+
+def document(world: World, name: str) -> dict[str, Any]:
+    (found,) = world.cloud.db.collection("work_orders").where(filter=FieldFilter("name", "==", name)).stream()
+    return fields_of(found)
+
+
+def site(world: World, **changes: Any) -> None:
+    known: dict[str, Any] = {"name": "North", "task_groups": ("meter", "door"), "required": ("meter",)}
+    add_site(world.cloud.db, id=SITE, customer="acme", **(known | changes))
+
+
+def rows(world: World, shown: dict[str, Any]) -> list[Row]:
+    return [(row["work_order"], row["file"], row["code"]) for row in world.errors(shown["id"])]
+
+
+def test_photographs_are_in_the_order_of_their_numbers_across_task_groups_then_those_without(
+    world: World,
+) -> None:
+    site(world, task_groups=("meter", "door", "door-2"))
+    names = ["meter.jpg", "door-10.jpg", "door-2.jpg", "meter-11.jpg", "door.jpg", "door-2-1.jpg"]
+    names += ["door-3.jpg", "meter-002.jpg", "door-2-7.JPG"]
+    world.take_in(zipped([File(f"WO/{name}", jpeg(name)) for name in names]))
+    assert contents(world, "WO") == {
+        "door-2": [jpeg("door-2-1.jpg"), jpeg("door-2-7.JPG"), jpeg("door-2.jpg")],
+        "meter": [jpeg("meter-002.jpg"), jpeg("meter-11.jpg"), jpeg("meter.jpg")],
+        "door": [jpeg("door-3.jpg"), jpeg("door-10.jpg"), jpeg("door.jpg")],
+    }
+    lines = images.decode(document(world, "WO")["images"])
+    whole = [world.suite.storage.read(IMAGES, f"acme/{SITE}/{each.file_name}") for each in lines]
+    assert whole == [
+        jpeg(name)
+        for name in (
+            *("door-2-1.jpg", "meter-002.jpg", "door-3.jpg", "door-2-7.JPG", "door-10.jpg", "meter-11.jpg"),
+            *("door-2.jpg", "door.jpg", "meter.jpg"),
+        )
+    ]
+
+
+def test_one_folder_that_wraps_everything_is_looked_through(world: World) -> None:
+    files = [File("batch 7/", mode=0o40755), File("__MACOSX/batch 7/._WO_1", b"x")]
+    files += [File("batch 7/WO_1/meter.jpg", jpeg("1")), File("batch 7/WO_2/door-1.jpg", jpeg("2"))]
+    files += [File("batch 7/WO_BAD/deeper/door-1.jpg", jpeg("3")), File("batch 7/read me.txt", b"x")]
+    shown = world.take_in(zipped(files))
+    assert set(world.taken_in()) == {"WO_1", "WO_2"}
+    assert contents(world, "WO_2") == {"door": [jpeg("2")]}
+    assert rows(world, shown) == [
+        ("", "batch 7/read me.txt", "FILE_OUTSIDE_FOLDER"),
+        ("WO_BAD", "deeper/door-1.jpg", "NESTED_FOLDER"),
+    ]
+
+
+def test_parameters_are_held_against_what_the_site_asks_for(world: World) -> None:
+    asked = (Parameter("kind", "string"), Parameter("floor", "number", required=False), Parameter("any"))
+    world.take_in(zipped([File("KNOWN/parameters.json", b'{"kind": "copper", "any": []}')]))
+    site(world, parameters=asked)
+    told = {
+        "RIGHT": b'{"kind": "fibre", "any": {"a": 1}, "more": null}',
+        "FLOOR": b'{"kind": "fibre", "any": 1, "floor": 2.5}',
+        "WRONG": b'{"kind": 7, "any": 1, "floor": true}',
+        "LESS": b'{"kind": "fibre", "any": null}',
+    }
+    files = [File(f"{name}/parameters.json", content) for name, content in told.items()]
+    files += [File(f"{name}/meter.jpg", jpeg(name)) for name in (*told, "NONE", "KNOWN")]
+    shown = world.take_in(zipped(files))
+    errors = world.errors(shown["id"])
+    for row in errors:
+        hold_sentence(row)
+    assert [
+        (row["work_order"], row["file"], row["code"], row["message"].split(".")[1]) for row in errors
+    ] == [
+        ("WRONG", "parameters.json", "WRONG_PARAMETER", " 'floor' should be a number, and is a boolean"),
+        ("WRONG", "parameters.json", "WRONG_PARAMETER", " 'kind' should be a string, and is a number"),
+        ("LESS", "parameters.json", "MISSING_PARAMETER", " 'any' is missing"),
+        ("NONE", "", "MISSING_PARAMETER", " 'any' is missing"),
+        ("NONE", "", "MISSING_PARAMETER", " 'kind' is missing"),
+    ]
+    assert (shown["work_orders_done"], shown["work_orders_failed"]) == (3, 3)
+    assert set(world.taken_in()) == {"RIGHT", "FLOOR", "KNOWN"}
+    assert orjson.loads(document(world, "RIGHT")["parameters"]) == orjson.loads(told["RIGHT"])
+    assert orjson.loads(document(world, "KNOWN")["parameters"]) == {"kind": "copper", "any": []}
+    assert contents(world, "KNOWN") == {"meter": [jpeg("KNOWN")]}
+
+
+def test_metadata_and_parameters_are_replaced_where_they_are_sent_and_stay_where_not(world: World) -> None:
+    world.take_in(
+        zipped(
+            [
+                File("BOTH/metadata.json", b'{"a": 1, "b": {"c": [1, 2]}}'),
+                File("BOTH/parameters.json", b'{"kind": "fibre"}'),
+                File("STAYS/metadata.json", b'{"a": 1}'),
+                File("STAYS/parameters.json", b'{"kind": "fibre"}'),
+            ]
+        )
+    )
+    world.take_in(
+        zipped(
+            [
+                File("BOTH/metadata.json", '{"é": 18446744073709551615}'.encode()),
+                File("BOTH/parameters.json", b"{}"),
+                File("STAYS/meter.jpg", PHOTO),
+            ]
+        )
+    )
+    assert world.taken_in()["BOTH"]["metadata"] == {"é": 2**64 - 1}
+    assert document(world, "BOTH")["parameters"] == b"{}"
+    assert world.taken_in()["STAYS"]["metadata"] == {"a": 1}
+    assert document(world, "STAYS")["parameters"] == b'{"kind":"fibre"}'
+    assert contents(world, "STAYS") == {"meter": [PHOTO]}
+
+
+# --- the same archive again
+
+
+def versions(world: World) -> dict[str, Any]:
+    """When each work order was last changed, by its name, and the generation of each object."""
+    found = {each.get("name"): each.update_time for each in world.cloud.db.collection("work_orders").stream()}
+    return found | {each.name: each.generation for each in world.suite.storage.list(IMAGES)}
+
+
+def folder(name: str) -> list[File]:
+    return [
+        File(f"{name}/meter-1.jpg", jpeg(f"{name} 1")),
+        File(f"{name}/door-2.jpg", jpeg(f"{name} 2")),
+        File(f"{name}/metadata.json", b'{"floor": 3}'),
+        File(f"{name}/parameters.json", b'{"kind": "fibre"}'),
+    ]
+
+
+def test_the_same_archive_again_changes_nothing_and_one_folder_mended_that_one_alone(world: World) -> None:
+    bad = [File("WO_3/meter-1.jpg", b"no image"), File("WO_3/door-2.jpg", jpeg("WO_3 2"))]
+    archive = zipped([*folder("WO_1"), *folder("WO_2"), *bad])
+    assert world.take_in(archive)["status"] == "COMPLETED_WITH_ERRORS"
+    before = versions(world)
+    world.wait(timedelta(hours=1))
+    again = world.take_in(archive)
+    assert (again["status"], again["work_orders_done"], again["work_orders_failed"]) == (
+        "COMPLETED_WITH_ERRORS",
+        2,
+        1,
+    )
+    assert versions(world) == before
+    world.wait(timedelta(hours=1))
+    more = File("WO_2/meter-7.jpg", jpeg("WO_2 7"))
+    mended = world.take_in(zipped([*folder("WO_1"), *folder("WO_2"), more, *folder("WO_3")]))
+    assert (mended["status"], mended["work_orders_done"], mended["images"]) == ("COMPLETED", 3, 7)
+    after = versions(world)
+    assert {name for name in before if before[name] != after[name]} == {"WO_2"}
+    assert {name for name in set(after) - set(before) if "/" not in name} == {"WO_3"}
+    assert contents(world, "WO_2") == {"meter": [jpeg("WO_2 1"), jpeg("WO_2 7")], "door": [jpeg("WO_2 2")]}
+    assert contents(world, "WO_3") == {"meter": [jpeg("WO_3 1")], "door": [jpeg("WO_3 2")]}
+
+
+def test_a_work_order_that_was_deleted_comes_back_as_the_archive_has_it(world: World) -> None:
+    archive = zipped([*folder("WO_1"), *folder("WO_2")])
+    world.take_in(archive)
+    store.delete(world.cloud, world.site, store.work_order_id(SITE, "WO_1"))
+    assert set(world.taken_in()) == {"WO_2"}
+    world.take_in(archive)
+    assert set(world.taken_in()) == {"WO_1", "WO_2"}
+    assert contents(world, "WO_1") == {"meter": [jpeg("WO_1 1")], "door": [jpeg("WO_1 2")]}
+
+
+# --- bounds
+
+
+def test_many_problems_are_listed_up_to_a_number_and_counted(world: World) -> None:
+    wrong = [File(f"BAD/notes-{number:03}.txt", b"x") for number in range(taking_in.PROBLEMS_MOST + 5)]
+    stray = [File(f"stray-{number:04}.txt", b"x") for number in range(folders.PROBLEMS_MOST + 3)]
+    shown = world.take_in(zipped([good("A"), *wrong, *stray, good("B")]))
+    assert set(world.taken_in()) == {"A", "B"}
+    found = rows(world, shown)
+    first = [("", f"stray-{number:04}.txt", "FILE_OUTSIDE_FOLDER") for number in range(folders.PROBLEMS_MOST)]
+    then = [("BAD", f"notes-{number:03}.txt", "UNKNOWN_FILE") for number in range(taking_in.PROBLEMS_MOST)]
+    assert found == [*first, ("", "", "MORE_ERRORS"), *then, ("BAD", "", "MORE_ERRORS")]
+    more = [row["message"] for row in world.errors(shown["id"]) if row["code"] == "MORE_ERRORS"]
+    assert ["There are 3 more." in more[0], "5 more of this work order" in more[1]] == [True, True], more
+    assert (shown["errors"], shown["work_orders_failed"]) == (len(found), 1)
+
+
+def test_a_work_order_of_too_many_files_is_told_so_and_read_no_further(world: World) -> None:
+    many = [File(f"BAD/meter-{number}.jpg", PHOTO, STORED) for number in range(folders.FILES_MOST + 1)]
+    shown = world.take_in(zipped([good("A"), *many, good("B")]))
+    ((name, _, code),) = rows(world, shown)
+    assert (name, code, set(world.taken_in())) == ("BAD", "TOO_MANY_FILES", {"A", "B"})
+    assert len(world.suite.storage.list(IMAGES)) == 2
+
+
+def test_a_work_order_that_gets_too_many_with_the_next_archive_stays_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "INPUTS_MOST", 3)
+    world.take_in(zipped([File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (1, 2)]))
+    more = [File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (2, 3, 4)]
+    shown = world.take_in(zipped([good("A"), *more, good("B")]))
+    assert rows(world, shown) == [("WO", "", "TOO_MANY_FILES")]
+    assert contents(world, "WO") == {"meter": [jpeg("1"), jpeg("2")]}
+    assert set(world.taken_in()) == {"WO", "A", "B"}
+
+
+def test_seventy_thousand_files_of_which_nearly_all_are_junk(world: World) -> None:
+    junk = [File(f"__MACOSX/WO_{n // 9}/._meter-{n}.jpg", b"x", STORED) for n in range(70_000)]
+    shown = world.take_in(zipped([good("A"), *junk, good("B")], Tail(zip64=True)))
+    assert (shown["status"], shown["work_orders_total"], set(world.taken_in())) == (
+        "COMPLETED",
+        2,
+        {"A", "B"},
+    )
+
+
+@pytest.mark.slow
+def test_seventy_thousand_photographs(world: World) -> None:
+    photo = jpeg("one of many")
+    files = [File(f"WO_{n // 4_000}/meter-{n}.jpg", photo, STORED) for n in range(70_000)]
+    shown = world.take_in(zipped(files, Tail(zip64=True)))
+    assert (shown["status"], shown["work_orders_done"], shown["images"]) == ("COMPLETED", 18, 70_000)
+    assert shown["bytes"] == 70_000 * len(photo)
+    assert len(contents(world, "WO_17")["meter"]) == 2_000
+
+
+@pytest.mark.slow
+def test_json_of_100_megabytes(world: World) -> None:
+    large = b'{"a": "' + b"x" * (100 << 20) + b'"}'
+    hold(
+        world,
+        {
+            "stored": Case(
+                [File("BAD/metadata.json", large, STORED)], [("BAD", "metadata.json", "FILE_TOO_LARGE")]
+            ),
+            "deflated": Case(
+                [File("BAD/metadata.json", large)], [("BAD", "metadata.json", "TOO_COMPRESSED")]
+            ),
+        },
+    )
+
+
+LIMITS = {
+    "as many bytes": ({"batch_bytes": len(WHOLE)}, ""),
+    "a byte too many": ({"batch_bytes": len(WHOLE) - 1}, "UPLOAD_TOO_LARGE"),
+    "as many files": ({"batch_files": 2}, ""),
+    "a file too many": ({"batch_files": 1}, "ARCHIVE_TOO_MANY_FILES"),
+}
+
+
+@pytest.mark.parametrize(("limits", "code"), LIMITS.values(), ids=LIMITS)
+def test_a_customer_has_limits_of_its_own(world: World, limits: dict[str, int], code: str) -> None:
+    world.cloud.db.document("customers/acme").update(limits)
+    shown = world.take_in(WHOLE)
+    assert (shown["error"] or {}).get("code", "") == code
+    assert set(world.taken_in()) == (set() if code else {"A", "B"})
+
+
+def test_a_bomb_by_its_sum_is_refused_before_anything_is_unpacked(world: World) -> None:
+    notes = json.dumps({"a": "ab" * 50_000}).encode()
+    archive = zipped([good("A"), *(File(f"WO_{n}/metadata.json", notes) for n in range(100)), good("B")])
+    world.cloud.db.document("customers/acme").update({"batch_bytes": len(archive)})
+    shown = world.take_in(archive)
+    assert (shown["status"], shown["error"]["code"]) == ("FAILED", "ARCHIVE_TOO_LARGE")
+    assert world.taken_in() == {}
+
+
+# --- while it runs
+
+
+@pytest.fixture
+def step_by_step(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world in which each slice has at most four files, and saves after each work order."""
+    monkeypatch.setenv("WAYBILL_SLICE_FILES", "4")
+    monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
+    return world
+
+
+SIX = zipped(
+    [
+        *folder("WO_1"),
+        *folder("WO_2"),
+        *folder("WO_3"),
+        File("BAD_1/roof.jpg", PHOTO),
+        File("BAD_2/meter.jpg", b"?"),
+        *folder("WO_4"),
+    ]
+)
+OUTCOME = {
+    "status": "COMPLETED_WITH_ERRORS",
+    "work_orders_total": 6,
+    "work_orders_done": 4,
+    "work_orders_failed": 2,
+    "images": 8,
+    "errors": 2,
+}
+WRONG_OF_SIX = [("BAD_1", "roof.jpg", "UNKNOWN_TASK_GROUP"), ("BAD_2", "meter.jpg", "NOT_AN_IMAGE")]
+
+
+def outcome(shown: dict[str, Any]) -> dict[str, Any]:
+    return {name: shown[name] for name in OUTCOME}
+
+
+def deliver(world: World, between: Callable[[Delivery], None]) -> None:
+    """Deliver everything but what is to be analysed, and look after each delivery."""
+
+    def push(delivery: Delivery) -> bool:
+        if delivery.function not in OURS:
+            return True
+        answered = world.push(delivery)
+        between(delivery)
+        return answered
+
+    while world.suite.pubsub.deliver_due(push):
+        pass
+
+
+def test_progress_and_errors_are_seen_while_it_runs_and_only_grow(step_by_step: World) -> None:
+    world = step_by_step
+    id = world.batch(SIX)
+    assert world.shown(id)["status"] == "WAITING_FOR_UPLOAD"
+    seen: list[tuple[str, int, int, int, int]] = []
+
+    def look(delivery: Delivery) -> None:
+        shown = world.shown(id)
+        counts = [shown[f"work_orders_{name}"] for name in ("done", "failed")]
+        seen.append((shown["status"], *counts, shown["images"], len(world.errors(id))))
+
+    deliver(world, look)
+    assert seen == [
+        ("PROCESSING", 0, 0, 0, 0),
+        ("PROCESSING", 1, 0, 2, 0),
+        ("PROCESSING", 2, 0, 4, 0),
+        ("PROCESSING", 3, 0, 6, 0),
+        ("PROCESSING", 3, 2, 6, 2),
+        ("COMPLETED_WITH_ERRORS", 4, 2, 8, 2),
+    ]
+    assert outcome(world.shown(id)) == OUTCOME
+    assert rows(world, world.shown(id)) == WRONG_OF_SIX
+
+
+def test_small_slices_come_to_the_same_as_large_ones(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = world.take_in(SIX)
+    assert (outcome(large), rows(world, large)) == (OUTCOME, WRONG_OF_SIX)
+    before = versions(world)
+    for files, size in (("1", "1"), ("4", "1000000"), ("5", "2500")):
+        monkeypatch.setenv("WAYBILL_SLICE_FILES", files)
+        monkeypatch.setenv("WAYBILL_SLICE_BYTES", size)
+        small = world.take_in(SIX)
+        assert (outcome(small), rows(world, small)) == (OUTCOME, WRONG_OF_SIX)
+        assert versions(world) == before
+
+
+def test_an_attempt_without_time_does_a_piece_and_leaves_the_rest_to_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", "0")
+    monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
+    id = world.batch(SIX)
+    counts: list[int] = []
+    deliver(
+        world,
+        lambda each: (
+            counts.append(world.shown(id)["work_orders_done"] + world.shown(id)["work_orders_failed"])
+            if each.function == "ingest_work_orders"
+            else None
+        ),
+    )
+    assert counts == [1, 2, 3, 4, 5, 6]
+    assert (outcome(world.shown(id)), rows(world, world.shown(id))) == (OUTCOME, WRONG_OF_SIX)
+
+
+def test_what_was_taken_in_before_it_was_cancelled_stays_and_the_rest_is_not(step_by_step: World) -> None:
+    world = step_by_step
+    id = world.batch(SIX)
+
+    def cancel(delivery: Delivery) -> None:
+        if world.shown(id)["work_orders_done"] == 2:
+            assert world.request("DELETE", f"/v0.2/batches/{id}").status == 204
+
+    deliver(world, cancel)
+    shown = world.shown(id)
+    assert (shown["status"], shown["work_orders_done"]) == ("CANCELLED", 2)
+    assert set(world.taken_in()) == {"WO_1", "WO_2"}
+    assert world.suite.pubsub.outstanding() == []
+    world.wait(timedelta(days=1))
+    world.run_due()
+    assert (world.shown(id)["status"], set(world.taken_in())) == ("CANCELLED", {"WO_1", "WO_2"})
+
+
+def test_cancelled_in_the_middle_of_a_slice_it_stops_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
+    id = world.batch(SIX)
+    publish = analysis.publish
+
+    def cancel(*told: Any) -> None:
+        publish(*told)
+        world.request("DELETE", f"/v0.2/batches/{id}")
+
+    monkeypatch.setattr(analysis, "publish", cancel)
+    world.drain()
+    assert (world.shown(id)["status"], set(world.taken_in())) == ("CANCELLED", {"WO_1"})
+
+
+def test_a_site_that_changes_while_it_runs_is_taken_as_it_is_then(step_by_step: World) -> None:
+    world = step_by_step
+    id = world.batch(SIX)
+
+    def change(delivery: Delivery) -> None:
+        if world.shown(id)["work_orders_done"] == 2:
+            site(world, task_groups=("meter",))
+
+    deliver(world, change)
+    assert rows(world, world.shown(id)) == [
+        ("WO_3", "door-2.jpg", "UNKNOWN_TASK_GROUP"),
+        *WRONG_OF_SIX,
+        ("WO_4", "door-2.jpg", "UNKNOWN_TASK_GROUP"),
+    ]
+    assert set(world.taken_in()) == {"WO_1", "WO_2"}
+
+
+def test_a_site_that_goes_while_it_runs_ends_the_batch_and_leaves_what_is_in(step_by_step: World) -> None:
+    world = step_by_step
+    id = world.batch(SIX)
+
+    def remove(delivery: Delivery) -> None:
+        if world.shown(id)["work_orders_done"] == 2:
+            world.cloud.db.document(f"sites/{SITE}").delete()
+
+    deliver(world, remove)
+    for _ in range(60):
+        world.wait(timedelta(minutes=11))
+        world.tick()
+        world.drain()
+        if world.shown(id)["finish_date"] and not world.suite.pubsub.outstanding():
+            break
+    shown = world.shown(id)
+    assert (shown["status"], (shown["error"] or {}).get("code")) == ("FAILED", "INTERNAL"), shown
+    assert set(world.taken_in()) == {"WO_1", "WO_2"}
+
+
+# --- the errors file
+
+
+def test_the_errors_file_is_the_same_as_json_lines_and_as_csv_but_for_what_spreadsheets_run(
+    world: World,
+) -> None:
+    nasty = [
+        '=HYPERLINK("http:evil","x").jpg',
+        "+1.jpg",
+        "-1.jpg",
+        "@SUM(A1).jpg",
+        'a,"b".jpg',
+        "é\u2028.jpg",
+    ]
+    files = [File(f"-2/{name}", PHOTO) for name in nasty]
+    shown = world.take_in(zipped([good("A"), *files, File("=1.txt", b"x"), good("B")]))
+    lines = world.errors(shown["id"])
+    answer = world.request("GET", f"/v0.2/batches/{shown['id']}/errors?format=csv")
+    read = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
+    assert len(lines) == 7
+
+    def harmless(text: str) -> str:
+        return f"'{text}" if text[:1] in tuple("=+-@") else text
+
+    assert read == [{name: harmless(value) for name, value in line.items()} for line in lines]
+    assert [row["file"] for row in read] == [
+        "'=1.txt",
+        *("'+1.jpg", "'-1.jpg", '\'=HYPERLINK("http:evil","x").jpg', "'@SUM(A1).jpg", 'a,"b".jpg'),
+        "é\\u2028.jpg",
+    ]
+    assert {row["work_order"] for row in read[1:]} == {"'-2"}
+
+
+def test_a_batch_without_errors_has_an_empty_errors_file(world: World) -> None:
+    shown = world.take_in(WHOLE)
+    path = f"/v0.2/batches/{shown['id']}/errors"
+    assert world.request("GET", path).body == b""
+    assert world.request("GET", f"{path}?format=csv").body == b"work_order,file,code,level,message\r\n"
