@@ -172,13 +172,13 @@ WRONG_BODIES: list[tuple[Any, list[tuple[str, str]]]] = [
     ({"name": "a", "metadata": None}, [("metadata", "input should be a valid dictionary")]),
     (
         {"name": "a", "parameters": {"kind": 1}},
-        [("parameters.kind", "'kind' should be a string, and is int.")],
+        [("parameters.kind", "'kind' should be a string, and is a number.")],
     ),
     (
         {"name": "a", "parameters": {"kind": 1, "floors": True}},
         [
-            ("parameters.kind", "'kind' should be a string, and is int."),
-            ("parameters.floors", "'floors' should be a number, and is bool."),
+            ("parameters.kind", "'kind' should be a string, and is a number."),
+            ("parameters.floors", "'floors' should be a number, and is a boolean."),
         ],
     ),
     (
@@ -247,7 +247,7 @@ def test_a_change_is_refused_as_a_whole(world: World) -> None:
     answer = world.request("PATCH", path, {"metadata": {"b": 2}, "name": "WO_2", "parameters": {"kind": 1}})
     assert problems(answer) == [("name", "there is no such field")]
     answer = world.request("PATCH", path, {"metadata": {"b": 2}, "parameters": {"kind": 1}})
-    assert problems(answer) == [("parameters.kind", "'kind' should be a string, and is int.")]
+    assert problems(answer) == [("parameters.kind", "'kind' should be a string, and is a number.")]
     correction = {"input_id": "none", "task_name": "reading", "corrected_value": 1}
     answer = world.request("PATCH", path, {"metadata": {"b": 2}, "corrections": [correction]})
     assert (answer.status, answer.body["detail"]) == (404, f"the work order {id} has no input none")
