@@ -5,6 +5,7 @@ the waits go side by side. What stands at a name already is compared, as in `obj
 """
 
 import asyncio
+import uuid
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -28,7 +29,6 @@ BACKOFF_SECONDS = 0.2
 BACKOFF_MOST = 8.0
 
 _RETRIED = {401, 408, 429, 500, 502, 503, 504}
-_BOUNDARY = b"waybill-object"
 
 
 class Many:
@@ -41,6 +41,8 @@ class Many:
         self._objects = objects
         self._url = url
         self._refused_token = ""
+        # Nobody can know it beforehand: a photograph that held it would break off there.
+        self._boundary = uuid.uuid4().hex.encode()
 
     async def __aenter__(self) -> "Many":
         self._session = aiohttp.ClientSession(
@@ -72,17 +74,17 @@ class Many:
         told = orjson.dumps({"name": name, "contentType": content_type, "crc32c": crc32c})
         body = b"".join(
             (
-                b"--%b\r\nContent-Type: application/json\r\n\r\n%b\r\n" % (_BOUNDARY, told),
-                b"--%b\r\nContent-Type: %b\r\n\r\n" % (_BOUNDARY, content_type.encode()),
+                b"--%b\r\nContent-Type: application/json\r\n\r\n%b\r\n" % (self._boundary, told),
+                b"--%b\r\nContent-Type: %b\r\n\r\n" % (self._boundary, content_type.encode()),
                 content,
-                b"\r\n--%b--\r\n" % _BOUNDARY,
+                b"\r\n--%b--\r\n" % self._boundary,
             )
         )
         url = (
             f"{self._url}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
             "?uploadType=multipart&ifGenerationMatch=0&fields=generation,size,crc32c"
         )
-        headers = {"Content-Type": f"multipart/related; boundary={_BOUNDARY.decode()}"}
+        headers = {"Content-Type": f"multipart/related; boundary={self._boundary.decode()}"}
         status, answer = await self._call("POST", url, headers, body)
         if status == 412 or (status == 403 and b"storage.objects.delete" in answer):
             url = f"{self._object(bucket, name)}?fields=generation,size,crc32c"
