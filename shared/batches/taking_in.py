@@ -36,6 +36,10 @@ CHUNK_ORDERS = 50
 CHUNK_FILES = 500
 """After how many work orders, or files of them, a slice saves how far it is."""
 
+CHUNK_JSON_BYTES = 2 * folders.JSON_LARGEST
+"""The same for bytes of JSON: what is read of them stays in memory until it is written, and 4 MB of empty
+lists are 100 MB then. Of one work order there are no more."""
+
 ORDERS_AT_ONCE = 8
 """Of how many work orders of a slice files are read at once."""
 
@@ -123,13 +127,16 @@ def _chunks(
     planned: Sequence[tuple[str, list[Entry]]],
 ) -> Iterator[list[tuple[str, list[Entry]]]]:
     chunk: list[tuple[str, list[Entry]]] = []
-    files = 0
+    files = json_bytes = 0
     for name, entries in planned:
-        if chunk and (len(chunk) == CHUNK_ORDERS or files + len(entries) > CHUNK_FILES):
-            yield chunk
-            chunk, files = [], 0
-        chunk.append((name, entries))
         files += len(entries)
+        more = sum(each.size for each in entries if not each.problem and each.file in folders.JSON_NAMES)
+        json_bytes += more
+        full = len(chunk) == CHUNK_ORDERS or files > CHUNK_FILES or json_bytes > CHUNK_JSON_BYTES
+        if chunk and full:
+            yield chunk
+            chunk, files, json_bytes = [], len(entries), more
+        chunk.append((name, entries))
     if chunk:
         yield chunk
 
