@@ -13,7 +13,8 @@ from infra.local.suite import Suite
 from infra.local.traffic import Fault
 from shared.accounts.customers import Parameter, Site, add_site
 from shared.accounts.keys import create_key
-from shared.analysis import sent
+from shared.analysis import sent, steps
+from shared.batches import work_orders
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from tests.shared.analysis.analysers import Asked, Reply, analysing, result, right
@@ -440,6 +441,23 @@ def test_what_its_analyser_does_not_answer_at_once_comes_later(world: World) -> 
         world.drain()
     shown = world.request("GET", f"/v0.2/work-orders/{id}")
     assert (shown.body["analysis"], len(photographs(shown)[0]["job_conformity"])) == ("DONE", 1)
+
+
+def test_a_slow_analyser_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert work_orders.AT_ONCE.checks + work_orders.AT_ONCE.analyser <= 30
+    monkeypatch.setattr(work_orders, "AT_ONCE", steps.Time(checks=10, analyser=0.2))
+    id = create(world)
+    with analysing(right) as server:
+
+        def sleep(asked: Asked) -> Reply:
+            server.over.wait(10)
+            return right(asked)
+
+        server.answers = sleep
+        site_with(world, server.url)
+        answer = analyze(world, id, ("meter", data(jpeg("1"))))
+    assert (answer.status, answer.body["analysis"], len(photographs(answer))) == (200, "DUE", 1)
+    assert len(world.suite.pubsub.outstanding()) == 1
 
 
 def test_a_photograph_is_in_even_if_nothing_of_its_analysis_works(world: World) -> None:

@@ -459,6 +459,14 @@ def test_who_is_slow_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyP
     assert held(world, id).analysis == "DUE"
 
 
+def test_where_signing_takes_all_the_time_nobody_is_asked(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site)
+    with pytest.raises(Retry, match="signing the URLs of all photographs took too long"):
+        steps.take_on(world.cloud, site, id, replace(TIME, analyser=0))
+    assert (held(world, id).analysis, server.asked) == ("DUE", [])
+
+
 def bad_body(status: int) -> Callable[[Asked], Reply]:
     return lambda _: Reply(status, b"s3cr3t")
 
