@@ -531,7 +531,7 @@ class Waybill:
         answer = self._ask("POST", self._batches, json=body, params={"site_id": site} if site else {})
         if answer.status_code // 100 != 2:
             raise refused(answer, "The batch could not be made")
-        made = said(answer)
+        made = said(answer, "batch_id", "upload_url")
         return Begun(str(made["batch_id"]), str(made["upload_url"]))
 
     def batch(self, id: str) -> dict[str, Any] | None:
@@ -541,7 +541,7 @@ class Waybill:
             return None
         if answer.status_code != 200:
             raise refused(answer, f"The batch {id} could not be looked at")
-        return said(answer)
+        return said(answer, "status")
 
     def errors(self, id: str, form: str, read: Callable[[requests.Response], None]) -> None:
         """Have the batch's errors read, as `jsonl` or `csv`; from the beginning again where that breaks."""
@@ -562,13 +562,13 @@ class Waybill:
         return self._line.until_it_works(lambda: self._line.send(method, url, self._key, **more))
 
 
-def said(answer: requests.Response) -> dict[str, Any]:
-    """The JSON object that was answered; Stop where it is none, or none of Waybill's."""
+def said(answer: requests.Response, *names: str) -> dict[str, Any]:
+    """The JSON object that was answered; Stop where it lacks one of these, as what is not Waybill's does."""
     try:
         body = answer.json()
     except ValueError:
         body = None
-    if not isinstance(body, dict) or not {"batch_id", "status", "upload_url"} & set(body):
+    if not isinstance(body, dict) or not set(names) <= set(body):
         raise Stop(f"{name_of(str(answer.url))} does not answer as Waybill does. Check the address.")
     return body
 
@@ -581,7 +581,7 @@ def refused(answer: requests.Response, what: str) -> Stop:
         detail = ""
     text = f"{what}: {detail or f'{name_of(str(answer.url))} answered {answer.status_code}'}"
     hints = {
-        401: f"Check the key in {KEY_VARIABLES[0]}.",
+        401: f"Check the key in {' or '.join(KEY_VARIABLES)}.",
         403: "Use a key that may do this, or ask whoever gave you this one.",
         404: "Check --site and the address." if detail else "Is this the address of Waybill?",
     }
@@ -726,8 +726,8 @@ class Upload:
             self._memory.forget()
             if by_hand:
                 raise Stop(
-                    "The upload URL takes nothing more: it expired after seven days, or was cancelled. "
-                    "Leave out --batch and --url to upload the archive as a new batch."
+                    "The upload URL takes nothing more: it expired after seven days, was cancelled, or has "
+                    "its archive. Leave out --batch and --url to upload the archive as a new batch."
                 )
             if made_now and status == "CANCELLED":
                 raise Stop(f"The batch {begun.batch} was cancelled. Nothing of it was taken in.")
@@ -858,8 +858,9 @@ def number(shown: Mapping[str, Any], name: str) -> int:
 
 def counts(shown: Mapping[str, Any]) -> str:
     """How far a batch is, in a line."""
-    if shown["status"] in STAGES:
-        return STAGES[shown["status"]]
+    status = str(shown["status"])
+    if status != "PROCESSING":
+        return STAGES.get(status, status)
     done, failed = number(shown, "work_orders_done"), number(shown, "work_orders_failed")
     text = f"Taking in: {done + failed} of {many(number(shown, 'work_orders_total'), 'work order')}"
     return f"{text}, {failed} not taken in, {many(number(shown, 'images'), 'photograph')}"

@@ -291,7 +291,7 @@ def test_ctrl_c_leaves_all_that_is_needed_to_go_on(
 OTHER = bytes([CONTENT[0]]) + b"\xff" + CONTENT[2:]
 
 
-@pytest.mark.parametrize("change", ["content", "date", "longer", "site", "state damaged"])
+@pytest.mark.parametrize("change", ["content", "date", "longer", "site", "host", "state damaged"])
 def test_what_is_not_the_same_upload_begins_anew(
     world: World, client: Client, host: str, archive: Path, change: str
 ) -> None:
@@ -308,6 +308,8 @@ def test_what_is_not_the_same_upload_begins_anew(
         os.utime(archive, ns=(date, date))
     elif change == "site":
         more = ["--site", SITE]
+    elif change == "host":
+        host = host.replace("127.0.0.1", "localhost")
     else:
         state_of(archive).write_text('{"batch": "')
     run = client(host, archive, *more)
@@ -605,6 +607,7 @@ class Stub:
     session: int = 0
     forgetful: bool = False
     url: str = ""
+    upload_url: str = ""
 
     def put(
         self, content_range: str, read: Callable[[int], bytes], length: int
@@ -671,7 +674,7 @@ def stub() -> Iterator[Stub]:
                 return self.answer(*stub.refuses)
             stub.made.append(body)
             stub.kept.clear()
-            made = {"batch_id": BATCH, "upload_url": f"{stub.url}/secret-session"}
+            made = {"batch_id": BATCH, "upload_url": stub.upload_url or f"{stub.url}/secret-session"}
             return self.answer(201, {}, json.dumps(made).encode())
 
         def do_GET(self) -> None:
@@ -723,6 +726,13 @@ def test_a_server_says_how_long_to_wait(stub: Stub, stubbed: Client, archive: Pa
     assert (run.code, run.slept) == (0, [30.0, 30.0]), run
     stub.next, stub.retry_after = [429], "86400"
     assert stubbed(stub.url, archive).slept == [upload.WAIT_MOST]
+
+
+def test_a_server_that_keeps_nothing_ends_it(stub: Stub, stubbed: Client, archive: Path) -> None:
+    stub.next = [("keep", 0)] * 1_000
+    run = stubbed(stub.url, archive)
+    assert (run.code, len(run.slept)) == (1, upload.TRIES_MOST - 1), run
+    assert "kept nothing of what was sent" in run.err
 
 
 def test_failures_count_only_in_a_row(stub: Stub, stubbed: Client, archive: Path) -> None:
@@ -786,6 +796,14 @@ def test_nobody_answers(stubbed: Client, archive: Path) -> None:
     assert run.code == 1, run
     assert "127.0.0.1 cannot be reached" in run.err
     assert len(run.slept) == upload.TRIES_MOST - 1
+
+
+def test_storage_cannot_be_reached(stub: Stub, stubbed: Client, archive: Path) -> None:
+    """What `requests` says then has the whole URL in it; `Run` looks for that."""
+    stub.upload_url = "http://127.0.0.1:9/secret-session"
+    run = stubbed(stub.url, archive)
+    assert run.code == 1, run
+    assert "127.0.0.1 cannot be reached" in run.err
 
 
 def test_a_folder_that_takes_no_file_costs_only_the_memory(
@@ -858,6 +876,10 @@ def test_the_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[-1] == "done?[2J\n"
     assert lines[-2] == " " * len(lines[-3].rstrip()), "what was drawn is not wiped out"
     assert terminal.getvalue().count("\n") == 1
+    bar(100_000_000)  # the server has less than was sent
+    at[0] += 1
+    bar(110_000_000)
+    assert terminal.getvalue().endswith(" 11 %  110.0 MB of 1.0 GB  10.0 MB/s  89 s left")
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then() -> None:
