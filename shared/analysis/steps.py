@@ -68,15 +68,13 @@ def take_on(cloud: Cloud, site: Site, id: str, time: Time, asked: datetime | Non
     """
     began = stopwatch()
     held = store.look(cloud, site, id)
-    if held.kept.analysis != DUE:
-        return held.kept
-    if held.kept.unchecked or not site.analysis_url:
+    if held.kept.analysis == DUE and (held.kept.unchecked or not site.analysis_url):
         checked = checking.check(cloud, site, held.kept, lambda: elapsed_since(began) < time.checks)
         after = store.change(cloud, site, id, lambda now: checked.put_into(site, now.kept))
-        if after.analysis != DUE or after.unchecked or elapsed_since(began) > time.checks / 2:
+        if after.analysis != DUE or elapsed_since(began) > time.checks / 2:
             return after
         held = store.look(cloud, site, id)
-    if held.kept.analysis != DUE or held.kept.unchecked:
+    if held.kept.analysis != DUE or held.kept.unchecked or not site.analysis_url:
         return held.kept
     return _posted(cloud, site, held, time.analyser, asked)
 

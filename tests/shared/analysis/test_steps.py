@@ -549,6 +549,26 @@ def test_what_came_meanwhile_is_analysed_too(world: World, server: Analyser) -> 
     assert results_of(after) == [[("reading", 2)], [("reading", 2)]]
 
 
+@pytest.mark.parametrize("status", [202, 404])
+def test_what_came_meanwhile_is_not_ended_by_an_answer_without_results(
+    world: World, server: Analyser, status: int
+) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site)
+
+    def add(asked: Asked) -> Reply:
+        if len(server.asked) > 1:
+            return right(asked)
+        photographs = [Photograph("door", "door.png", CONTENTS[1])]
+        store.add_photographs(world.cloud, site, id, photographs)
+        return Reply(status)
+
+    server.answers = add
+    world.drain()
+    assert (held(world, id).analysis, len(server.asked)) == ("DONE", 2)
+    assert results_of(held(world, id)) == [[("reading", 7)], [("reading", 7)]]
+
+
 def test_a_work_order_deleted_meanwhile_stays_deleted(world: World, server: Analyser) -> None:
     site = site_with(world, server.url)
     id = made(world, site)
