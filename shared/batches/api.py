@@ -9,10 +9,11 @@ import flask
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
+from shared.accounts.callers import who
 from shared.batches import batch as batches
 from shared.batches import errors_file, service
 from shared.batches.batch import WAITING_FOR_UPLOAD, Batch
-from shared.batches.caller import who, who_and_where
+from shared.batches.caller import SCOPE, who_and_where
 from shared.batches.work_orders import WORK_ORDERS
 from shared.errors import Invalid
 from shared.gcp.clients import Cloud
@@ -31,7 +32,7 @@ def _create(request: flask.Request, site: str | None = None) -> Answer:
 
 
 def _get(request: flask.Request, batch: UUID, site: str | None = None) -> Answer:
-    cloud, caller = who(request)
+    cloud, caller = who(request, SCOPE)
     return _shown(cloud, service.get(cloud, caller, str(batch))), 200
 
 
@@ -47,13 +48,13 @@ def _list(request: flask.Request, site: str | None = None) -> Answer:
 
 
 def _cancel(request: flask.Request, batch: UUID, site: str | None = None) -> Answer:
-    cloud, caller = who(request)
+    cloud, caller = who(request, SCOPE)
     service.cancel(cloud, caller, str(batch))
     return None, 204
 
 
 def _errors(request: flask.Request, batch: UUID, site: str | None = None) -> Answer:
-    cloud, caller = who(request)
+    cloud, caller = who(request, SCOPE)
     asked = request.args.get("format", "jsonl")
     if asked not in ("jsonl", "csv"):
         raise Invalid.field("format", f"must be jsonl or csv; got {asked!r}")

@@ -4,24 +4,15 @@ import re
 
 import flask
 
+from shared.accounts.callers import who
 from shared.accounts.customers import Site, get_site
-from shared.accounts.keys import Caller, authenticate
+from shared.accounts.keys import Caller
 from shared.errors import Invalid
-from shared.gcp.clients import Cloud, connect
+from shared.gcp.clients import Cloud
 
 SCOPE = "batches"
 
 _SITE_HOST = re.compile(r"api\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.", re.IGNORECASE)
-
-
-def who(request: flask.Request) -> tuple[Cloud, Caller]:
-    """The caller by their key; Unauthenticated without a good one, Forbidden where it lacks the scope."""
-    cloud = connect()
-    caller = authenticate(
-        cloud.db, request.headers.get("Authorization", ""), request.headers.get("X-Auth-Token", "")
-    )
-    caller.needs(SCOPE)
-    return cloud, caller
 
 
 def who_and_where(request: flask.Request, site: str | None) -> tuple[Cloud, Caller, Site]:
@@ -30,7 +21,7 @@ def who_and_where(request: flask.Request, site: str | None) -> tuple[Cloud, Call
 
     NotFound where it is no site of theirs, Invalid where none is named.
     """
-    cloud, caller = who(request)
+    cloud, caller = who(request, SCOPE)
     host = _SITE_HOST.match(request.host)
     named = (host[1].lower() if host else None) or site or request.args.get("site_id") or caller.site
     if not named:

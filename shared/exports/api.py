@@ -7,11 +7,10 @@ import flask
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared.accounts.keys import Caller, authenticate
+from shared.accounts.callers import who
 from shared.exports import audit, runs, service
 from shared.exports.audit import Outcome
 from shared.exports.service import Export
-from shared.gcp.clients import Cloud, connect
 from shared.gcp.documents import Snapshot, fields_of
 from shared.http.answers import Answer, Routes, json_object
 from shared.http.paging import page
@@ -21,17 +20,17 @@ SCOPE = "exports"
 
 
 def _create(request: flask.Request) -> Answer:
-    cloud, caller = _who(request)
+    cloud, caller = who(request, SCOPE)
     return _shown(service.create(cloud, caller, json_object(request))), 201
 
 
 def _get(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = _who(request)
+    cloud, caller = who(request, SCOPE)
     return _shown(service.get(cloud, caller, str(export))), 200
 
 
 def _list(request: flask.Request) -> Answer:
-    cloud, caller = _who(request)
+    cloud, caller = who(request, SCOPE)
     collection = cloud.db.collection("exports")
     newest = collection.where(filter=FieldFilter("customer", "==", caller.customer)).order_by(
         "created", direction=firestore.Query.DESCENDING
@@ -42,19 +41,19 @@ def _list(request: flask.Request) -> Answer:
 
 
 def _run_now(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = _who(request)
+    cloud, caller = who(request, SCOPE)
     run = service.run_now(cloud, caller, str(export))
     return _shown_run(cloud.db.document(run.path).get()), 201
 
 
 def _backfill(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = _who(request)
+    cloud, caller = who(request, SCOPE)
     run = service.backfill(cloud, caller, str(export), json_object(request))
     return _shown_run(cloud.db.document(run.path).get()), 201
 
 
 def _runs(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = _who(request)
+    cloud, caller = who(request, SCOPE)
     collection = cloud.db.collection(f"exports/{service.get(cloud, caller, str(export)).id}/runs")
     newest = collection.order_by("due", direction=firestore.Query.DESCENDING)
     found, token = page(request, newest, collection, caller.customer)
@@ -62,12 +61,12 @@ def _runs(request: flask.Request, export: UUID) -> Answer:
 
 
 def _run(request: flask.Request, export: UUID, run: str) -> Answer:
-    cloud, caller = _who(request)
+    cloud, caller = who(request, SCOPE)
     return _shown_run(service.get_run(cloud, caller, str(export), run)), 200
 
 
 def _retry(request: flask.Request, export: UUID, run: str) -> Answer:
-    cloud, caller = _who(request)
+    cloud, caller = who(request, SCOPE)
     taken_up = service.retry(cloud, caller, str(export), run)
     return _shown_run(cloud.db.document(taken_up.path).get()), 200
 
@@ -84,15 +83,6 @@ ROUTES = Routes(
         ("POST", "/v1/exports/<uuid:export>/runs/<string(length=10):run>:retry"): _retry,
     }
 )
-
-
-def _who(request: flask.Request) -> tuple[Cloud, Caller]:
-    cloud = connect()
-    caller = authenticate(
-        cloud.db, request.headers.get("Authorization", ""), request.headers.get("X-Auth-Token", "")
-    )
-    caller.needs(SCOPE)
-    return cloud, caller
 
 
 def _shown(export: Export) -> dict[str, Any]:

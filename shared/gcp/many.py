@@ -5,6 +5,7 @@ the waits go side by side. What stands at a name already is compared, as in `obj
 """
 
 import asyncio
+import io
 import uuid
 from types import TracebackType
 from typing import Any
@@ -27,8 +28,11 @@ CALL_ATTEMPTS = 6
 
 BACKOFF_SECONDS = 0.2
 BACKOFF_MOST = 8.0
+"""The wait before a call is tried again, doubled each time, and the longest."""
 
-_RETRIED = {401, 408, 429, 500, 502, 503, 504}
+RETRIED = {401, 408, 429, 500, 502, 503, 504}
+"""Answers after which a call is tried again; after 401 with another token.
+https://cloud.google.com/storage/docs/retry-strategy"""
 
 
 class Many:
@@ -111,7 +115,11 @@ class Many:
             token = self._objects.token(self._refused_token)
             try:
                 async with self._session.request(
-                    method, url, data=body, headers={**headers, "Authorization": f"Bearer {token}"}
+                    method,
+                    url,
+                    # As a file it is sent piece by piece: so is a large one without stopping all others.
+                    data=None if body is None else io.BytesIO(body),
+                    headers={**headers, "Authorization": f"Bearer {token}"},
                 ) as answer:
                     content = await answer.read()
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -119,7 +127,7 @@ class Many:
                 continue
             if answer.status == 401:
                 self._refused_token = token
-            if answer.status in _RETRIED:
+            if answer.status in RETRIED:
                 why = answer.status
             elif answer.status in (200, 206) and length not in (None, len(content)):
                 why = f"{len(content)} bytes of {length}"

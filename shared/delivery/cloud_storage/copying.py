@@ -20,6 +20,7 @@ import orjson
 from shared.clock import elapsed_since, stopwatch
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.errors import Retry
+from shared.gcp.many import BACKOFF_MOST, BACKOFF_SECONDS, CALL_ATTEMPTS, RETRIED
 
 BATCH_FIRST = 20
 BATCH_MOST = 100
@@ -38,13 +39,6 @@ QUICK_SECONDS = 2.0
 BATCH_SECONDS = 60.0
 """A batch that takes longer is given up, and its calls go into smaller ones."""
 
-CALL_ATTEMPTS = 6
-"""How often one image's copying is tried before the slice is left to the next delivery."""
-
-BACKOFF_SECONDS = 0.2
-BACKOFF_MOST = 8.0
-
-_RETRIED = {401, 408, 429, 500, 502, 503, 504}
 _BOUNDARY = "waybill-batch"
 
 
@@ -170,7 +164,7 @@ class _Copying:
         """Take one answer; True where the call failed in passing."""
         if status == 401:  # the token has died before its time: the next batch takes a new one
             self._refused_token = str(self._bucket.objects.credentials.token)
-        if status in _RETRIED:
+        if status in RETRIED:
             self._again(task, f"{status} {_message(body)}")
             return True
         if task.check:
