@@ -9,12 +9,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import aiohttp
 import pytest
 import requests.adapters
 from grpc import _channel
+
+from infra.local.pubsub import Delivery
 
 When = Literal["before", "after"]
 
@@ -76,6 +78,48 @@ class Outside:
                 another.submit(happens).result()
         finally:
             self.counting = True
+
+
+class Subject(Protocol):
+    """What is killed: something small that makes every kind of call, and ends the same whatever happens."""
+
+    outside: Outside
+
+    def push(self, delivery: Delivery) -> bool:
+        """Deliver a message to it, in `watching`; False where it was killed."""
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        """Begin it, and deliver all that comes of it by `push`."""
+
+    def settle(self) -> None:
+        """Let time go by, with redeliveries and ticks, until it has ended."""
+
+    def done_once(self) -> None:
+        """Hold it against what it should have become."""
+
+
+def die(subject: Subject, at: int, when: When, *, redelivered: bool) -> None:
+    """Kill it at that call; let redelivery, or else the sweep alone, take it up."""
+    subject.outside.arm(at, when)
+
+    def push(delivery: Delivery) -> bool:
+        # What a killed process was sent may never come again, as after 24 hours: then only the sweep is left.
+        return subject.push(delivery) or not redelivered
+
+    subject.run(push)
+    assert len(subject.outside.calls) >= at
+    subject.outside.arm(0, "before")
+    subject.settle()
+    subject.done_once()
+
+
+def sleep(subject: Subject, at: int, when: When) -> None:
+    """Have it sleep at that call for longer than any lease, while others do all there is; then go on."""
+    subject.outside.arm(at, when, subject.settle)
+    subject.run(subject.push)
+    subject.outside.arm(0, "before")
+    subject.settle()
+    subject.done_once()
 
 
 @pytest.fixture

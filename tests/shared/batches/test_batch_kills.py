@@ -9,7 +9,7 @@ from infra.local.pubsub import Delivery
 from shared.batches import taking_in
 from shared.gcp.documents import fields_of
 from tests.archives import File, zipped
-from tests.outside import Killed, Outside, When
+from tests.outside import Killed, Outside, When, die, sleep
 from tests.world import SITE, World, jpeg
 
 OURS = ("ingest_batch", "ingest_work_orders")
@@ -59,6 +59,7 @@ class Small:
 
     def settle(self) -> None:
         """Let time go by, with its redeliveries and ticks, until the batch has ended and nothing waits."""
+        self.world.wait(timedelta(minutes=70))
         for _ in range(60):
             self.world.tick()
             self.world.drain()
@@ -67,7 +68,7 @@ class Small:
             self.world.wait(timedelta(minutes=6))
         raise AssertionError(f"{self.world.shown(self.id)}, {self.world.suite.pubsub.outstanding()}")
 
-    def in_once(self) -> None:
+    def done_once(self) -> None:
         world = self.world
         shown = world.shown(self.id)
         told = {
@@ -126,7 +127,7 @@ def test_the_small_batch_makes_every_kind_of_call(small: Small) -> None:
     small.outside.arm(0, "before")
     small.run(small.push)
     assert not small.world.failures
-    small.in_once()
+    small.done_once()
     assert len(small.outside.calls) == CALLS, small.outside.calls
     kinds = {call.kind for call in small.world.suite.traffic.calls()}
     assert kinds >= {
@@ -144,36 +145,6 @@ def test_the_small_batch_makes_every_kind_of_call(small: Small) -> None:
     }
 
 
-def die_and_end(small: Small, at: int, when: When, *, redelivered: bool) -> None:
-    """Kill at that call; let redelivery, or the sweep alone, take it up."""
-    small.outside.arm(at, when)
-
-    def push(delivery: Delivery) -> bool:
-        # What a killed process was sent may never come again, as after 24 hours: then only the sweep is left.
-        return small.push(delivery) or not redelivered
-
-    small.run(push)
-    assert len(small.outside.calls) >= at
-    small.outside.arm(0, "before")
-    small.settle()
-    small.in_once()
-
-
-def pause_and_end(small: Small, at: int, when: When) -> None:
-    """Pause at that call for longer than any lease, while another attempt does all there is; then go on."""
-
-    def others() -> None:
-        small.world.wait(timedelta(minutes=70))
-        small.world.tick()
-        small.settle()
-
-    small.outside.arm(at, when, others)
-    small.run(small.push)
-    small.outside.arm(0, "before")
-    small.settle()
-    small.in_once()
-
-
 SOME = [*range(1, CALLS + 1, 7), CALLS]
 """Spread over the batch, for the quick tests; `make check` takes every call."""
 
@@ -183,17 +154,17 @@ BOTH = pytest.mark.parametrize("when", ["before", "after"])
 @BOTH
 @pytest.mark.parametrize("at", SOME)
 def test_a_death_at_some_calls_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
-    die_and_end(small, at, when, redelivered=True)
+    die(small, at, when, redelivered=True)
 
 
 @pytest.mark.parametrize("at", SOME)
 def test_a_death_at_some_calls_is_mended_by_the_sweep_alone(small: Small, at: int) -> None:
-    die_and_end(small, at, "after", redelivered=False)
+    die(small, at, "after", redelivered=False)
 
 
 @pytest.mark.parametrize("at", SOME)
 def test_an_attempt_that_slept_through_its_lease_does_no_harm(small: Small, at: int) -> None:
-    pause_and_end(small, at, "before")
+    sleep(small, at, "before")
 
 
 # One test a call, so that a failing one says where it died.
@@ -201,18 +172,18 @@ def test_an_attempt_that_slept_through_its_lease_does_no_harm(small: Small, at: 
 @BOTH
 @pytest.mark.parametrize("at", range(1, CALLS + 1))
 def test_a_death_at_any_call_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
-    die_and_end(small, at, when, redelivered=True)
+    die(small, at, when, redelivered=True)
 
 
 @pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("at", range(1, CALLS + 1))
 def test_a_death_at_any_call_is_mended_by_the_sweep_alone(small: Small, at: int, when: When) -> None:
-    die_and_end(small, at, when, redelivered=False)
+    die(small, at, when, redelivered=False)
 
 
 @pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("at", range(1, CALLS + 1))
 def test_an_attempt_paused_at_any_call_does_no_harm(small: Small, at: int, when: When) -> None:
-    pause_and_end(small, at, when)
+    sleep(small, at, when)

@@ -9,7 +9,7 @@ from infra.local.pubsub import Delivery
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from shared.workorders.record import iso, timeline_line
-from tests.outside import Killed, Outside, When
+from tests.outside import Killed, Outside, When, die, sleep
 from tests.world import BUCKET, SITE, World
 
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
@@ -72,7 +72,13 @@ class Small:
             self.outside.dead = False
             return False
 
-    def landed_once(self) -> None:
+    def settle(self) -> None:
+        """Let time go by until the run has ended."""
+        self.world.wait(timedelta(minutes=20))
+        self.world.tick()
+        self.world.settle(sweeps=True)
+
+    def done_once(self) -> None:
         world = self.world
         (event,) = world.audit(self.export)
         assert (event["status"], event["rows"]) == ("COMPLETED", 3), event
@@ -103,7 +109,7 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     small.outside.arm(0, "before")
     small.run(small.push)
     assert not small.world.failures
-    small.landed_once()
+    small.done_once()
     assert len(small.outside.calls) == CALLS
     kinds = {call.kind for call in small.world.suite.traffic.calls()}
     assert kinds >= {
@@ -124,36 +130,6 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     }
 
 
-def die_and_land(small: Small, at: int, when: When, *, redelivered: bool) -> None:
-    """Kill at that call; let redelivery, or the sweep alone, take it up."""
-    small.outside.arm(at, when)
-
-    def push(delivery: Delivery) -> bool:
-        # What a killed process was sent may never come again, as after 24 hours: then only the sweep is left.
-        return small.push(delivery) or not redelivered
-
-    small.run(push)
-    assert len(small.outside.calls) >= at
-    small.outside.arm(0, "before")
-    small.world.settle(sweeps=True)
-    small.landed_once()
-
-
-def pause_and_land(small: Small, at: int, when: When) -> None:
-    """Pause at that call for longer than any lease, while another attempt does all there is; then go on."""
-
-    def others() -> None:
-        small.world.wait(timedelta(minutes=20))
-        small.world.tick()
-        small.world.settle(sweeps=True)
-
-    small.outside.arm(at, when, others)
-    small.run(small.push)
-    small.outside.arm(0, "before")
-    small.world.settle(sweeps=True)
-    small.landed_once()
-
-
 SOME = [*range(1, CALLS + 1, 9), CALLS]
 """Spread over the run, for the quick tests; `make check` takes every call."""
 
@@ -163,17 +139,17 @@ BOTH = pytest.mark.parametrize("when", ["before", "after"])
 @BOTH
 @pytest.mark.parametrize("at", SOME)
 def test_a_death_at_some_calls_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
-    die_and_land(small, at, when, redelivered=True)
+    die(small, at, when, redelivered=True)
 
 
 @pytest.mark.parametrize("at", SOME)
 def test_a_death_at_some_calls_is_mended_by_the_sweep_alone(small: Small, at: int) -> None:
-    die_and_land(small, at, "after", redelivered=False)
+    die(small, at, "after", redelivered=False)
 
 
 @pytest.mark.parametrize("at", SOME)
 def test_an_attempt_that_slept_through_its_lease_does_no_harm(small: Small, at: int) -> None:
-    pause_and_land(small, at, "before")
+    sleep(small, at, "before")
 
 
 # One test a call, so that a failing one says where it died.
@@ -181,18 +157,18 @@ def test_an_attempt_that_slept_through_its_lease_does_no_harm(small: Small, at: 
 @BOTH
 @pytest.mark.parametrize("at", range(1, CALLS + 1))
 def test_a_death_at_any_call_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
-    die_and_land(small, at, when, redelivered=True)
+    die(small, at, when, redelivered=True)
 
 
 @pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("at", range(1, CALLS + 1))
 def test_a_death_at_any_call_is_mended_by_the_sweep_alone(small: Small, at: int, when: When) -> None:
-    die_and_land(small, at, when, redelivered=False)
+    die(small, at, when, redelivered=False)
 
 
 @pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("at", range(1, CALLS + 1))
 def test_an_attempt_paused_at_any_call_does_no_harm(small: Small, at: int, when: When) -> None:
-    pause_and_land(small, at, when)
+    sleep(small, at, when)

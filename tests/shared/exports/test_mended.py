@@ -83,7 +83,7 @@ def fail_and_land(small: Small, kind: str, fault: Fault, *, times: int) -> None:
     small.run(small.world.push)
     small.world.suite.traffic.disarm()
     small.world.settle(sweeps=True)
-    small.landed_once()
+    small.done_once()
 
 
 Break = Callable[[World], None]
