@@ -13,9 +13,9 @@ from shared.accounts.callers import who
 from shared.batches import batch as batches
 from shared.batches import errors_file, service
 from shared.batches.batch import WAITING_FOR_UPLOAD, Batch
-from shared.batches.caller import SCOPE, who_and_where
+from shared.batches.caller import SCOPE, named_site, who_and_where
 from shared.batches.work_orders import WORK_ORDERS
-from shared.errors import Invalid
+from shared.errors import Invalid, NotFound
 from shared.gcp.clients import Cloud
 from shared.http.answers import Answer, Handler, Routes, json_object
 from shared.http.paging import page
@@ -32,8 +32,8 @@ def _create(request: flask.Request, site: str | None = None) -> Answer:
 
 
 def _get(request: flask.Request, batch: UUID, site: str | None = None) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    return _shown(cloud, service.get(cloud, caller, str(batch))), 200
+    cloud, found = _batch(request, batch, site)
+    return _shown(cloud, found), 200
 
 
 def _list(request: flask.Request, site: str | None = None) -> Answer:
@@ -48,17 +48,17 @@ def _list(request: flask.Request, site: str | None = None) -> Answer:
 
 
 def _cancel(request: flask.Request, batch: UUID, site: str | None = None) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    service.cancel(cloud, caller, str(batch))
+    cloud, found = _batch(request, batch, site)
+    service.cancel(cloud, found)
     return None, 204
 
 
 def _errors(request: flask.Request, batch: UUID, site: str | None = None) -> Answer:
-    cloud, caller = who(request, SCOPE)
+    cloud, found = _batch(request, batch, site)
     asked = request.args.get("format", "jsonl")
     if asked not in ("jsonl", "csv"):
         raise Invalid.field("format", f"must be jsonl or csv; got {asked!r}")
-    pieces = errors_file.lines(cloud, service.get(cloud, caller, str(batch)))
+    pieces = errors_file.lines(cloud, found)
     answer = flask.Response(
         errors_file.as_csv(pieces) if asked == "csv" else pieces,
         content_type="text/csv; charset=utf-8" if asked == "csv" else "application/x-ndjson",
@@ -87,6 +87,16 @@ ROUTES = Routes(
         for prefix in ("", "/sites/<site>")
     }
 )
+
+
+def _batch(request: flask.Request, batch: UUID, site: str | None) -> tuple[Cloud, Batch]:
+    """The caller's batch of that id; NotFound where the request names a site that is not the batch's."""
+    cloud, caller = who(request, SCOPE)
+    found = service.get(cloud, caller, str(batch))
+    named = named_site(request, site)
+    if named not in (None, found.site):
+        raise NotFound(f"there is no batch {batch} of the site {named}")
+    return cloud, found
 
 
 def _shown(cloud: Cloud, batch: Batch) -> dict[str, Any]:

@@ -83,10 +83,9 @@ def get(cloud: Cloud, caller: Caller, id: str) -> Batch:
     return batch
 
 
-def cancel(cloud: Cloud, caller: Caller, id: str) -> Batch:
+def cancel(cloud: Cloud, batch: Batch) -> Batch:
     """Cancel what of a batch has not been processed; what was taken in stays. One that has ended stays as it
     is."""
-    batch = get(cloud, caller, id)
     if batch.upload_url is not None:
         cloud.objects.cancel_upload(batch.upload_url)
 
