@@ -15,11 +15,14 @@ from typing import Any
 
 import google.auth.transport.requests
 import google_crc32c
+import requests
 from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed, from_http_response
 from google.auth.credentials import Credentials
 from google.cloud import storage
 from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.fileio import BlobWriter
+
+from shared.errors import Retry
 
 CHUNK_BYTES = 8 * 1024 * 1024
 """What a streamed upload holds in memory. Chunks are multiples of 256 KiB.
@@ -122,9 +125,16 @@ class Objects:
         return url
 
     def cancel_upload(self, url: str) -> None:
-        """Let such a URL take nothing more; one that is at its end already stays as it is.
+        """Let such a URL take nothing more; one that is at its end already stays as it is. Retry where that
+        did not work.
         https://cloud.google.com/storage/docs/performing-resumable-uploads#cancel-upload"""
-        self._client._http.request("DELETE", url, headers={"Content-Length": "0"})
+        try:
+            answer = self._client._http.request("DELETE", url, headers={"Content-Length": "0"})
+        except requests.RequestException as error:
+            # Without the error itself: its text may hold the URL, and ends in a log.
+            raise Retry(f"an upload could not be cancelled: {type(error).__name__}") from None
+        if answer.status_code == 429 or answer.status_code >= 500:
+            raise Retry(f"an upload could not be cancelled: Storage answered {answer.status_code}")
 
     def token(self, refused: str = "") -> str:
         """A token of this principal that is good now, and another one than `refused`."""
