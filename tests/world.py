@@ -9,7 +9,7 @@ import io
 import itertools
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -149,7 +149,8 @@ class World:
         response = handler(function.name if function else "exports")(flask.Request(builder.get_environ()))
         content = response.get_data()
         as_json = "json" in response.content_type and "ndjson" not in response.content_type
-        return Answer(response.status_code, orjson.loads(content) if content and as_json else content)
+        body = orjson.loads(content) if content and as_json else content
+        return Answer(response.status_code, body, dict(response.headers))
 
     def export(self, **changes: Any) -> str:
         """Make an export of the first site, daily with its images, and return its id."""
@@ -274,11 +275,12 @@ class World:
 
 
 class Answer:
-    """What the exports function answered."""
+    """What a function answered."""
 
-    def __init__(self, status: int, body: Any) -> None:
+    def __init__(self, status: int, body: Any, headers: Mapping[str, str]) -> None:
         self.status = status
         self.body = body
+        self.headers = headers
 
     def __repr__(self) -> str:
         return f"<{self.status} {self.body}>"
