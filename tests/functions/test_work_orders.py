@@ -616,6 +616,21 @@ def test_results_that_come_before_its_answer_end_the_waiting_too(world: World) -
     assert (answer.body["analysis"], len(photographs(answer)[0]["job_conformity"])) == ("DONE", 1)
 
 
+def test_results_of_some_that_come_before_its_answer_leave_it_waiting_for_the_others(world: World) -> None:
+    id = create(world)
+
+    def quick(asked: Asked) -> Reply:
+        body = {"results": [result(asked.body["images"][0]["id"])]}
+        assert world.request("POST", f"/v0.2/work-orders/{id}/results", body).body["analysis"] == "DUE"
+        return Reply(202)
+
+    with analysing(quick) as server:
+        site_with(world, server.url)
+        answer = analyze(world, id, ("meter", data(jpeg("1"))), ("door", data(jpeg("2"))))
+    assert answer.body["analysis"] == "WAITING"
+    assert [len(each["job_conformity"]) for each in photographs(answer)] == [1, 0]
+
+
 def test_results_do_not_end_what_is_due(world: World) -> None:
     id = create(world)
     world.suite.traffic.arm("storage.objects.get_media", Fault("error", status=403), times=1)

@@ -20,7 +20,7 @@ from shared.analysis import analyser, checking, messages, steps
 from shared.errors import Retry
 from shared.gcp.documents import fields_of
 from shared.gcp.messages import Message
-from shared.workorders import kept, store
+from shared.workorders import images, kept, store
 from shared.workorders.kept import Kept
 from shared.workorders.store import Photograph
 from tests.shared.analysis.analysers import Analyser, Asked, Reply, analysing, result, right
@@ -163,6 +163,17 @@ def test_what_was_checked_in_time_is_kept(world: World, monkeypatch: pytest.Monk
     assert (codes, held(world, id).analysis) == ([[], [], ["DUPLICATE"]], "DONE")
 
 
+def test_checks_of_a_work_order_that_was_made_anew_are_not_the_new_ones(world: World) -> None:
+    id = made(world, world.site, [photograph(3, side=100)])
+    checked = checking.check(world.cloud, world.site, held(world, id), lambda: True)
+    store.delete(world.cloud, world.site, id)
+    photographs = [Photograph("door", "door.png", CONTENTS[1])]
+    store.create(world.cloud, world.site, "WO_1", photographs=photographs)
+    anew = held(world, id)
+    assert checked.put_into(world.site, anew) == anew
+    assert (anew.analysis, anew.checked) == ("DUE", 0)
+
+
 def test_a_bucket_that_is_gone_is_no_photographs_fault(world: World) -> None:
     id = made(world, world.site)
     elsewhere = replace(world.cloud, settings=replace(world.cloud.settings, project="none"))
@@ -198,6 +209,9 @@ def test_an_analyser_gets_the_record_the_photographs_and_a_signature(world: Worl
     assert [each["id"] for each in asked.body["images"]] == [each.id for each in inputs(after)]
     assert photographs == CONTENTS
     assert all("X-Goog-Expires=3600&" in each["url"] for each in asked.body["images"])
+    generations = [f"generation={each.generation}&" for each in images.decode(after.images)]
+    for image, generation in zip(asked.body["images"], generations, strict=True):
+        assert generation in image["url"], "whatever else comes to stand there, this one is shown"
     header = asked.headers["x-waybill-signature"]
     at = int(header.partition(",")[0].removeprefix("t="))
     secret = analyser.secret(world.cloud.settings, site)
