@@ -1,0 +1,54 @@
+"""Storage, Firestore and Pub/Sub fail a batch at each kind of call; what it holds is in all the same, once."""
+
+import pytest
+
+from infra.local.traffic import Fault
+from tests.shared.batches.test_batch_kills import Small, small
+from tests.shared.exports.test_mended import GRPC, GRPC_FAULTS, HTTP_FAULTS, named
+
+__all__ = ["small"]
+
+HTTP = [
+    "storage.uploads.start",
+    "storage.uploads.chunk",
+    "storage.objects.insert",
+    "storage.objects.get",
+    "storage.objects.get_media",
+]
+EVERY = [(kind, fault) for kind in HTTP for fault in HTTP_FAULTS] + [
+    (kind, fault) for kind in GRPC for fault in GRPC_FAULTS
+]
+SOME = [
+    ("storage.uploads.chunk", Fault("reset_after")),
+    ("storage.objects.insert", Fault("reset_after")),
+    ("storage.objects.insert", Fault("error", status=503)),
+    ("storage.objects.get_media", Fault("truncate")),
+    ("firestore.Commit", Fault("reset_after")),
+    ("firestore.BatchGetDocuments", Fault("error", status=14)),
+    ("pubsub.Publish", Fault("reset_after")),
+]
+"""For the quick tests; `make check` takes every fault on every kind."""
+
+
+def fail_and_end(small: Small, kind: str, fault: Fault, *, times: int) -> None:
+    """Let that many calls of a kind fail in a row; then time, redelivery and the sweep do their work."""
+    traffic = small.world.suite.traffic
+    traffic.arm(kind, fault, times=times)
+    before = len(traffic.calls(kind))
+    small.run(small.world.push)
+    assert len(traffic.calls(kind)) > before, f"no call was a {kind}"
+    traffic.disarm()
+    small.settle()
+    small.done_once()
+
+
+@pytest.mark.parametrize(("kind", "fault"), SOME, ids=named)
+def test_a_call_that_fails_in_passing_is_tried_again(small: Small, kind: str, fault: Fault) -> None:
+    fail_and_end(small, kind, fault, times=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [2, 12])
+@pytest.mark.parametrize(("kind", "fault"), EVERY, ids=named)
+def test_every_call_of_a_kind_may_fail_for_a_while(small: Small, kind: str, fault: Fault, times: int) -> None:
+    fail_and_end(small, kind, fault, times=times)
