@@ -1,4 +1,4 @@
-"""Storage, Firestore and Pub/Sub fail a batch at each kind of call; what it holds is in all the same, once."""
+"""Storage, Firestore and Pub/Sub fail a batch at each kind of call; what it holds is all in, once."""
 
 import pytest
 
