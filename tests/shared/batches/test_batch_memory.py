@@ -1,0 +1,84 @@
+"""Taking archives in takes memory by the slice, never by the archive: measured in a process of its own."""
+
+import os
+import random
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import requests
+
+from infra.local.suite import Suite
+from tests.conftest import ACCOUNT
+from tests.world import World, jpeg
+
+MEMORY_MOST = 260
+"""MiB that a batch may add to a process's peak, which measured 140 and 200: what is in flight
+(`taking_in.IN_FLIGHT_BYTES`) and its copies, or a chunk's JSON as Python's values. A function has 1 GiB."""
+
+ORDERS, PHOTOGRAPHS, PHOTOGRAPH_BYTES = 20, 8, 2 << 20
+
+SCRIPT = """
+import resource, sys
+from datetime import UTC, datetime
+from shared.batches import batch as batches
+from shared.batches import steps
+from shared.gcp.clients import connect
+from shared.gcp.messages import Message
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+cloud, id = connect(), sys.argv[1]
+batches.get(cloud, id)
+before = peak()
+steps.advance(cloud, batches.get(cloud, id))
+for slice_ in batches.get(cloud, id).slices_in(cloud).stream():
+    steps.take_on(cloud, Message({"batch": id, "slice": slice_.id}, datetime(2026, 1, 1, tzinfo=UTC), "1"))
+print(peak() - before)
+"""
+
+
+def taken(world: World, suite: Suite, archive: Path) -> int:
+    """Take the archive in, in a process of its own; returns the MiB by which its peak grew."""
+    id = world.batch()
+    with archive.open("rb") as content:
+        answer = requests.put(world.shown(id)["upload_url"], data=content, timeout=120)
+    assert answer.status_code == 200, answer.text
+    environment = {**os.environ, **suite.env(ACCOUNT)}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, id], env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert world.shown(id)["status"] == "COMPLETED", world.shown(id)
+    return int(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_300_megabytes_of_photographs(world: World, suite: Suite, tmp_path: Path) -> None:
+    noise = random.Random(0)
+    archive = tmp_path / "large.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as made:
+        for order in range(ORDERS):
+            for number in range(PHOTOGRAPHS):
+                photo = jpeg(f"{order} {number}") + noise.randbytes(PHOTOGRAPH_BYTES)
+                made.writestr(f"WO_{order}/meter-{number}.jpg", photo)
+    assert archive.stat().st_size > 300 << 20
+    assert taken(world, suite, archive) < MEMORY_MOST
+    assert len(world.taken_in()) == ORDERS
+    assert len(world.suite.storage.list("waybill-local-images")) == ORDERS * PHOTOGRAPHS
+
+
+@pytest.mark.slow
+def test_json_that_is_small_in_the_archive_and_large_in_memory(
+    world: World, suite: Suite, tmp_path: Path
+) -> None:
+    archive = tmp_path / "lists.zip"
+    lists = b'{"a": [' + b"[], " * 900_000 + b"[]]}"  # a list takes 4 bytes here and 64 there
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as made:
+        for order in range(8):
+            made.writestr(f"WO_{order}/metadata.json", lists)
+    assert taken(world, suite, archive) < MEMORY_MOST
+    assert world.cloud.db.collection("work_orders").count().get()[0][0].value == 8
