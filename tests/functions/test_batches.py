@@ -20,7 +20,7 @@ from tests.world import OTHER_SITE, SITE, THEIR_SITE, Answer, World, jpeg
 
 BATCHES = "/v0.2/batches"
 ARCHIVE = zipped([File("WO_1/meter-1.jpg", jpeg("1")), File("WO_2/meter-1.jpg", jpeg("2"))])
-UNKNOWN = str(uuid.uuid4())
+UNKNOWN = "0f0e0d0c-0b0a-4908-8706-050403020100"
 
 
 @pytest.fixture
