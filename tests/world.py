@@ -29,7 +29,7 @@ from shared.accounts.customers import Customer, Site, add_customer, add_site
 from shared.accounts.keys import create_key
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
-from shared.workorders import store
+from shared.workorders import envelope, store
 from shared.workorders.record import DataConformity, JobConformity, WorkOrder
 from shared.workorders.store import Photograph
 
@@ -218,8 +218,12 @@ class World:
     def taken_in(self) -> dict[str, dict[str, Any]]:
         """The records of the first site's work orders, by their names."""
         found = self.cloud.db.collection("work_orders").stream()
+
+        def read(name: str) -> bytes:
+            return self.suite.storage.read(f"{self.suite.project}-records", name)
+
         return {
-            each.get("name"): orjson.loads(each.get("record"))
+            each.get("name"): orjson.loads(envelope.unpack(each.get("encoding"), each.get("record"), read))
             for each in found
             if not each.get("deleted") and each.get("site_id") == SITE
         }

@@ -21,6 +21,7 @@ from infra.local.pubsub import Delivery
 from shared.accounts.customers import Parameter, add_site
 from shared.analysis import messages as analysis
 from shared.batches import folders, taking_in
+from shared.batches.batch import ENDED
 from shared.batches.problems import KINDS
 from shared.gcp.documents import fields_of
 from shared.workorders import images, kept, store
@@ -35,6 +36,7 @@ from tests.archives import (
     unicode_path,
     zipped,
 )
+from tests.outside import Outside
 from tests.world import SITE, World, jpeg
 
 IMAGES = "waybill-local-images"
@@ -697,13 +699,12 @@ def test_seventy_thousand_files_of_which_nearly_all_are_junk(world: World) -> No
 
 
 @pytest.mark.slow
-def test_seventy_thousand_photographs(world: World) -> None:
-    photo = jpeg("one of many")
-    files = [File(f"WO_{n // 4_000}/meter-{n}.jpg", photo, STORED) for n in range(70_000)]
-    shown = world.take_in(zipped(files, Tail(zip64=True)))
-    assert (shown["status"], shown["work_orders_done"], shown["images"]) == ("COMPLETED", 18, 70_000)
-    assert shown["bytes"] == 70_000 * len(photo)
-    assert len(contents(world, "WO_17")["meter"]) == 2_000
+def test_a_work_order_of_as_many_files_as_it_may_have(world: World) -> None:
+    many = [File(f"WO/meter-{n}.jpg", jpeg(str(n)), STORED) for n in range(kept.INPUTS_MOST, 0, -1)]
+    told = [File("WO/metadata.json", b'{"floor": 3}'), File("WO/parameters.json", b'{"kind": "fibre"}')]
+    shown = world.take_in(zipped([good("A"), *many, *told, good("B")]))
+    assert (shown["status"], shown["work_orders_done"], shown["images"]) == ("COMPLETED", 3, 5_002)
+    assert contents(world, "WO") == {"meter": [jpeg(str(n)) for n in range(1, kept.INPUTS_MOST + 1)]}
 
 
 @pytest.mark.slow
@@ -891,6 +892,29 @@ def test_cancelled_in_the_middle_of_a_slice_it_stops_there(
     monkeypatch.setattr(analysis, "publish", cancel)
     world.drain()
     assert (world.shown(id)["status"], set(world.taken_in())) == ("CANCELLED", {"WO_1"})
+
+
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_cancelled_at_whatever_call_it_stays_cancelled(world: World, outside: Outside, every: int) -> None:
+    at = 1
+    while True:
+        id = world.batch(zipped([good(f"WO_{at}")]))
+        before: list[str] = []
+
+        def cancel(id: str = id, before: list[str] = before) -> None:
+            before.append(world.shown(id)["status"])
+            assert world.request("DELETE", f"/v0.2/batches/{id}").status == 204
+
+        outside.arm(at, "before", cancel)
+        with outside.watching():
+            deliver(world, lambda _: None)
+        if not before:
+            break
+        ends = before[0] if before[0] in ENDED else "CANCELLED"
+        assert (at, world.shown(id)["status"]) == (at, ends)
+        at += every
+    assert at > 20
+    assert not world.failures, world.failures[0]
 
 
 def test_a_site_that_changes_while_it_runs_is_taken_as_it_is_then(step_by_step: World) -> None:
