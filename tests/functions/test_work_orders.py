@@ -496,7 +496,11 @@ WRONG_INPUTS: list[tuple[Any, str, str]] = [
         "data.value",
         "has more than 100,000,000 pixels: send a smaller",
     ),
-    (("meter", {"type": "image", "value": "data:image/jpg;base64,a b"}), "data.value", "is not base64 after"),
+    (
+        ("meter", {"type": "image", "value": "data:image/jpg;base64,AA AA"}),
+        "data.value",
+        "is not base64 after",
+    ),
     (("meter", data(b"\xff\xd8" + bytes(sent.PHOTOGRAPH_BYTES - 1))), "data.value", "is larger than 5000000"),
     (
         ("meter", {"type": "image", "value": "data:text/plain;base64,AAAA"}),
@@ -543,6 +547,7 @@ def test_a_url_that_gives_no_photograph_is_told(world: World, reply: Reply, sent
     id = create(world)
     with analysing(reply) as server:
         found = problems(analyze(world, id, ("meter", {"type": "image", "value": server.url})))
+    assert server.sent < 12_000_000
     [(field, message)] = found
     assert (field, message.startswith(sentence)) == ("inputs[0].data.value", True), message
     assert "s3cr3t" not in message

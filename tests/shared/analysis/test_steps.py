@@ -344,6 +344,7 @@ FINAL: list[tuple[str, Any, str]] = [
     ("a list", Reply(200, []), "body: must be a JSON object"),
     ("nothing", Reply(200, {}), "results: is needed"),
     ("infinite", Reply(200, b'{"results": [{"confidence": NaN}]}'), "body: is not JSON"),
+    ("all wrong", Reply(200, {"results": [{}] * 20_000}), "results[0].input_id: is needed; results[0].task_"),
     ("too many", Reply(200, {"results": [{}] * 20_001}), "results: list should have at most 20000 items"),
     (
         "endless",
@@ -366,6 +367,7 @@ def test_what_will_not_get_better_is_told_at_once(world: World, answers: Any, se
         assert sentence in after.failure
         assert after.failure.endswith(MEND)
         assert "s3cr3t" not in after.failure
+        assert len(after.failure) < 600, "not all of what is wrong with 20,000 results is listed"
         assert (len(server.asked), results_of(after)) == (1, [[]])
         assert server.sent < 20 * 1024 * 1024
         assert not world.suite.pubsub.outstanding()
