@@ -476,6 +476,20 @@ def test_an_archive_that_cannot_be_read_fails_as_a_whole_and_says_why(world: Wor
     assert world.suite.storage.list(IMAGES) == []
 
 
+def test_an_archive_of_which_nothing_can_be_taken_in_has_failed_and_lists_why(world: World) -> None:
+    shown = world.take_in(zipped([File("BAD/roof.jpg", PHOTO), File("stray.txt", b"x")]))
+    assert (shown["status"], shown["error"]["code"]) == ("FAILED", "NOTHING_TAKEN_IN")
+    assert shown["error"]["message"].endswith(KINDS["NOTHING_TAKEN_IN"].do)
+    found = [("", "stray.txt", "FILE_OUTSIDE_FOLDER"), ("BAD", "roof.jpg", "UNKNOWN_TASK_GROUP")]
+    assert (rows(world, shown), shown["errors"]) == (found, 2)
+
+
+def test_an_archive_of_an_empty_folder_alone_is_no_failure(world: World) -> None:
+    shown = world.take_in(zipped([File("EMPTY/", mode=0o40755)]))
+    assert (shown["status"], shown["work_orders_total"], shown["warnings"]) == ("COMPLETED", 0, 1)
+    assert rows(world, shown) == [("EMPTY", "", "EMPTY_FOLDER")]
+
+
 # --- what a work order becomes
 
 
