@@ -660,6 +660,13 @@ def test_results_that_are_wrong_are_named_and_nothing_is_taken(world: World) -> 
     assert photographs(world.request("GET", f"/v0.2/work-orders/{id}"))[0]["job_conformity"] == []
 
 
+@pytest.mark.parametrize(("size", "status"), [(8_000_000, 200), (8_400_000, 400)])
+def test_results_are_as_large_as_an_answer_may_be(world: World, size: int, status: int) -> None:
+    id = create(world)
+    body = {"results": [], "padding": "x" * size}
+    assert world.request("POST", f"/v0.2/work-orders/{id}/results", body).status == status
+
+
 # --- messages
 
 
