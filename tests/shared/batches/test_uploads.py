@@ -372,6 +372,18 @@ def test_of_an_archive_that_is_replaced_on_the_way_nothing_else_is_taken_in(worl
         assert world.taken_in() == {}
 
 
+def test_an_upload_never_overwrites_what_is_there_already(world: World) -> None:
+    id = world.batch()
+    url = url_of(world, id)
+    half_sent(world, url)
+    world.suite.storage.put(UPLOADS, f"acme/{id}.zip", OTHER)
+    world.drain()
+    assert send(url, 3 * SEED_CHUNK, len(ARCHIVE)).status_code == 412
+    assert world.suite.storage.read(UPLOADS, f"acme/{id}.zip") == OTHER
+    assert len(world.taken_in()) == 12
+    assert not set(world.taken_in()) & NAMES
+
+
 # --- two at once
 
 
