@@ -910,7 +910,7 @@ def test_cancelled_in_the_middle_of_a_slice_it_stops_there(
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_cancelled_at_whatever_call_it_stays_cancelled(world: World, outside: Outside, every: int) -> None:
-    at = 1
+    at = every // 2 or 1
     while True:
         id = world.batch(zipped([good(f"WO_{at}")]))
         before: list[str] = []
