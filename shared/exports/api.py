@@ -8,12 +8,17 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.callers import who
-from shared.exports import audit, runs, service
+from shared.errors import Invalid
+from shared.exports import audit, by_hand, pausing, runs, service
 from shared.exports.audit import Outcome
-from shared.exports.service import Export
+from shared.exports.config import ExportConfig
+from shared.exports.export import LISTED, STATES, Export, from_snapshot
+from shared.exports.schedules import INTERVALS
 from shared.gcp.documents import Snapshot, fields_of
 from shared.http.answers import Answer, Routes, json_object
+from shared.http.idempotency import repeatable
 from shared.http.paging import page
+from shared.sources import SOURCES
 from shared.window import utc_second
 
 SCOPE = "exports"
@@ -21,7 +26,7 @@ SCOPE = "exports"
 
 def _create(request: flask.Request) -> Answer:
     cloud, caller = who(request, SCOPE)
-    return _shown(service.create(cloud, caller, json_object(request))), 201
+    return _shown(service.create(cloud, caller, json_object(request), repeatable(request))), 201
 
 
 def _get(request: flask.Request, export: UUID) -> Answer:
@@ -29,26 +34,63 @@ def _get(request: flask.Request, export: UUID) -> Answer:
     return _shown(service.get(cloud, caller, str(export))), 200
 
 
-def _list(request: flask.Request) -> Answer:
+def _edit(request: flask.Request, export: UUID) -> Answer:
     cloud, caller = who(request, SCOPE)
+    return _shown(service.edit(cloud, caller, str(export), json_object(request))), 200
+
+
+def _delete(request: flask.Request, export: UUID) -> Answer:
+    cloud, caller = who(request, SCOPE)
+    service.delete(cloud, caller, str(export))
+    return None, 204
+
+
+def _list(request: flask.Request) -> Answer:
+    """Those that are not at their end, unless `?state=` names another, or `all`."""
+    cloud, caller = who(request, SCOPE)
+    asked = request.args.get("state")
+    if asked not in (None, "all", *STATES):
+        raise Invalid.field("state", f"must be all or one of {', '.join(STATES)}; got {asked!r}")
+    states = list(LISTED) if asked is None else list(STATES) if asked == "all" else [asked]
     collection = cloud.db.collection("exports")
-    newest = collection.where(filter=FieldFilter("customer", "==", caller.customer)).order_by(
-        "created", direction=firestore.Query.DESCENDING
+    newest = (
+        collection.where(filter=FieldFilter("customer", "==", caller.customer))
+        .where(filter=FieldFilter("state", "in", states))
+        .order_by("created", direction=firestore.Query.DESCENDING)
     )
     found, token = page(request, newest, collection, caller.customer)
-    exports = [_shown(service.from_snapshot(snapshot)) for snapshot in found]
+    exports = [_shown(from_snapshot(snapshot)) for snapshot in found]
     return {"exports": exports, "next_page_token": token}, 200
+
+
+def _history(request: flask.Request, export: UUID) -> Answer:
+    cloud, caller = who(request, SCOPE)
+    collection = cloud.db.collection(f"{service.get(cloud, caller, str(export)).path}/versions")
+    newest = collection.order_by("version", direction=firestore.Query.DESCENDING)
+    found, token = page(request, newest, collection, caller.customer)
+    return {"history": [_shown_version(snapshot) for snapshot in found], "next_page_token": token}, 200
+
+
+def _pause(request: flask.Request, export: UUID) -> Answer:
+    cloud, caller = who(request, SCOPE)
+    return _shown(pausing.pause(cloud, caller, str(export))), 200
+
+
+def _resume(request: flask.Request, export: UUID) -> Answer:
+    cloud, caller = who(request, SCOPE)
+    resumed, left_out = pausing.resume(cloud, caller, str(export))
+    return {**_shown(resumed), "left_out": audit.bounds(left_out) if left_out else None}, 200
 
 
 def _run_now(request: flask.Request, export: UUID) -> Answer:
     cloud, caller = who(request, SCOPE)
-    run = service.run_now(cloud, caller, str(export))
+    run = by_hand.run_now(cloud, caller, str(export), repeatable(request))
     return _shown_run(cloud.db.document(run.path).get()), 201
 
 
 def _backfill(request: flask.Request, export: UUID) -> Answer:
     cloud, caller = who(request, SCOPE)
-    run = service.backfill(cloud, caller, str(export), json_object(request))
+    run = by_hand.backfill(cloud, caller, str(export), json_object(request), repeatable(request))
     return _shown_run(cloud.db.document(run.path).get()), 201
 
 
@@ -62,24 +104,49 @@ def _runs(request: flask.Request, export: UUID) -> Answer:
 
 def _run(request: flask.Request, export: UUID, run: str) -> Answer:
     cloud, caller = who(request, SCOPE)
-    return _shown_run(service.get_run(cloud, caller, str(export), run)), 200
+    return _shown_run(by_hand.get_run(cloud, caller, str(export), run)), 200
+
+
+def _cancel(request: flask.Request, export: UUID, run: str) -> Answer:
+    cloud, caller = who(request, SCOPE)
+    cancelled = by_hand.cancel(cloud, caller, str(export), run)
+    return _shown_run(cloud.db.document(cancelled.path).get()), 200
 
 
 def _retry(request: flask.Request, export: UUID, run: str) -> Answer:
     cloud, caller = who(request, SCOPE)
-    taken_up = service.retry(cloud, caller, str(export), run)
+    taken_up = by_hand.retry(cloud, caller, str(export), run, repeatable(request))
     return _shown_run(cloud.db.document(taken_up.path).get()), 200
+
+
+def _options(request: flask.Request) -> Answer:
+    who(request, SCOPE)
+    return {
+        "export_types": list(SOURCES),
+        "file_formats": ["json"],
+        "intervals": list(INTERVALS),
+        "connector_types": ["cloud_storage"],
+        "date_formats": ["iso8601"],
+    }, 200
 
 
 ROUTES = Routes(
     {
         ("POST", "/v1/exports"): _create,
         ("GET", "/v1/exports"): _list,
+        ("GET", "/v1/options"): _options,
         ("GET", "/v1/exports/<uuid:export>"): _get,
+        ("PATCH", "/v1/exports/<uuid:export>"): _edit,
+        ("DELETE", "/v1/exports/<uuid:export>"): _delete,
+        ("GET", "/v1/exports/<uuid:export>/history"): _history,
+        ("POST", "/v1/exports/<uuid:export>:pause"): _pause,
+        ("POST", "/v1/exports/<uuid:export>:resume"): _resume,
         ("POST", "/v1/exports/<uuid:export>:run"): _run_now,
         ("POST", "/v1/exports/<uuid:export>:backfill"): _backfill,
+        ("POST", "/v1/exports/<uuid:export>:test"): _test,
         ("GET", "/v1/exports/<uuid:export>/runs"): _runs,
         ("GET", "/v1/exports/<uuid:export>/runs/<string(length=10):run>"): _run,
+        ("POST", "/v1/exports/<uuid:export>/runs/<string(length=10):run>:cancel"): _cancel,
         ("POST", "/v1/exports/<uuid:export>/runs/<string(length=10):run>:retry"): _retry,
     }
 )
@@ -95,6 +162,18 @@ def _shown(export: Export) -> dict[str, Any]:
         "created": audit.milliseconds(export.created),
         "next_window_start": utc_second(export.next_start),
         "next_due": utc_second(export.next_due) if export.next_due else None,
+        "suspended": export.suspended,
+    }
+
+
+def _shown_version(snapshot: Snapshot) -> dict[str, Any]:
+    fields = fields_of(snapshot)
+    config = ExportConfig.model_validate(fields["config"]).model_dump(mode="json")
+    return {
+        "version": fields["version"],
+        "created": audit.milliseconds(fields["created"]),
+        "user": fields["user"],
+        "config": config,
     }
 
 

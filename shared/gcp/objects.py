@@ -9,7 +9,7 @@ https://cloud.google.com/storage/docs/request-preconditions
 import base64
 import contextlib
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from google.auth.credentials import Credentials
 from google.cloud import storage
 from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.fileio import BlobWriter
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from shared.errors import Retry
 
@@ -30,6 +31,13 @@ https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-uploa
 
 COMPOSE_MOST = 32
 """How many objects one compose joins. https://cloud.google.com/storage/docs/composite-objects"""
+
+PROBE_SECONDS = 8.0
+"""How long a call of a connection test is tried; its last attempt may take as long again."""
+
+CANCEL_SECONDS = 20.0
+"""How long a cancellation may take: like a connection test, somebody waits for it, in an HTTP function that
+has 60 seconds for all."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +137,41 @@ class Objects:
         did not work.
         https://cloud.google.com/storage/docs/performing-resumable-uploads#cancel-upload"""
         try:
-            answer = self._client._http.request("DELETE", url, headers={"Content-Length": "0"})
+            answer = self._client._http.request(
+                "DELETE", url, headers={"Content-Length": "0"}, timeout=CANCEL_SECONDS
+            )
         except requests.RequestException as error:
             # Without the error itself: its text may hold the URL, and ends in a log.
             raise Retry(f"an upload could not be cancelled: {type(error).__name__}") from None
         if answer.status_code == 429 or answer.status_code >= 500:
             raise Retry(f"an upload could not be cancelled: Storage answered {answer.status_code}")
+
+    def held(self, bucket: str, permissions: Collection[str]) -> frozenset[str]:
+        """Which of these permissions this principal holds on the bucket as a whole; needs none itself.
+
+        Grants on folders, and those with conditions, may be told wrongly. NotFound where there is no bucket.
+        https://cloud.google.com/storage/docs/json_api/v1/buckets/testIamPermissions
+        """
+        return frozenset(
+            self._client.bucket(bucket).test_iam_permissions(
+                list(permissions), timeout=PROBE_SECONDS, retry=DEFAULT_RETRY.with_timeout(PROBE_SECONDS)
+            )
+        )
+
+    def probe(self, bucket: str, name: str) -> None:
+        """Begin an upload of a new object and cancel it: that needs what creating one needs, and leaves
+        nothing. Retry where it was not cancelled; it then ends by itself in a week.
+        https://cloud.google.com/storage/docs/performing-resumable-uploads#cancel-upload"""
+        url: str = (
+            self._client.bucket(bucket)
+            .blob(name)
+            .create_resumable_upload_session(
+                if_generation_match=0,
+                timeout=PROBE_SECONDS,
+                retry=DEFAULT_RETRY.with_timeout(PROBE_SECONDS),
+            )
+        )
+        self.cancel_upload(url)
 
     def token(self, refused: str = "") -> str:
         """A token of this principal that is good now, and another one than `refused`."""
