@@ -1,20 +1,47 @@
 """Schedules: pure functions of values. Nothing here knows what time it is.
 
-The windows of a schedule tile time: each begins where
-the one before ended.
+The windows of a schedule tile time: each begins where the one before ended. Where a window ends follows
+from where it begins and from the schedule alone. So a schedule can be edited at any moment: the next window
+is then the rest of the day, week, month or stretch of minutes that its start lies in under the new rule.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from shared.window import Window
+from shared.window import Window, floor_minute
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Where "everything so far" begins."""
 
 MINUTES_A_DAY = 1440
+MINUTES_AN_HOUR = 60
+
+
+def _next_day(day: date) -> date:
+    return day + timedelta(days=1)
+
+
+def _next_monday(day: date) -> date:
+    return day + timedelta(days=7 - day.weekday())
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+
+
+CALENDAR: dict[str, Callable[[date], date]] = {
+    "daily": _next_day,
+    "weekly": _next_monday,
+    "monthly": _next_month,
+}
+"""The intervals that are units of a place's calendar: for a day, the first day of the unit after its own."""
+
+NAMED = ("once", "hourly", *CALENDAR)
+INTERVALS = (*NAMED, "every N minutes")
+"""Every interval, as callers are told of them; N divides the minutes of a day."""
 
 _EVERY = re.compile(r"every ([1-9][0-9]{0,3}|0) minutes")
 
@@ -23,9 +50,9 @@ _EVERY = re.compile(r"every ([1-9][0-9]{0,3}|0) minutes")
 class Schedule:
     """When windows begin and end, and when each is due.
 
-    interval  `once`, `daily` or `every N minutes`, as `interval_problem` admits
-    timezone  whose midnights bound daily windows, and whose clock `at` is read on
-    at        when the window that ended is exported; of daily schedules
+    interval  one of INTERVALS, as `interval_problem` admits
+    timezone  whose midnights bound daily, weekly and monthly windows, and whose clock `at` is read on
+    at        when the window that ended is exported; of daily, weekly and monthly schedules
     start     where the first window begins
     end       where the last one is cut, or None for never
     """
@@ -37,56 +64,77 @@ class Schedule:
     end: datetime | None
 
     def window_from(self, start: datetime) -> Window | None:
-        """The window that begins at `start`; None where the schedule has ended by then."""
+        """The window that begins at `start`, a whole minute; None where the schedule has ended by then.
+
+        `start` need not be a boundary of this schedule: another one may have left off there.
+        """
         if self.end is not None and start >= self.end:
             return None
-        end = self._boundary_after(start)
-        if self.end is not None:
-            end = min(end, self.end)
-        return Window(start, end)
+        return Window(start, self._cut(self._boundary_after(start)))
 
     def due(self, window: Window) -> datetime:
         """When a window is to be exported; never before it has ended."""
-        if self.interval != "daily":
+        if self.interval not in CALENDAR:
             return window.end
         day = window.end.astimezone(self.timezone).date()
-        due = local_instant(day, self.at, self.timezone)
-        if due < window.end:
-            due = local_instant(day + timedelta(days=1), self.at, self.timezone)
+        # More than once where clocks are set back over midnight: an hour of the day before comes after it.
+        while (due := local_instant(day, self.at, self.timezone)) < window.end:
+            day += timedelta(days=1)
         return due
 
-    def _boundary_after(self, start: datetime) -> datetime:
+    def first_boundary_after(self, moment: datetime) -> datetime:
+        """Where an export that goes on at `moment` goes on: the first boundary that is not before it.
+
+        A window that has begun by then is left out, one that begins at `moment` is not. It is the schedule's
+        end where no window begins any more.
+        """
+        if moment <= self.start:
+            return self.start
+        # Seen from just before, so that a boundary at `moment` itself counts.
+        return self._cut(self._boundary_after(moment - timedelta(microseconds=1)))
+
+    def _cut(self, boundary: datetime) -> datetime:
+        return boundary if self.end is None else min(boundary, self.end)
+
+    def _boundary_after(self, moment: datetime) -> datetime:
         if self.interval == "once":
             if self.end is None:
                 raise ValueError("an export that runs once has an end")
             return self.end
-        if self.interval == "daily":
-            day = start.astimezone(self.timezone).date()
-            boundary = start
-            while boundary <= start:  # a midnight skipped by a clock change can fall on the day's start
-                day += timedelta(days=1)
-                boundary = local_instant(day, time(), self.timezone)
+        if self.interval in CALENDAR:
+            day = moment.astimezone(self.timezone).date()
+            boundary = moment
+            # More than once where clocks leap over a whole day, or are set back over midnight.
+            while boundary <= moment:
+                day = CALENDAR[self.interval](day)
+                boundary = self._midnight(day)
             return boundary
         step = timedelta(minutes=minutes_between(self.interval))
-        midnight = start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        return midnight + ((start - midnight) // step + 1) * step
+        midnight = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return midnight + ((moment - midnight) // step + 1) * step
+
+    def _midnight(self, day: date) -> datetime:
+        # Monrovia was 44 minutes and 30 seconds behind until 1972, and windows are of whole minutes.
+        return floor_minute(local_instant(day, time(), self.timezone))
 
 
 def interval_problem(interval: str) -> str | None:
     """What is wrong with an interval, as a sentence; None where it is one of ours."""
-    if interval in ("once", "daily"):
-        return None
     every = _EVERY.fullmatch(interval)
-    if not every:
-        return f"must be `once`, `daily` or `every N minutes`; got {interval!r}"
-    minutes = int(every[1])
-    if not minutes or MINUTES_A_DAY % minutes:
-        return f"N must divide the {MINUTES_A_DAY} minutes of a day, so that windows meet; got {minutes}"
-    return None
+    if every:
+        minutes = int(every[1])
+        if not minutes or MINUTES_A_DAY % minutes:
+            return f"N must divide the {MINUTES_A_DAY} minutes of a day, so that windows meet; got {minutes}"
+        return None
+    if interval in NAMED:
+        return None
+    return f"must be one of {', '.join(INTERVALS)}; got {interval!r}"
 
 
 def minutes_between(interval: str) -> int:
-    """The N of `every N minutes`; ValueError for another interval."""
+    """The N of `every N minutes`, 60 of `hourly`; ValueError for another interval."""
+    if interval == "hourly":
+        return MINUTES_AN_HOUR
     every = _EVERY.fullmatch(interval)
     if not every:
         raise ValueError(f"{interval!r} is not `every N minutes`")

@@ -1,12 +1,13 @@
 """A config is parsed once, and every field that is wrong is named."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 import pytest
 
 from shared.errors import Invalid
 from shared.exports.config import ExportConfig, parse
+from shared.exports.schedules import EPOCH, NAMED
 
 SITE = "3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b"
 
@@ -55,6 +56,18 @@ def test_a_time_without_a_zone_is_read_on_the_clock_of_the_configs_timezone() ->
     assert config.start == datetime(2026, 6, 30, 22, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("interval", [*NAMED, "every 1 minutes", "every 1440 minutes"])
+def test_every_interval_makes_a_schedule_with_a_first_window(interval: str) -> None:
+    created = datetime(2026, 11, 22, 9, 17, 31, tzinfo=UTC)
+    schedule = parse(body(interval=interval, timezone="Europe/Paris", at="02:30")).schedule(created)
+    assert (schedule.interval, schedule.timezone.key, schedule.at) == (interval, "Europe/Paris", time(2, 30))
+    window = schedule.window_from(schedule.start)
+    assert window is not None
+    minute = created.replace(second=0)
+    assert (window.end if interval == "once" else window.start) == minute
+    assert window.start == (EPOCH if interval == "once" else minute)
+
+
 @pytest.mark.parametrize(
     ("uri", "bucket_name", "prefix"),
     [
@@ -84,7 +97,13 @@ def test_places_that_an_export_may_land_at(uri: str, bucket_name: str, prefix: s
         ({"interval": ...}, "interval", "needed"),
         ({"interval": "every 0 minutes"}, "interval", "divide"),
         ({"interval": "every 7 minutes"}, "interval", "divide"),
-        ({"interval": "fortnightly"}, "interval", "must be"),
+        (
+            {"interval": "fortnightly"},
+            "interval",
+            "daily, weekly, monthly, every N minutes; got 'fortnightly'",
+        ),
+        ({"interval": "every N minutes"}, "interval", "must be"),
+        ({"interval": "Weekly"}, "interval", "must be"),
         ({"timezone": "Europe/Atlantis"}, "timezone", "Europe/Atlantis"),
         ({"timezone": "../../etc/passwd"}, "timezone", "no timezone"),
         ({"timezone": ""}, "timezone", "no timezone"),
