@@ -1,5 +1,6 @@
 """`/v1/exports` over HTTP: what is sent and answered; `service` does the work."""
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.callers import who
+from shared.delivery.cloud_storage import testing
 from shared.errors import Invalid
 from shared.exports import audit, by_hand, pausing, runs, service
 from shared.exports.audit import Outcome
@@ -80,6 +82,17 @@ def _resume(request: flask.Request, export: UUID) -> Answer:
     cloud, caller = who(request, SCOPE)
     resumed, left_out = pausing.resume(cloud, caller, str(export))
     return {**_shown(resumed), "left_out": audit.bounds(left_out) if left_out else None}, 200
+
+
+def _test(request: flask.Request, export: UUID) -> Answer:
+    """Test the connection; one that passes has an export that was suspended go on."""
+    cloud, caller = who(request, SCOPE)
+    asked = service.get(cloud, caller, str(export))
+    steps = testing.test(cloud, asked.account, asked.config.connector_config.storage_uri)
+    passed = testing.passed(steps)
+    if passed:
+        pausing.mended(cloud, caller, asked.id)
+    return {"passed": passed, "steps": [asdict(step) for step in steps]}, 200
 
 
 def _run_now(request: flask.Request, export: UUID) -> Answer:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.exports.runs import SCHEDULE, Run
-from shared.window import utc_second
+from shared.window import Window, utc_second
 
 DESCRIPTION = "File Export Processed"
 
@@ -67,7 +67,7 @@ def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
         "user": run.user,
         "timestamp": milliseconds(at) if at else None,
         "run_id": run.id,
-        "window": {"start": utc_second(run.window.start), "end": utc_second(run.window.end)},
+        "window": bounds(run.window),
         "status": outcome.status,
         "rows": totals.rows if totals else 0,
         "files": totals.files if totals else 0,
@@ -86,6 +86,11 @@ def ordered(event: dict[str, Any]) -> dict[str, Any]:
     """An event's keys in the order above, which Firestore does not keep."""
     window = {bound: event["window"][bound] for bound in ("start", "end")}
     return {key: event[key] for key in KEYS} | {"window": window}
+
+
+def bounds(window: Window) -> dict[str, str]:
+    """A window as JSON carries it."""
+    return {"start": utc_second(window.start), "end": utc_second(window.end)}
 
 
 def milliseconds(at: datetime) -> str:

@@ -1,20 +1,21 @@
 """Step six of a run: when everything is there, the manifest and the audit event; or why it failed."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.errors import GiveUp
-from shared.exports import audit, manifest, names, runs, slots
+from shared.exports import audit, export, manifest, names, runs, slots
 from shared.exports.audit import Outcome
 from shared.exports.delivering import bucket_of, delivered_files
 from shared.exports.manifest import LostImage
-from shared.exports.runs import COMPLETED, DELIVERING, FAILED, PENDING, RUNNING, Run
+from shared.exports.runs import CANCELLED, COMPLETED, DELIVERING, FAILED, PENDING, RUNNING, Run
 from shared.exports.writing import blocks_of
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import count, fields_of, read_time, transact
+from shared.gcp.documents import Snapshot, count, fields_of, read_time, transact
 
 DELETED_LINE_BYTES = 37
 """A work order's id and a newline, in the staged lists of deletions."""
@@ -87,6 +88,8 @@ def _end(cloud: Cloud, run: Run, decide: Callable[[Run], Outcome | None]) -> boo
         outcome = decide(current)
         if outcome is None:
             return False
+        if outcome.status == FAILED:
+            _suspend_if_it_stays(cloud, transaction, current, fields_of(snapshot), outcome)
         ended = {
             "state": outcome.status,
             "audit": audit.event(current, outcome, read_time(snapshot)),
@@ -99,6 +102,25 @@ def _end(cloud: Cloud, run: Run, decide: Callable[[Run], Outcome | None]) -> boo
     # Also when somebody else ended it: they may have died before they started the next.
     slots.start_waiting(cloud, run.customer)
     return ended
+
+
+def _suspend_if_it_stays(
+    cloud: Cloud, transaction: firestore.Transaction, run: Run, fields: dict[str, Any], outcome: Outcome
+) -> None:
+    """Suspend the export of a run that fails at its last due time, in the transaction that fails the run."""
+    if run.origin != runs.SCHEDULE or fields.get("due_times", 1) < export.DUE_TIMES_MOST:
+        return
+    reference = cloud.db.document(f"exports/{run.export}")
+    if reference.get(transaction=transaction).get("state") == export.ACTIVE:
+        why = {"error": outcome.error, "next_action": outcome.next_action}
+        transaction.update(reference, {"state": export.SUSPENDED, "suspended": why})
+        logs.warning("export suspended", due_times=export.DUE_TIMES_MOST, **why)
+
+
+def cancelled(snapshot: Snapshot) -> dict[str, Any]:
+    """The fields of a run that is cancelled, in the transaction that reads it."""
+    event = audit.event(runs.from_snapshot(snapshot), Outcome(status=CANCELLED), read_time(snapshot))
+    return {"state": CANCELLED, "audit": event, "finished": firestore.SERVER_TIMESTAMP}
 
 
 def _lost(cloud: Cloud, run: Run, kind: str) -> Iterator[LostImage]:

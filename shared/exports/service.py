@@ -1,227 +1,197 @@
-"""The use cases of `/v1/exports`: make an export, look at it, run it by hand."""
+"""The use cases of `/v1/exports`: make an export, look at it, edit it, delete it. `pausing` pauses and
+resumes, `by_hand` has what is asked of its runs."""
 
 import contextlib
 import uuid
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from google.api_core.exceptions import AlreadyExists, GoogleAPICallError
+from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
+from shared import logs
 from shared.accounts.customers import get_customer, sites_of
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.exports import names, runs, slots
+from shared.exports import finishing, names, slots
 from shared.exports.config import ExportConfig, parse
-from shared.exports.runs import BY_HAND, FAILED, PENDING, Run
+from shared.exports.export import ACTIVE, DELETED, PAUSED, SUSPENDED, Export, from_snapshot, next_fields
+from shared.exports.runs import DELIVERING, PENDING, RUNNING
 from shared.exports.schedules import Schedule
-from shared.exports.tick import ACTIVE, next_fields
-from shared.gcp import leases
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time, server_time, transact
-from shared.window import Window, floor_minute, moment_problem
+from shared.gcp.documents import Snapshot, server_time, transact
+from shared.http.idempotency import Repeatable
 
 BACKLOG_MOST = 400
-"""How many windows a new export may begin with, all waiting."""
+"""How many windows an export may begin with, all waiting."""
+
+VERSION_DIGITS = 6
+"""How a version is called in the history, so that text sorts as numbers do."""
 
 
-@dataclass(frozen=True)
-class Export:
-    """An export as it stands."""
+def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repeatable) -> Export:
+    """Make an export of the caller's customer; Invalid naming every field that is wrong.
 
-    id: str
-    customer: str
-    account: str
-    config: ExportConfig
-    version: int
-    state: str
-    created: datetime
-    next_start: datetime
-    next_due: datetime | None
-
-    @property
-    def schedule(self) -> Schedule:
-        """Its schedule, by the newest version of its config."""
-        return self.config.schedule(self.created)
-
-
-def create(cloud: Cloud, caller: Caller, body: dict[str, Any]) -> Export:
-    """Make an export of the caller's customer; Invalid naming every field that is wrong."""
+    One that the same request made already is returned as it is; Conflict where that request was another one.
+    """
+    id = str(uuid.UUID(hex=repeatable.id(cloud, caller.customer, 32), version=4))
+    if repeatable.key:
+        made = cloud.db.document(f"exports/{id}").get()
+        if made.exists:
+            repeatable.must_be(made.get("asked"))
+            return owned(caller, id, made)
     config = parse(body)
     _check_sites(cloud, caller, config)
     now = server_time(cloud.db)
     schedule = config.schedule(now)
     _check_schedule(schedule, now)
-    export = Export(
-        id=str(uuid.UUID(hex=cloud.new_id())),
-        customer=caller.customer,
-        account=get_customer(cloud.db, caller.customer).account,
-        config=config,
-        version=1,
-        state=ACTIVE,
-        created=now,
-        next_start=schedule.start,
-        next_due=None,
-    )
-    reference = cloud.db.document(f"exports/{export.id}")
+    reference = cloud.db.document(f"exports/{id}")
     version = {"config": config.model_dump(mode="json"), "user": caller.key}
     batch = cloud.db.batch()
     batch.create(
         reference,
         {
-            "customer": export.customer,
-            "account": export.account,
-            "version": export.version,
+            "customer": caller.customer,
+            "account": get_customer(cloud.db, caller.customer).account,
+            "version": 1,
             "created": now,
+            "asked": repeatable.asked,
             **version,
             **next_fields(schedule, schedule.start),
         },
     )
-    batch.create(reference.collection("versions").document("000001"), {**version, "created": now})
+    first = {**version, "customer": caller.customer, "version": 1, "created": now}
+    batch.create(_version(reference, 1), first)
     with contextlib.suppress(AlreadyExists):  # the id is new: it is our own write, whose answer was lost
         batch.commit()
-    return get(cloud, caller, export.id)
+    return get(cloud, caller, id)
 
 
 def get(cloud: Cloud, caller: Caller, id: str) -> Export:
     """The caller's export of that id; NotFound where there is none, or it is another customer's."""
-    return _owned(caller, id, cloud.db.document(f"exports/{id}").get())
+    return owned(caller, id, cloud.db.document(f"exports/{id}").get())
 
 
-def get_run(cloud: Cloud, caller: Caller, id: str, run: str) -> Snapshot:
-    """The document of a run of the caller's export; NotFound where there is none."""
-    export = get(cloud, caller, id)
-    if names.is_run(run):
-        snapshot: Snapshot = cloud.db.document(f"exports/{export.id}/runs/{run}").get()
-        if snapshot.exists:
-            return snapshot
-    raise NotFound(f"the export {export.id} has no run {run}")
+def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
+    """Change some fields of an export's config (a JSON merge patch: null puts a field back to its default),
+    which makes a new version. What has begun keeps the version that it was begun with; the next window begins
+    where the last one ended, whatever changed. An edit that changes nothing makes no version.
 
-
-def run_now(cloud: Cloud, caller: Caller, id: str) -> Run:
-    """Close the open window at the last whole minute and export it; the next one begins there.
-
-    Conflict where the schedule has ended, or the open window holds no whole minute yet.
+    Invalid naming every field that is wrong, Conflict where the export is deleted.
     """
     reference = cloud.db.document(f"exports/{id}")
-    run_id = cloud.new_id()[: names.RUN_DIGITS]
+    export = get(cloud, caller, id)
+    _check_sites(cloud, caller, parse(_merged(export.config, body)))
+    now = server_time(cloud.db)
 
-    def begin(transaction: firestore.Transaction) -> Run:
-        snapshot = reference.get(transaction=transaction)
-        export = _owned(caller, id, snapshot)
-        schedule = export.schedule
-        if schedule.window_from(export.next_start) is None:
-            raise Conflict(f"the export {id} has ended: use :backfill for a window of the past")
-        end = floor_minute(read_time(snapshot))
-        if schedule.end is not None:
-            end = min(end, schedule.end)
-        window = Window(export.next_start, end)
-        if window.end <= window.start:
-            raise Conflict(
-                f"the open window began at {names.stamp(window.start)} and holds no whole minute yet: "
-                "try again in a minute"
-            )
-        run = _by_hand(export, caller, run_id, window, read_time(snapshot))
-        transaction.create(cloud.db.document(run.path), runs.new_run(run))
-        transaction.update(reference, next_fields(schedule, window.end))
-        return run
+    def change(transaction: firestore.Transaction) -> None:
+        export = owned(caller, id, reference.get(transaction=transaction))
+        must_be_alive(export)
+        config = parse(_merged(export.config, body))
+        if config == export.config:
+            return
+        start = _start_after_edit(export, config)
+        schedule = config.schedule(export.created)
+        _check_backlog(schedule, start, now)
+        kept = export.state if export.state in (PAUSED, SUSPENDED) else ACTIVE
+        number = export.version + 1
+        version = {"config": config.model_dump(mode="json"), "user": caller.key}
+        edited = {**version, "version": number, **next_fields(schedule, start, kept)}
+        transaction.update(reference, edited)
+        made = {
+            **version,
+            "customer": caller.customer,
+            "version": number,
+            "created": firestore.SERVER_TIMESTAMP,
+        }
+        transaction.create(_version(reference, number), made)
 
-    try:
-        run = transact(cloud.db, begin)
-    except GoogleAPICallError:
-        made = runs.get(cloud, id, run_id)
-        if made is None:
-            raise
-        run = made  # it was done, and only the answer was lost
-    slots.start_waiting(cloud, run.customer)
-    return run
+    transact(cloud.db, change)
+    return get(cloud, caller, id)
 
 
-def backfill(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Run:
-    """Export a window of the past again or for the first time, in a run of its own; the schedule stays.
+def delete(cloud: Cloud, caller: Caller, id: str) -> None:
+    """End an export: no window begins any more, what has not been delivered is cancelled; its history stays.
 
-    Invalid where `start` and `end` are no whole minutes of the past, in order.
+    Conflict while a run of it is being delivered: that one finishes.
     """
-    snapshot = cloud.db.document(f"exports/{id}").get()
-    export = _owned(caller, id, snapshot)
-    window = _window(body, read_time(snapshot))
-    run_id = cloud.new_id()[: names.RUN_DIGITS]
-    run = _by_hand(export, caller, run_id, window, read_time(snapshot))
-    with contextlib.suppress(AlreadyExists):  # the id is new: it is our own write, whose answer was lost
-        cloud.db.document(run.path).create(runs.new_run(run))
-    slots.start_waiting(cloud, run.customer)
-    return run
+    reference = cloud.db.document(f"exports/{id}")
+
+    def end(transaction: firestore.Transaction) -> Export | None:
+        export = owned(caller, id, reference.get(transaction=transaction))
+        if export.state == DELETED:
+            return None
+        under_way = reference.collection("runs").where(
+            filter=FieldFilter("state", "in", [PENDING, RUNNING, DELIVERING])
+        )
+        found = list(under_way.stream(transaction=transaction))
+        for run in found:
+            if run.get("state") == DELIVERING:
+                raise Conflict(
+                    f"the run {run.id} is being delivered: delete the export when that has ended, or pause "
+                    "it now"
+                )
+        for run in found:
+            transaction.update(run.reference, finishing.cancelled(run))
+        transaction.update(reference, {"state": DELETED, "next_due": None})
+        return export
+
+    export = transact(cloud.db, end)
+    if export is not None:
+        with logs.bound(export=id, customer=export.customer):
+            logs.info("export deleted")
+        slots.start_waiting(cloud, export.customer)
 
 
-def retry(cloud: Cloud, caller: Caller, id: str, run_id: str) -> Run:
-    """Take up a run that failed; what it had pinned is delivered, exactly that.
-
-    Conflict where it has not failed. Its parts and slices are opened first: a death in between leaves it
-    failed, and the next retry begins here again.
-    """
-    snapshot = get_run(cloud, caller, id, run_id)
-    reference = snapshot.reference
-    _must_have_failed(snapshot)
-    for group in ("parts", "slices"):
-        unwritten = reference.collection(group).where(filter=FieldFilter("written", "==", False))
-        for each in unwritten.stream():
-            each.reference.update(leases.new_work())
-
-    def take_up(transaction: firestore.Transaction) -> Run:
-        run = _must_have_failed(reference.get(transaction=transaction))
-        transaction.update(reference, {"state": PENDING, "audit": firestore.DELETE_FIELD, "sweeps": 0})
-        return run
-
-    run = transact(cloud.db, take_up)
-    slots.start_waiting(cloud, run.customer)
-    return run
+def must_be_alive(export: Export) -> None:
+    """Conflict where the export is deleted."""
+    if export.state == DELETED:
+        raise Conflict(f"the export {export.id} was deleted: make a new one")
 
 
-def _must_have_failed(snapshot: Snapshot) -> Run:
-    run = runs.from_snapshot(snapshot)
-    if run.state != FAILED:
-        raise Conflict(f"the run {run.id} is {run.state}: only a run that FAILED can be retried")
-    return run
-
-
-def _by_hand(export: Export, caller: Caller, id: str, window: Window, asked: datetime) -> Run:
-    return Run(
-        id=id,
-        export=export.id,
-        customer=export.customer,
-        account=export.account,
-        version=export.version,
-        config=export.config,
-        window=window,
-        due=asked,
-        origin=BY_HAND,
-        user=caller.key,
-        state=PENDING,
-    )
-
-
-def _owned(caller: Caller, id: str, snapshot: Snapshot) -> Export:
+def owned(caller: Caller, id: str, snapshot: Snapshot) -> Export:
+    """The export in a snapshot; NotFound where there is none, or it is another customer's."""
     if not snapshot.exists or snapshot.get("customer") != caller.customer:
         raise NotFound(f"there is no export {id}")
     return from_snapshot(snapshot)
 
 
-def from_snapshot(snapshot: Snapshot) -> Export:
-    """The export that a snapshot holds; it must exist."""
-    fields = fields_of(snapshot)
-    return Export(
-        id=snapshot.id,
-        customer=fields["customer"],
-        account=fields["account"],
-        config=ExportConfig.model_validate(fields["config"]),
-        version=fields["version"],
-        state=fields["state"],
-        created=fields["created"],
-        next_start=fields["next_start"],
-        next_due=fields["next_due"],
-    )
+def _version(reference: Any, number: int) -> Any:
+    return reference.collection("versions").document(f"{number:0{VERSION_DIGITS}}")
+
+
+def _merged(config: ExportConfig, body: dict[str, Any]) -> dict[str, Any]:
+    """The config as it was sent, with the changes in it (RFC 7396)."""
+
+    def merge(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+        merged = dict(old)
+        for name, value in changes.items():
+            if value is None:
+                merged.pop(name, None)
+            elif isinstance(value, dict) and isinstance(merged.get(name), dict):
+                merged[name] = merge(merged[name], value)
+            else:
+                merged[name] = value
+        return merged
+
+    return merge(config.model_dump(mode="json", exclude_none=True), body)
+
+
+def _start_after_edit(export: Export, config: ExportConfig) -> datetime:
+    """Where the next window begins after an edit; Invalid where what has begun would have to be another."""
+    problems = []
+    if (config.interval == "once") != (export.config.interval == "once"):
+        problems.append(FieldProblem("interval", "cannot change from or to `once`: make another export"))
+    begun = export.next_start != export.schedule.start
+    if config.start != export.config.start and begun:
+        problems.append(FieldProblem("start", "cannot change any more: its first window has begun"))
+    if config.end is not None and config.end < export.next_start:
+        at = names.stamp(export.next_start)
+        problems.append(FieldProblem("end", f"must not lie before {at}, up to which windows have begun"))
+    if problems:
+        raise Invalid(problems)
+    return export.next_start if begun else config.schedule(export.created).start
 
 
 def _check_sites(cloud: Cloud, caller: Caller, config: ExportConfig) -> None:
@@ -238,7 +208,10 @@ def _check_sites(cloud: Cloud, caller: Caller, config: ExportConfig) -> None:
 def _check_schedule(schedule: Schedule, now: datetime) -> None:
     if schedule.window_from(schedule.start) is None:
         raise Invalid.field("end", "comes before the first window: it must be after `start` and creation")
-    start = schedule.start
+    _check_backlog(schedule, schedule.start, now)
+
+
+def _check_backlog(schedule: Schedule, start: datetime, now: datetime) -> None:
     for _ in range(BACKLOG_MOST):
         window = schedule.window_from(start)
         if window is None or window.end > now:
@@ -248,31 +221,3 @@ def _check_schedule(schedule: Schedule, now: datetime) -> None:
         "start",
         f"lies more than {BACKLOG_MOST} windows back: export the past with `once`, or with :backfill",
     )
-
-
-def _window(body: dict[str, Any], now: datetime) -> Window:
-    problems = [FieldProblem(field, "there is no such field") for field in body if field not in _BOUNDS]
-    bounds = {}
-    for field in _BOUNDS:
-        try:
-            at = datetime.fromisoformat(body[field])
-        except KeyError:
-            problems.append(FieldProblem(field, "is needed"))
-        except (TypeError, ValueError):
-            problems.append(FieldProblem(field, "must be a time such as 2026-11-23T00:00:00Z"))
-        else:
-            problem = moment_problem(at)
-            if problem is not None:
-                problems.append(FieldProblem(field, problem))
-            elif at > now:
-                problems.append(FieldProblem(field, "lies in the future"))
-            else:
-                bounds[field] = floor_minute(at)
-    if not problems and bounds["end"] <= bounds["start"]:
-        problems.append(FieldProblem("end", "must come after `start`"))
-    if problems:
-        raise Invalid(problems)
-    return Window(bounds["start"], bounds["end"])
-
-
-_BOUNDS = ("start", "end")

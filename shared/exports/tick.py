@@ -1,21 +1,16 @@
 """The tick, every minute: start what is due by the tick's publish time, never by a clock of ours."""
 
 from datetime import datetime
-from typing import Any
 
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
-from shared.exports import names, runs, slots
-from shared.exports.config import ExportConfig
+from shared.exports import names, pausing, runs, slots
+from shared.exports.export import ACTIVE, from_snapshot, next_fields
 from shared.exports.runs import PENDING, SCHEDULE, Run
-from shared.exports.schedules import Schedule
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, transact
-
-ACTIVE, ENDED = "ACTIVE", "ENDED"
-"""The states of an export: with windows to come, and without."""
 
 DUE_MOST = 500
 """How many exports, and how many waiting runs, one tick looks at; the next takes the rest."""
@@ -25,15 +20,17 @@ WINDOWS_MOST = 10
 
 
 def tick(cloud: Cloud, at: datetime) -> None:
-    """Begin every scheduled window that is due at `at`, then start what waits and has a free slot.
+    """Begin every scheduled window that is due at `at`, after those of its export that failed before, then
+    start what waits and has a free slot.
 
     A tick delivered twice, or two at once, begins nothing twice. An export that fails here is logged and
     stops no other; the next tick, a minute later, tries it again.
     """
     customers: dict[str, None] = {}  # in order of due time
-    for export in _due(cloud, at):
+    for export, due in _due(cloud, at):
         with logs.bound(export=export):
             try:
+                pausing.try_again(cloud, cloud.db.document(f"exports/{export}"), due)
                 for _ in range(WINDOWS_MOST):
                     begun = begin_window(cloud, export, at)
                     if begun is None:
@@ -61,25 +58,24 @@ def begin_window(cloud: Cloud, export: str, at: datetime) -> Run | None:
         snapshot = reference.get(transaction=transaction)
         if not snapshot.exists:
             return None
-        fields = fields_of(snapshot)
-        if fields["state"] != ACTIVE or fields["next_due"] > at:
+        found = from_snapshot(snapshot)
+        if found.state != ACTIVE or found.next_due is None or found.next_due > at:
             return None
-        config = ExportConfig.model_validate(fields["config"])
-        schedule = config.schedule(fields["created"])
-        window = schedule.window_from(fields["next_start"])
+        schedule = found.schedule
+        window = schedule.window_from(found.next_start)
         if window is None:
-            raise ValueError(f"the export {export} is active and has no window after {fields['next_start']}")
+            raise ValueError(f"the export {export} is active and has no window after {found.next_start}")
         run = Run(
             id=names.scheduled_run(export, window),
             export=export,
-            customer=fields["customer"],
-            account=fields["account"],
-            version=fields["version"],
-            config=config,
+            customer=found.customer,
+            account=found.account,
+            version=found.version,
+            config=found.config,
             window=window,
-            due=fields["next_due"],
+            due=found.next_due,
             origin=SCHEDULE,
-            user=fields["user"],
+            user=found.user,
             state=PENDING,
         )
         transaction.create(cloud.db.document(run.path), runs.new_run(run))
@@ -89,24 +85,16 @@ def begin_window(cloud: Cloud, export: str, at: datetime) -> Run | None:
     return transact(cloud.db, begin)
 
 
-def next_fields(schedule: Schedule, start: datetime) -> dict[str, Any]:
-    """The fields of an export whose next window begins at `start`."""
-    window = schedule.window_from(start)
-    if window is None:
-        return {"state": ENDED, "next_start": start, "next_due": None}
-    return {"state": ACTIVE, "next_start": start, "next_due": schedule.due(window)}
-
-
-def _due(cloud: Cloud, at: datetime) -> list[str]:
+def _due(cloud: Cloud, at: datetime) -> list[tuple[str, datetime]]:
     query = (
         cloud.db.collection("exports")
         .where(filter=FieldFilter("state", "==", ACTIVE))
         .where(filter=FieldFilter("next_due", "<=", at))
         .order_by("next_due")
         .limit(DUE_MOST)
-        .select([])
+        .select(["next_due"])
     )
-    return [snapshot.id for snapshot in query.stream()]
+    return [(snapshot.id, fields_of(snapshot)["next_due"]) for snapshot in query.stream()]
 
 
 def _waiting(cloud: Cloud) -> list[str]:

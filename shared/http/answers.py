@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 
 from shared import logs
-from shared.errors import Invalid, Refused
+from shared.errors import Invalid, Refused, Retry
 
 BODY_BYTES = 1024 * 1024
 """The largest JSON body taken; Cloud Run takes 32 MB."""
@@ -43,6 +43,9 @@ class Routes:
                 return self._answer(request)
             except Refused as refused:
                 return _problem(request_id, refused.status, refused.title, str(refused), _fields(refused))
+            except Retry as passing:
+                logs.warning("a request is to be sent again", reason=str(passing))
+                return _problem(request_id, 503, "Not possible now", f"{passing}: try again", {})
             except HTTPException as refused:
                 return _problem(
                     request_id, refused.code or 500, refused.name, _sentence(refused, request), {}

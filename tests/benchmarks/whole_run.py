@@ -22,6 +22,7 @@ from shared.accounts.keys import Caller
 from shared.clock import elapsed_since, stopwatch
 from shared.exports import copying, delivering, finishing, service, writing
 from shared.gcp.clients import Cloud
+from shared.http.idempotency import Repeatable
 from shared.workorders import store
 from shared.workorders.store import Photograph
 from tests.benchmarks import services
@@ -122,7 +123,8 @@ def _make_export(cloud: Cloud, folder: str) -> None:
         "connector_type": "cloud_storage",
         "connector_config": {"storage_uri": f"gs://{BUCKET}/{folder}", "export_images": True},
     }
-    service.create(cloud, Caller(key="bench", customer=CUSTOMER, scopes=frozenset(), site=None), body)
+    caller = Caller(key="bench", customer=CUSTOMER, scopes=frozenset(), site=None)
+    service.create(cloud, caller, body, Repeatable(None, ""))
 
 
 def _run(served: Services) -> dict[str, Took]:

@@ -1,0 +1,209 @@
+"""What a person asks of an export's runs: one now, one of the past, one cancelled, one tried again."""
+
+from datetime import datetime
+from typing import Any
+
+from google.api_core.exceptions import AlreadyExists, GoogleAPICallError
+from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
+
+from shared import logs
+from shared.accounts.keys import Caller
+from shared.errors import Conflict, FieldProblem, Invalid, NotFound
+from shared.exports import finishing, names, runs, service, slots
+from shared.exports.export import Export, next_fields
+from shared.exports.runs import BY_HAND, CANCELLED, FAILED, PENDING, RUNNING, Run
+from shared.gcp import leases
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, read_time, transact
+from shared.http.idempotency import Repeatable
+from shared.window import Window, floor_minute, moment_problem
+
+_BOUNDS = ("start", "end")
+
+
+def get_run(cloud: Cloud, caller: Caller, id: str, run: str) -> Snapshot:
+    """The document of a run of the caller's export; NotFound where there is none."""
+    export = service.get(cloud, caller, id)
+    if names.is_run(run):
+        snapshot: Snapshot = cloud.db.document(f"{export.path}/runs/{run}").get()
+        if snapshot.exists:
+            return snapshot
+    raise NotFound(f"the export {export.id} has no run {run}")
+
+
+def run_now(cloud: Cloud, caller: Caller, id: str, repeatable: Repeatable) -> Run:
+    """Close the open window at the last whole minute and export it; the next one begins there.
+
+    Conflict where the schedule has ended, or the open window holds no whole minute yet. The run that the same
+    request began already is returned as it is.
+    """
+    reference = cloud.db.document(f"exports/{id}")
+    run_id = repeatable.id(cloud, id, names.RUN_DIGITS)
+
+    def begin(transaction: firestore.Transaction) -> Run:
+        snapshot = reference.get(transaction=transaction)
+        export = service.owned(caller, id, snapshot)
+        service.must_be_alive(export)
+        made = reference.collection("runs").document(run_id).get(transaction=transaction)
+        if made.exists:
+            repeatable.must_be(made.get("asked"))
+            return runs.from_snapshot(made)
+        schedule = export.schedule
+        if schedule.window_from(export.next_start) is None:
+            raise Conflict(f"the export {id} has ended: use :backfill for a window of the past")
+        end = floor_minute(read_time(snapshot))
+        if schedule.end is not None:
+            end = min(end, schedule.end)
+        window = Window(export.next_start, end)
+        if window.end <= window.start:
+            raise Conflict(
+                f"the open window began at {names.stamp(window.start)} and holds no whole minute yet: "
+                "try again in a minute"
+            )
+        run = _by_hand(export, caller, run_id, window, read_time(snapshot))
+        transaction.create(cloud.db.document(run.path), {**runs.new_run(run), "asked": repeatable.asked})
+        transaction.update(reference, next_fields(schedule, window.end, export.state))
+        return run
+
+    try:
+        run = transact(cloud.db, begin)
+    except GoogleAPICallError:
+        made = runs.get(cloud, id, run_id)
+        if made is None:
+            raise
+        run = made  # it was done, and only the answer was lost
+    slots.start_waiting(cloud, run.customer)
+    return run
+
+
+def backfill(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any], repeatable: Repeatable) -> Run:
+    """Export a window of the past again or for the first time, in a run of its own; the schedule stays.
+
+    Invalid where `start` and `end` are no whole minutes of the past, in order. Also of an export that has
+    ended; Conflict of one that was deleted.
+    """
+    snapshot = cloud.db.document(f"exports/{id}").get()
+    export = service.owned(caller, id, snapshot)
+    service.must_be_alive(export)
+    window = _window(body, read_time(snapshot))
+    run_id = repeatable.id(cloud, id, names.RUN_DIGITS)
+    run = _by_hand(export, caller, run_id, window, read_time(snapshot))
+    reference = cloud.db.document(run.path)
+    try:
+        reference.create({**runs.new_run(run), "asked": repeatable.asked})
+    except AlreadyExists:
+        made = reference.get()
+        if repeatable.key:
+            repeatable.must_be(made.get("asked"))
+        run = runs.from_snapshot(made)  # our own write, or one of the same request
+    slots.start_waiting(cloud, run.customer)
+    return run
+
+
+def cancel(cloud: Cloud, caller: Caller, id: str, run_id: str) -> Run:
+    """End a run that has not begun to deliver; nothing of it lands. One that is cancelled already stays so.
+
+    Conflict once it is being delivered, since it finishes then, or where it has ended.
+    """
+    reference = get_run(cloud, caller, id, run_id).reference
+
+    def end(transaction: firestore.Transaction) -> Run:
+        snapshot = reference.get(transaction=transaction)
+        run = runs.from_snapshot(snapshot)
+        if run.state == CANCELLED:
+            return run
+        if run.state not in (PENDING, RUNNING):
+            why = "it has ended" if run.state in runs.ENDED else "it is being delivered, and finishes"
+            raise Conflict(f"the run {run.id} is {run.state} and cannot be cancelled: {why}")
+        transaction.update(reference, finishing.cancelled(snapshot))
+        return run
+
+    run = transact(cloud.db, end)
+    with logs.bound(run=run.id, export=run.export, customer=run.customer):
+        logs.info("run cancelled", by=caller.key)
+    slots.start_waiting(cloud, run.customer)
+    return run
+
+
+def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeatable) -> Run:
+    """Take up a run that failed; what it had pinned is delivered, exactly that.
+
+    Conflict where it has not failed, or its export was deleted.
+    """
+    service.must_be_alive(service.get(cloud, caller, id))
+    snapshot = get_run(cloud, caller, id, run_id)
+    if repeatable.key and (snapshot.to_dict() or {}).get("retried") == repeatable.key:
+        return runs.from_snapshot(snapshot)
+    run = take_up(cloud, snapshot, {"retried": repeatable.key})
+    if run is None:
+        state = runs.from_snapshot(snapshot.reference.get()).state
+        raise Conflict(f"the run {run_id} is {state}: only a run that FAILED can be retried")
+    slots.start_waiting(cloud, run.customer)
+    return run
+
+
+def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | None:
+    """Have a run that failed wait for a slot again, with these changes; None where it has not failed.
+
+    Its parts and slices are opened first: a death in between leaves it failed, and the next one to take it up
+    begins here again.
+    """
+    reference = snapshot.reference
+    if runs.from_snapshot(snapshot).state != FAILED:
+        return None
+    for group in ("parts", "slices"):
+        unwritten = reference.collection(group).where(filter=FieldFilter("written", "==", False))
+        for each in unwritten.stream():
+            each.reference.update(leases.new_work())
+
+    def wait(transaction: firestore.Transaction) -> Run | None:
+        run = runs.from_snapshot(reference.get(transaction=transaction))
+        if run.state != FAILED:
+            return None
+        again = {"state": PENDING, "audit": firestore.DELETE_FIELD, "sweeps": 0, **changes}
+        transaction.update(reference, again)
+        return run
+
+    return transact(cloud.db, wait)
+
+
+def _by_hand(export: Export, caller: Caller, id: str, window: Window, asked: datetime) -> Run:
+    return Run(
+        id=id,
+        export=export.id,
+        customer=export.customer,
+        account=export.account,
+        version=export.version,
+        config=export.config,
+        window=window,
+        due=asked,
+        origin=BY_HAND,
+        user=caller.key,
+        state=PENDING,
+    )
+
+
+def _window(body: dict[str, Any], now: datetime) -> Window:
+    problems = [FieldProblem(field, "there is no such field") for field in body if field not in _BOUNDS]
+    bounds = {}
+    for field in _BOUNDS:
+        try:
+            at = datetime.fromisoformat(body[field])
+        except KeyError:
+            problems.append(FieldProblem(field, "is needed"))
+        except (TypeError, ValueError):
+            problems.append(FieldProblem(field, "must be a time such as 2026-11-23T00:00:00Z"))
+        else:
+            problem = moment_problem(at)
+            if problem is not None:
+                problems.append(FieldProblem(field, problem))
+            elif at > now:
+                problems.append(FieldProblem(field, "lies in the future"))
+            else:
+                bounds[field] = floor_minute(at)
+    if not problems and bounds["end"] <= bounds["start"]:
+        problems.append(FieldProblem("end", "must come after `start`"))
+    if problems:
+        raise Invalid(problems)
+    return Window(bounds["start"], bounds["end"])

@@ -1,0 +1,80 @@
+"""An export as Firestore holds it: `exports/<export>`, below it `versions` of its config and its `runs`.
+
+States: ACTIVE with windows to come; PAUSED by a person; SUSPENDED by us, since its oldest window failed at
+five due times; ENDED without windows to come; DELETED, which is only there to be read.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.exports.config import ExportConfig
+from shared.exports.schedules import Schedule
+from shared.gcp.documents import Snapshot, fields_of
+
+ACTIVE, PAUSED, SUSPENDED, ENDED, DELETED = "ACTIVE", "PAUSED", "SUSPENDED", "ENDED", "DELETED"
+STATES = (ACTIVE, PAUSED, SUSPENDED, ENDED, DELETED)
+LISTED = (ACTIVE, PAUSED, SUSPENDED)
+"""What the list of exports shows unless it is asked for others."""
+
+
+DUE_TIMES_MOST = 5
+"""At how many due times a window may fail before its export is suspended."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export as it stands.
+
+    user        the id of the key that configured it last
+    next_start  where its next window begins; next_due when that is exported, None where there is none
+    suspended   `error` and `next_action` of the run for which it was suspended
+    """
+
+    id: str
+    customer: str
+    account: str
+    user: str
+    config: ExportConfig
+    version: int
+    state: str
+    created: datetime
+    next_start: datetime
+    next_due: datetime | None
+    suspended: dict[str, Any] | None = None
+
+    @property
+    def path(self) -> str:
+        """Its document."""
+        return f"exports/{self.id}"
+
+    @property
+    def schedule(self) -> Schedule:
+        """Its schedule, by the newest version of its config."""
+        return self.config.schedule(self.created)
+
+
+def from_snapshot(snapshot: Snapshot) -> Export:
+    """The export that a snapshot holds; it must exist."""
+    fields = fields_of(snapshot)
+    return Export(
+        id=snapshot.id,
+        customer=fields["customer"],
+        account=fields["account"],
+        user=fields["user"],
+        config=ExportConfig.model_validate(fields["config"]),
+        version=fields["version"],
+        state=fields["state"],
+        created=fields["created"],
+        next_start=fields["next_start"],
+        next_due=fields["next_due"],
+        suspended=fields.get("suspended"),
+    )
+
+
+def next_fields(schedule: Schedule, start: datetime, state: str = ACTIVE) -> dict[str, Any]:
+    """The fields of an export in that state whose next window begins at `start`; without one it has ENDED."""
+    window = schedule.window_from(start)
+    if window is None:
+        return {"state": ENDED, "next_start": start, "next_due": None}
+    return {"state": state, "next_start": start, "next_due": schedule.due(window)}

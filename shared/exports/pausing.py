@@ -1,0 +1,117 @@
+"""Pausing and resuming an export, and suspending one that fails.
+
+A person pauses: the windows that have not begun by then are left out, and can be backfilled. We suspend: the
+windows wait, and are exported, oldest first, when what was wrong is mended.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
+
+from shared import logs
+from shared.accounts.keys import Caller
+from shared.errors import Conflict
+from shared.exports import by_hand, service, slots
+from shared.exports.export import ENDED, PAUSED, SUSPENDED, Export, next_fields
+from shared.exports.runs import FAILED, SCHEDULE
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
+from shared.window import Window
+
+WAITING_MOST = 400
+"""How many failed windows of an export wait to be exported again."""
+
+
+def pause(cloud: Cloud, caller: Caller, id: str) -> Export:
+    """Begin no window from now on; what has begun goes on. Conflict where the export has ended, or was
+    deleted."""
+    reference = cloud.db.document(f"exports/{id}")
+
+    def change(transaction: firestore.Transaction) -> None:
+        export = service.owned(caller, id, reference.get(transaction=transaction))
+        service.must_be_alive(export)
+        if export.state == ENDED:
+            raise Conflict(f"the export {id} has ended: there is nothing to pause")
+        transaction.update(reference, {"state": PAUSED, "suspended": firestore.DELETE_FIELD})
+
+    transact(cloud.db, change)
+    return service.get(cloud, caller, id)
+
+
+def resume(cloud: Cloud, caller: Caller, id: str) -> tuple[Export, Window | None]:
+    """Go on. A paused export begins with the next window: what lies between, if anything, is returned, and
+    can be backfilled. A suspended one exports all that waits. One that is active stays as it is.
+
+    Conflict where the export has ended or was deleted.
+    """
+    reference = cloud.db.document(f"exports/{id}")
+
+    def change(transaction: firestore.Transaction) -> tuple[Window | None, bool]:
+        snapshot = reference.get(transaction=transaction)
+        export = service.owned(caller, id, snapshot)
+        service.must_be_alive(export)
+        if export.state == ENDED:
+            raise Conflict(f"the export {id} has ended: give it another `end`, or make another export")
+        if export.state == SUSPENDED:
+            transaction.update(reference, _active(export, export.next_start))
+            return None, True
+        if export.state != PAUSED:
+            return None, False
+        start = _next_window(export, read_time(snapshot))
+        transaction.update(reference, _active(export, start))
+        return (Window(export.next_start, start) if start > export.next_start else None), False
+
+    gap, suspended = transact(cloud.db, change)
+    if suspended:
+        recover(cloud, reference, service.get(cloud, caller, id))
+    return service.get(cloud, caller, id), gap
+
+
+def mended(cloud: Cloud, caller: Caller, id: str) -> Export:
+    """What a connection test that passed means: an export that was suspended goes on."""
+    export = service.get(cloud, caller, id)
+    return resume(cloud, caller, id)[0] if export.state == SUSPENDED else export
+
+
+def recover(cloud: Cloud, reference: Any, export: Export) -> None:
+    """Have every scheduled window that failed wait for its turn again, oldest first."""
+    with logs.bound(export=export.id, customer=export.customer):
+        for snapshot in failed_windows(reference):
+            by_hand.take_up(cloud, snapshot, {"due_times": 1})
+        slots.start_waiting(cloud, export.customer)
+        logs.info("export resumed")
+
+
+def try_again(cloud: Cloud, reference: Any, due: datetime) -> None:
+    """At a due time, have the scheduled windows that failed before wait again: before the window that is due
+    then, so that they go first. Once for each due time, however often it is told."""
+    for snapshot in failed_windows(reference):
+        fields = fields_of(snapshot)
+        if fields.get("tried_at") != due:
+            tried = {"due_times": fields.get("due_times", 1) + 1, "tried_at": due}
+            by_hand.take_up(cloud, snapshot, tried)
+
+
+def failed_windows(reference: Any) -> list[Snapshot]:
+    """The scheduled windows of an export that failed, oldest first, at most WAITING_MOST."""
+    failed = (
+        reference.collection("runs")
+        .where(filter=FieldFilter("state", "==", FAILED))
+        .where(filter=FieldFilter("origin", "==", SCHEDULE))
+        .order_by("window_start")
+        .limit(WAITING_MOST)
+    )
+    return list(failed.stream())
+
+
+def _active(export: Export, start: datetime) -> dict[str, Any]:
+    return {**next_fields(export.schedule, start), "suspended": firestore.DELETE_FIELD}
+
+
+def _next_window(export: Export, now: datetime) -> datetime:
+    """Where the first window begins that begins at `now` or later."""
+    if export.next_start >= now:
+        return export.next_start
+    return export.schedule.first_boundary_after(now)

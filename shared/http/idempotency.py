@@ -1,0 +1,46 @@
+"""`Idempotency-Key`: a POST that is sent again with the same key does once what it asks.
+
+What it makes is named after the key instead of at random, and made create-only: so the second finds what the
+first made, whichever of the two was quicker, and nothing has to be kept beside it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import flask
+
+from shared.errors import Conflict, Invalid
+from shared.gcp.clients import Cloud
+
+KEY_LONGEST = 255
+"""How many characters a key may have."""
+
+HEADER = "Idempotency-Key"
+
+
+@dataclass(frozen=True)
+class Repeatable:
+    """A request that may be sent again: its key, None where it has none, and a hash of what it asks."""
+
+    key: str | None
+    asked: str
+
+    def id(self, cloud: Cloud, scope: str, digits: int) -> str:
+        """The id, in hex digits, of what the request makes in a scope; a fresh one where it has no key."""
+        if self.key is None:
+            return cloud.new_id()[:digits]
+        return hashlib.sha256(f"{scope}\n{self.key}".encode()).hexdigest()[:digits]
+
+    def must_be(self, asked: str) -> None:
+        """Conflict where what was made under this key was asked for by another request."""
+        if asked != self.asked:
+            raise Conflict(f"the {HEADER} was used for another request: take a new one")
+
+
+def repeatable(request: flask.Request) -> Repeatable:
+    """What a request says of itself; Invalid where its key is empty, too long or no plain text."""
+    key = request.headers.get(HEADER)
+    if key is not None and not (0 < len(key) <= KEY_LONGEST and key.isascii() and key.isprintable()):
+        raise Invalid.field(HEADER, f"must be 1 to {KEY_LONGEST} printable characters")
+    asked = f"{request.path}\n".encode() + request.get_data()
+    return Repeatable(key, hashlib.sha256(asked).hexdigest())
