@@ -22,6 +22,7 @@ PORTS = {
     "http": ("WAYBILL_HTTP_PORT", 8086),
     "firestore": ("WAYBILL_FIRESTORE_PORT", 8087),
     "pubsub": ("WAYBILL_PUBSUB_PORT", 8088),
+    "scheduler": ("WAYBILL_SCHEDULER_PORT", 8089),
 }
 """For each service its variable and its port where that is not set."""
 

@@ -26,8 +26,12 @@ from infra.local.identity import Identity
 from infra.local.processes import REPOSITORY, FunctionProcesses
 from infra.local.project import account_email, make_project, publish_to, topic_path, trigger_topic
 from infra.local.pubsub import Delivery, PubSubService
+from infra.local.scheduler import SchedulerService
 from infra.local.storage import StorageService
 from infra.local.traffic import Traffic
+
+REGION = "europe-west1"
+"""Where the project's Scheduler job is to be: of an operator's commands, what Terraform has by default."""
 
 TICK_TOPIC = "tick"
 """Where the one Scheduler job publishes."""
@@ -46,6 +50,7 @@ class Ports:
     http: int = 0
     firestore: int = 0
     pubsub: int = 0
+    scheduler: int = 0
     front_door: int = 0
 
 
@@ -131,6 +136,13 @@ class Suite:
             opened.callback(self.firestore.stop)
             self.pubsub = PubSubService(clock=self.clock, traffic=self.traffic, file=state / "pubsub.sqlite")
             opened.callback(self.pubsub.stop)
+            self.scheduler = SchedulerService(
+                clock=self.clock,
+                traffic=self.traffic,
+                file=state / "scheduler.json",
+                publish=self._publish,
+            )
+            opened.callback(self.scheduler.stop)
             self.processes = FunctionProcesses(
                 self.bundle.functions, env=self._function_env, logs=state / "logs", root=root
             )
@@ -181,12 +193,14 @@ class Suite:
         return f"http://127.0.0.1:{self._listening['http']}"
 
     def env(self, account: str | None = None) -> dict[str, str]:
-        """The variables by which Google's clients and the functions find the suite, and every secret.
+        """The variables by which Google's clients, the functions and the operators' commands find the suite,
+        and every secret.
 
         `account`, a name of bundle.yaml or an email, is whom the metadata server takes the caller for;
         without one it gives no token.
         """
-        return {**self._addresses(account), **self._secrets}
+        commands = {"WAYBILL_SCHEDULER_HOST": self._host("scheduler"), "GOOGLE_CLOUD_REGION": REGION}
+        return {**self._addresses(account), **commands, **self._secrets}
 
     def _addresses(self, account: str | None) -> dict[str, str]:
         here = f"127.0.0.1:{self._listening['http']}"
@@ -223,7 +237,10 @@ class Suite:
             self.pubsub.publish(topic, TICK_DATA)
 
     def tick_each_minute(self) -> None:
-        """From now on tick at each whole minute of the suite's clock; minutes that it leaps are left out."""
+        """From now on tick at each whole minute of the suite's clock; minutes that it leaps are left out.
+
+        Where `python -m infra ticks` has made a Scheduler job it is that which ticks, on its own schedule.
+        """
         scheduler = threading.Thread(target=self._tick_each_minute, name="scheduler", daemon=True)
         self._stack.callback(scheduler.join)
         scheduler.start()
@@ -244,6 +261,7 @@ class Suite:
             self._listening["firestore"] = self.firestore.start(self._asked.firestore)
         if not self.emulators.pubsub:
             self._listening["pubsub"] = self.pubsub.start(self._asked.pubsub)
+        self._listening["scheduler"] = self.scheduler.start(self._asked.scheduler)
         make_project(self)
         self.storage.hand_events_to(self._publish)
         if self._run_functions:
@@ -302,8 +320,11 @@ class Suite:
                 if now < due:
                     self._moving.wait((due - now).total_seconds())
                     continue
-                due = _next_minute(now)
-            self.tick()
+                minute, due = due, _next_minute(now)
+            if self.scheduler.has_jobs():
+                self.scheduler.run_due(minute)
+            else:
+                self.tick()
 
 
 def _next_minute(now: datetime) -> datetime:

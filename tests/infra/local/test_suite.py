@@ -76,10 +76,17 @@ def test_the_environment_leads_google_clients_to_the_suite(services: Suite) -> N
         "IAM_CREDENTIALS_URL": f"http://{http}",
         "GCE_METADATA_HOST": f"{http}/as/{account}",
         "GCE_METADATA_IP": f"{http}/as/{account}",
+        "WAYBILL_SCHEDULER_HOST": env["WAYBILL_SCHEDULER_HOST"],
+        "GOOGLE_CLOUD_REGION": "europe-west1",
         "DESK_KEYS": env["DESK_KEYS"],
         "PACK_KEYS": env["PACK_KEYS"],
     }
-    for host in (http, env["FIRESTORE_EMULATOR_HOST"], env["PUBSUB_EMULATOR_HOST"]):
+    for host in (
+        http,
+        env["FIRESTORE_EMULATOR_HOST"],
+        env["PUBSUB_EMULATOR_HOST"],
+        env["WAYBILL_SCHEDULER_HOST"],
+    ):
         name, _, port = host.partition(":")
         socket.create_connection((name, int(port)), timeout=10).close()
     token = requests.get(
@@ -471,7 +478,14 @@ class Up:
         self.state = state
         self._output = state.with_name(f"output-{next(_numbers)}")
         ports = dict.fromkeys(
-            ("WAYBILL_PORT", "WAYBILL_HTTP_PORT", "WAYBILL_FIRESTORE_PORT", "WAYBILL_PUBSUB_PORT"), "0"
+            (
+                "WAYBILL_PORT",
+                "WAYBILL_HTTP_PORT",
+                "WAYBILL_FIRESTORE_PORT",
+                "WAYBILL_PUBSUB_PORT",
+                "WAYBILL_SCHEDULER_PORT",
+            ),
+            "0",
         )
         inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
         self.process = subprocess.Popen(
