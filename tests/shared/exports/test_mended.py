@@ -158,7 +158,7 @@ def test_what_is_mended_and_retried_completes_with_exactly_the_pinned_files(
     staged = {each.name: each.generation for each in world.suite.storage.list("waybill-local-staging")}
     world.wait(timedelta(hours=1))
     refused = world.request("POST", f"/v1/exports/{export}/runs/{event['run_id']}:cancel")
-    assert refused.status == 404
+    assert refused.status == 409
     mend_it(world)
     answer = world.request("POST", f"/v1/exports/{export}/runs/{event['run_id']}:retry")
     assert answer.status == 200
