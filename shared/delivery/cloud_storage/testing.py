@@ -123,8 +123,8 @@ def _told(bucket: CustomerBucket) -> Iterator[None]:
             raise _kept_out(bucket, error) from error
         # Without the error itself: its text may be long, and is not written for the customer.
         raise Retry(
-            f"The connection to the bucket {bucket.bucket} could not be tested: Google Cloud does not "
-            "answer as it should. Nothing is known to be wrong; try again in a minute."
+            f"The connection to the bucket {bucket.bucket} could not be tested, since Google Cloud does not "
+            "answer as it should just now"
         ) from error
 
 
