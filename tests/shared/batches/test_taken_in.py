@@ -860,6 +860,7 @@ def test_an_attempt_without_time_does_a_piece_and_leaves_the_rest_to_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, pieces: list[int]
 ) -> None:
     monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", "0")
+    monkeypatch.setenv("WAYBILL_SLICE_FILES", "100")  # one slice, whatever the suite is run with
     monkeypatch.setattr(taking_in, bound, value)
     id = world.batch(SIX)
     seen: list[int] = []
