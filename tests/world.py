@@ -22,11 +22,12 @@ from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.test import EnvironBuilder
 
 from infra.bundle import Bundle
-from infra.local.project import make_customer_account
+from infra.local.project import make_customer_account, topic_path
 from infra.local.pubsub import Delivery, cloud_event_request
 from infra.local.suite import Suite
 from shared.accounts.customers import Customer, Site, add_customer, add_site
 from shared.accounts.keys import create_key
+from shared.exports import runs
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
 from shared.workorders import envelope, store
@@ -97,6 +98,14 @@ class World:
             delivered += count
             assert delivered < 10_000, "messages go round in circles"
         return delivered
+
+    def step(self) -> bool:
+        """Deliver the first message that is due; False where there is none."""
+        topics = [topic_path(function, self.suite.project) for function in BUNDLE.functions]
+        delivery = self.suite.pubsub.take(topics)
+        if delivery is not None:
+            self.suite.pubsub.hand_over(delivery, self.push)
+        return delivery is not None
 
     def push(self, delivery: Delivery) -> bool:
         headers, body = cloud_event_request(delivery)
@@ -170,13 +179,13 @@ class World:
         """The export's runs, newest first."""
         answer = self.request("GET", f"/v1/exports/{export}/runs")
         assert answer.status == 200, answer
-        runs: list[dict[str, Any]] = answer.body["runs"]
-        return runs
+        events: list[dict[str, Any]] = answer.body["runs"]
+        return events
 
     def slots(self) -> list[str]:
         """The runs that hold a slot, or wait for one."""
-        runs = self.cloud.db.collection_group("runs").stream()
-        return [run.id for run in runs if fields_of(run)["state"] not in ("COMPLETED", "FAILED")]
+        found = self.cloud.db.collection_group("runs").stream()
+        return [run.id for run in found if fields_of(run)["state"] not in runs.ENDED]
 
     # --- batches
 
