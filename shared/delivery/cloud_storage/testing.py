@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import requests
 from google.api_core.exceptions import ClientError, GoogleAPICallError, GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
@@ -118,7 +117,7 @@ def _told(bucket: CustomerBucket) -> Iterator[None]:
     try:
         with bucket.explained():
             yield
-    except (Retry, GoogleAPIError, GoogleAuthError, requests.RequestException) as error:
+    except (Retry, GoogleAPIError, GoogleAuthError) as error:
         if isinstance(error, ClientError) and error.code not in RETRIED:
             raise _kept_out(bucket, error) from error
         # Without the error itself: its text may be long, and is not written for the customer.
