@@ -388,7 +388,7 @@ def test_windows_tile_under_rules_that_change_and_none_is_due_before_its_end(
     at = start
     for interval, timezone, clock in rules:
         of = Schedule(interval, ZoneInfo(timezone), clock, start, end)
-        due = None
+        due: datetime | None = None
         for _ in range(12):
             window = of.window_from(at)
             if window is None:
