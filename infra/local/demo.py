@@ -114,6 +114,7 @@ class Demo:
         self.say(f"Day one, {now:%A %d %B %Y}: {WORK_ORDERS + WRONG_ORDERS} work orders of a customer")
         export = self.create_export()
         self.done(f"a daily export to gs://{BUCKET}/waybill/production, made through the HTTP API")
+        self.test_connection(export)
         self.take_in()
         self.analysed()
 
@@ -222,6 +223,15 @@ class Demo:
             raise WentWrong(f"the export was answered {answer.status_code}: {answer.text}")
         id: str = answer.json()["id"]
         return id
+
+    def test_connection(self, export: str) -> None:
+        """Ask Waybill whether the export can land, as a customer does before the first night."""
+        answer = self.api.post(f"{self.suite.url}/v1/exports/{export}:test", timeout=60)
+        if answer.status_code != 200 or not answer.json()["passed"]:
+            raise WentWrong(f"the connection test was answered {answer.status_code}: {answer.text}")
+        for step in answer.json()["steps"]:
+            print(f"  {step['name']:24} {step['verdict']:8} {step['sentence']}")
+        self.done("the connection test passes")
 
     def run(self, export: str, at: datetime) -> dict[str, Any]:
         """Tick, and wait for the run's audit event."""

@@ -13,6 +13,9 @@ pytestmark = pytest.mark.slow
 PROMISED = [
     r"^=== Day one, .*: 304 work orders of a customer$",
     r"a daily export to gs://demo-telecom-bi/waybill/production, made through the HTTP API$",
+    r"^  storage.objects.create   passed   ",
+    r"^  probe                    passed   ",
+    r"the connection test passes$",
     r"^\$ python3 upload.py http://127.0.0.1:\d+ monday.zip --wait$",
     r"^Batch [0-9a-f-]{36}: COMPLETED_WITH_ERRORS$",
     r"^  300 of 304 work orders taken in, with 900 photographs \(.* MB\)$",
