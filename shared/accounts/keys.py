@@ -6,10 +6,13 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
-from shared.errors import Forbidden, Unauthenticated
+from shared.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from shared.gcp.documents import Snapshot, fields_of
 
 SCOPES = ("exports", "batches", "jobs", "datasets")
 """What a key can be good for; `exports` is the DATAEXPORTER group of seed 3."""
@@ -30,6 +33,18 @@ class Caller:
         """Forbidden unless the key has the scope."""
         if scope not in self.scopes:
             raise Forbidden(f"the key {self.key} lacks the scope {scope!r}: use one that has it")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key as it is kept, without its secret, which nobody has. `site` is its own, if it has one."""
+
+    id: str
+    customer: str
+    scopes: tuple[str, ...]
+    site: str | None
+    revoked: bool
+    created: datetime
 
 
 def create_key(db: firestore.Client, *, customer: str, scopes: Sequence[str], site: str | None = None) -> str:
@@ -56,6 +71,29 @@ def revoke_key(db: firestore.Client, id: str) -> None:
     db.document(f"api_keys/{id}").update({"revoked": True})
 
 
+def get_key(db: firestore.Client, id: str) -> Key:
+    """The key of that id, or NotFound."""
+    snapshot = db.document(f"api_keys/{id}").get()
+    if not snapshot.exists:
+        raise NotFound(f"there is no key {id}")
+    return _key(snapshot)
+
+
+def keys_of(db: firestore.Client, customer: str) -> list[Key]:
+    """All keys of a customer, revoked ones too, the oldest first."""
+    found = db.collection("api_keys").where(filter=FieldFilter("customer", "==", customer)).stream()
+    return sorted(map(_key, found), key=lambda key: key.created)
+
+
+def successor(db: firestore.Client, id: str) -> str:
+    """Make a key with the customer, scopes and site of another, which stays good, and return it; it can never
+    be shown again. NotFound where there is no such key, Conflict where it is revoked."""
+    old = get_key(db, id)
+    if old.revoked:
+        raise Conflict(f"the key {id} is revoked: add a new one instead")
+    return create_key(db, customer=old.customer, scopes=old.scopes, site=old.site)
+
+
 def authenticate(db: firestore.Client, authorization: str, auth_token: str) -> Caller:
     """Who is calling, from the headers `Authorization: Token K` or `Bearer K`, or `X-Auth-Token: K`; one that
     was not sent is empty.
@@ -75,6 +113,18 @@ def authenticate(db: firestore.Client, authorization: str, auth_token: str) -> C
     if fields is None or fields["revoked"] or not hmac.compare_digest(fields["secret_sha256"], _hash(secret)):
         raise refused
     return Caller(fields["customer"], id, frozenset(fields["scopes"]), fields.get("site"))
+
+
+def _key(snapshot: Snapshot) -> Key:
+    fields = fields_of(snapshot)
+    return Key(
+        id=snapshot.id,
+        customer=fields["customer"],
+        scopes=tuple(fields["scopes"]),
+        site=fields.get("site"),
+        revoked=fields["revoked"],
+        created=fields["created"],
+    )
 
 
 def _hash(secret: str) -> str:

@@ -1,0 +1,49 @@
+"""Test whether an export can land in a customer's bucket, step by step, and say who must do what.
+
+Of an export its own account and place are tested; where that passes and the export was suspended, it goes on,
+as with `:test`. Of a gs://… URI, with --customer, that customer's account. Nothing is written. The identity
+that this runs under must be allowed to act as the customer's account.
+"""
+
+import argparse
+
+from infra.commands import Problem, connect, document_id, say, table
+from shared.accounts.customers import get_customer
+from shared.delivery.cloud_storage import testing
+from shared.exports import operating, pausing
+from shared.exports.export import SUSPENDED
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("place", metavar="EXPORT|URI", help="an export's id, or gs://bucket/prefix")
+    parser.add_argument("--customer", type=document_id, help="with a URI: whose account is to reach it")
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Do it; 1 where the test failed."""
+    by_uri = "://" in asked.place
+    if by_uri != (asked.customer is not None):
+        raise Problem("--customer is needed with a gs://… URI, and with nothing else")
+    cloud = connect()
+    if by_uri:
+        export = None
+        account, uri = get_customer(cloud.db, asked.customer).account, asked.place
+    else:
+        export = operating.get(cloud, _id(asked.place))
+        account, uri = export.account, export.config.connector_config.storage_uri
+    steps = testing.test(cloud, account, uri)
+    say(table(("STEP", "VERDICT", ""), [(step.name, step.verdict, step.sentence) for step in steps]))
+    if not testing.passed(steps):
+        return 1
+    if export is not None and export.state == SUSPENDED:
+        pausing.mended(cloud, operating.operator_of(export.customer), export.id)
+        say("The export was suspended, and goes on.")
+    return 0
+
+
+def _id(text: str) -> str:
+    try:
+        return document_id(text)
+    except argparse.ArgumentTypeError as wrong:
+        raise Problem(str(wrong)) from wrong

@@ -1,0 +1,29 @@
+"""List a customer's keys, without their secrets, which nobody has."""
+
+import argparse
+
+from infra.commands import connect, document_id, say, second, table
+from shared.accounts.customers import get_customer
+from shared.accounts.keys import keys_of
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("--customer", required=True, type=document_id, help="whose keys")
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Do it."""
+    db = connect().db
+    get_customer(db, asked.customer)
+    rows = [
+        (
+            key.id,
+            "revoked" if key.revoked else "good",
+            ",".join(key.scopes),
+            key.site or "-",
+            second(key.created),
+        )
+        for key in keys_of(db, asked.customer)
+    ]
+    say(table(("KEY", "STATE", "SCOPES", "SITE", "CREATED"), rows) if rows else "There are no keys.")

@@ -1,0 +1,115 @@
+"""List what is due, running, waiting and failing now, of all customers.
+
+At most 200 of each are listed. What could not be delivered at all waits in the topic `undelivered`:
+infra/docs/deploying.md, "What goes wrong, and what then".
+"""
+
+import argparse
+from collections.abc import Sequence
+from datetime import datetime
+
+from infra.commands import connect, say, second, span, table
+from shared.batches import operating as batches
+from shared.batches.operating import BatchNow
+from shared.exports import operating as exports
+from shared.exports.audit import bounds
+from shared.exports.operating import FAILED_WITHIN, LISTED_MOST, RunNow
+
+
+def arguments(_: argparse.ArgumentParser) -> None:
+    """The command takes nothing."""
+
+
+def run(_: argparse.Namespace) -> None:
+    """Do it."""
+    cloud = connect()
+    found = exports.overview(cloud)
+    at = found.at
+    say(f"At {second(at)}")
+    _section(
+        "Exports whose window is due and has not begun",
+        ("CUSTOMER", "EXPORT", "DUE", "LATE"),
+        [
+            (
+                each.customer,
+                each.id,
+                second(each.next_due),
+                span(at - each.next_due) if each.next_due else "-",
+            )
+            for each in found.due
+        ],
+    )
+    _section(
+        "Exports that are paused or suspended",
+        ("CUSTOMER", "EXPORT", "STATE", "NEXT WINDOW", "NAME"),
+        [
+            (each.customer, each.id, each.state, second(each.next_start), each.config.name)
+            for each in found.halted
+        ],
+        [
+            _why((each.suspended or {}).get("error"), (each.suspended or {}).get("next_action"))
+            for each in found.halted
+        ],
+    )
+    _section(
+        "Runs that wait or are under way",
+        ("CUSTOMER", "EXPORT", "RUN", "STATE", "AGE", "LAST SIGN OF LIFE", "WINDOW"),
+        [
+            (*_run(each), each.run.state, span(at - each.created), _ago(each.beat, at), _window(each))
+            for each in found.under_way
+        ],
+    )
+    _section(
+        "Runs that failed within a day",
+        ("CUSTOMER", "EXPORT", "RUN", "FAILED", "WINDOW"),
+        [(*_run(each), second(each.finished), _window(each)) for each in found.failed],
+        [_why(each.error, each.next_action) for each in found.failed],
+    )
+    title = ("CUSTOMER", "BATCH", "STATUS", "AGE", "LAST SIGN OF LIFE", "WORK ORDERS")
+    _section("Batches under way", title, [_batch(each, at) for each in batches.under_way(cloud)])
+    failed = batches.failed(cloud, at - FAILED_WITHIN)
+    _section(
+        "Batches that failed within a day",
+        title,
+        [_batch(each, at) for each in failed],
+        [_why((each.batch.error or {}).get("message"), None) for each in failed],
+    )
+
+
+def _section(
+    heading: str, title: Sequence[str], rows: Sequence[Sequence[object]], below: Sequence[str] = ()
+) -> None:
+    """A heading with a count, and a table; under each row what is said `below` it."""
+    more = " or more" if len(rows) == LISTED_MOST else ""
+    say()
+    say(f"{heading}: {len(rows)}{more}")
+    if rows:
+        head, *lines = table(title, rows).splitlines()
+        say(f"  {head}")
+        for number, line in enumerate(lines):
+            say(f"  {line}")
+            if below and below[number]:
+                say(f"    {below[number]}")
+
+
+def _run(each: RunNow) -> tuple[str, str, str]:
+    return each.run.customer, each.run.export, each.run.id
+
+
+def _window(each: RunNow) -> str:
+    return "{start} to {end}".format(**bounds(each.run.window))
+
+
+def _batch(each: BatchNow, at: datetime) -> tuple[str, ...]:
+    batch, reached = each.batch, each.progress
+    total = "?" if batch.work_orders is None else batch.work_orders
+    orders = f"{reached.work_orders_done} in, {reached.work_orders_failed} failed, of {total}"
+    return batch.customer, batch.id, batch.status, span(at - batch.created), _ago(each.beat, at), orders
+
+
+def _ago(beat: datetime | None, at: datetime) -> str:
+    return f"{span(at - beat)} ago" if beat else "-"
+
+
+def _why(error: str | None, next_action: str | None) -> str:
+    return " ".join(each for each in (error, next_action) if each)

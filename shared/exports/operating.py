@@ -1,0 +1,218 @@
+"""What an operator asks of all customers' exports: how they stand, the life of one run, a window again."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from google.cloud.firestore_v1 import FieldFilter
+
+from shared.accounts.keys import Caller
+from shared.errors import Conflict, NotFound
+from shared.exports import audit, by_hand, names, runs
+from shared.exports.export import ACTIVE, PAUSED, SUSPENDED, Export, from_snapshot
+from shared.exports.runs import DELIVERING, FAILED, PENDING, RUNNING, Run
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, count, fields_of, plain, server_time
+from shared.http.idempotency import Repeatable
+
+OPERATOR = "operator"
+"""Who asked, in the audit, where it was no key of the customer's."""
+
+LISTED_MOST = 200
+"""How many of each kind are listed, also of one run's parts, files and slices: what a person can read."""
+
+FAILED_WITHIN = timedelta(days=1)
+"""How far back runs that failed are looked for."""
+
+
+_STEPS = ("created", "started", "planned", "parts", "delivering", "files", "slices", "finished", "beat")
+"""In which order things happen to a run that happen in one millisecond: stamps know no finer time."""
+
+
+@dataclass(frozen=True)
+class RunNow:
+    """A run as it stands. `beat` is when it last showed life; None is not known yet."""
+
+    run: Run
+    created: datetime
+    beat: datetime | None
+    finished: datetime | None
+    error: str | None
+    next_action: str | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """How exports stand at a moment of Firestore's: at most LISTED_MOST of each.
+
+    due        active exports whose window was to begin by then, the longest due first
+    halted     exports that are paused or suspended
+    under_way  runs that wait, are written or are delivered, the longest due first
+    failed     runs that failed and showed life within FAILED_WITHIN
+    """
+
+    at: datetime
+    due: Sequence[Export]
+    halted: Sequence[Export]
+    under_way: Sequence[RunNow]
+    failed: Sequence[RunNow]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something that happened in the life of a run."""
+
+    at: datetime
+    what: str
+
+
+@dataclass(frozen=True)
+class Life:
+    """A run, what is known to have happened to it, in order, and its audit event once it has ended.
+
+    left_out  how many parts, files and slices are more than LISTED_MOST of their kind
+    """
+
+    now: RunNow
+    moments: Sequence[Moment]
+    sweeps: int
+    left_out: int
+    event: dict[str, Any] | None
+
+
+def overview(cloud: Cloud) -> Overview:
+    """How all customers' exports stand now, by Firestore's time."""
+    at = server_time(cloud.db)
+    exports, every_run = cloud.db.collection("exports"), cloud.db.collection_group("runs")
+    due = exports.where(filter=FieldFilter("state", "==", ACTIVE)).where(
+        filter=FieldFilter("next_due", "<=", at)
+    )
+    halted = exports.where(filter=FieldFilter("state", "in", [PAUSED, SUSPENDED]))
+    under_way = every_run.where(filter=FieldFilter("state", "in", [PENDING, RUNNING, DELIVERING]))
+    failed = every_run.where(filter=FieldFilter("state", "==", FAILED)).where(
+        # By the index that the sweep needs anyhow: every run that failed has been started.
+        filter=FieldFilter("swept", ">=", at - FAILED_WITHIN)
+    )
+    return Overview(
+        at=at,
+        due=[from_snapshot(each) for each in due.order_by("next_due").limit(LISTED_MOST).stream()],
+        halted=[from_snapshot(each) for each in halted.limit(LISTED_MOST).stream()],
+        under_way=[_now(each) for each in under_way.order_by("due").limit(LISTED_MOST).stream()],
+        failed=[_now(each) for each in failed.order_by("swept").limit(LISTED_MOST).stream()],
+    )
+
+
+def life(cloud: Cloud, export: str, run: str) -> Life:
+    """What happened to a run, from its documents' own times. NotFound where there is none."""
+    snapshot = _run(cloud, export, run)
+    fields = fields_of(snapshot)
+    now = _now(snapshot)
+    ended = now.run.state in runs.ENDED
+    told = {
+        "created": f"created, to run at {audit.milliseconds(now.run.due)}",
+        "started": "started: it got a slot",
+        "planned": f"planned: {now.run.parts} parts",
+        "delivering": "delivering: what is delivered is pinned",
+        "finished": f"finished: {now.run.state}" if ended else "failed, and was taken up again since",
+        "beat": "last sign of life",
+    }
+    moments = {field: [Moment(fields[field], what)] for field, what in told.items() if fields.get(field)}
+    if ended:
+        moments.pop("beat", None)
+    left_out = 0
+    for group, tell in (("parts", _part), ("files", _file), ("slices", _slice)):
+        documents = snapshot.reference.collection(group)
+        left_out += max(0, count(documents) - LISTED_MOST)
+        listed = documents.order_by("__name__").limit(LISTED_MOST).stream()
+        moments[group] = [moment for each in listed for moment in tell(each)]
+    in_order = [moment for step in _STEPS for moment in moments.get(step, ())]
+    return Life(
+        now=now,
+        moments=sorted(in_order, key=lambda moment: moment.at),
+        sweeps=fields.get("sweeps", 0),
+        left_out=left_out,
+        event=audit.ordered(fields["audit"]) if fields.get("audit") else None,
+    )
+
+
+def rerun(cloud: Cloud, export: str, run: str) -> Run:
+    """Have a run's window exported again: the run itself if it failed, in a run of its own if it has
+    completed or was cancelled.
+
+    NotFound where there is none; Conflict while it is under way, or where its export was deleted.
+    """
+    found = runs.from_snapshot(_run(cloud, export, run))
+    caller = operator_of(found.customer)
+    once = Repeatable(None, "")
+    if found.state == FAILED:
+        return by_hand.retry(cloud, caller, export, run, once)
+    if found.state not in runs.ENDED:
+        raise Conflict(f"the run {run} is {found.state}: it can run again when it has ended")
+    return by_hand.backfill(cloud, caller, export, audit.bounds(found.window), once)
+
+
+def get(cloud: Cloud, id: str) -> Export:
+    """The export of that id, whosever it is, or NotFound."""
+    snapshot = cloud.db.document(f"exports/{id}").get()
+    if not snapshot.exists:
+        raise NotFound(f"there is no export {id}")
+    return from_snapshot(snapshot)
+
+
+def operator_of(customer: str) -> Caller:
+    """The operator, acting for a customer."""
+    return Caller(customer, OPERATOR, frozenset(["exports"]))
+
+
+def _run(cloud: Cloud, export: str, run: str) -> Snapshot:
+    if names.is_run(run):
+        snapshot = cloud.db.document(f"exports/{export}/runs/{run}").get()
+        if snapshot.exists:
+            return snapshot
+    raise NotFound(f"the export {export} has no run {run}")
+
+
+def _now(snapshot: Snapshot) -> RunNow:
+    fields = fields_of(snapshot)
+    ended = fields.get("audit") or {}
+    return RunNow(
+        run=runs.from_snapshot(snapshot),
+        created=fields["created"],
+        beat=fields.get("beat"),
+        finished=fields.get("finished"),
+        error=ended.get("error"),
+        next_action=ended.get("next_action"),
+    )
+
+
+def _part(snapshot: Snapshot) -> Iterator[Moment]:
+    name, fields = f"part {snapshot.id} of {snapshot.get('site')}", fields_of(snapshot)
+    yield Moment(_made(snapshot), f"{name} to be written")
+    yield from _work(fields, name, f"{fields.get('rows')} rows")
+
+
+def _slice(snapshot: Snapshot) -> Iterator[Moment]:
+    name, fields = f"slice {snapshot.id}", fields_of(snapshot)
+    yield Moment(_made(snapshot), f"{name} of the images to be copied")
+    yield from _work(fields, name, f"{len(fields.get('missing', ()))} images missing")
+
+
+def _file(snapshot: Snapshot) -> Iterator[Moment]:
+    yield Moment(_made(snapshot), f"file of {snapshot.id} delivered")
+
+
+def _made(snapshot: Snapshot) -> datetime:
+    """When a document was made, in milliseconds as stamps are: it is put in order with those."""
+    at: datetime = plain(snapshot.create_time)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def _work(fields: dict[str, Any], name: str, result: str) -> Iterator[Moment]:
+    """What a piece of work says of itself (`shared.gcp.leases`): done, or when somebody last was at it."""
+    attempts = f"{fields['attempts']} attempt{'' if fields['attempts'] == 1 else 's'}"
+    if fields["written"]:
+        yield Moment(fields["beat"], f"{name} done: {result}, {attempts}")
+    elif fields["attempts"]:
+        at_it = f"attempt {fields['holder']} is at it" if fields["holder"] else "nobody is at it"
+        yield Moment(fields["beat"], f"{name} not done: {attempts}, {at_it}")

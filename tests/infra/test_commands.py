@@ -1,0 +1,469 @@
+"""The operators' commands, in this process, on the suite's services."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+from google.cloud import scheduler_v1
+from google.cloud.scheduler_v1.services.cloud_scheduler.transports import CloudSchedulerGrpcTransport
+
+from infra.__main__ import main
+from infra.commands import span, table
+from shared.accounts.customers import Parameter, get_customer, get_site
+from shared.accounts.keys import Caller, authenticate, keys_of
+from shared.analysis import analyser
+from shared.errors import Unauthenticated
+from tests.archives import File, zipped
+from tests.world import BUCKET, OTHER_SITE, SITE, World
+
+NIGHT = datetime(2026, 11, 23, 2, tzinfo=UTC)
+KEY = re.compile(r"^wb_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$", re.MULTILINE)
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(world: World, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command that must succeed, or end as `status` says, and returns what it printed."""
+
+    def run(*arguments: str, status: int = 0) -> str:
+        capsys.readouterr()
+        ended = main(arguments)
+        shown = capsys.readouterr()
+        told = "\n".join(line for line in shown.out.splitlines() if not line.startswith('{"severity"'))
+        assert ended == status, shown
+        if status:
+            assert shown.err.count("\n") <= 1, shown.err
+            assert "Traceback" not in shown.err
+            return told + shown.err
+        assert not shown.err
+        return told
+
+    return run
+
+
+def documents(world: World, collection: str) -> dict[str, dict[str, Any]]:
+    return {each.id: each.to_dict() or {} for each in world.cloud.db.collection(collection).stream()}
+
+
+def test_each_command_has_its_help(command: Command) -> None:
+    names = re.findall(r"^ {4}([a-z-]+)\b", command("--help"), re.MULTILINE)
+    assert names == [
+        *("add-customer", "add-key", "add-site", "check-bucket", "keys", "replay", "rerun", "revoke-key"),
+        *("rotate-key", "run", "status", "ticks"),
+    ]
+    for name in names:
+        assert f"usage: python -m infra {name}" in command(name, "--help")
+
+
+# Customers, sites, keys
+
+
+def test_a_customer_is_added_and_again(world: World, command: Command) -> None:
+    asked = (
+        "add-customer",
+        "globex",
+        "--slug",
+        "globex",
+        "--name",
+        "Globex",
+        "--notify",
+        "ops@globex.example",
+    )
+    account = f"customer-globex-data-export@{world.suite.project}.iam.gserviceaccount.com"
+    first = command(*asked)
+    assert first.splitlines() == [
+        "The customer globex is there: Globex.",
+        f"Its account, to be granted access to its bucket: {account}",
+    ]
+    kept = documents(world, "customers")
+    assert command(*asked) == first
+    assert documents(world, "customers") == kept
+    customer = get_customer(world.cloud.db, "globex")
+    assert (customer.slug, customer.account, customer.notify) == ("globex", account, ("ops@globex.example",))
+
+
+def test_a_site_is_added_and_again_with_its_analysers_secret(world: World, command: Command) -> None:
+    asked = (
+        *("add-site", "s-1", "--customer", "acme", "--name", "East", "--task-group", "meter", "door"),
+        *(
+            "--required",
+            "door",
+            "--parameter",
+            "floor:number?",
+            "note",
+            "--analysis-url",
+            "https://a.example/",
+        ),
+    )
+    told = command(*asked)
+    site = get_site(world.cloud.db, "s-1", "acme")
+    assert told.splitlines() == [
+        "The site s-1 of acme is there: East.",
+        f"The secret of its analyser: {analyser.secret(world.cloud.settings, site)}",
+    ]
+    assert (site.name, site.task_groups, site.required) == ("East", ("meter", "door"), ("door",))
+    assert site.parameters == (Parameter("floor", "number", required=False), Parameter("note"))
+    assert site.analysis_url == "https://a.example/"
+    kept = documents(world, "sites")
+    assert command(*asked) == told
+    assert documents(world, "sites") == kept
+    assert "secret" not in command("add-site", "s-2", "--customer", "acme", "--name", "West")
+
+
+def test_a_key_is_shown_once_rotated_and_revoked(world: World, command: Command) -> None:
+    told = command("add-key", "--customer", "acme", "--scope", "exports", "batches", "--site", SITE)
+    [key] = KEY.findall(told)
+    caller = authenticate(world.cloud.db, f"Token {key}", "")
+    assert caller == Caller("acme", key.split("_")[1], frozenset(["exports", "batches"]), SITE)
+
+    [other] = KEY.findall(command("rotate-key", caller.key))
+    second = authenticate(world.cloud.db, f"Token {other}", "")
+    assert second == replace(caller, key=other.split("_")[1])
+    assert authenticate(world.cloud.db, f"Token {key}", "") == caller, "the old one stays good"
+
+    [third] = KEY.findall(command("rotate-key", second.key, "--now"))
+    with pytest.raises(Unauthenticated):
+        authenticate(world.cloud.db, f"Token {other}", "")
+    for _ in range(2):
+        assert command("revoke-key", caller.key) == f"The key {caller.key} of acme is revoked."
+    with pytest.raises(Unauthenticated):
+        authenticate(world.cloud.db, f"Token {key}", "")
+
+    listed = command("keys", "--customer", "acme")
+    rows = {line.split()[0]: line.split()[1:4] for line in listed.splitlines()[1:]}
+    assert rows[caller.key] == ["revoked", "exports,batches", SITE]
+    assert rows[second.key][0] == "revoked"
+    assert rows[third.split("_")[1]][0] == "good"
+    assert len(rows) == len(keys_of(world.cloud.db, "acme")) == 4
+    for secret in (key, other, third, world.key):
+        assert secret.split("_", 2)[2] not in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["add-customer", "acme", "--slug", "other", "--name", "A"], "the customer acme has the slug acme"),
+        (["add-customer", "new", "--slug", "acme", "--name", "A"], "the slug acme is the customer acme's"),
+        (["add-customer", "new", "--slug", "much-too-long", "--name", "A"], "slug: must be 1 to 9"),
+        (["add-customer", "a/b", "--slug", "ab", "--name", "A"], "'a/b' cannot be an id"),
+        (["add-site", "s", "--customer", "nobody", "--name", "S"], "there is no customer nobody"),
+        (
+            ["add-site", "s", "--customer", "acme", "--name", "S", "--parameter", "n:date"],
+            "'n:date' is not NAME",
+        ),
+        (["add-site", "s", "--customer", "acme", "--name", "S", "--required", "roof"], "--required roof"),
+        (["add-key", "--customer", "nobody", "--scope", "exports"], "there is no customer nobody"),
+        (["add-key", "--customer", "acme", "--scope", "everything"], "invalid choice: 'everything'"),
+        (
+            ["add-key", "--customer", "acme", "--scope", "exports", "--site", "s"],
+            "there is no site s of yours",
+        ),
+        (["revoke-key", "0123456789abcdef"], "there is no key 0123456789abcdef"),
+        (["rotate-key", "0123456789abcdef"], "there is no key 0123456789abcdef"),
+        (["keys", "--customer", "nobody"], "there is no customer nobody"),
+        (["run", "e", "0123456789"], "the export e has no run 0123456789"),
+        (["run", "e", ".."], "'..' cannot be an id"),
+        (["rerun", "e", "0123456789"], "the export e has no run 0123456789"),
+        (["replay", "exports", "{}"], "exports is no function that a topic triggers"),
+        (["replay", "tick", "{"], "the message is no JSON"),
+        (["replay", "tick", "[]"], "the message must be a JSON object"),
+        (["replay", "tick", json.dumps({"x": "y" * 9000})], "send ids, not payloads"),
+        (["check-bucket", "e"], "there is no export e"),
+        (["check-bucket", "gs://b"], "--customer is needed with"),
+        (["check-bucket", "e", "--customer", "acme"], "--customer is needed with"),
+        (["ticks", "--every", "now and then"], "Schedule or time zone is invalid."),
+        (["dance"], "invalid choice: 'dance'"),
+        ([], "COMMAND"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_sentence(
+    world: World, command: Command, arguments: list[str], says: str
+) -> None:
+    kept = [documents(world, each) for each in ("customers", "sites", "api_keys")]
+    assert says in command(*arguments, status=1)
+    assert [documents(world, each) for each in ("customers", "sites", "api_keys")] == kept
+
+
+def test_a_revoked_key_has_no_successor(world: World, command: Command) -> None:
+    id = world.key.split("_")[1]
+    command("revoke-key", id)
+    assert f"the key {id} is revoked" in command("rotate-key", id, status=1)
+
+
+def test_without_settings_it_says_which(
+    command: Command, monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT")
+    assert command("status", status=1).startswith("GOOGLE_CLOUD_PROJECT is not set")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", world.suite.project)
+    monkeypatch.delenv("GOOGLE_CLOUD_REGION")
+    assert "--location" in command("ticks", status=1)
+    monkeypatch.delenv("WAYBILL_SECRET_KEYS")
+    site = ("add-site", "s", "--customer", "acme", "--name", "S", "--analysis-url", "https://a.example/")
+    assert "WAYBILL_SECRET_KEYS is not set" in command(*site, status=1)
+    assert "s" not in documents(world, "sites")
+
+
+# What is going on
+
+
+def section(told: str, heading: str) -> list[str]:
+    """The lines of one section of `status`, its heading first."""
+    [found] = [each for each in told.split("\n\n") if each.startswith(heading)]
+    return found.splitlines()
+
+
+def test_status_of_nothing(command: Command) -> None:
+    headings = [line for line in command("status").splitlines()[1:] if line]
+    assert headings == [
+        "Exports whose window is due and has not begun: 0",
+        "Exports that are paused or suspended: 0",
+        "Runs that wait or are under way: 0",
+        "Runs that failed within a day: 0",
+        "Batches under way: 0",
+        "Batches that failed within a day: 0",
+    ]
+
+
+def test_status_lists_what_is_due_waiting_running_and_failing(world: World, command: Command) -> None:
+    world.work_order("A")
+    failing = world.export(
+        name="To nowhere", connector_config={"storage_uri": "gs://acme-nowhere/w", "export_images": False}
+    )
+    world.run_due(NIGHT)
+    [failed] = world.audit(failing)
+    assert failed["status"] == "FAILED"
+
+    paused = world.export(name="Paused one")
+    assert world.request("POST", f"/v1/exports/{paused}:pause").status == 200
+    due = world.export(interval="every 5 minutes")
+    world.move_to(NIGHT + timedelta(minutes=7))
+    running = world.export()
+    begun = [world.request("POST", f"/v1/exports/{running}:run").status for _ in range(2)]
+    world.wait(timedelta(minutes=3))
+    begun.append(world.request("POST", f"/v1/exports/{running}:run").status)
+    assert begun.count(201) == 1, begun
+    backfill = {"start": "2026-11-22T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
+    assert world.request("POST", f"/v1/exports/{running}:backfill", backfill).status == 201
+    batch = world.batch(b"this is no zip")
+
+    told = command("status")
+    assert told.splitlines()[0].startswith("At 2026-11-23 02:1")
+    late = section(told, "Exports whose window is due")
+    assert late[0].endswith(": 1")
+    assert late[2].split()[:2] == ["acme", due]
+    halted = section(told, "Exports that are paused")
+    assert [line.split()[1:3] for line in halted[2:]] == [[paused, "PAUSED"]]
+    waiting, under_way = (
+        [line for line in section(told, "Runs that wait")[2:] if f" {state} " in line]
+        for state in ("PENDING", "RUNNING")
+    )
+    assert len(under_way) == len(waiting) == 1, told
+    assert under_way[0].split()[:2] == ["acme", running]
+    assert " ago " in under_way[0]
+    assert "2026-11-22T00:00:00Z to 2026-11-23T00:00:00Z" in waiting[0]
+    broken = section(told, "Runs that failed")
+    assert broken[2].split()[:3] == ["acme", failing, failed["run_id"]]
+    assert broken[3].strip() == f"{failed['error']} {failed['next_action']}"
+    # Nobody has told ingest_batch of the archive yet.
+    assert section(told, "Batches under way")[0].endswith(": 0")
+
+    world.drain()
+    told = command("status")
+    [line] = [each for each in section(told, "Batches that failed") if batch in each]
+    assert "FAILED" in line
+    assert world.key not in told
+    world.wait(timedelta(days=2))
+    told = command("status")
+    assert section(told, "Runs that failed")[0].endswith(": 0")
+    assert section(told, "Batches that failed")[0].endswith(": 0")
+
+
+def test_status_shows_no_upload_url(world: World, command: Command) -> None:
+    id = world.batch(zipped([File("WO-1/meter.jpg", world.photograph("a").content)]))
+    world.cloud.db.document(f"batches/{id}").update({"status": "UPLOADED"})
+    url = (world.cloud.db.document(f"batches/{id}").get().to_dict() or {})["upload_url"]
+    told = command("status")
+    assert id in told
+    assert url not in told
+    assert "upload_id" not in told
+
+
+def test_the_life_of_a_run_in_order(world: World, command: Command) -> None:
+    world.work_order("A")
+    world.work_order("B", site=world.other_site)
+    export = world.export(site_ids=[SITE, OTHER_SITE])
+    world.run_due(NIGHT)
+    [event] = world.audit(export)
+    told = command("run", export, event["run_id"])
+    head, window, _, _, *lines = told.partition("\n{")[0].rstrip().splitlines()[1:]
+    assert head.split()[:3] == ["acme", "COMPLETED", "Schedule"]
+    assert window.startswith("Window 2026-11-22T09:17:00Z to 2026-11-23T00:00:00Z, read as of 2026-11-23")
+    at = [line[:20] for line in lines]
+    assert at == sorted(at)
+    what = [re.sub(r"\b0000\S* ?", "", line[22:]) for line in lines]
+    assert what[:3] == [
+        "created, to run at 2026-11-23T02:00:00.000Z",
+        "started: it got a slot",
+        "planned: 2 parts",
+    ], lines
+    assert what[-1] == "finished: COMPLETED"
+    for mark in ("part of", "delivering", f"file of {SITE} delivered", "done: 1 rows, 1 attempt", "slice"):
+        assert [line for line in what if mark in line], (mark, lines)
+    order = [
+        next(n for n, line in enumerate(what) if mark in line) for mark in ("rows", "delivering", "file of")
+    ]
+    assert order == sorted(order), lines
+    assert json.loads("{" + told.partition("\n{")[2]) == event
+
+
+def test_the_life_of_a_run_that_has_just_begun(world: World, command: Command) -> None:
+    export = world.export()
+    world.tick(NIGHT)
+    world.suite.pubsub.deliver_due(world.push)
+    [run] = world.slots()
+    told = command("run", export, run)
+    assert "RUNNING" in told
+    assert "last sign of life" in told
+    assert "{" not in told
+
+
+# Once more
+
+
+def test_a_message_is_published_again(world: World, command: Command) -> None:
+    world.work_order("A")
+    world.export()
+    world.move_to(NIGHT)
+    assert command("replay", "tick", "{}") == "Published to tick."
+    world.drain()
+    assert len(world.manifests()) == 1, world.failures
+
+
+def test_a_run_that_failed_goes_on_and_one_that_completed_is_backfilled(
+    world: World, command: Command
+) -> None:
+    world.work_order("A")
+    export = world.export()
+    world.suite.storage.revoke(BUCKET, world.acme.account, "storage.objects.create")
+    world.run_due(NIGHT)
+    [failed] = world.audit(export)
+    assert failed["status"] == "FAILED"
+    world.grant(BUCKET, world.acme)
+    told = command("rerun", export, failed["run_id"])
+    assert told == f"The run {failed['run_id']} of the export {export} is taken up again."
+    shown = command("run", export, failed["run_id"])
+    assert "failed, and was taken up again since" in shown
+    assert "finished" not in shown
+    assert "it can run again when it has ended" in command("rerun", export, failed["run_id"], status=1)
+    world.drain()
+    [completed] = world.audit(export)
+    assert (completed["run_id"], completed["status"]) == (failed["run_id"], "COMPLETED")
+
+    told = command("rerun", export, failed["run_id"])
+    world.drain()
+    new, _ = world.audit(export)
+    assert told == f"The run {new['run_id']} of the export {export} exports the same window."
+    assert (new["status"], new["from"], new["user"]) == ("COMPLETED", "Run", "operator")
+    assert new["window"] == completed["window"]
+    first, second = world.data_files().values()
+    assert first == second
+    assert first
+
+
+def test_a_bucket_is_checked(world: World, command: Command) -> None:
+    export = world.export()
+    told = command("check-bucket", export)
+    steps = [line.split()[:2] for line in told.splitlines()[1:]]
+    assert len(steps) == 8
+    assert {verdict for _, verdict in steps} == {"passed"}, told
+    assert command("check-bucket", f"gs://{BUCKET}/waybill", "--customer", "acme") == told
+    world.suite.storage.revoke(BUCKET, world.acme.account, "storage.objects.get")
+    told = command("check-bucket", export, status=1)
+    [failed] = [line for line in told.splitlines() if line.split()[1] == "failed"]
+    assert "storage.objects.get" in failed
+    assert world.acme.account in failed
+
+
+def test_a_check_that_passes_has_a_suspended_export_go_on(world: World, command: Command) -> None:
+    export = world.export()
+    world.cloud.db.document(f"exports/{export}").update({"state": "SUSPENDED"})
+    assert command("check-bucket", export).endswith("The export was suspended, and goes on.")
+    assert world.request("GET", f"/v1/exports/{export}").body["state"] == "ACTIVE"
+
+
+# Ticks
+
+
+def test_the_job_is_made_once_and_updated(world: World, command: Command) -> None:
+    parent = f"projects/{world.suite.project}/locations/europe-west1"
+    name, topic = f"{parent}/jobs/waybill-tick", f"projects/{world.suite.project}/topics/tick"
+    publishes = f"It publishes to {topic} at '* * * * *'."
+    calls = world.suite.traffic.calls
+    with grpc.insecure_channel(world.suite.env()["WAYBILL_SCHEDULER_HOST"]) as channel:
+        client = scheduler_v1.CloudSchedulerClient(transport=CloudSchedulerGrpcTransport(channel=channel))
+
+        assert command("ticks", "--dry-run").splitlines() == [f"The job {name} would be made.", publishes]
+        assert not list(client.list_jobs(parent=parent))
+        assert command("ticks").splitlines() == [f"The job {name} is made.", publishes]
+        [job] = client.list_jobs(parent=parent)
+        assert (job.name, job.schedule, job.time_zone) == (name, "* * * * *", "Etc/UTC")
+        assert (job.pubsub_target.topic_name, job.pubsub_target.data) == (topic, b"{}")
+
+        assert command("ticks").splitlines() == [f"The job {name} is as it should be.", publishes]
+        assert list(client.list_jobs(parent=parent)) == [job]
+        assert len(calls("scheduler.CreateJob")) == 1
+        assert not calls("scheduler.UpdateJob")
+
+        every = ("ticks", "--every", "*/5 * * * *")
+        assert "would be updated: schedule." in command(*every, "--dry-run")
+        assert client.get_job(name=name) == job
+        client.pause_job(name=name)
+        told = command(*every)
+        assert "is updated: schedule." in told
+        assert "It is PAUSED and does not tick until it is resumed" in told
+        assert client.get_job(name=name).schedule == "*/5 * * * *"
+
+        command("ticks", "--location", "europe-west3")
+        assert client.get_job(name=name.replace("west1", "west3")).schedule == "* * * * *"
+
+
+def test_the_job_ticks(world: World, command: Command) -> None:
+    world.work_order("A")
+    world.export()
+    command("ticks")
+    world.move_to(NIGHT)
+    world.suite.scheduler.run_due(NIGHT)
+    world.drain()
+    assert len(world.manifests()) == 1, world.failures
+
+
+# Tables
+
+
+def test_a_table_is_as_wide_as_its_cells() -> None:
+    assert table(("A", "LONGER"), [("long", 1), (None, "x")]).splitlines() == [
+        "A     LONGER",
+        "long  1",
+        "      x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (timedelta(0), "0s"),
+        (timedelta(seconds=61), "1m 1s"),
+        (timedelta(hours=5, seconds=7), "5h 0m"),
+        (timedelta(days=2, hours=3, minutes=4), "2d 3h"),
+        (timedelta(seconds=-3), "0s"),
+    ],
+)
+def test_a_span_in_two_units(time: timedelta, text: str) -> None:
+    assert span(time) == text
