@@ -47,8 +47,12 @@ def resume(cloud: Cloud, caller: Caller, id: str) -> tuple[Export, Window | None
     Conflict where the export has ended or was deleted.
     """
     reference = cloud.db.document(f"exports/{id}")
+    asked = service.get(cloud, caller, id)
+    if asked.state == SUSPENDED:
+        # Before it is active: what dies in between leaves it suspended, to be resumed again.
+        recover(cloud, reference, asked)
 
-    def change(transaction: firestore.Transaction) -> tuple[Window | None, bool]:
+    def change(transaction: firestore.Transaction) -> Window | None:
         snapshot = reference.get(transaction=transaction)
         export = service.owned(caller, id, snapshot)
         service.must_be_alive(export)
@@ -56,16 +60,13 @@ def resume(cloud: Cloud, caller: Caller, id: str) -> tuple[Export, Window | None
             raise Conflict(f"the export {id} has ended: give it another `end`, or make another export")
         if export.state == SUSPENDED:
             transaction.update(reference, _active(export, export.next_start))
-            return None, True
         if export.state != PAUSED:
-            return None, False
+            return None
         start = _next_window(export, read_time(snapshot))
         transaction.update(reference, _active(export, start))
-        return (Window(export.next_start, start) if start > export.next_start else None), False
+        return Window(export.next_start, start) if start > export.next_start else None
 
-    gap, suspended = transact(cloud.db, change)
-    if suspended:
-        recover(cloud, reference, service.get(cloud, caller, id))
+    gap = transact(cloud.db, change)
     return service.get(cloud, caller, id), gap
 
 
@@ -89,7 +90,8 @@ def try_again(cloud: Cloud, reference: Any, due: datetime) -> None:
     then, so that they go first. Once for each due time, however often it is told."""
     for snapshot in failed_windows(reference):
         fields = fields_of(snapshot)
-        if fields.get("tried_at") != due:
+        # A tick that comes late must not have a window tried again that it was itself begun with.
+        if fields.get("tried_at", fields["due"]) < due:
             tried = {"due_times": fields.get("due_times", 1) + 1, "tried_at": due}
             by_hand.take_up(cloud, snapshot, tried)
 
@@ -111,7 +113,8 @@ def _active(export: Export, start: datetime) -> dict[str, Any]:
 
 
 def _next_window(export: Export, now: datetime) -> datetime:
-    """Where the first window begins that begins at `now` or later."""
-    if export.next_start >= now:
+    """Where the first window begins that begins at `now` or later. What runs once has one window, which
+    waits."""
+    if export.next_start >= now or export.config.interval == "once":
         return export.next_start
     return export.schedule.first_boundary_after(now)
