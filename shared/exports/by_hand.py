@@ -1,9 +1,10 @@
 """What a person asks of an export's runs: one now, one of the past, one cancelled, one tried again."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from google.api_core.exceptions import AlreadyExists, GoogleAPICallError
+from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
@@ -11,7 +12,7 @@ from shared import logs
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.exports import finishing, names, runs, service, slots
-from shared.exports.export import Export, next_fields
+from shared.exports.export import DELETED, Export, next_fields
 from shared.exports.runs import BY_HAND, CANCELLED, FAILED, PENDING, RUNNING, Run
 from shared.gcp import leases
 from shared.gcp.clients import Cloud
@@ -38,6 +39,42 @@ def run_now(cloud: Cloud, caller: Caller, id: str, repeatable: Repeatable) -> Ru
     Conflict where the schedule has ended, or the open window holds no whole minute yet. The run that the same
     request began already is returned as it is.
     """
+
+    def close(export: Export, now: datetime) -> tuple[Window, dict[str, Any]]:
+        schedule = export.schedule
+        if schedule.window_from(export.next_start) is None:
+            raise Conflict(f"the export {id} has ended: use :backfill for a window of the past")
+        end = floor_minute(now)
+        if schedule.end is not None:
+            end = min(end, schedule.end)
+        if end <= export.next_start:
+            raise Conflict(
+                f"the open window began at {names.stamp(export.next_start)} and holds no whole minute yet: "
+                "try again in a minute"
+            )
+        return Window(export.next_start, end), next_fields(schedule, end, export.state)
+
+    return _begin(cloud, caller, id, repeatable, close)
+
+
+def backfill(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any], repeatable: Repeatable) -> Run:
+    """Export a window of the past again or for the first time, in a run of its own; the schedule stays.
+
+    Invalid where `start` and `end` are no whole minutes of the past, in order. Also of an export that has
+    ended; Conflict of one that was deleted.
+    """
+    return _begin(cloud, caller, id, repeatable, lambda _, now: (_window(body, now), {}))
+
+
+def _begin(
+    cloud: Cloud,
+    caller: Caller,
+    id: str,
+    repeatable: Repeatable,
+    decide: Callable[[Export, datetime], tuple[Window, dict[str, Any]]],
+) -> Run:
+    """Begin a run by hand, of the window that `decide` gives for the export and the time, which also gives
+    what changes of the export. One transaction, so that nothing begins of an export that is being deleted."""
     reference = cloud.db.document(f"exports/{id}")
     run_id = repeatable.id(cloud, id, names.RUN_DIGITS)
 
@@ -49,54 +86,21 @@ def run_now(cloud: Cloud, caller: Caller, id: str, repeatable: Repeatable) -> Ru
         if made.exists:
             repeatable.must_be(made.get("asked"))
             return runs.from_snapshot(made)
-        schedule = export.schedule
-        if schedule.window_from(export.next_start) is None:
-            raise Conflict(f"the export {id} has ended: use :backfill for a window of the past")
-        end = floor_minute(read_time(snapshot))
-        if schedule.end is not None:
-            end = min(end, schedule.end)
-        window = Window(export.next_start, end)
-        if window.end <= window.start:
-            raise Conflict(
-                f"the open window began at {names.stamp(window.start)} and holds no whole minute yet: "
-                "try again in a minute"
-            )
-        run = _by_hand(export, caller, run_id, window, read_time(snapshot))
-        transaction.create(cloud.db.document(run.path), {**runs.new_run(run), "asked": repeatable.asked})
-        transaction.update(reference, next_fields(schedule, window.end, export.state))
+        now = read_time(snapshot)
+        window, changes = decide(export, now)
+        run = _by_hand(export, caller, run_id, window, now)
+        transaction.create(made.reference, {**runs.new_run(run), "asked": repeatable.asked})
+        if changes:
+            transaction.update(reference, changes)
         return run
 
     try:
         run = transact(cloud.db, begin)
     except GoogleAPICallError:
-        made = runs.get(cloud, id, run_id)
-        if made is None:
+        found = runs.get(cloud, id, run_id)
+        if found is None:
             raise
-        run = made  # it was done, and only the answer was lost
-    slots.start_waiting(cloud, run.customer)
-    return run
-
-
-def backfill(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any], repeatable: Repeatable) -> Run:
-    """Export a window of the past again or for the first time, in a run of its own; the schedule stays.
-
-    Invalid where `start` and `end` are no whole minutes of the past, in order. Also of an export that has
-    ended; Conflict of one that was deleted.
-    """
-    snapshot = cloud.db.document(f"exports/{id}").get()
-    export = service.owned(caller, id, snapshot)
-    service.must_be_alive(export)
-    window = _window(body, read_time(snapshot))
-    run_id = repeatable.id(cloud, id, names.RUN_DIGITS)
-    run = _by_hand(export, caller, run_id, window, read_time(snapshot))
-    reference = cloud.db.document(run.path)
-    try:
-        reference.create({**runs.new_run(run), "asked": repeatable.asked})
-    except AlreadyExists:
-        made = reference.get()
-        if repeatable.key:
-            repeatable.must_be(made.get("asked"))
-        run = runs.from_snapshot(made)  # our own write, or one of the same request
+        run = found  # it was done, and only the answer was lost
     slots.start_waiting(cloud, run.customer)
     return run
 
@@ -137,6 +141,7 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeat
         return runs.from_snapshot(snapshot)
     run = take_up(cloud, snapshot, {"retried": repeatable.key})
     if run is None:
+        service.must_be_alive(service.get(cloud, caller, id))
         state = runs.from_snapshot(snapshot.reference.get()).state
         raise Conflict(f"the run {run_id} is {state}: only a run that FAILED can be retried")
     slots.start_waiting(cloud, run.customer)
@@ -144,7 +149,8 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeat
 
 
 def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | None:
-    """Have a run that failed wait for a slot again, with these changes; None where it has not failed.
+    """Have a run that failed wait for a slot again, with these changes; None where it has not failed, or has
+    changed since `snapshot` was read: then another one took it up, and it may even have failed again.
 
     Its parts and slices are opened first: a death in between leaves it failed, and the next one to take it up
     begins here again.
@@ -158,8 +164,9 @@ def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | 
             each.reference.update(leases.new_work())
 
     def wait(transaction: firestore.Transaction) -> Run | None:
-        run = runs.from_snapshot(reference.get(transaction=transaction))
-        if run.state != FAILED:
+        current = reference.get(transaction=transaction)
+        run = runs.from_snapshot(current)
+        if run.state != FAILED or current.update_time != snapshot.update_time:
             return None
         again = {"state": PENDING, "audit": firestore.DELETE_FIELD, "sweeps": 0, **changes}
         transaction.update(reference, again)
