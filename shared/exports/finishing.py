@@ -107,11 +107,16 @@ def _end(cloud: Cloud, run: Run, decide: Callable[[Run], Outcome | None]) -> boo
 def _suspend_if_it_stays(
     cloud: Cloud, transaction: firestore.Transaction, run: Run, fields: dict[str, Any], outcome: Outcome
 ) -> None:
-    """Suspend the export of a run that fails at its last due time, in the transaction that fails the run."""
+    """Suspend the export of a run that fails at its last due time, in the transaction that fails the run.
+
+    Not for a run of an older version: what it fails at may be what an edit mended. If not, the windows of the
+    newest version fail as well, and suspend it.
+    """
     if run.origin != runs.SCHEDULE or fields.get("due_times", 1) < export.DUE_TIMES_MOST:
         return
     reference = cloud.db.document(f"exports/{run.export}")
-    if reference.get(transaction=transaction).get("state") == export.ACTIVE:
+    owner = fields_of(reference.get(transaction=transaction))
+    if owner["state"] == export.ACTIVE and owner["version"] == run.version:
         why = {"error": outcome.error, "next_action": outcome.next_action}
         transaction.update(reference, {"state": export.SUSPENDED, "suspended": why})
         logs.warning("export suspended", due_times=export.DUE_TIMES_MOST, **why)
