@@ -1,0 +1,503 @@
+"""An export whose bucket refuses is suspended, and recovers all its windows in order; one paused does not."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+
+from infra.local.pubsub import Delivery
+from shared.exports import export as exports
+from shared.exports import pausing
+from shared.gcp.documents import fields_of
+from shared.workorders import store
+from tests.outside import Killed, Outside, When, die, sleep
+from tests.world import BUCKET, World
+
+REFUSED = "storage.objects.create"
+BOTH = pytest.mark.parametrize("when", ["before", "after"])
+
+
+@pytest.fixture(autouse=True)
+def deliveries_take_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Server timestamps are in milliseconds: what one delivery does has its own."""
+    push = world.push
+
+    def later(delivery: Delivery) -> bool:
+        world.wait(timedelta(milliseconds=10))
+        return push(delivery)
+
+    monkeypatch.setattr(world, "push", later)
+
+
+def due(day: int) -> datetime:
+    """When the window of that day is due, the first being the day that every test begins on."""
+    return datetime(2026, 11, 22, 2, tzinfo=UTC) + timedelta(days=day)
+
+
+def refuse(world: World) -> None:
+    world.suite.storage.revoke(BUCKET, world.acme.account, REFUSED)
+
+
+def mend(world: World) -> None:
+    world.grant(BUCKET, world.acme)
+
+
+def nightly(world: World, **changes: Any) -> str:
+    """A daily export without images."""
+    config = {"storage_uri": f"gs://{BUCKET}/waybill", "export_images": False}
+    return world.export(**{"connector_config": config, **changes})
+
+
+def work_on(world: World, day: int) -> str:
+    """At that day's noon a work order is committed that is named after the day; returns its id."""
+    world.move_to(due(day) - timedelta(hours=10))
+    return world.work_order(f"WO_{day}", photographs=0).id
+
+
+def live(world: World, first: int, last: int) -> None:
+    """Let these days go by, each with its work order and its due time."""
+    for day in range(first, last + 1):
+        work_on(world, day)
+        world.run_due(due(day))
+
+
+def go_on(world: World) -> None:
+    """All that comes of what was asked, and the ticks of the next minutes."""
+    world.drain()
+    for _ in range(3):
+        world.wait(timedelta(minutes=1))
+        world.run_due()
+
+
+def shown(world: World, export: str) -> dict[str, Any]:
+    answer = world.request("GET", f"/v1/exports/{export}")
+    assert answer.status == 200, answer
+    body: dict[str, Any] = answer.body
+    return body
+
+
+def asked(world: World, export: str, what: str, body: Any = None) -> dict[str, Any]:
+    answer = world.request("POST", f"/v1/exports/{export}:{what}", body)
+    assert answer.status in (200, 201), answer
+    made: dict[str, Any] = answer.body
+    return made
+
+
+def windows(world: World, export: str) -> list[dict[str, Any]]:
+    """The documents of the export's scheduled windows, the oldest first."""
+    found = (fields_of(each) for each in world.cloud.db.collection(f"exports/{export}/runs").stream())
+    scheduled = [fields for fields in found if fields["origin"] == "Schedule"]
+    return sorted(scheduled, key=lambda fields: fields["window_start"])
+
+
+def states(world: World, export: str) -> list[str]:
+    return [fields["state"] for fields in windows(world, export)]
+
+
+def tried(world: World, export: str) -> list[int]:
+    """At how many due times each window has been tried."""
+    return [fields.get("due_times", 1) for fields in windows(world, export)]
+
+
+def exported(world: World) -> list[tuple[str, list[str]]]:
+    """Of each manifest, in the order of the windows: where its window ends, and the names it delivers."""
+    landed = world.landed()
+    return [
+        (
+            manifest["window"]["end"][:10],
+            [
+                orjson.loads(line)["name"]
+                for file in manifest["files"]
+                for line in landed[file["name"]].splitlines()
+            ],
+        )
+        for manifest in world.manifests()
+    ]
+
+
+def each_day(first: int, last: int) -> list[tuple[str, list[str]]]:
+    """What `exported` must show of these days."""
+    return [(f"{due(day):%Y-%m-%d}", [f"WO_{day}"]) for day in range(first, last + 1)]
+
+
+def in_order(world: World, export: str) -> None:
+    """The windows started, ended and landed one after another, the oldest first."""
+    documents = windows(world, export)
+    for one, next_one in pairwise(documents):
+        assert one["window_end"] == next_one["window_start"]
+        assert one["finished"] <= next_one["started"], (one["window_start"], next_one["window_start"])
+    manifests = [each for each in world.suite.storage.list(BUCKET) if f"/_manifests/{export}/" in each.name]
+    assert len(manifests) == len(documents)
+    written = sorted(manifests, key=lambda each: each.time_created)
+    assert [each.name for each in written] == sorted(each.name for each in manifests)
+
+
+# --- a bucket that refuses
+
+
+@pytest.mark.parametrize("by", ["resume", "test"])
+def test_a_bucket_that_refuses_for_a_week_gets_all_its_windows_in_order_when_it_is_mended(
+    world: World, by: str
+) -> None:
+    export = nightly(world)
+    refuse(world)
+    first = work_on(world, 1)
+    world.run_due(due(1))
+    for day in range(2, 6):
+        before = windows(world, export)
+        if day == 3:  # a version of its own, in this day's window
+            world.move_to(due(3) - timedelta(hours=12))
+            store.change_metadata(world.cloud, world.site, first, {"day": 3})
+        live(world, day, day)
+        after = windows(world, export)
+        assert tried(world, export) == list(range(day, 0, -1))
+        assert states(world, export) == ["FAILED"] * day
+        started = [fields["started"] for fields in after]
+        assert started == sorted(started), "not the oldest first"
+        assert all(new["started"] > old["started"] for old, new in zip(before, after, strict=False))
+    live(world, 6, 7)
+    suspended = shown(world, export)
+    assert (suspended["state"], len(windows(world, export))) == ("SUSPENDED", 5)
+    assert REFUSED in suspended["suspended"]["error"]
+    assert suspended["suspended"]["next_action"]
+    assert world.landed() == {}
+    mend(world)
+    answer = asked(world, export, by)
+    assert answer["passed"] if by == "test" else answer["left_out"] is None
+    assert (shown(world, export)["state"], shown(world, export)["suspended"]) == ("ACTIVE", None)
+    go_on(world)
+    assert states(world, export) == ["COMPLETED"] * 7
+    expected = each_day(1, 7)
+    expected[2][1].insert(0, "WO_1")
+    assert exported(world) == expected
+    assert [r["metadata"].get("day") for r in world.records() if r["name"] == "WO_1"] == [None, 3]
+    in_order(world, export)
+    live(world, 8, 8)
+    assert exported(world)[7:] == each_day(8, 8)
+
+
+def test_what_mends_by_itself_at_the_third_due_time_leaves_no_trace(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 3)
+    export = nightly(world)
+    refuse(world)
+    live(world, 1, 2)
+    mend(world)
+    live(world, 3, 3)
+    assert exported(world) == each_day(1, 3)
+    in_order(world, export)
+    assert (shown(world, export)["state"], shown(world, export)["suspended"]) == ("ACTIVE", None)
+    assert [(run["status"], run["error"]) for run in world.audit(export)] == [("COMPLETED", None)] * 3
+    refuse(world)
+    live(world, 4, 5)  # its own first two: what came before does not count
+    assert shown(world, export)["state"] == "ACTIVE"
+    live(world, 6, 6)
+    assert shown(world, export)["state"] == "SUSPENDED"
+
+
+def test_runs_by_hand_and_retries_that_fail_do_not_count(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    export = nightly(world)
+    refuse(world)
+    live(world, 1, 1)
+    (scheduled,) = world.audit(export)
+    past = {"start": "2026-11-20T00:00:00Z", "end": "2026-11-21T00:00:00Z"}
+    by_hand = [asked(world, export, "run")["run_id"], asked(world, export, "backfill", past)["run_id"]]
+    world.drain()
+    for run in (*by_hand, scheduled["run_id"], scheduled["run_id"]):
+        assert world.request("POST", f"/v1/exports/{export}/runs/{run}:retry").status == 200
+        world.drain()
+    assert {run["status"] for run in world.audit(export)} == {"FAILED"}
+    assert shown(world, export)["state"] == "ACTIVE"
+    assert tried(world, export) == [1]
+    documents = world.cloud.db.collection(f"exports/{export}/runs")
+    ended = {run: fields_of(document(documents, run))["finished"] for run in by_hand}
+    world.run_due(due(2))
+    assert shown(world, export)["state"] == "SUSPENDED"
+    assert {run: fields_of(document(documents, run))["finished"] for run in by_hand} == ended
+
+
+def document(collection: Any, id: str) -> Any:
+    return collection.document(id).get()
+
+
+def test_the_suspension_of_one_export_touches_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    world.suite.storage.create_bucket("acme-archive")
+    world.grant("acme-archive", world.acme)
+    good = nightly(
+        world, connector_config={"storage_uri": "gs://acme-archive/waybill", "export_images": False}
+    )
+    bad = nightly(world)
+    refuse(world)
+    live(world, 1, 3)
+    assert (shown(world, bad)["state"], states(world, bad)) == ("SUSPENDED", ["FAILED"] * 2)
+    assert (shown(world, good)["state"], states(world, good)) == ("ACTIVE", ["COMPLETED"] * 3)
+
+
+# --- a tick that comes twice, or late
+
+
+def test_a_tick_that_comes_twice_or_late_tries_nothing_twice(world: World) -> None:
+    export = nightly(world)
+    refuse(world)
+    live(world, 1, 1)
+    world.tick(due(2))
+    tick = world.suite.pubsub.deliver_due
+    late: list[Delivery] = []
+
+    def push(delivery: Delivery) -> bool:
+        if delivery.function == "tick":
+            late.append(delivery)
+            world.push(delivery)  # twice at once, as Pub/Sub may
+        return world.push(delivery)
+
+    while tick(push):
+        pass
+    assert tried(world, export) == [2, 1]
+    started = [fields["started"] for fields in windows(world, export)]
+    world.push(late[0])
+    for minute in (1, 2):
+        world.run_due(due(2) + timedelta(minutes=minute))
+    # One that read what is due before the first one did its work, and goes on after it.
+    pausing.try_again(world.cloud, world.cloud.db.document(f"exports/{export}"), due(2))
+    world.run_due(due(2) + timedelta(minutes=3))
+    assert [fields["started"] for fields in windows(world, export)] == started
+    assert (tried(world, export), shown(world, export)["state"]) == ([2, 1], "ACTIVE")
+
+
+# --- paused
+
+
+def test_one_paused_for_a_week_leaves_the_gap_out_and_backfills_on_request(world: World) -> None:
+    export = nightly(world)
+    live(world, 1, 1)
+    assert asked(world, export, "pause")["state"] == "PAUSED"
+    live(world, 2, 7)
+    resumed = asked(world, export, "resume")
+    gap = {"start": "2026-11-23T00:00:00Z", "end": "2026-11-30T00:00:00Z"}
+    assert (resumed["state"], resumed["left_out"]) == ("ACTIVE", gap)
+    assert resumed["next_window_start"] == gap["end"]
+    live(world, 8, 9)
+    assert exported(world) == [*each_day(1, 1), *each_day(9, 9)]
+    asked(world, export, "backfill", gap)
+    world.drain()
+    (end, names) = exported(world)[1]
+    assert (end, names) == ("2026-11-30", [f"WO_{day}" for day in range(2, 9)])
+    assert shown(world, export)["next_window_start"] == "2026-12-01T00:00:00Z"
+
+
+def test_pausing_a_suspended_export_leaves_out_what_did_not_begin_and_not_what_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    export = nightly(world)
+    refuse(world)
+    live(world, 1, 3)
+    paused = asked(world, export, "pause")
+    assert (paused["state"], paused["suspended"]) == ("PAUSED", None)
+    mend(world)
+    live(world, 4, 4)
+    assert asked(world, export, "test")["passed"]
+    assert shown(world, export)["state"] == "PAUSED"  # a person paused it, and a person resumes it
+    resumed = asked(world, export, "resume")
+    assert resumed["left_out"] == {"start": "2026-11-24T00:00:00Z", "end": "2026-11-27T00:00:00Z"}
+    live(world, 5, 6)
+    assert exported(world) == [*each_day(1, 2), *each_day(6, 6)]
+    assert states(world, export) == ["COMPLETED"] * 3
+
+
+# --- edited
+
+
+def test_a_suspended_export_that_is_sent_elsewhere_goes_on_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    world.suite.storage.create_bucket("acme-new")
+    world.grant("acme-new", world.acme)
+    export = nightly(world)
+    refuse(world)
+    live(world, 1, 3)
+    moved = {"connector_config": {"storage_uri": "gs://acme-new/waybill"}}
+    edited = world.request("PATCH", f"/v1/exports/{export}", moved)
+    assert (edited.status, edited.body["state"]) == (200, "SUSPENDED")
+    assert asked(world, export, "test")["passed"]
+    assert shown(world, export)["state"] == "ACTIVE"
+    go_on(world)
+    live(world, 4, 7)
+    # What had begun keeps the version that it was begun with, and does not hold up what comes after.
+    assert states(world, export) == ["FAILED"] * 2 + ["COMPLETED"] * 5
+    assert shown(world, export)["state"] == "ACTIVE"
+    assert [name for name in world.landed("acme-new") if "_manifests" in name] != []
+    assert world.landed() == {}
+    mend(world)
+    for run in world.audit(export)[-2:]:
+        assert world.request("POST", f"/v1/exports/{export}/runs/{run['run_id']}:retry").status == 200
+    world.drain()
+    assert exported(world) == each_day(1, 2)
+    assert states(world, export) == ["COMPLETED"] * 7
+
+
+# --- more than may wait
+
+
+def test_of_more_failed_windows_than_are_taken_up_at_once_the_oldest_go_first_and_the_rest_follow(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pausing, "WAITING_MOST", 2)
+    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    export = nightly(world, start="2026-11-17T00:00:00Z")
+    refuse(world)
+    world.run_due(due(0) + timedelta(hours=9))  # five windows at once
+    assert states(world, export) == ["FAILED"] * 5
+    world.run_due(due(1))
+    assert tried(world, export) == [2, 2, 1, 1, 1, 1]
+    assert shown(world, export)["state"] == "SUSPENDED"
+    mend(world)
+    asked(world, export, "resume")
+    world.drain()
+    assert states(world, export) == ["COMPLETED"] * 2 + ["FAILED"] * 4
+    for day in (2, 3):
+        world.run_due(due(day))
+    assert states(world, export) == ["COMPLETED"] * 8
+    assert len(world.manifests()) == 8
+    in_order_but = [fields["finished"] for fields in windows(world, export)][:6]
+    assert in_order_but == sorted(in_order_but)
+
+
+# --- killed
+
+
+class Subject:
+    """An export with one window that failed; `run` is all that comes of one thing that is then done."""
+
+    def __init__(self, world: World, outside: Outside, days: int) -> None:
+        self.world = world
+        self.outside = outside
+        self.export = nightly(world)
+        refuse(world)
+        live(world, 1, days)
+        work_on(world, days + 1)
+
+    def attempt(self, work: Callable[[], Any]) -> bool:
+        """Do it in a process of its own; False where that was killed."""
+        try:
+            with self.outside.watching():
+                return bool(work())
+        except Killed:
+            self.outside.dead = False
+            return False
+
+    def push(self, delivery: Delivery) -> bool:
+        return self.attempt(lambda: self.world.push(delivery))
+
+    def deliver(self, push: Callable[[Delivery], bool]) -> None:
+        while self.world.suite.pubsub.deliver_due(push):
+            pass
+
+    def settle(self) -> None:
+        self.world.wait(timedelta(minutes=20))
+        self.world.tick()
+        self.world.settle(sweeps=True)
+
+
+class Suspending(Subject):
+    """The due time at which the export is suspended."""
+
+    def __init__(self, world: World, outside: Outside) -> None:
+        super().__init__(world, outside, 1)
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        self.world.tick(due(2))
+        self.deliver(push)
+
+    def done_once(self) -> None:
+        world = self.world
+        assert tried(world, self.export) == [2, 1]
+        assert states(world, self.export) == ["FAILED"] * 2
+        suspended = shown(world, self.export)
+        assert (suspended["state"], REFUSED in suspended["suspended"]["error"]) == ("SUSPENDED", True)
+        assert world.landed() == {}
+        assert not world.failures, world.failures[0]
+
+
+class Resuming(Subject):
+    """A bucket that is mended, and `:resume`; whoever gets no answer asks again."""
+
+    def __init__(self, world: World, outside: Outside) -> None:
+        super().__init__(world, outside, 2)
+        assert shown(world, self.export)["state"] == "SUSPENDED"
+        mend(world)
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        path = f"/v1/exports/{self.export}:resume"
+        while not self.attempt(lambda: self.world.request("POST", path).status == 200):
+            pass
+        self.deliver(push)
+
+    def done_once(self) -> None:
+        world = self.world
+        assert shown(world, self.export)["state"] == "ACTIVE"
+        # Not at the next due time: at once, or, where something died, when the next tick comes.
+        assert states(world, self.export) == ["COMPLETED"] * 2
+        assert exported(world) == each_day(1, 2)
+        assert not world.failures, world.failures[0]
+        live(world, 4, 4)
+        assert exported(world) == each_day(1, 4)
+
+
+SUSPENDING, RESUMING = 85, 84
+"""How many calls each makes; a test holds them to that."""
+
+KINDS = {"suspending": (Suspending, SUSPENDING), "resuming": (Resuming, RESUMING)}
+
+
+@pytest.fixture
+def subject(
+    request: pytest.FixtureRequest, world: World, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> Subject:
+    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    made: Subject = KINDS[request.param][0](world, outside)
+    return made
+
+
+def places(step: int) -> pytest.MarkDecorator:
+    """Every `step`-th call of both, and the last."""
+    chosen = [(kind, at) for kind, (_, calls) in KINDS.items() for at in [*range(1, calls, step), calls]]
+    return pytest.mark.parametrize(("subject", "at"), chosen, indirect=["subject"])
+
+
+@pytest.mark.parametrize("subject", list(KINDS), indirect=True)
+def test_suspending_and_resuming_make_that_many_calls(subject: Any, request: pytest.FixtureRequest) -> None:
+    subject.outside.arm(0, "before")
+    subject.run(subject.push)
+    calls = len(subject.outside.calls)
+    subject.outside.arm(0, "before")
+    subject.settle()
+    subject.done_once()
+    assert calls == KINDS[request.node.callspec.params["subject"]][1]
+
+
+@places(14)
+def test_a_death_at_some_calls_changes_nothing_of_the_end(subject: Any, at: int) -> None:
+    die(subject, at, "after", redelivered=bool(at % 2))
+
+
+@pytest.mark.slow
+@BOTH
+@places(1)
+def test_a_death_at_any_call_changes_nothing_of_the_end(subject: Any, at: int, when: When) -> None:
+    die(subject, at, when, redelivered=bool(at % 2))
+
+
+@pytest.mark.slow
+@places(1)
+def test_an_attempt_paused_at_any_call_changes_nothing_of_the_end(subject: Any, at: int) -> None:
+    sleep(subject, at, "before")
