@@ -88,6 +88,7 @@ def _test(request: flask.Request, export: UUID) -> Answer:
     """Test the connection; one that passes has an export that was suspended go on."""
     cloud, caller = who(request, SCOPE)
     asked = service.get(cloud, caller, str(export))
+    service.must_be_alive(asked)
     steps = testing.test(cloud, asked.account, asked.config.connector_config.storage_uri)
     passed = testing.passed(steps)
     if passed:

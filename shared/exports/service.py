@@ -1,7 +1,6 @@
 """The use cases of `/v1/exports`: make an export, look at it, edit it, delete it. `pausing` pauses and
 resumes, `by_hand` has what is asked of its runs."""
 
-import contextlib
 import uuid
 from datetime import datetime
 from typing import Any
@@ -25,6 +24,9 @@ from shared.http.idempotency import Repeatable
 
 BACKLOG_MOST = 400
 """How many windows an export may begin with, all waiting."""
+
+NO_WINDOW = "comes before the first window: it must be after `start` and creation"
+"""What is said of an `end` that leaves nothing to export."""
 
 VERSION_DIGITS = 6
 """How a version is called in the history, so that text sorts as numbers do."""
@@ -63,8 +65,10 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
     )
     first = {**version, "customer": caller.customer, "version": 1, "created": now}
     batch.create(_version(reference, 1), first)
-    with contextlib.suppress(AlreadyExists):  # the id is new: it is our own write, whose answer was lost
+    try:
         batch.commit()
+    except AlreadyExists:  # our own write, whose answer was lost, or one of the same key that was quicker
+        repeatable.must_be(reference.get().get("asked"))
     return get(cloud, caller, id)
 
 
@@ -93,7 +97,9 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
             return
         start = _start_after_edit(export, config)
         schedule = config.schedule(export.created)
-        _check_backlog(schedule, start, now)
+        # A paused export leaves out what lies back; of any other, only what this edit brings is its fault.
+        if export.state != PAUSED and schedule != export.schedule:
+            _check_backlog(schedule, start, now)
         kept = export.state if export.state in (PAUSED, SUSPENDED) else ACTIVE
         number = export.version + 1
         version = {"config": config.model_dump(mode="json"), "user": caller.key}
@@ -186,12 +192,15 @@ def _start_after_edit(export: Export, config: ExportConfig) -> datetime:
     begun = export.next_start != export.schedule.start
     if config.start != export.config.start and begun:
         problems.append(FieldProblem("start", "cannot change any more: its first window has begun"))
-    if config.end is not None and config.end < export.next_start:
-        at = names.stamp(export.next_start)
+    start = export.next_start if begun else config.schedule(export.created).start
+    if config.end is not None and begun and config.end < start:
+        at = names.stamp(start)
         problems.append(FieldProblem("end", f"must not lie before {at}, up to which windows have begun"))
+    if config.end is not None and not begun and config.end <= start:
+        problems.append(FieldProblem("end", NO_WINDOW))
     if problems:
         raise Invalid(problems)
-    return export.next_start if begun else config.schedule(export.created).start
+    return start
 
 
 def _check_sites(cloud: Cloud, caller: Caller, config: ExportConfig) -> None:
@@ -207,7 +216,7 @@ def _check_sites(cloud: Cloud, caller: Caller, config: ExportConfig) -> None:
 
 def _check_schedule(schedule: Schedule, now: datetime) -> None:
     if schedule.window_from(schedule.start) is None:
-        raise Invalid.field("end", "comes before the first window: it must be after `start` and creation")
+        raise Invalid.field("end", NO_WINDOW)
     _check_backlog(schedule, schedule.start, now)
 
 

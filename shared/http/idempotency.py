@@ -42,5 +42,5 @@ def repeatable(request: flask.Request) -> Repeatable:
     key = request.headers.get(HEADER)
     if key is not None and not (0 < len(key) <= KEY_LONGEST and key.isascii() and key.isprintable()):
         raise Invalid.field(HEADER, f"must be 1 to {KEY_LONGEST} printable characters")
-    asked = f"{request.path}\n".encode() + request.get_data()
+    asked = f"{request.path.rstrip('/')}\n".encode() + request.get_data()
     return Repeatable(key, hashlib.sha256(asked).hexdigest())

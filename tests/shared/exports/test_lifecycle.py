@@ -230,7 +230,7 @@ def documented() -> dict[tuple[str, str], str]:
     lines = DOCUMENT.read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("| the run is |"))
     header = [cell.strip() for cell in lines[first].strip("|").split("|")]
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for line in lines[first + 2 :]:
         if not line.startswith("|"):
             break
