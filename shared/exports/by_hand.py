@@ -149,8 +149,9 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeat
 
 
 def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | None:
-    """Have a run that failed wait for a slot again, with these changes; None where it has not failed, or has
-    changed since `snapshot` was read: then another one took it up, and it may even have failed again.
+    """Have a run that failed wait for a slot again, with these changes; None where it has not failed, its
+    export was deleted, or it has changed since `snapshot` was read: then another one took it up, and it may
+    even have failed again.
 
     Its parts and slices are opened first: a death in between leaves it failed, and the next one to take it up
     begins here again.
@@ -167,6 +168,9 @@ def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | 
         current = reference.get(transaction=transaction)
         run = runs.from_snapshot(current)
         if run.state != FAILED or current.update_time != snapshot.update_time:
+            return None
+        export = reference.parent.parent.get(["state"], transaction=transaction)
+        if export.get("state") == DELETED:
             return None
         again = {"state": PENDING, "audit": firestore.DELETE_FIELD, "sweeps": 0, **changes}
         transaction.update(reference, again)
