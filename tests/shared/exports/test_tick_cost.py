@@ -1,0 +1,92 @@
+"""What a tick costs where nothing is due: the same, however many exports there are."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from infra.local.firestore.service import FirestoreService
+from shared.gcp.documents import fields_of
+from tests.shared.exports.test_runs import MORNING
+from tests.world import World
+
+CALLS = {"pubsub.push": 1, "firestore.RunQuery": 7}
+"""What a tick without work asks for: what is due and what waits, what is silent of runs, parts and slices, and
+the same of batches. The push is the tick itself. A query that finds nothing is billed as one read.
+https://firebase.google.com/docs/firestore/pricing#operations"""
+
+BATCH_WRITES = 500
+"""How many documents a test writes at once."""
+
+STATES = ("ACTIVE", "ACTIVE", "ACTIVE", "PAUSED", "SUSPENDED", "ENDED", "DELETED")
+
+
+def configure(world: World, exports: int) -> None:
+    """Write documents of that many exports of which none is due, and of what each ran last."""
+    made = world.cloud.db.document(f"exports/{world.export()}")
+    template = fields_of(made.get())
+    made.delete()
+
+    def documents() -> Iterator[tuple[str, dict[str, Any]]]:
+        for number in range(exports):
+            state = STATES[number % len(STATES)]
+            due = {
+                "ACTIVE": MORNING + timedelta(minutes=1 + number),
+                "PAUSED": MORNING - timedelta(days=30),  # what is long past is not due for all that
+                "SUSPENDED": MORNING - timedelta(days=3),
+            }.get(state)
+            yield f"exports/{number:06}", {**template, "state": state, "next_due": due}
+            if number % 10 == 0:
+                ended = "FAILED" if state == "SUSPENDED" else "COMPLETED"
+                run = {"customer": "acme", "state": ended, "origin": "Schedule", "due": MORNING}
+                yield f"exports/{number:06}/runs/0123456789", {**run, "swept": MORNING - timedelta(days=1)}
+
+    waiting = documents()
+    while some := list(islice(waiting, BATCH_WRITES)):
+        batch = world.cloud.db.batch()
+        for path, fields in some:
+            batch.set(world.cloud.db.document(path), fields)
+        batch.commit()
+
+
+@pytest.mark.parametrize("exports", [0, 500, 10_000])
+def test_a_tick_costs_the_same_however_many_exports_are_not_due(
+    world: World, exports: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(world, exports)
+    answered: list[str] = []
+    document = FirestoreService._document
+
+    def counted(self: FirestoreService, space: Any, version: Any, select: Any) -> bytes:
+        answered.append(str(version))
+        return document(self, space, version, select)
+
+    monkeypatch.setattr(FirestoreService, "_document", counted)
+    world.suite.traffic.forget()
+    world.run_due(MORNING)
+    calls = Counter(call.kind for call in world.suite.traffic.calls())
+    assert (dict(calls), answered) == (CALLS, [])
+
+
+def test_a_tick_at_which_one_of_many_is_due_reads_what_is_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the count above would see what is read."""
+    configure(world, 200)
+    due = world.export()
+    read: list[str] = []
+    document = FirestoreService._document
+
+    def counted(self: FirestoreService, space: Any, version: Any, select: Any) -> bytes:
+        read.append("a document")
+        return document(self, space, version, select)
+
+    monkeypatch.setattr(FirestoreService, "_document", counted)
+    world.tick(MORNING)
+    world.suite.pubsub.deliver_due(world.push)
+    assert 0 < len(read) < 10
+    world.drain()
+    assert world.audit(due)[0]["status"] == "COMPLETED"
