@@ -97,9 +97,11 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
             return
         start = _start_after_edit(export, config)
         schedule = config.schedule(export.created)
-        # A paused export leaves out what lies back; of any other, only what this edit brings is its fault.
-        if export.state != PAUSED and schedule != export.schedule:
-            _check_backlog(schedule, start, now)
+        changed = [
+            name for name in ("start", "interval") if getattr(config, name) != getattr(export.config, name)
+        ]
+        if changed and export.state != PAUSED:  # a paused export leaves out what lies back
+            _check_backlog(schedule, start, now, changed[0])
         kept = export.state if export.state in (PAUSED, SUSPENDED) else ACTIVE
         number = export.version + 1
         version = {"config": config.model_dump(mode="json"), "user": caller.key}
@@ -220,13 +222,14 @@ def _check_schedule(schedule: Schedule, now: datetime) -> None:
     _check_backlog(schedule, schedule.start, now)
 
 
-def _check_backlog(schedule: Schedule, start: datetime, now: datetime) -> None:
+def _check_backlog(schedule: Schedule, start: datetime, now: datetime, field: str = "start") -> None:
     for _ in range(BACKLOG_MOST):
         window = schedule.window_from(start)
         if window is None or window.end > now:
             return
         start = window.end
     raise Invalid.field(
-        "start",
-        f"lies more than {BACKLOG_MOST} windows back: export the past with `once`, or with :backfill",
+        field,
+        f"leaves more than {BACKLOG_MOST} windows to catch up with: export the past with `once`, or with "
+        ":backfill",
     )

@@ -1,7 +1,9 @@
 """The table of an export's life in `infra/docs/lifecycle.md`: each cell, and each call in between."""
 
+import itertools
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +19,11 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
 from shared.window import Window
 from tests.conftest import START
-from tests.world import BUCKET, OTHER_SITE, Answer, World
+from tests.outside import Outside
+from tests.shared.exports.test_kills import CALLS, Small, small
+from tests.world import BUCKET, OTHER_SITE, SITE, THEIR_SITE, Answer, World
+
+__all__ = ["small"]
 
 DOCUMENT = Path(__file__).parents[3] / "infra/docs/lifecycle.md"
 
@@ -292,3 +298,325 @@ def test_a_cell(life: Life, row: str, column: str) -> None:
     assert shown["version"] == (2 if column == "edit" else 1)
     assert life.world.slots() == []
     assert life.world.suite.pubsub.outstanding() == []
+
+
+# --- each call in between
+
+
+SOME = [*range(1, CALLS + 1, 16), CALLS]
+"""Spread over the run, for the quick tests; `make check` takes every call."""
+
+
+def edited_at(small: Small, at: int) -> None:
+    """Edit the export at that call: the run keeps the version that it was created with, and lands whole."""
+    world, path = small.world, f"/v1/exports/{small.export}"
+    begun: list[bool] = []
+
+    def edit() -> None:
+        begun.append(world.audit(small.export) != [])
+        changes = {"site_ids": [OTHER_SITE], "connector_config": {"storage_uri": uri(MOVED)}}
+        assert world.request("PATCH", path, changes).status == 200
+
+    small.outside.arm(at, "before", edit)
+    small.run(small.push)
+    small.outside.arm(0, "before")
+    small.settle()
+    assert world.request("GET", path).body["version"] == 2
+    assert not world.failures, world.failures[0]
+    if begun[0]:
+        small.done_once()
+    else:
+        (event,) = world.audit(small.export)
+        assert (event["status"], event["rows"]) == ("COMPLETED", 0)
+        (manifest,) = [name for name in world.landed() if "_manifests" in name]
+        assert manifest.startswith(f"{MOVED}/")
+
+
+def cancelled_at(small: Small, at: int) -> None:
+    """Cancel the run at that call: nothing of it lands, or it is refused and lands whole. Then the next."""
+    world = small.world
+    run = names.scheduled_run(small.export, Window(START.replace(minute=0), MIDNIGHT))
+    answers: list[Answer] = []
+    there = world.landed()
+
+    def cancel() -> None:
+        answers.append(world.request("POST", f"/v1/exports/{small.export}/runs/{run}:cancel"))
+
+    small.outside.arm(at, "before", cancel)
+    small.run(small.push)
+    small.outside.arm(0, "before")
+    small.settle()
+    assert not world.failures, world.failures[0]
+    (answer,) = answers
+    assert answer.status in (200, 404, 409), answer
+    if answer.status == 200:
+        (event,) = world.audit(small.export)
+        assert (event["status"], event["rows"], event["error"]) == ("CANCELLED", 0, None)
+        assert world.landed() == there
+        assert world.slots() == []
+    else:
+        small.done_once()
+    world.run_due(NEXT_MORNING)
+    newest, *_ = world.audit(small.export)
+    assert (newest["status"], newest["window"]["start"]) == ("COMPLETED", "2026-11-23T00:00:00Z")
+    assert world.slots() == []
+    assert world.suite.pubsub.outstanding() == []
+
+
+@pytest.mark.parametrize("at", SOME)
+def test_an_edit_at_some_calls_changes_nothing_of_the_run(small: Small, at: int) -> None:
+    edited_at(small, at)
+
+
+@pytest.mark.parametrize("at", SOME)
+def test_a_cancel_at_some_calls_leaves_nothing_or_all(small: Small, at: int) -> None:
+    cancelled_at(small, at)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", range(1, CALLS + 1))
+def test_an_edit_at_any_call_changes_nothing_of_the_run(small: Small, at: int) -> None:
+    edited_at(small, at)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", range(1, CALLS + 1))
+def test_a_cancel_at_any_call_leaves_nothing_or_all(small: Small, at: int) -> None:
+    cancelled_at(small, at)
+
+
+@pytest.mark.parametrize("call", ["backfill", "run", "retry"])
+def test_nothing_begins_of_an_export_that_is_deleted_meanwhile(
+    world: World, outside: Outside, call: str
+) -> None:
+    at = 0
+    while True:
+        at += 1
+        export = world.export(name=f"number {at}", start="2026-11-22T09:00:00Z")
+        path = f"/v1/exports/{export}"
+        sent = None
+        if call == "backfill":
+            sent = {"start": "2026-11-22T09:00:00Z", "end": "2026-11-22T09:10:00Z"}
+        elif call == "retry":
+            world.suite.storage.revoke(BUCKET, world.acme.account, "storage.objects.create")
+            run = world.request("POST", f"{path}:run").body["run_id"]
+            world.drain()
+            world.grant(BUCKET, world.acme)
+            assert world.audit(export)[0]["status"] == "FAILED"
+        deleted: list[int] = []
+
+        def delete(path: str = path, deleted: list[int] = deleted) -> None:
+            deleted.append(world.request("DELETE", path).status)
+
+        outside.arm(at, "before", delete)
+        asked = f"{path}/runs/{run}:retry" if call == "retry" else f"{path}:{call}"
+        with outside.watching():
+            answer = world.request("POST", asked, sent)
+        outside.arm(0, "before")
+        world.drain()
+        if not deleted:
+            break
+        # A run that failed when it was delivered goes on delivering at once, and is deleted no more.
+        assert deleted == [204] or (deleted, call, answer.status) == ([409], "retry", 200)
+        ended = [event["status"] for event in world.audit(export)]
+        if deleted == [204]:
+            expected = [["FAILED"], ["CANCELLED"]] if call == "retry" else [[], ["CANCELLED"]]
+            assert ended in expected, (at, answer)
+        assert world.slots() == []
+    assert at > 8, "the call was not met in its middle"
+
+
+# --- editing
+
+
+def test_two_edits_at_once_are_two_versions_and_neither_is_lost(world: World) -> None:
+    export = world.export()
+    path = f"/v1/exports/{export}"
+    changes: list[dict[str, Any]] = [{"name": "Renamed"}, {"at": "04:00"}]
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda change: world.request("PATCH", path, change), changes))
+    assert [answer.status for answer in answers] == [200, 200]
+    history = world.request("GET", f"{path}/history").body["history"]
+    assert [version["version"] for version in history] == [3, 2, 1]
+    newest = history[0]["config"]
+    assert (newest["name"], newest["at"]) == ("Renamed", "04:00")
+    shown = world.request("GET", path).body
+    assert (shown["name"], shown["at"], shown["next_due"]) == ("Renamed", "04:00", "2026-11-23T04:00:00Z")
+
+
+def test_an_edit_met_by_another_at_each_of_its_calls_loses_neither(world: World, outside: Outside) -> None:
+    at = 0
+    while True:
+        at += 1
+        path = f"/v1/exports/{world.export()}"
+        other: list[int] = []
+
+        def edit(path: str = path, other: list[int] = other) -> None:
+            other.append(world.request("PATCH", path, {"at": "04:00"}).status)
+
+        outside.arm(at, "before", edit)
+        with outside.watching():
+            assert world.request("PATCH", path, {"name": "Renamed"}).status == 200
+        outside.arm(0, "before")
+        shown = world.request("GET", path).body
+        if not other:
+            assert at > 6
+            return
+        assert other == [200]
+        assert (shown["name"], shown["at"], shown["version"]) == ("Renamed", "04:00", 3), at
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {},
+        {"name": "Nightly"},
+        {"timezone": "UTC"},
+        {"timezone": None},
+        {"end": None},
+        {"connector_config": {}},
+    ],
+    ids=str,
+)
+def test_an_edit_that_changes_nothing_makes_no_version(world: World, same: dict[str, Any]) -> None:
+    export = world.export()
+    before = world.request("GET", f"/v1/exports/{export}").body
+    answer = world.request("PATCH", f"/v1/exports/{export}", same)
+    assert (answer.status, answer.body) == (200, before)
+    assert len(world.request("GET", f"/v1/exports/{export}/history").body["history"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "end", "due"),
+    [
+        ({"name": "Renamed"}, "2026-11-24T00:00:00Z", "2026-11-24T02:00:00Z"),
+        ({"timezone": "Asia/Kathmandu"}, "2026-11-23T18:15:00Z", "2026-11-23T20:15:00Z"),
+        ({"timezone": "America/Sao_Paulo"}, "2026-11-23T03:00:00Z", "2026-11-23T05:00:00Z"),
+        ({"interval": "hourly"}, "2026-11-23T01:00:00Z", "2026-11-23T01:00:00Z"),
+        ({"interval": "every 15 minutes"}, "2026-11-23T00:15:00Z", "2026-11-23T00:15:00Z"),
+        ({"interval": "weekly"}, "2026-11-30T00:00:00Z", "2026-11-30T02:00:00Z"),
+        ({"interval": "monthly"}, "2026-12-01T00:00:00Z", "2026-12-01T02:00:00Z"),
+        ({"at": "05:30"}, "2026-11-24T00:00:00Z", "2026-11-24T05:30:00Z"),
+        ({"end": "2026-11-23T12:34:00Z"}, "2026-11-23T12:34:00Z", "2026-11-24T02:00:00Z"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_the_next_window_after_an_edit_begins_where_the_last_ended(
+    world: World, changes: dict[str, Any], end: str, due: str
+) -> None:
+    export = world.export()
+    world.run_due(MORNING)
+    edited = world.request("PATCH", f"/v1/exports/{export}", changes).body
+    assert edited["next_window_start"] == "2026-11-23T00:00:00Z"
+    assert edited["next_due"] == due
+    at = datetime.fromisoformat(due)
+    world.run_due(at if at > MORNING else None)
+    windows = sorted((event["window"] for event in world.audit(export)), key=lambda window: window["start"])
+    assert windows[:2] == [
+        {"start": "2026-11-22T09:17:00Z", "end": "2026-11-23T00:00:00Z"},
+        {"start": "2026-11-23T00:00:00Z", "end": end},
+    ]
+    for before, after in itertools.pairwise(windows):
+        assert before["end"] == after["start"]
+
+
+def test_an_edit_of_sites_and_bucket_is_what_the_next_window_exports(world: World) -> None:
+    world.suite.storage.create_bucket("acme-other")
+    world.grant("acme-other", world.acme)
+    world.work_order("NORTH")
+    export = world.export(start="2026-11-22T09:00:00Z")
+    world.run_due(MORNING)
+    changes = {"site_ids": [OTHER_SITE], "connector_config": {"storage_uri": "gs://acme-other/new"}}
+    assert world.request("PATCH", f"/v1/exports/{export}", changes).status == 200
+    world.work_order("NORTH_AGAIN")
+    world.work_order("SOUTH", site=world.other_site, photographs=1)
+    before = world.landed()
+    world.run_due(NEXT_MORNING)
+    assert world.landed() == before
+    landed = world.landed("acme-other")
+    (file,) = [name for name in landed if "/dt=" in name]
+    assert file.startswith(f"new/{OTHER_SITE}/work-orders-timeline/dt=2026-11-23/")
+    assert [orjson.loads(line)["name"] for line in landed[file].splitlines()] == ["SOUTH"]
+    assert len(landed) == 3, "one file, one image (`export_images` stays as it was), one manifest"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"start": "2026-11-22T09:00:00Z"}, ["start"]),
+        ({"interval": "once"}, ["interval"]),
+        ({"end": "2026-11-22T23:59:00Z"}, ["end"]),
+        ({"start": "2026-11-20T00:00:00Z", "end": "2026-11-21T00:00:00Z"}, ["start", "end"]),
+        ({"site_ids": [SITE, THEIR_SITE]}, ["site_ids[1]"]),
+        ({"site_ids": []}, ["site_ids"]),
+        ({"name": None}, ["name"]),
+        ({"connector_config": None}, ["connector_config"]),
+        ({"connector_config": {"storage_uri": "ftp://x"}}, ["connector_config.storage_uri"]),
+        ({"colour": "green"}, ["colour"]),
+        ({"version": 7}, ["version"]),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_an_edit_that_is_refused_names_the_fields_and_changes_nothing(
+    world: World, changes: dict[str, Any], fields: list[str]
+) -> None:
+    export = world.export()
+    world.run_due(MORNING)
+    before = world.request("GET", f"/v1/exports/{export}").body
+    answer = world.request("PATCH", f"/v1/exports/{export}", changes)
+    assert answer.status == 400, answer
+    assert [error["field"] for error in answer.body["errors"]] == fields
+    assert world.request("GET", f"/v1/exports/{export}").body == before
+    assert len(world.request("GET", f"/v1/exports/{export}/history").body["history"]) == 1
+
+
+def test_before_its_first_window_the_start_can_be_edited(world: World) -> None:
+    export = world.export(start="2026-12-01T00:00:00Z")
+    path = f"/v1/exports/{export}"
+    sooner = world.request("PATCH", path, {"start": "2026-11-23T06:00:00Z", "end": "2026-11-25T00:00:00Z"})
+    assert sooner.status == 200, sooner
+    assert sooner.body["next_window_start"] == "2026-11-23T06:00:00Z"
+    now = world.request("PATCH", path, {"start": None})
+    assert now.body["next_window_start"] == "2026-11-22T09:17:00Z"
+    refused = world.request("PATCH", path, {"end": "2026-11-22T09:17:00Z"})
+    assert (refused.status, [each["field"] for each in refused.body["errors"]]) == (400, ["end"])
+    back = world.request("PATCH", path, {"start": "2020-01-01T00:00:00Z"})
+    assert (back.status, [each["field"] for each in back.body["errors"]]) == (400, ["start"])
+
+
+def test_what_runs_once_cannot_become_a_schedule(world: World) -> None:
+    export = world.export(interval="once")
+    answer = world.request("PATCH", f"/v1/exports/{export}", {"interval": "daily"})
+    assert (answer.status, answer.body["errors"][0]["field"]) == (400, "interval")
+
+
+def test_an_export_that_lies_far_behind_can_be_edited_all_the_same(world: World) -> None:
+    export = world.export(interval="every 1 minutes")
+    path = f"/v1/exports/{export}"
+    world.wait(timedelta(hours=10))
+    assert world.request("PATCH", path, {"name": "Renamed"}).status == 200
+    finer = world.request("PATCH", f"/v1/exports/{world.export()}", {"interval": "every 1 minutes"})
+    assert finer.status == 200
+    assert world.request("POST", f"{path}:pause").status == 200
+    world.wait(timedelta(days=3))
+    assert world.request("PATCH", path, {"interval": "every 2 minutes"}).status == 200
+
+
+def test_a_change_that_leaves_too_much_to_catch_up_with_is_refused(world: World) -> None:
+    export = world.export()
+    world.wait(timedelta(hours=10))
+    answer = world.request("PATCH", f"/v1/exports/{export}", {"interval": "every 1 minutes"})
+    assert (answer.status, [each["field"] for each in answer.body["errors"]]) == (400, ["interval"])
+    assert "400 windows" in answer.body["detail"]
+
+
+def test_another_end_has_an_export_that_ended_go_on_without_a_gap(world: World) -> None:
+    export = world.export(end="2026-11-23T12:00:00Z")
+    path = f"/v1/exports/{export}"
+    world.run_due(NEXT_MORNING)
+    assert world.request("GET", path).body["state"] == "ENDED"
+    edited = world.request("PATCH", path, {"end": None})
+    assert (edited.status, edited.body["state"]) == (200, "ACTIVE")
+    world.run_due(NEXT_MORNING + timedelta(days=1))
+    windows = sorted(event["window"]["start"] for event in world.audit(export))
+    assert windows[2:] == ["2026-11-23T12:00:00Z", "2026-11-24T00:00:00Z"]
