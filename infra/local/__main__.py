@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import requests
 
@@ -28,6 +27,9 @@ PORTS = {
 
 ENV_FILE = "env"
 """In the state's directory: how to reach the running suite, as KEY=VALUE lines. There while it runs."""
+
+OPERATOR = "waybill-exporter"
+"""Whom `python -m infra` runs as on a laptop: one of our accounts that may act as customers do."""
 
 TICK_SECONDS = 30
 
@@ -132,10 +134,11 @@ def _shown(suite: Suite, root: Path) -> dict[str, str]:
     """What users of the running suite need; in this checkout, the demo customer's key and bucket too."""
     outbox = suite.state / "outbox"
     outbox.mkdir(exist_ok=True)
-    customer: Any = None
+    shown = suite.env()
     if root == REPOSITORY:
         customer = importlib.import_module("infra.local.demo_customer").ensure(suite)
-    return {**suite.env(), **(customer or {}), "WAYBILL_OUTBOX": str(outbox)}
+        shown = {**suite.env(OPERATOR), **customer}
+    return {**shown, "WAYBILL_OUTBOX": str(outbox)}
 
 
 def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
