@@ -1,21 +1,6 @@
-"""What a tick costs where nothing is due: the same, however many exports there are."""
-
-from collections import Counter
-from collections.abc import Iterator
-from datetime import timedelta
-from itertools import islice
-from typing import Any
-
-import pytest
-
-from infra.local.firestore.service import FirestoreService
-from shared.gcp.documents import fields_of
-from tests.shared.exports.test_runs import MORNING
-from tests.world import World
-
-CALLS = {"pubsub.push": 1, "firestore.RunQuery": 7}
-"""What a tick without work asks for: what is due and what waits, what is silent of runs, parts and slices, and
-the same of batches. The push is the tick itself. A query that finds nothing is billed as one read.
+"""What a tick without work asks for: of exports what is due, what waits, and which runs, parts and slices are
+silent; of batches what was uploaded untold, and what is silent. The push is the tick itself. A query that finds
+nothing is billed as one read.
 https://firebase.google.com/docs/firestore/pricing#operations"""
 
 BATCH_WRITES = 500
