@@ -239,3 +239,17 @@ def test_a_window_is_exported_at_the_minute_it_is_due_and_not_one_earlier(
         world.run_due(minute(at))
     expected = [(*window, [f"WO_{number}"]) for number, window in enumerate(windows)]
     assert exported(world) == expected
+
+
+def test_what_runs_once_is_not_left_out_by_a_pause(world: World) -> None:
+    world.work_order("WO_1")
+    export = world.export(interval="once", end="2026-11-22T10:00:00Z")
+    assert world.request("POST", f"/v1/exports/{export}:pause").status == 200
+    world.run_due(datetime(2026, 11, 22, 12, tzinfo=UTC))
+    assert world.audit(export) == []
+    resumed = world.request("POST", f"/v1/exports/{export}:resume")
+    assert (resumed.status, resumed.body["left_out"]) == (200, None), resumed
+    world.wait(timedelta(minutes=1))
+    world.run_due()
+    assert [event["status"] for event in world.audit(export)] == ["COMPLETED"]
+    assert len(world.records()) == 1
