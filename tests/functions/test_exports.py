@@ -1,6 +1,7 @@
 """The exports function over HTTP: who may, what is refused, and how it is said."""
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,10 @@ def body(**changes: Any) -> dict[str, Any]:
         "connector_config": {"storage_uri": f"gs://{BUCKET}/waybill", "export_images": True},
     }
     return whole | changes
+
+
+CALLS = ("run", "backfill", "pause", "resume", "test")
+"""What is asked of an export by `POST /v1/exports/{id}:…`."""
 
 
 @pytest.fixture
@@ -114,11 +119,14 @@ def test_a_key_of_one_customer_sees_and_changes_nothing_of_anothers(world: World
         ("GET", f"/v1/exports/{export}"),
         ("GET", f"/v1/exports/{export}/runs"),
         ("GET", f"/v1/exports/{export}/runs/{run.body['run_id']}"),
-        ("POST", f"/v1/exports/{export}:run"),
-        ("POST", f"/v1/exports/{export}:backfill"),
+        ("GET", f"/v1/exports/{export}/history"),
+        ("PATCH", f"/v1/exports/{export}"),
+        ("DELETE", f"/v1/exports/{export}"),
+        *(("POST", f"/v1/exports/{export}:{call}") for call in CALLS),
+        *(("POST", f"/v1/exports/{export}/runs/{run.body['run_id']}:{call}") for call in ("cancel", "retry")),
     ]
     for method, path in paths:
-        answer = world.request(method, path, {} if method == "POST" else None, key=theirs)
+        answer = world.request(method, path, {} if method in ("POST", "PATCH") else None, key=theirs)
         assert answer.status == 404, path
         assert answer.body["detail"] == f"there is no export {export}"
     assert world.request("GET", "/v1/exports", key=theirs).body["exports"] == []
@@ -304,3 +312,316 @@ def test_a_site_that_is_another_customers_by_now_is_not_exported(world: World) -
 def test_a_known_id_with_another_secret_opens_nothing(world: World) -> None:
     id = world.key.split("_")[1]
     assert world.request("GET", "/v1/exports", key=f"wb_{id}_{'x' * 43}").status == 401
+
+
+# --- the life of an export, over HTTP; what becomes of its runs is in tests/shared/exports/test_lifecycle.py
+
+MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
+
+
+def test_the_history_of_a_config_is_newest_first_and_paged(world: World) -> None:
+    export = world.export()
+    other = create_key(world.cloud.db, customer="acme", scopes=["exports"])
+    for minutes, name in ((5, "Second"), (6, "Third")):
+        world.wait(timedelta(minutes=minutes))
+        world.request("PATCH", f"/v1/exports/{export}", {"name": name}, key=other)
+    path = f"/v1/exports/{export}/history"
+    first = world.request("GET", f"{path}?page_size=2").body
+    second = world.request("GET", f"{path}?page_size=2&page_token={first['next_page_token']}").body
+    assert second["next_page_token"] is None
+    history = first["history"] + second["history"]
+    assert [(each["version"], each["config"]["name"], each["created"][:19]) for each in history] == [
+        (3, "Third", "2026-11-22T09:28:00"),
+        (2, "Second", "2026-11-22T09:22:00"),
+        (1, "Nightly", "2026-11-22T09:17:00"),
+    ]
+    assert [each["user"] for each in history] == [other.split("_")[1]] * 2 + [world.key.split("_")[1]]
+    shown = world.request("GET", f"/v1/exports/{export}").body
+    assert history[0]["config"] == {field: shown[field] for field in history[0]["config"]}
+
+
+def test_a_cancelled_run_stays_in_the_audit_with_every_key(world: World) -> None:
+    export = world.export()
+    world.wait(timedelta(minutes=5))
+    begun = world.request("POST", f"/v1/exports/{export}:run").body
+    path = f"/v1/exports/{export}/runs/{begun['run_id']}"
+    cancelled = world.request("POST", f"{path}:cancel")
+    assert (cancelled.status, cancelled.body["status"]) == (200, "CANCELLED")
+    assert list(cancelled.body) == list(begun)
+    assert cancelled.body["timestamp"] == "2026-11-22T09:22:00.000Z"
+    counted = ("rows", "files", "images", "bytes", "error", "next_action")
+    assert [cancelled.body[key] for key in counted] == [0, 0, 0, 0, None, None]
+    world.wait(timedelta(minutes=5))
+    again = world.request("POST", f"{path}:cancel")
+    assert (again.status, again.body) == (200, cancelled.body)
+    assert world.audit(export) == [cancelled.body]
+    retried = world.request("POST", f"{path}:retry")
+    assert (retried.status, "CANCELLED" in retried.body["detail"]) == (409, True)
+
+
+def test_the_list_leaves_out_what_is_at_its_end_unless_asked(world: World) -> None:
+    made = {state: world.export(name=state) for state in ("ACTIVE", "PAUSED", "SUSPENDED", "DELETED")}
+    made["ENDED"] = world.export(name="ENDED", interval="once")
+    world.run_due()
+    world.request("POST", f"/v1/exports/{made['PAUSED']}:pause")
+    world.request("DELETE", f"/v1/exports/{made['DELETED']}")
+    world.cloud.db.document(f"exports/{made['SUSPENDED']}").update({"state": "SUSPENDED"})
+
+    def listed(query: str = "") -> list[str]:
+        exports = world.request("GET", f"/v1/exports{query}").body["exports"]
+        assert all(each["state"] == each["name"] for each in exports)
+        return sorted(each["state"] for each in exports)
+
+    assert listed() == ["ACTIVE", "PAUSED", "SUSPENDED"]
+    assert listed("?state=all") == sorted(made)
+    for state in made:
+        assert listed(f"?state={state}") == [state]
+    bad = world.request("GET", "/v1/exports?state=asleep")
+    assert (bad.status, bad.body["errors"][0]["field"]) == (400, "state")
+
+
+def test_the_options_are_what_an_export_can_be_made_with(world: World) -> None:
+    answer = world.request("GET", "/v1/options")
+    assert answer.status == 200
+    assert set(answer.body) == {
+        "export_types",
+        "file_formats",
+        "intervals",
+        "connector_types",
+        "date_formats",
+    }
+    fields = {
+        "export_types": "export_type",
+        "file_formats": "file_format",
+        "intervals": "interval",
+        "connector_types": "connector_type",
+    }
+    for options, field in fields.items():
+        assert answer.body[options]
+        for option in answer.body[options]:
+            made = world.request("POST", "/v1/exports", body(**{field: option.replace("N", "30")}))
+            assert made.status == 201, (option, made)
+    assert world.request("GET", "/v1/options", headers={"Authorization": "Token x"}).status == 401
+
+
+def test_a_deleted_export_can_be_read_and_nothing_else(world: World) -> None:
+    world.work_order("WO_1")
+    export = world.export()
+    world.run_due(MORNING)
+    path = f"/v1/exports/{export}"
+    (run,) = world.audit(export)
+    answer = world.request("DELETE", path)
+    assert (answer.status, answer.body) == (204, b"")
+    assert world.request("DELETE", path).status == 204
+    shown = world.request("GET", path)
+    assert (shown.status, shown.body["state"], shown.body["next_due"]) == (200, "DELETED", None)
+    assert len(world.request("GET", f"{path}/history").body["history"]) == 1
+    assert world.audit(export) == [run]
+    assert world.request("GET", f"{path}/runs/{run['run_id']}").body == run
+    landed = world.landed()
+    window = {"start": "2026-11-22T09:00:00Z", "end": "2026-11-22T10:00:00Z"}
+    asked = [
+        ("PATCH", path, {"name": "Renamed"}),
+        *(("POST", f"{path}:{call}", window) for call in CALLS),
+        *(("POST", f"{path}/runs/{run['run_id']}:{call}", None) for call in ("cancel", "retry")),
+    ]
+    for method, asked_path, sent in asked:
+        refused = world.request(method, asked_path, sent)
+        assert refused.status == 409, (asked_path, refused)
+    world.run_due(MORNING + timedelta(days=1))
+    assert world.request("GET", path).body == shown.body
+    assert world.audit(export) == [run]
+    assert world.landed() == landed
+
+
+@pytest.mark.parametrize("call", ["pause", "resume"])
+def test_what_has_ended_is_neither_paused_nor_resumed(world: World, call: str) -> None:
+    export = world.export(interval="once")
+    world.run_due()
+    answer = world.request("POST", f"/v1/exports/{export}:{call}")
+    assert (answer.status, "has ended" in answer.body["detail"]) == (409, True)
+
+
+def test_resuming_says_what_was_left_out_as_backfill_takes_it(world: World) -> None:
+    work_order = world.work_order("WO_1")
+    export = world.export(start="2026-11-22T09:00:00Z")
+    path = f"/v1/exports/{export}"
+    assert world.request("POST", f"{path}:pause").body["state"] == "PAUSED"
+    assert world.request("POST", f"{path}:pause").status == 200
+    world.run_due(MORNING)
+    resumed = world.request("POST", f"{path}:resume")
+    assert (resumed.status, resumed.body["state"]) == (200, "ACTIVE")
+    left_out = {"start": "2026-11-22T09:00:00Z", "end": "2026-11-24T00:00:00Z"}
+    assert resumed.body["left_out"] == left_out
+    assert resumed.body["next_window_start"] == left_out["end"]
+    again = world.request("POST", f"{path}:resume")
+    assert (again.status, again.body["left_out"]) == (200, None)
+    world.run_due(MORNING + timedelta(days=1))
+    assert world.audit(export) == []
+    assert world.request("POST", f"{path}:backfill", left_out).status == 201
+    world.drain()
+    assert [record["id"] for record in world.records()] == [work_order.id]
+
+
+# --- Idempotency-Key
+
+
+def keyed(world: World, idempotency: str, *, key: str | None = None) -> dict[str, str]:
+    return {"Authorization": f"Token {key or world.key}", "Idempotency-Key": idempotency}
+
+
+WINDOW = {"start": "2026-11-22T08:00:00Z", "end": "2026-11-22T09:00:00Z"}
+
+
+class Repeated:
+    """A POST that is sent with a key, and what it makes."""
+
+    def __init__(self, world: World, call: str) -> None:
+        self.world = world
+        self.call = call
+        self.export = world.export(start="2026-11-22T09:00:00Z")
+        path = f"/v1/exports/{self.export}"
+        self.path = "/v1/exports" if call == "create" else f"{path}:{call}"
+        self.sent = {"create": body(name="Keyed"), "backfill": WINDOW}.get(call)
+        if call == "retry":
+            world.suite.storage.revoke(BUCKET, world.acme.account, "storage.objects.create")
+            world.run_due(MORNING)
+            (event,) = world.audit(self.export)
+            self.path = f"{path}/runs/{event['run_id']}:retry"
+        else:
+            world.wait(timedelta(minutes=3))
+
+    def send(self, key: str = "the key", sent: Any = None) -> Any:
+        return self.world.request("POST", self.path, sent or self.sent, headers=keyed(self.world, key))
+
+    def made(self) -> list[str]:
+        """What there is of what it makes; of a retry, when its run was last touched."""
+        if self.call == "create":
+            exports = self.world.request("GET", "/v1/exports").body["exports"]
+            return [each["id"] for each in exports if each["name"] == "Keyed"]
+        if self.call == "retry":
+            runs = self.world.cloud.db.collection_group("runs").stream()
+            return [str(each.update_time) for each in runs]
+        return [event["run_id"] for event in self.world.audit(self.export)]
+
+
+@pytest.mark.parametrize("call", ["create", "run", "backfill", "retry"])
+def test_a_post_sent_twice_with_a_key_does_once_what_it_asks(world: World, call: str) -> None:
+    repeated = Repeated(world, call)
+    status = 200 if call == "retry" else 201
+    first = repeated.send()
+    assert first.status == status, first
+    world.wait(timedelta(minutes=5))
+    world.drain()  # a retry fails again meanwhile, and is not tried once more
+    made = repeated.made()
+    assert len(made) == 1
+    second = repeated.send()
+    assert second.status == status, second
+    name = "id" if call == "create" else "run_id"
+    assert second.body[name] == first.body[name]
+    world.drain()
+    assert repeated.made() == made
+    other = repeated.send("another key")
+    assert other.status == status, other
+    world.drain()
+    assert repeated.made() != made
+
+
+@pytest.mark.parametrize("call", ["create", "run", "backfill", "retry"])
+def test_a_post_whose_answer_was_lost_is_sent_again_and_done_once(world: World, call: str) -> None:
+    repeated = Repeated(world, call)
+    world.suite.traffic.arm("firestore.Commit", Fault("reset_after"))
+    repeated.send()
+    world.suite.traffic.disarm()
+    world.tick()  # starts what waits, if the one whose answer was lost came no further
+    world.drain()
+    made = repeated.made()
+    second = repeated.send()
+    assert second.status == (200 if call == "retry" else 201), second
+    world.drain()
+    assert len(made) == 1
+    assert repeated.made() == made
+    if call == "run":
+        assert second.body["window"] == {"start": "2026-11-22T09:00:00Z", "end": "2026-11-22T09:20:00Z"}
+
+
+@pytest.mark.parametrize("call", ["create", "run", "backfill"])
+def test_two_posts_of_one_key_at_once_make_one(world: World, call: str) -> None:
+    repeated = Repeated(world, call)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: repeated.send(), range(2)))
+    assert [answer.status for answer in answers] == [201, 201], answers
+    assert len(repeated.made()) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "other"),
+    [("create", body(name="Other")), ("backfill", WINDOW | {"start": "2026-11-22T07:00:00Z"})],
+)
+def test_another_body_under_the_same_key_is_refused(world: World, call: str, other: dict[str, Any]) -> None:
+    repeated = Repeated(world, call)
+    assert repeated.send().status == 201
+    refused = repeated.send(sent=other)
+    assert (refused.status, "Idempotency-Key" in refused.body["detail"]) == (409, True)
+    assert len(repeated.made()) == 1
+
+
+def test_another_call_under_the_same_key_is_refused(world: World) -> None:
+    export = world.export(start="2026-11-22T09:00:00Z")
+    headers = keyed(world, "the key")
+    assert world.request("POST", f"/v1/exports/{export}:backfill", WINDOW, headers=headers).status == 201
+    assert world.request("POST", f"/v1/exports/{export}:run", WINDOW, headers=headers).status == 409
+    assert len(world.audit(export)) == 1
+
+
+def test_another_customers_same_key_is_their_own(world: World, theirs: str) -> None:
+    ours = world.request("POST", "/v1/exports", body(), headers=keyed(world, "nightly"))
+    sent = body(site_ids=[THEIR_SITE])
+    made = world.request("POST", "/v1/exports", sent, headers=keyed(world, "nightly", key=theirs))
+    assert (ours.status, made.status) == (201, 201)
+    assert made.body["id"] != ours.body["id"]
+    other = world.export()
+    for export in (ours.body["id"], other):
+        run = world.request("POST", f"/v1/exports/{export}:backfill", WINDOW, headers=keyed(world, "nightly"))
+        assert run.status == 201
+        assert len(world.audit(export)) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "café", "a\tb"])
+@pytest.mark.parametrize("call", ["create", "run", "backfill", "retry"])
+def test_a_key_of_the_wrong_form_is_refused_and_nothing_is_made(world: World, call: str, key: str) -> None:
+    repeated = Repeated(world, call)
+    before = repeated.made()
+    answer = repeated.send(key)
+    assert (answer.status, [each["field"] for each in answer.body["errors"]]) == (400, ["Idempotency-Key"])
+    assert repeated.made() == before
+
+
+def test_the_longest_key_is_taken(world: World) -> None:
+    repeated = Repeated(world, "create")
+    assert repeated.send("x" * 255).status == repeated.send("x" * 255).status == 201
+    assert len(repeated.made()) == 1
+
+
+@pytest.mark.parametrize("call", ["pause", "resume", "edit", "delete", "cancel"])
+def test_a_change_whose_answer_was_lost_is_there_and_can_be_sent_again(world: World, call: str) -> None:
+    export = world.export(start="2026-11-22T09:00:00Z")
+    path = f"/v1/exports/{export}"
+    run = world.request("POST", f"{path}:run").body["run_id"]
+    if call == "resume":
+        world.request("POST", f"{path}:pause")
+    method, asked, sent = {
+        "edit": ("PATCH", path, {"name": "Renamed"}),
+        "delete": ("DELETE", path, None),
+        "cancel": ("POST", f"{path}/runs/{run}:cancel", None),
+    }.get(call, ("POST", f"{path}:{call}", None))
+    world.suite.traffic.arm("firestore.Commit", Fault("reset_after"))
+    world.request(method, asked, sent)
+    world.suite.traffic.disarm()
+    again = world.request(method, asked, sent)
+    assert again.status == (204 if call == "delete" else 200), again
+    shown = world.request("GET", path).body
+    states = {"pause": "PAUSED", "delete": "DELETED"}
+    assert shown["state"] == states.get(call, "ACTIVE")
+    assert shown["version"] == (2 if call == "edit" else 1)
+    assert world.audit(export)[0]["status"] == ("CANCELLED" if call in ("cancel", "delete") else "RUNNING")
