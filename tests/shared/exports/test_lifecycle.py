@@ -300,6 +300,18 @@ def test_a_cell(life: Life, row: str, column: str) -> None:
     assert life.world.suite.pubsub.outstanding() == []
 
 
+@pytest.mark.parametrize("column", ["delete", "cancel"])
+def test_the_slot_of_a_run_that_is_cancelled_is_the_next_ones_at_once(life: Life, column: str) -> None:
+    waiting = life.world.export(name="Waits", at="02:01", site_ids=[OTHER_SITE], connector_config=to("other"))
+    life.world.tick(MORNING + timedelta(minutes=1))
+    life.until(lambda: life.world.audit(waiting) != [])
+    assert (life.state(), life.world.audit(waiting)[0]["status"]) == ("RUNNING", "PENDING")
+    getattr(life, column)()
+    assert (life.state(), life.world.audit(waiting)[0]["status"]) == ("CANCELLED", "RUNNING")
+    life.world.drain()
+    assert (life.state(), life.world.audit(waiting)[0]["status"]) == ("CANCELLED", "COMPLETED")
+
+
 # --- each call in between
 
 
@@ -424,6 +436,38 @@ def test_nothing_begins_of_an_export_that_is_deleted_meanwhile(
             assert ended in expected, (at, answer)
         assert world.slots() == []
     assert at > 8, "the call was not met in its middle"
+
+
+@pytest.mark.parametrize("call", ["pause", "delete"])
+def test_no_window_begins_once_the_export_is_paused_or_deleted_in_the_middle_of_a_tick(
+    world: World, outside: Outside, call: str
+) -> None:
+    at = 0
+    while True:
+        at += 1
+        world.move_to(MORNING + timedelta(days=at))
+        export = world.export(interval="every 1 minutes")
+        path = f"/v1/exports/{export}"
+        world.wait(timedelta(minutes=1))
+        begun: list[int] = []
+
+        def end(export: str = export, path: str = path, begun: list[int] = begun) -> None:
+            begun.append(len(world.audit(export)))
+            method, asked = ("POST", f"{path}:pause") if call == "pause" else ("DELETE", path)
+            assert world.request(method, asked).status in (200, 204)
+
+        outside.arm(at, "before", end)
+        world.tick()
+        with outside.watching():
+            assert world.step()
+        outside.arm(0, "before")
+        if not begun:
+            assert at > 10
+            return
+        world.settle()
+        assert not world.failures, world.failures[0]
+        ended = [event["status"] for event in world.audit(export)]
+        assert ended == ["COMPLETED" if call == "pause" else "CANCELLED"] * begun[0], at
 
 
 # --- editing
