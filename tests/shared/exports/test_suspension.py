@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from infra.local.pubsub import Delivery
+from shared.exports import by_hand, pausing
 from shared.exports import export as exports
-from shared.exports import pausing
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from tests.outside import Killed, Outside, When, die, sleep
@@ -208,19 +208,19 @@ def test_runs_by_hand_and_retries_that_fail_do_not_count(
     live(world, 1, 1)
     (scheduled,) = world.audit(export)
     past = {"start": "2026-11-20T00:00:00Z", "end": "2026-11-21T00:00:00Z"}
-    by_hand = [asked(world, export, "run")["run_id"], asked(world, export, "backfill", past)["run_id"]]
+    made = [asked(world, export, "run")["run_id"], asked(world, export, "backfill", past)["run_id"]]
     world.drain()
-    for run in (*by_hand, scheduled["run_id"], scheduled["run_id"]):
+    for run in (*made, scheduled["run_id"], scheduled["run_id"]):
         assert world.request("POST", f"/v1/exports/{export}/runs/{run}:retry").status == 200
         world.drain()
     assert {run["status"] for run in world.audit(export)} == {"FAILED"}
     assert shown(world, export)["state"] == "ACTIVE"
     assert tried(world, export) == [1]
     documents = world.cloud.db.collection(f"exports/{export}/runs")
-    ended = {run: fields_of(document(documents, run))["finished"] for run in by_hand}
+    ended = {run: fields_of(document(documents, run))["finished"] for run in made}
     world.run_due(due(2))
     assert shown(world, export)["state"] == "SUSPENDED"
-    assert {run: fields_of(document(documents, run))["finished"] for run in by_hand} == ended
+    assert {run: fields_of(document(documents, run))["finished"] for run in made} == ended
 
 
 def document(collection: Any, id: str) -> Any:
@@ -248,6 +248,8 @@ def test_a_tick_that_comes_twice_or_late_tries_nothing_twice(world: World) -> No
     export = nightly(world)
     refuse(world)
     live(world, 1, 1)
+    reference = world.cloud.db.document(f"exports/{export}")
+    stale = pausing.failed_windows(reference)
     world.tick(due(2))
     tick = world.suite.pubsub.deliver_due
     late: list[Delivery] = []
@@ -265,8 +267,9 @@ def test_a_tick_that_comes_twice_or_late_tries_nothing_twice(world: World) -> No
     world.push(late[0])
     for minute in (1, 2):
         world.run_due(due(2) + timedelta(minutes=minute))
-    # One that read what is due before the first one did its work, and goes on after it.
-    pausing.try_again(world.cloud, world.cloud.db.document(f"exports/{export}"), due(2))
+    # One that read what is due, or what failed, before the first one did its work, and goes on after it.
+    pausing.try_again(world.cloud, reference, due(2))
+    assert [by_hand.take_up(world.cloud, each, {}) for each in stale] == [None]
     world.run_due(due(2) + timedelta(minutes=3))
     assert [fields["started"] for fields in windows(world, export)] == started
     assert (tried(world, export), shown(world, export)["state"]) == ([2, 1], "ACTIVE")
