@@ -323,6 +323,9 @@ async def _send(request: web.Request, answer: Answer, torn: bool) -> web.StreamR
     )
     response.content_length = length
     await response.prepare(request)
+    if request.method == "HEAD":
+        # What is written all the same would be taken for the next answer on the connection.
+        return response
     left = length // 2 if torn else length
     for block in answer.media if answer.media is not None else [answer.body]:
         await response.write(block[:left])

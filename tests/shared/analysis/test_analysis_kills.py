@@ -109,6 +109,13 @@ def test_a_request_makes_every_kind_of_call(small: Small) -> None:
 BOTH = pytest.mark.parametrize("when", ["before", "after"])
 
 
+def sampled(calls: int) -> pytest.MarkDecorator:
+    """Every call; all but each third only in `make check`."""
+    slow = pytest.mark.slow
+    each = [pytest.param(at, marks=[] if at % 3 == 0 else slow) for at in range(1, calls + 1)]
+    return pytest.mark.parametrize("at", each)
+
+
 @BOTH
 @pytest.mark.parametrize("at", range(1, EVENT_CALLS + 1))
 def test_an_event_may_die_anywhere(small: Small, at: int, when: When) -> None:
@@ -120,7 +127,7 @@ def test_an_event_may_die_anywhere(small: Small, at: int, when: When) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("at", range(1, REQUEST_CALLS + 1))
+@sampled(REQUEST_CALLS)
 def test_a_request_may_die_anywhere(small: Small, at: int, when: When) -> None:
     small.outside.arm(at, when)
     small.request()
@@ -130,7 +137,7 @@ def test_a_request_may_die_anywhere(small: Small, at: int, when: When) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("at", range(1, EVENT_CALLS + 1))
+@sampled(EVENT_CALLS)
 def test_an_event_that_sleeps_anywhere_does_no_harm(small: Small, at: int, when: When) -> None:
     """It sleeps there while another does all there is, a third photograph included."""
     small.outside.arm(at, when, small.request)

@@ -315,7 +315,7 @@ def test_the_slot_of_a_run_that_is_cancelled_is_the_next_ones_at_once(life: Life
 # --- each call in between
 
 
-SOME = [*range(1, CALLS + 1, 24), CALLS]
+SOME = [*range(1, CALLS + 1, 40), CALLS]
 """Spread over the run, for the quick tests; `make check` takes every call."""
 
 

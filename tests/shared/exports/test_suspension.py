@@ -488,7 +488,7 @@ def test_suspending_and_resuming_make_that_many_calls(subject: Any, request: pyt
     assert calls == KINDS[request.node.callspec.params["subject"]][1]
 
 
-@places(14)
+@places(29)
 def test_a_death_at_some_calls_changes_nothing_of_the_end(subject: Any, at: int) -> None:
     die(subject, at, "after", redelivered=bool(at % 2))
 
