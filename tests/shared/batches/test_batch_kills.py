@@ -145,7 +145,7 @@ def test_the_small_batch_makes_every_kind_of_call(small: Small) -> None:
     }
 
 
-SOME = [*range(1, CALLS + 1, 15), CALLS]
+SOME = [*range(1, CALLS + 1, 30), CALLS]
 """Spread over the batch, for the quick tests; `make check` takes every call."""
 
 BOTH = pytest.mark.parametrize("when", ["before", "after"])

@@ -130,7 +130,7 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     }
 
 
-SOME = [*range(1, CALLS + 1, 20), CALLS]
+SOME = [*range(1, CALLS + 1, 40), CALLS]
 """Spread over the run, for the quick tests; `make check` takes every call."""
 
 BOTH = pytest.mark.parametrize("when", ["before", "after"])

@@ -18,6 +18,8 @@ from tests.outside import Killed, Outside
 from tests.shared.exports.test_runs import MORNING
 from tests.world import BUCKET, THEIR_SITE, World
 
+pytestmark = pytest.mark.slow  # a minute together
+
 FAILING, STUCK = 2, 4
 """Which ones, in order of due time, fail and never answer."""
 

@@ -36,6 +36,8 @@ from shared.workorders.store import MARGIN, work_order_id
 from tests.conftest import START
 from tests.world import BUCKET, SITE, World
 
+pytestmark = pytest.mark.slow  # a minute together
+
 MICROSECOND = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
 
