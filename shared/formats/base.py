@@ -1,0 +1,98 @@
+"""What a format is: how records become a file, and whether files of it can be joined end to end."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+from zoneinfo import ZoneInfo
+
+Kind = Literal["text", "integer", "number", "boolean", "moment", "json"]
+
+DateFormat = Literal["iso8601", "day/month/year", "month/day/year", "epoch"]
+"""How a CSV file writes a moment; seed 3 has them as its `dateFormats`."""
+
+UTC = ZoneInfo("UTC")
+
+
+class Column(NamedTuple):
+    """A field of a record, and what its values are.
+
+    moment  text such as 2023-02-23T08:52:30.110425Z
+    json    anything: an object, an array, or a value whose kind differs from record to record
+    A value of any kind may be null.
+    """
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Style:
+    """What an export's config says of how values are written: moments, and in which time zone those that do
+    not carry one."""
+
+    dates: DateFormat = "iso8601"
+    zone: ZoneInfo = field(default=UTC)
+
+
+class Records(Protocol):
+    """A file, or a piece of one, that is being written."""
+
+    @property
+    def size(self) -> int:
+        """At most how many bytes it would have if it ended now."""
+        ...
+
+    def write(self, lines: bytes) -> None:
+        """Add records: JSON Lines, each with its newline, whole."""
+        ...
+
+    def close(self) -> None:
+        """Write what is still held. Nothing may be added after it."""
+        ...
+
+
+class Format(Protocol):
+    """A way to write records.
+
+    name          what an export's `file_format` says
+    description   a sentence for whoever chooses
+    extension     of a file's name, without a dot: `csv.gz`
+    content_type  what a file says it is
+    rows_most     how many records one file may hold, None where any number
+    joins         whether pieces can be joined to one file: prefix, piece, separator, piece, ..., suffix;
+                  without, each piece is a file of its own
+    dated         whether the config may say how moments are written
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def description(self) -> str: ...  # noqa: D102
+    @property
+    def extension(self) -> str: ...  # noqa: D102
+    @property
+    def content_type(self) -> str: ...  # noqa: D102
+    @property
+    def rows_most(self) -> int | None: ...  # noqa: D102
+    @property
+    def joins(self) -> bool: ...  # noqa: D102
+    @property
+    def dated(self) -> bool: ...  # noqa: D102
+
+    def prefix(self, columns: Sequence[Column]) -> bytes:
+        """What stands before the first piece; empty where nothing does."""
+        ...
+
+    @property
+    def separator(self) -> bytes:
+        """What stands between two pieces."""
+        ...
+
+    @property
+    def suffix(self) -> bytes:
+        """What stands behind the last piece."""
+        ...
+
+    def records(self, columns: Sequence[Column], style: Style, put: Callable[[bytes], None]) -> Records:
+        """Begin a piece, whose bytes go to `put` as they come."""
+        ...
