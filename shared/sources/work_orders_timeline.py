@@ -1,16 +1,18 @@
 """work-orders-timeline: each work order created or changed in the window, with all its photographs and all
 that the analyses found."""
 
+from shared.sources.base import Item
 from shared.sources.work_orders import WorkOrders
 from shared.workorders.record import timeline_line
 from shared.workorders.scan import Found
 
 
-def _view(found: Found) -> tuple[bytes, bytes]:
-    return timeline_line(found.record, found.created, found.updated), found.images
+def _view(found: Found) -> Item:
+    line = timeline_line(found.record, found.created, found.updated)
+    return Item(found.id, found.stamp, 1, line, found.images)
 
 
-TIMELINE = WorkOrders(
+SOURCE = WorkOrders(
     name="work-orders-timeline",
     description="Every work order created or updated in the window, with all its inputs and their analyses.",
     function="export_work_orders_timeline",
