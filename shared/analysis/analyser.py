@@ -5,6 +5,8 @@ being good for URL_SECONDS. It answers 200 with results (`results`), or 202 and 
 
 It knows us by the header `X-Waybill-Signature: t=<seconds>,v1=<hex>`: the HMAC-SHA256 of `<seconds>.<body>`
 under the site's secret. It should refuse a signature that is wrong, and one that is older than some minutes.
+While keys are being rotated the header has a `v1` for each of the site's secrets, the newest first; an
+analyser accepts it where any of them is right, and so can be given the new secret at any time in between.
 """
 
 import hashlib
@@ -15,6 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.customers import Site
 from shared.analysis import results
@@ -51,25 +55,35 @@ class Away(Retry):
 
 
 def secret(settings: Settings, site: Site) -> str:
-    """The secret of a site's signatures: 64 hex digits, used as text. LookupError where no key is set.
+    """The secret that a site's analyser is to have: 64 hex digits, used as text.
 
-    It is kept nowhere: it is made of the newest of WAYBILL_SECRET_KEYS, and is another one when there is a
-    newer. An operator who has that variable shows it to the customer with
-
-        python -c 'import os; from shared.analysis import analyser; from shared.settings import Settings;
-        from shared.accounts.customers import Site;
-        print(analyser.secret(Settings.from_env(os.environ), Site("<site id>", "<customer>", "")))'
+    LookupError where no key is set. It is kept nowhere: it is made of the newest of WAYBILL_SECRET_KEYS, and
+    is another one when there is a newer. `python -m infra add-site --analysis-url` shows it to an operator.
     """
+    return secrets(settings, site)[0]
+
+
+def secrets(settings: Settings, site: Site) -> list[str]:
+    """The secrets that a site's analyser may have, of each version of WAYBILL_SECRET_KEYS one, the newest
+    first. LookupError where no key is set."""
     if not settings.secret_keys:
         raise LookupError("WAYBILL_SECRET_KEYS is not set: an analyser's requests cannot be signed")
-    newest = settings.secret_keys[max(settings.secret_keys)]
-    return hmac.new(newest, f"analysis\n{site.id}".encode(), hashlib.sha256).hexdigest()
+    newest_first = sorted(settings.secret_keys, reverse=True)
+    return [_secret(settings.secret_keys[version], site) for version in newest_first]
 
 
-def signature(secret: str, at: int, body: bytes) -> str:
-    """The header's value for a body sent at `at`, in seconds since 1970."""
-    signed = hmac.new(secret.encode(), b"%d.%b" % (at, body), hashlib.sha256).hexdigest()
-    return f"t={at},v1={signed}"
+def signature(secrets: list[str], at: int, body: bytes) -> str:
+    """The header's value for a body sent at `at`, in seconds since 1970, to who has any of these secrets."""
+    signed = b"%d.%b" % (at, body)
+    each = (hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest() for secret in secrets)
+    return ",".join([f"t={at}", *(f"v1={digest}" for digest in each)])
+
+
+def sites(db: firestore.Client, most: int) -> list[tuple[str, str]]:
+    """The sites that have an analyser, at most so many: customer and id of each."""
+    having = db.collection("sites").where(filter=FieldFilter("analysis_url", ">", ""))
+    found = having.select(["customer"]).limit(most).stream()
+    return sorted((each.get("customer"), each.id) for each in found)
 
 
 def ask(cloud: Cloud, site: Site, held: Held, seconds: float) -> list[Result] | None:
@@ -132,7 +146,7 @@ def _called(settings: Settings, site: Site, body: bytes, seconds: float) -> outb
             bytes_most=results.ANSWER_BYTES,
             headers={
                 "Content-Type": "application/json",
-                SIGNATURE: signature(secret(settings, site), at, body),
+                SIGNATURE: signature(secrets(settings, site), at, body),
             },
             body=body,
         )
@@ -140,6 +154,10 @@ def _called(settings: Settings, site: Site, body: bytes, seconds: float) -> outb
         raise CustomerMustAct("The site's analyser was given up.", str(refused)) from None
     except outbound.Failed as failed:
         raise Away(str(failed)) from None
+
+
+def _secret(key: bytes, site: Site) -> str:
+    return hmac.new(key, f"analysis\n{site.id}".encode(), hashlib.sha256).hexdigest()
 
 
 def _json_object(content: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import requests
 from google.api_core.exceptions import NotFound
 from PIL import Image as Picture
 
+from infra.local import example_analyser
 from shared.accounts.customers import Parameter, Site, add_site
 from shared.analysis import analyser, checking, messages, steps
 from shared.errors import Retry
@@ -215,14 +216,32 @@ def test_an_analyser_gets_the_record_the_photographs_and_a_signature(world: Worl
     header = asked.headers["x-waybill-signature"]
     at = int(header.partition(",")[0].removeprefix("t="))
     secret = analyser.secret(world.cloud.settings, site)
-    assert header == analyser.signature(secret, at, asked.content)
+    assert header == analyser.signature([secret], at, asked.content)
     assert (after.analysis, results_of(after)) == ("DONE", [[("reading", 7)], [("reading", 7)]])
 
 
+# printf '17.{}' | openssl dgst -sha256 -hmac key
+HEX = "e66392eac42eafc68c35a01c712811e016386c12456975fc3af80c9268568e3a"
+HEX_OF_OLDER = "0782d7df5b946f224de97ae72e1be3517979f9b5cf3eeea3f22e564313774f43"
+
+
 def test_the_signature_is_that_of_the_contract() -> None:
-    # printf '17.{}' | openssl dgst -sha256 -hmac key
-    hex = "e66392eac42eafc68c35a01c712811e016386c12456975fc3af80c9268568e3a"
-    assert analyser.signature("key", 17, b"{}") == f"t=17,v1={hex}"
+    assert analyser.signature(["key"], 17, b"{}") == f"t=17,v1={HEX}"
+    assert analyser.signature(["key", "older"], 17, b"{}") == f"t=17,v1={HEX},v1={HEX_OF_OLDER}"
+
+
+def test_while_keys_are_rotated_an_analyser_knows_us_by_either_secret(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = made(world, site)
+    with_keys = [replace(world.cloud.settings, secret_keys=keys) for keys in ({1: b"a"}, {1: b"a", 2: b"b"})]
+    old, new = (analyser.secret(settings, site) for settings in with_keys)
+    steps.take_on(replace(world.cloud, settings=with_keys[1]), site, id, TIME)
+    [asked] = server.asked
+    header = asked.headers["x-waybill-signature"]
+    at = int(header.partition(",")[0].removeprefix("t="))
+    assert header == analyser.signature([new, old], at, asked.content), "the newest first"
+    for secret, known in ((old, True), (new, True), ("another", False)):
+        assert example_analyser.signed(secret, header, asked.content, at) is known
 
 
 def test_each_site_has_a_secret_of_its_own_made_of_the_newest_key(world: World) -> None:
@@ -235,6 +254,14 @@ def test_each_site_has_a_secret_of_its_own_made_of_the_newest_key(world: World) 
     assert secret(world.site, v1=b"a", v2=b"b", v10=b"c") == secret(world.site, v10=b"c")
     with pytest.raises(LookupError, match="WAYBILL_SECRET_KEYS is not set"):
         secret(world.site)
+
+
+def test_the_sites_that_have_an_analyser_are_known(world: World) -> None:
+    assert analyser.sites(world.cloud.db, 9) == []
+    site_with(world, "https://a.example/")
+    add_site(world.cloud.db, id="s-2", customer="globex", name="S", analysis_url="https://b.example/")
+    assert analyser.sites(world.cloud.db, 9) == [("acme", SITE), ("globex", "s-2")]
+    assert len(analyser.sites(world.cloud.db, 1)) == 1
 
 
 # --- what it says
