@@ -1,8 +1,9 @@
 """The operators' commands, in this process, on the suite's services."""
 
+import base64
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,10 +15,13 @@ from google.cloud.scheduler_v1.services.cloud_scheduler.transports import CloudS
 
 from infra.__main__ import main
 from infra.commands import span, table
+from shared.accounts import secrets
 from shared.accounts.customers import Parameter, get_customer, get_site
 from shared.accounts.keys import Caller, authenticate, keys_of
 from shared.analysis import analyser
 from shared.errors import Unauthenticated
+from shared.gcp import clients
+from shared.gcp.clients import Cloud
 from tests.archives import File, zipped
 from tests.world import BUCKET, OTHER_SITE, SITE, World
 
@@ -55,7 +59,7 @@ def test_each_command_has_its_help(command: Command) -> None:
     names = re.findall(r"^ {4}([a-z-]+)\b", command("--help"), re.MULTILINE)
     assert names == [
         *("add-customer", "add-key", "add-site", "check-bucket", "keys", "replay", "rerun", "revoke-key"),
-        *("rotate-key", "run", "status", "ticks"),
+        *("rotate-key", "rotate-secrets", "run", "status", "ticks"),
     ]
     for name in names:
         assert f"usage: python -m infra {name}" in command(name, "--help")
@@ -208,6 +212,94 @@ def test_without_settings_it_says_which(
     site = ("add-site", "s", "--customer", "acme", "--name", "S", "--analysis-url", "https://a.example/")
     assert "WAYBILL_SECRET_KEYS is not set" in command(*site, status=1)
     assert "s" not in documents(world, "sites")
+
+
+# The key of customers' secrets
+
+VERSIONS = {n: f"{n}:{base64.urlsafe_b64encode(bytes([n]) * 32).decode()}" for n in (1, 2, 3)}
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch, world: World) -> Iterator[Callable[..., Cloud]]:
+    """Has WAYBILL_SECRET_KEYS hold these versions, and returns the clients that then are made."""
+
+    def hold(*versions: int) -> Cloud:
+        monkeypatch.setenv("WAYBILL_SECRET_KEYS", ",".join(VERSIONS[each] for each in versions))
+        # Clients are kept for settings that are alike, and keys do not count in that.
+        made = clients.connect()
+        if made is not world.cloud:
+            made.close()
+        clients.forget()
+        return clients.connect()
+
+    yield hold
+    clients.connect().close()
+
+
+def test_a_key_is_rotated_in_the_order_of_the_operators_guide(
+    world: World, command: Command, held: Callable[..., Cloud]
+) -> None:
+    def keep(cloud: Cloud, id: str) -> None:
+        cloud.db.document(secrets.path(id)).create(secrets.seal(cloud.settings, "acme", id, "hunter2"))
+
+    site = ("add-site", "s-1", "--customer", "acme", "--name", "S", "--analysis-url", "https://a.example/")
+    keep(held(1), "k-1")
+    assert command("rotate-secrets").splitlines() == [
+        "Sealed anew with version 1: 0 of 1 secrets.",
+        "Version 1 seals 1 secrets; it is the newest, and stays.",
+    ]
+    old = command(*site).split()[-1]
+    keep(held(2, 1), "k-2")
+    told = command("rotate-secrets")
+    assert told.splitlines() == [
+        "Sealed anew with version 2: 1 of 2 secrets.",
+        "Version 2 seals 2 secrets; it is the newest, and stays.",
+        "Version 1 seals 0 secrets; it may be removed from WAYBILL_SECRET_KEYS after the step below.",
+        "Before a version is removed, the analysers of these sites must have the newest secret,",
+        "which `add-site --analysis-url` prints:",
+        "CUSTOMER  SITE",
+        "acme      s-1",
+    ]
+    kept = documents(world, "secrets")
+    assert command("rotate-secrets") == told.replace("1 of 2", "0 of 2")
+    assert documents(world, "secrets") == kept
+    new = command(*site).split()[-1]
+    assert old != new
+    cloud = held(2)
+    assert analyser.secrets(cloud.settings, get_site(cloud.db, "s-1", "acme")) == [new]
+    assert [secrets.get(cloud, "acme", id) for id in ("k-1", "k-2")] == ["hunter2"] * 2
+    assert command("rotate-secrets").splitlines() == [
+        "Sealed anew with version 2: 0 of 2 secrets.",
+        "Version 2 seals 2 secrets; it is the newest, and stays.",
+    ]
+
+
+def test_a_key_that_was_dropped_too_early_is_named(
+    world: World, command: Command, held: Callable[..., Cloud]
+) -> None:
+    cloud = held(1)
+    cloud.db.document(secrets.path("k-1")).create(secrets.seal(cloud.settings, "acme", "k-1", "hunter2"))
+    held(2, 3)
+    told = command("rotate-secrets", status=1)
+    lines = told.splitlines()
+    assert lines[:2] == [
+        "Sealed anew with version 3: 0 of 1 secrets.",
+        "Could not be opened, and left as they are: 1.",
+    ]
+    assert lines[3].startswith("acme      k-1     The secret k-1 is sealed with version 1 of")
+    assert lines[4:] == [
+        "Version 3 seals 0 secrets; it is the newest, and stays.",
+        "Version 2 seals 0 secrets; it may be removed from WAYBILL_SECRET_KEYS.",
+        "Version 1 seals 1 secrets; it is not in WAYBILL_SECRET_KEYS: put it back.",
+    ]
+    assert "hunter2" not in told
+
+
+def test_without_a_key_no_secret_is_rotated(
+    world: World, command: Command, held: Callable[..., Cloud]
+) -> None:
+    held()
+    assert command("rotate-secrets", status=1).startswith("WAYBILL_SECRET_KEYS is not set")
 
 
 # What is going on
