@@ -1,16 +1,17 @@
-"""The one way out to an address that a customer gave: an analyser's URL, an image's URL.
+"""The one way out to an address that a customer gave: an analyser's URL, an image's URL, an SFTP server.
 
 Such an address may lead inwards: to the metadata server, which hands out our tokens, or to whatever else
 stands beside us. So the name is resolved once, every address that comes is judged, and the connection goes to
 one that was judged; asking a second time could bring another (DNS rebinding). Redirects are not followed,
 proxies, cookies and netrc not looked at, the answer is bounded in bytes and the whole call in seconds.
+`call` speaks HTTP; `connect` gives the connection alone, to who speaks something else.
 https://cheatsheetseries.owasp.org/cheatsheets/Server_Side_Request_Forgery_Prevention_Cheat_Sheet.html
 """
 
 import io
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
@@ -131,12 +132,13 @@ def call(
     """
     target = _target(url)
     deadline = _Deadline(_host(target), seconds)
+    # With its final dot: that keeps the system from trying the name inside our own domains.
+    name = (target.host or "").strip("[]")
     try:
-        addresses = _resolved(target, resolve, deadline)
-        for address in addresses:
-            _judge(target, address, allowed)
-        with _connected(target, addresses, deadline) as sock:
-            return _exchange(method, target, headers, body, _Wire(sock, deadline), bytes_most)
+        with _connected(name, _port(target), allowed, resolve, deadline) as plain:
+            sock = _secured(plain, deadline) if target.scheme == "https" else plain
+            with sock:
+                return _exchange(method, target, headers, body, _Wire(sock, deadline), bytes_most)
     except TimeoutError:
         raise deadline.passed() from None
     except ssl.SSLCertVerificationError as error:
@@ -147,6 +149,38 @@ def call(
         # These can hold a line of the answer, and that can repeat the URL: only their kind is told.
         reason = f"it did not answer as HTTP asks ({type(error).__name__})"
     raise Failed(f"{deadline.host} failed: {reason}. See that the server is up and answers this URL.")
+
+
+def connect(
+    host: str,
+    port: int,
+    *,
+    allowed: Sequence[Network],
+    seconds: float,
+    low_ports: Collection[int],
+    resolve: Resolver = system_resolver,
+) -> socket.socket:
+    """A connection to a host that a customer gave, without a timeout set; the caller closes it.
+
+    allowed    networks that may be called although they are not public
+    seconds    what everything together may take, from resolving the name to the connection's end
+    low_ports  the ports below 1024 that may be called: those that the caller's protocol is spoken at
+
+    Raises Blocked or Failed, each with a sentence that names the host.
+    """
+    _hold_port(host, port, low_ports)
+    deadline = _Deadline(host.rstrip("."), seconds)
+    try:
+        sock = _connected(host, port, allowed, resolve, deadline)
+    except TimeoutError:
+        raise deadline.passed() from None
+    except OSError as error:
+        raise Failed(
+            f"{deadline.host} failed: it could not be reached: {error.strerror or type(error).__name__}. "
+            f"See that the server is up and takes connections at port {port}."
+        ) from error
+    sock.settimeout(None)
+    return sock
 
 
 def _target(url: str) -> Url:
@@ -160,9 +194,15 @@ def _target(url: str) -> Url:
         raise Blocked(f"The URL must be like https://host/path, with at most {URL_LONGEST} characters.")
     if target.auth is not None:
         raise Blocked(f"The URL of {host} may not hold a user or password: remove what stands before the @.")
-    if (port := _port(target)) < 1024 and port not in PORTS_BELOW_1024:
-        raise Blocked(f"{host} may not be called at port {port}: use 80, 443 or one from 1024.")
+    _hold_port(host, _port(target), PORTS_BELOW_1024)
     return target
+
+
+def _hold_port(host: str, port: int, low_ports: Collection[int]) -> None:
+    """Blocked where the port is below 1024 and none of these."""
+    if port < 1024 and port not in low_ports:
+        use = ", ".join(map(str, sorted(low_ports)))
+        raise Blocked(f"{host} may not be called at port {port}: use {use} or one from 1024.")
 
 
 def _host(target: Url) -> str:
@@ -193,34 +233,33 @@ class _Deadline:
         return Failed(f"{self.host} took longer than {self._seconds:g} seconds. Make it answer sooner.")
 
 
-def _resolved(target: Url, resolve: Resolver, deadline: _Deadline) -> list[Address]:
-    """The addresses of the host. Resolving cannot be interrupted: a thread is left to it when time is up."""
+def _resolved(name: str, port: int, resolve: Resolver, deadline: _Deadline) -> list[Address]:
+    """The addresses of the name. Resolving cannot be interrupted: a thread is left to it when time is up."""
     found: Future[Sequence[str]] = Future()
 
     def look() -> None:
         try:
-            # With its final dot: that keeps the system from trying the name inside our own domains.
-            found.set_result(resolve((target.host or "").strip("[]"), _port(target)))
+            found.set_result(resolve(name, port))
         except Exception as error:
             found.set_exception(error)
 
     Thread(target=look, daemon=True).start()
     try:
         addresses = [ip_address(address) for address in found.result(timeout=deadline.left())]
-    except (socket.gaierror, UnicodeError):
+    except (socket.gaierror, ValueError):
         addresses = []
     if not addresses:
         raise Failed(f"{deadline.host} failed: its name could not be resolved. See that it is right.")
     return addresses
 
 
-def _judge(target: Url, address: Address, allowed: Sequence[Network]) -> None:
+def _judge(host: str, address: Address, allowed: Sequence[Network]) -> None:
     """Blocked where the address is neither public nor allowed."""
     meant = _embedded(address)
     if _public(meant) or any(each in network for each in (address, meant) for network in allowed):
         return
     raise Blocked(
-        f"{_host(target)} may not be called: its address {address} is not on the public internet. "
+        f"{host} may not be called: its address {address} is not on the public internet. "
         "Give a host that is, or have an operator allow that network."
     )
 
@@ -247,22 +286,34 @@ def _trust() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _connected(target: Url, addresses: Sequence[Address], deadline: _Deadline) -> socket.socket:
-    """A connection to the first address that takes one, each having its share of the time."""
+def _connected(
+    name: str, port: int, allowed: Sequence[Network], resolve: Resolver, deadline: _Deadline
+) -> socket.socket:
+    """A connection to the first address of the name that takes one, each having its share of the time.
+
+    Blocked where any address may not be called; Failed where there is none.
+    """
+    addresses = _resolved(name, port, resolve, deadline)
+    for address in addresses:
+        _judge(deadline.host, address, allowed)
     for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
         try:
             # An address in figures is not resolved again.
-            sock = socket.create_connection((str(address), _port(target)), deadline.left() / left)
+            sock = socket.create_connection((str(address), port), deadline.left() / left)
             break
         except OSError:
             if left == 1:
                 raise
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _secured(plain: socket.socket, deadline: _Deadline) -> ssl.SSLSocket:
+    """The connection with TLS; `plain` is then no more."""
+    sock = _trust().wrap_socket(plain, server_hostname=deadline.host, do_handshake_on_connect=False)
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if target.scheme == "https":
-            sock = _trust().wrap_socket(sock, server_hostname=deadline.host, do_handshake_on_connect=False)
-            sock.settimeout(deadline.left())
-            sock.do_handshake()
+        sock.settimeout(deadline.left())
+        sock.do_handshake()
     except BaseException:
         sock.close()
         raise
