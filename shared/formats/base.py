@@ -12,6 +12,9 @@ DateFormat = Literal["iso8601", "day/month/year", "month/day/year", "epoch"]
 
 UTC = ZoneInfo("UTC")
 
+SHEET_ROWS_MOST = 100_000
+"""How many records a CSV file or a JSON array may hold: seed 3's limit for both."""
+
 
 class Column(NamedTuple):
     """A field of a record, and what its values are.
@@ -39,15 +42,15 @@ class Records(Protocol):
 
     @property
     def size(self) -> int:
-        """At most how many bytes it would have if it ended now."""
+        """At most how many bytes it would have if it ended now, without the format's prefix and suffix."""
         ...
 
     def write(self, lines: bytes) -> None:
-        """Add records: JSON Lines, each with its newline, whole."""
+        """Add records: JSON Lines as orjson writes them, each with its newline, whole; none where empty."""
         ...
 
     def close(self) -> None:
-        """Write what is still held. Nothing may be added after it."""
+        """Write what is still held. Nothing may be added after it. A piece without a record has no bytes."""
         ...
 
 

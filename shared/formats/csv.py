@@ -1,0 +1,158 @@
+"""csv: comma-separated values as RFC 4180 has them: a header, CRLF, UTF-8 without a byte order mark.
+https://www.rfc-editor.org/rfc/rfc4180
+
+What is in a cell:
+- null, and a field that the record lacks: nothing; an empty text is `""`, for those who tell them apart
+- a number, true, false: as JSON writes it
+- an object or an array, and whatever is in a column of kind json: compact JSON text
+- a moment: as the export's config says; see `base.DateFormat`
+- a text: itself, but one that a spreadsheet would run has a `'` before it
+
+Spreadsheets run a cell that begins with one of GUARDED; a `'` before it has them take it for text.
+https://owasp.org/www-community/attacks/CSV_Injection
+A text that begins with `'` gets one more. So nothing is lost: a reader who wants the value takes one `'` off
+each cell that begins with one.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from shared.formats import moments
+from shared.formats.base import SHEET_ROWS_MOST, Column, Style
+
+GUARDED = frozenset("=+-@\t\r\n＝＋－＠\0'")
+"""What a text may not begin with: the characters that OWASP names, their full-width forms, NUL (ASVS 1.2.10:
+some readers drop it, and what stands behind it comes first), and the guard itself.
+https://github.com/OWASP/ASVS"""
+
+_END = b"\r\n"
+_TO_QUOTE = re.compile(rb'[",\r\n]').search
+
+
+@dataclass(frozen=True)
+class Csv:
+    """A format; see `base.Format`."""
+
+    name: str = "csv"
+    description: str = "Comma-separated values with a header; nested values as JSON text."
+    extension: str = "csv"
+    content_type: str = "text/csv; charset=utf-8"
+    rows_most: int | None = SHEET_ROWS_MOST
+    joins: bool = True
+    dated: bool = True
+    separator: bytes = b""
+    suffix: bytes = b""
+
+    def prefix(self, columns: Sequence[Column]) -> bytes:
+        """The header."""
+        return row(column.name for column in columns)
+
+    def records(self, columns: Sequence[Column], style: Style, put: Callable[[bytes], None]) -> "_Rows":
+        """Begin a piece. It holds the columns in their order, and no other field."""
+        return _Rows([(column.name, _writer(column, style)) for column in columns], put)
+
+
+def row(values: Iterable[Any]) -> bytes:
+    """A row of values as JSON has them, with its CRLF."""
+    return _joined([_cell(value) for value in values])
+
+
+class _Rows:
+    def __init__(
+        self, cells: Sequence[tuple[str, Callable[[Any], bytes]]], put: Callable[[bytes], None]
+    ) -> None:
+        self._cells = cells
+        self._put = put
+        self.size = 0
+
+    def write(self, lines: bytes) -> None:
+        rows = []
+        for line in lines.splitlines():
+            value_of = orjson.loads(line).get
+            rows.append(_joined([cell(value_of(name)) for name, cell in self._cells]))
+        content = b"".join(rows)
+        if content:
+            self._put(content)
+            self.size += len(content)
+
+    def close(self) -> None:
+        pass
+
+
+def _joined(cells: list[bytes]) -> bytes:
+    # A row of one empty cell would be an empty line, which readers skip.
+    return (b",".join(cells) or b'""') + _END
+
+
+def _writer(column: Column, style: Style) -> Callable[[Any], bytes]:
+    if column.kind == "json":
+        return _json
+    if column.kind != "moment":
+        return _cell
+    match style.dates:
+        case "iso8601":
+            return _cell  # as they come
+        case "epoch":
+            return _epoch
+        case "day/month/year":
+            return partial(_local, "{0.day:02}/{0.month:02}/{0.year:04}", style.zone)
+        case "month/day/year":
+            return partial(_local, "{0.month:02}/{0.day:02}/{0.year:04}", style.zone)
+
+
+def _cell(value: Any) -> bytes:
+    if value is None:
+        return b""
+    if isinstance(value, str):
+        return _text(value)
+    return _json(value)
+
+
+def _text(text: str) -> bytes:
+    if not text:
+        return b'""'
+    content = text.encode()
+    if text[0] in GUARDED:
+        content = b"'" + content
+    return _quoted(content) if _TO_QUOTE(content) else content
+
+
+def _json(value: Any) -> bytes:
+    """It needs no guard: of GUARDED, JSON text can only begin with a number's minus, which is harmless."""
+    if value is None:
+        return b""
+    content = orjson.dumps(value)
+    return _quoted(content) if isinstance(value, (str, list, dict)) else content
+
+
+def _quoted(content: bytes) -> bytes:
+    return b'"' + content.replace(b'"', b'""') + b'"'
+
+
+def _epoch(value: Any) -> bytes:
+    at = moments.parse(value)
+    if at is None:
+        return _cell(value)
+    since = moments.microseconds(at)
+    seconds, rest = divmod(abs(since), 1_000_000)
+    return f"{'-' if since < 0 else ''}{seconds}{f'.{rest:06}' if rest else ''}".encode()
+
+
+def _local(date: str, zone: ZoneInfo, value: Any) -> bytes:
+    at = moments.parse(value)
+    try:
+        there = at and at.astimezone(zone)
+    except OverflowError:  # not a year of the calendar there
+        there = None
+    if there is None:
+        return _cell(value)
+    return f"{date.format(there)} {there:%H:%M:%S}".encode()
+
+
+FORMAT = Csv()

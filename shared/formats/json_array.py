@@ -1,0 +1,53 @@
+"""json-array: one JSON array of all records, each on a line of its own."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shared.formats.base import SHEET_ROWS_MOST, Column, Style
+
+_BETWEEN = b",\n"
+
+
+@dataclass(frozen=True)
+class JsonArray:
+    """A format; see `base.Format`."""
+
+    name: str = "json-array"
+    description: str = "One JSON array of all records."
+    extension: str = "json"
+    content_type: str = "application/json"
+    rows_most: int | None = SHEET_ROWS_MOST
+    joins: bool = True
+    dated: bool = False
+    separator: bytes = _BETWEEN
+    suffix: bytes = b"\n]\n"
+
+    def prefix(self, columns: Sequence[Column]) -> bytes:
+        """The bracket that opens."""
+        return b"[\n"
+
+    def records(self, columns: Sequence[Column], style: Style, put: Callable[[bytes], None]) -> "_Elements":
+        """Begin a piece. It holds every field of a record, also those that are no column."""
+        return _Elements(put)
+
+
+class _Elements:
+    def __init__(self, put: Callable[[bytes], None]) -> None:
+        self._put = put
+        self.size = 0
+
+    def write(self, lines: bytes) -> None:
+        if not lines:
+            return
+        # A newline only ends a record: inside JSON text it is escaped.
+        elements = lines[:-1].replace(b"\n", _BETWEEN)
+        if self.size:
+            elements = _BETWEEN + elements
+        self._put(elements)
+        self.size += len(elements)
+
+    def close(self) -> None:
+        pass
+
+
+FORMAT = JsonArray()
