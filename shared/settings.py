@@ -11,6 +11,10 @@ IAM_CREDENTIALS_URL = "https://iamcredentials.googleapis.com"
 """Where tokens of customers' accounts come from.
 https://cloud.google.com/iam/docs/reference/credentials/rest"""
 
+SENDGRID_URL = "https://api.sendgrid.com"
+"""Where mail is handed over; of an account in the EU it is https://api.eu.sendgrid.com.
+https://www.twilio.com/docs/sendgrid/api-reference/mail-send#base-url"""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -30,6 +34,14 @@ class Settings:
     private_addresses    networks that are not public and may be called all the same, where a customer gives
                          an address in them
     secret_keys          version -> key, of which secrets are made; the newest is the highest version
+    sendgrid_key         the key that SendGrid knows us by; empty where no mail is sent. Unlike secret_keys it
+                         counts when settings are compared: clients are kept by their settings, and those of
+                         another key must not be taken for ours
+    sendgrid_url         SendGrid's address, without a slash at the end
+    mail_from            the address that mail comes from; SendGrid takes only one that it has verified
+                         https://www.twilio.com/docs/sendgrid/for-developers/sending-email/sender-identity
+    url                  where Waybill's HTTP functions answer, without a slash at the end: links in mails
+                         begin with it
     history              how far back Firestore can be read: with point-in-time recovery seven days, less
                          an hour in which a run that was planned at the last moment can still be written
                          https://cloud.google.com/firestore/docs/use-pitr
@@ -45,6 +57,10 @@ class Settings:
     slice_bytes: int = 256 * 1024 * 1024
     private_addresses: tuple[IPv4Network | IPv6Network, ...] = ()
     secret_keys: Mapping[int, bytes] = field(default_factory=dict, repr=False, compare=False)
+    sendgrid_key: str = field(default="", repr=False)
+    sendgrid_url: str = SENDGRID_URL
+    mail_from: str = ""
+    url: str = ""
     history: timedelta = timedelta(days=7) - timedelta(hours=1)
 
     @classmethod
@@ -72,6 +88,10 @@ class Settings:
                 if each.strip()
             ),
             secret_keys=_keys(env.get("WAYBILL_SECRET_KEYS", "")),
+            sendgrid_key=env.get("WAYBILL_SENDGRID_KEY", ""),
+            sendgrid_url=(env.get("WAYBILL_SENDGRID_URL") or cls.sendgrid_url).rstrip("/"),
+            mail_from=env.get("WAYBILL_MAIL_FROM", ""),
+            url=env.get("WAYBILL_URL", "").rstrip("/"),
         )
 
     @property
