@@ -132,13 +132,11 @@ def _up(state: Path, root: Path, environment: Mapping[str, str]) -> int:
 
 def _shown(suite: Suite, root: Path) -> dict[str, str]:
     """What users of the running suite need; in this checkout, the demo customer's key and bucket too."""
-    outbox = suite.state / "outbox"
-    outbox.mkdir(exist_ok=True)
     shown = suite.env()
     if root == REPOSITORY:
         customer = importlib.import_module("infra.local.demo_customer").ensure(suite)
         shown = {**suite.env(OPERATOR), **customer}
-    return {**shown, "WAYBILL_OUTBOX": str(outbox)}
+    return {**shown, "WAYBILL_OUTBOX": str(suite.outbox)}
 
 
 def _port(environment: Mapping[str, str], variable: str, default: int) -> int:

@@ -1,4 +1,5 @@
-"""The suite's own HTTP interface, under /_suite/: clock, ticks, journal, faults, what is outstanding."""
+"""The suite's own HTTP interface, under /_suite/: clock, ticks, journal, faults, suppressions, what is
+outstanding."""
 
 import asyncio
 import base64
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from infra.local.project import trigger_topic
 from infra.local.pubsub import Delivery
+from infra.local.sendgrid import LISTS
 from infra.local.traffic import Action, Fault
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ def routes(suite: "Suite") -> list[web.RouteDef]:
         web.post("/_suite/faults", _answering(control.arm)),
         web.delete("/_suite/faults", _answering(control.disarm)),
         web.get("/_suite/outstanding", _answering(control.outstanding)),
+        web.put("/_suite/suppressions", _answering(control.suppress)),
+        web.delete("/_suite/suppressions", _answering(control.forgive)),
         web.post("/_suite/push/{function}", _answering(control.push)),
     ]
 
@@ -96,6 +100,14 @@ class _Control:
         pubsub = self._suite.pubsub
         held = [{"topic": letter.topic, "message_id": letter.message_id} for letter in pubsub.held()]
         return {"outstanding": [asdict(each) for each in pubsub.outstanding()], "undelivered": held}
+
+    async def suppress(self, request: web.Request) -> Any:
+        self._suite.sendgrid.suppress(*await _suppression(request))
+        return {}
+
+    async def forgive(self, request: web.Request) -> Any:
+        self._suite.sendgrid.forgive(*await _suppression(request))
+        return {}
 
     async def push(self, request: web.Request) -> Any:
         """What a Pub/Sub of the user's own pushes; the function gets it as Eventarc would bring it.
@@ -156,6 +168,15 @@ async def _body(request: web.Request, kinds: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value, kinds[key]) or isinstance(value, bool):
             raise _Refused(400, f"{key}: {value!r} is of the wrong type")
     return body
+
+
+async def _suppression(request: web.Request) -> tuple[str, str]:
+    asked = await _body(request, {"address": str, "list": str})
+    if not asked.get("address"):
+        raise _Refused(400, "address: say whose")
+    if asked.get("list") not in LISTS:
+        raise _Refused(400, f"list: one of {', '.join(LISTS)}")
+    return asked["address"], asked["list"]
 
 
 def _time(body: dict[str, Any], key: str) -> datetime | None:

@@ -27,6 +27,7 @@ from infra.local.processes import REPOSITORY, FunctionProcesses
 from infra.local.project import account_email, make_project, publish_to, topic_path, trigger_topic
 from infra.local.pubsub import Delivery, PubSubService
 from infra.local.scheduler import SchedulerService
+from infra.local.sendgrid import BEGINNING, SendGridService
 from infra.local.storage import StorageService
 from infra.local.traffic import Traffic
 
@@ -39,12 +40,19 @@ TICK_TOPIC = "tick"
 TICK_DATA = b"{}"
 """What it publishes: nothing but the fact."""
 
+MAIL_FROM = "waybill@waybill.example"
+"""Where mail comes from here: a name that can be nobody's. https://www.rfc-editor.org/rfc/rfc2606#section-2"""
+
+NO_DOOR = "http://waybill.example"
+"""What links in mails begin with where there is no front door, so that they are whole in tests, too."""
+
 
 @dataclass(frozen=True)
 class Ports:
     """Where on 127.0.0.1 the suite listens; 0 takes any free port.
 
-    http holds Cloud Storage, the IAM credentials API, the metadata server and the suite's own control.
+    http holds Cloud Storage, the IAM credentials API, the metadata server, SendGrid and the suite's own
+    control.
     """
 
     http: int = 0
@@ -143,6 +151,13 @@ class Suite:
                 publish=self._publish,
             )
             opened.callback(self.scheduler.stop)
+            self.sendgrid = SendGridService(
+                clock=self.clock,
+                traffic=self.traffic,
+                key=self._secrets.get(secrets.SENDGRID_KEY, ""),
+                outbox=self.outbox,
+                file=state / "suppressions.json",
+            )
             self.processes = FunctionProcesses(
                 self.bundle.functions, env=self._function_env, logs=state / "logs", root=root
             )
@@ -189,8 +204,13 @@ class Suite:
 
     @property
     def control_url(self) -> str:
-        """Where Storage, IAM, the metadata server and the suite's control answer."""
+        """Where Storage, IAM, the metadata server, SendGrid and the suite's control answer."""
         return f"http://127.0.0.1:{self._listening['http']}"
+
+    @property
+    def outbox(self) -> Path:
+        """The folder where mail ends: `.eml` for each message, `.json` for each request."""
+        return self.state / "outbox"
 
     def env(self, account: str | None = None) -> dict[str, str]:
         """The variables by which Google's clients, the functions and the operators' commands find the suite,
@@ -205,7 +225,7 @@ class Suite:
     def _addresses(self, account: str | None) -> dict[str, str]:
         here = f"127.0.0.1:{self._listening['http']}"
         metadata = f"{here}/as/{account_email(account, self.project)}" if account else here
-        env = {
+        return {
             "GOOGLE_CLOUD_PROJECT": self.project,
             "STORAGE_EMULATOR_HOST": self.emulators.storage or f"http://{here}",
             "FIRESTORE_EMULATOR_HOST": self.emulators.firestore or self._host("firestore"),
@@ -213,8 +233,10 @@ class Suite:
             "IAM_CREDENTIALS_URL": f"http://{here}",
             "GCE_METADATA_HOST": metadata,
             "GCE_METADATA_IP": metadata,
+            "WAYBILL_SENDGRID_URL": f"http://{here}{BEGINNING}",
+            "WAYBILL_MAIL_FROM": MAIL_FROM,
+            "WAYBILL_URL": self.url or NO_DOOR,
         }
-        return {**env, "WAYBILL_URL": self.url} if self.url else env
 
     def move_clock(self, at: datetime) -> datetime:
         """Set the clock, never back (ValueError), and wake what waits for it. Returns the time it is."""
@@ -255,7 +277,10 @@ class Suite:
 
     def _start(self) -> None:
         app = web.Application(client_max_size=0)
-        app.add_routes([*control.routes(self), *self.identity.routes(), *self.storage.routes()])
+        # Storage last: an object of a bucket is any path that is nobody else's.
+        routes = (control.routes(self), self.identity.routes(), self.sendgrid.routes(), self.storage.routes())
+        for each in routes:
+            app.add_routes(each)
         self._stack.callback(self._serve("http", app).stop)
         if not self.emulators.firestore:
             self._listening["firestore"] = self.firestore.start(self._asked.firestore)
