@@ -12,7 +12,9 @@ DEFAULT = "work-orders-timeline"
 def _found() -> dict[str, Source]:
     modules = (import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__))
     sources = [module.SOURCE for module in modules if hasattr(module, "SOURCE")]
-    return {source.name: source for source in sorted(sources, key=lambda each: (each.name != DEFAULT, each.name))}
+    return {
+        source.name: source for source in sorted(sources, key=lambda each: (each.name != DEFAULT, each.name))
+    }
 
 
 SOURCES: dict[str, Source] = _found()

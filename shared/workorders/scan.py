@@ -5,7 +5,7 @@ found by its stamp, which can be older than its commit by up to the margin, and 
 which is the commit's own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -46,17 +46,29 @@ def stamps_of(window: Window) -> tuple[datetime, datetime]:
 def split(
     cloud: Cloud, site: str, first: datetime, before: datetime, read_time: datetime
 ) -> list[tuple[datetime, datetime]]:
-    """Cut the stamps [first, before) into pieces that hold at most `settings.part_records` each, and at
-    least one; what holds nothing is left out. One millisecond is never cut."""
-    most = cloud.settings.part_records
-    found = count(_query(cloud, site, first, before), read_time)
+    """Cut the stamps [first, before) into pieces as `bisect`, at most `settings.part_records` work orders of
+    the site in each."""
+    return bisect(
+        lambda first, before: count(_query(cloud, site, first, before), read_time),
+        first,
+        before,
+        cloud.settings.part_records,
+    )
+
+
+def bisect(
+    count_between: Callable[[datetime, datetime], int], first: datetime, before: datetime, most: int
+) -> list[tuple[datetime, datetime]]:
+    """Cut the stamps [first, before) in halves until no piece holds more than `most`, by what is counted
+    between two stamps; what holds nothing is left out. One millisecond is never cut."""
+    found = count_between(first, before)
     if not found:
         return []
     steps = (before - first) // STAMP_STEP
     if found <= most or steps <= 1:
         return [(first, before)]
     middle = first + steps // 2 * STAMP_STEP
-    return split(cloud, site, first, middle, read_time) + split(cloud, site, middle, before, read_time)
+    return bisect(count_between, first, middle, most) + bisect(count_between, middle, before, most)
 
 
 def read(
