@@ -10,16 +10,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
+from google.cloud import firestore
 
 from shared.batches.batch import Batch
 from shared.batches.problems import Problem
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
+from shared.sources.batch_errors import LINE
 
 DOCUMENT_BYTES = 256 * 1024
 """How many bytes of lines one document takes; it may hold 1 MiB, a line about 3 KiB."""
 
-COLUMNS = ("work_order", "file", "code", "level", "message")
+COLUMNS = tuple(column.name for column in LINE)
+"""The fields of a line, in order."""
 
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 # What spreadsheets take for the beginning of a formula.
@@ -37,8 +40,14 @@ def documents(batch: Batch, slice_id: str, position: int, problems: Iterable[Pro
             room = DOCUMENT_BYTES
         blocks[-1].append(line)
         room -= len(line)
+    # The batch-errors source finds them by these, wherever they lie. They never change.
+    found_by = {
+        "customer": batch.customer,
+        "site_id": batch.site,
+        "created": firestore.SERVER_TIMESTAMP,
+    }
     return {
-        f"{batch.path}/errors/{slice_id}-{position:06}-{number:03}": {"lines": b"".join(lines)}
+        f"{batch.path}/errors/{slice_id}-{position:06}-{number:03}": {**found_by, "lines": b"".join(lines)}
         for number, lines in enumerate(blocks)
     }
 
