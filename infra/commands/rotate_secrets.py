@@ -1,7 +1,7 @@
 """Seal customers' secrets with the newest key, and say which keys are needed no longer.
 
-First deploy the newest version in WAYBILL_SECRET_KEYS, then run this with the same value: functions that were
-deployed without that version cannot open what it seals. It can be run at any time, and again. The steps of a
+First give the functions the newest version in WAYBILL_SECRET_KEYS, then run this with the same value: those
+that have it not cannot open what it seals. It can be run at any time, and again. The steps of a
 rotation are in infra/docs/operating.md, "A new key for secrets".
 """
 

@@ -112,8 +112,8 @@ def get(cloud: Cloud, customer: str, id: str) -> str:
     """A customer's secret.
 
     CustomerMustAct where it is gone; another's looks as if it were not there. GiveUp where no key that is
-    held opens it. Retry where its key is newer than all that are held: that key came with a deployment, and
-    this instance is of the one before.
+    held opens it. Retry where its key is newer than all that are held: this instance was started
+    before that key was added, and another holds it.
     """
     fields = cloud.db.document(path(id)).get().to_dict()
     if fields is None or fields["customer"] != customer:
@@ -179,7 +179,7 @@ def _opened(settings: Settings, id: str, fields: Mapping[str, Any]) -> str:
     if version not in held and held and version > max(held):
         raise Retry(
             f"The secret {id} is sealed with version {version} of WAYBILL_SECRET_KEYS; the newest that is "
-            f"held here is {max(held)}. What was deployed last has it."
+            f"held here is {max(held)}: use the value that the functions have now."
         )
     if version not in held:
         raise GiveUp(
