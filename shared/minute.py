@@ -2,15 +2,16 @@
 
 from shared import logs
 from shared.batches import steps as batches
+from shared.delivery.email import mails
 from shared.exports import steps as exports
 from shared.gcp.clients import Cloud
 from shared.gcp.messages import Message
 
 
 def tick(cloud: Cloud, message: Message) -> None:
-    """Start what is due and take up what got stuck, of exports and of batches; neither stops the other."""
+    """Start what is due and take up what got stuck, of exports, batches and mails; none stops another."""
     failures = []
-    for each in (exports.tick, batches.sweep):
+    for each in (exports.tick, batches.sweep, mails.sweep):
         try:
             each(cloud, message.published)
         except Exception as failure:

@@ -1,4 +1,5 @@
-"""URLs by which anyone may read one object for a while, signed by IAM in the name of our own account.
+"""URLs by which anyone may read one object for a while, signed by IAM in the name of our own account, or of a
+customer's.
 
 A function has no private key: Google keeps it, and signs when asked. A signed URL is a secret: never log it.
 https://cloud.google.com/storage/docs/access-control/signed-urls
@@ -40,22 +41,24 @@ def signed_url(
     seconds: int,
     generation: int | None = None,
     file_name: str | None = None,
+    account: str | None = None,
 ) -> str:
     """A URL by which anyone may GET the object for `seconds`, from 1 to URL_SECONDS, by the machine's clock.
 
     generation  exactly this one; without it, what stands there when the URL is used
     file_name   has browsers save the content under this name
+    account     in whose name it is signed, by its email; our own without it
 
-    Our account needs iam.serviceAccounts.signBlob on itself now, and storage.objects.get when the URL is
-    used. ValueError where `seconds` is out of range, Retry where Google does not answer or says to come
-    again, GoogleAPICallError or GoogleAuthError where it refuses.
+    Our account needs iam.serviceAccounts.signBlob on that account now, and that account storage.objects.get
+    when the URL is used. ValueError where `seconds` is out of range, Retry where Google does not answer or
+    says to come again, GoogleAPICallError or GoogleAuthError where it refuses.
     """
     if not 0 < seconds <= URL_SECONDS:
         raise ValueError(f"a signed URL lives 1 to {URL_SECONDS} seconds, not {seconds}")
     blob = _client(cloud.settings.project).bucket(bucket).blob(name)
     url: str = blob.generate_signed_url(
         version="v4",
-        credentials=_OwnAccount(cloud.objects.credentials, cloud.settings.iam_credentials_url),
+        credentials=_Signer(cloud.objects.credentials, cloud.settings.iam_credentials_url, account),
         api_access_endpoint=cloud.settings.storage_url,
         expiration=seconds,
         generation=generation,
@@ -73,26 +76,29 @@ def disposition(file_name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
 
 
-class _OwnAccount(Signing):
-    """Signs as the account of these credentials, by asking IAM.
+class _Signer(Signing):
+    """Signs as an account, by default that of these credentials, by asking IAM with them.
 
     https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob
     """
 
-    def __init__(self, credentials: Credentials, iam_url: str) -> None:
+    def __init__(self, credentials: Credentials, iam_url: str, account: str | None) -> None:
         self._credentials: Any = credentials
         self._iam_url = iam_url
+        self._account = account
 
     @property
     def signer_email(self) -> str:
-        """The account's email, which the metadata server tells beside the token."""
+        """The account's email; our own the metadata server tells beside the token."""
+        if self._account is not None:
+            return self._account
         if not self._credentials.valid:
             _insist(lambda: self._credentials.refresh(Request()))
         email: str = self._credentials.service_account_email
         return email
 
     @property
-    def signer(self) -> "_OwnAccount":
+    def signer(self) -> "_Signer":
         """Itself."""
         return self
 

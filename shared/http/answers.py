@@ -3,6 +3,7 @@
 A path is answered with and without a trailing slash, and nothing is ever redirected.
 """
 
+import contextlib
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -51,9 +52,15 @@ class Routes:
                     request_id, refused.code or 500, refused.name, _sentence(refused, request), {}
                 )
             except Exception as failure:
-                logs.error("a request failed", exception=failure, method=request.method, path=request.path)
+                logs.error("a request failed", exception=failure, route=self._route(request))
                 sentence = f"Something failed on our side: try again, and if it stays, quote {request_id}."
                 return _problem(request_id, 500, "Internal error", sentence, {})
+
+    def _route(self, request: flask.Request) -> str:
+        """The route of a request, for the log: its path can hold a secret."""
+        with contextlib.suppress(HTTPException):
+            return str(self._map.bind("").match(request.path, method=request.method)[0])
+        return request.method
 
     def _answer(self, request: flask.Request) -> flask.Response:
         endpoint, values = self._map.bind("").match(request.path, method=request.method)
@@ -82,6 +89,16 @@ def json_object(request: flask.Request, bytes_most: int = BODY_BYTES) -> dict[st
     if not isinstance(value, dict):
         raise Invalid.field("body", "must be a JSON object")
     return value
+
+
+def html(text: str) -> flask.Response:
+    """A page, for a person."""
+    return flask.Response(text, content_type="text/html; charset=utf-8")
+
+
+def redirect(url: str) -> flask.Response:
+    """The way to another address, for this time; the handler's status is to be 302."""
+    return flask.Response(headers={"Location": url})
 
 
 def _fields(refused: Refused) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""What an export by email is told."""
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from shared.http.bodies import Address
+
+RECIPIENTS_MOST = 1_000
+"""How many addresses one export may be mailed to. Each gets a message of its own."""
+
+
+class EmailConfig(BaseModel):
+    """Whom an `email` export is mailed to. An address that comes twice, in whatever case, is kept once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    emails: tuple[Address, ...] = Field(min_length=1, max_length=RECIPIENTS_MOST)
+
+    @field_validator("emails")
+    @classmethod
+    def _once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return once(values)
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the files' names: nothing."""
+        return ""
+
+    @property
+    def export_images(self) -> bool:
+        """Whether images go along: never by email."""
+        return False
+
+
+def once(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Each address as it came first, in order."""
+    first: dict[str, str] = {}
+    for address in addresses:
+        first.setdefault(folded(address), address)
+    return tuple(first.values())
+
+
+def folded(address: str) -> str:
+    """What two spellings of one mailbox have in common. By the letter of the standard the part before the @
+    may tell cases apart; mailboxes do not. Not `casefold`, which makes one of ß and ss.
+    https://www.rfc-editor.org/rfc/rfc5321#section-2.4"""
+    return address.lower()

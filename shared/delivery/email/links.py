@@ -1,0 +1,158 @@
+"""A link by which whoever has it downloads files for seven days: `downloads/<id>`.
+
+Its token, `<id>_<secret>`, stands in one mail and nowhere else: here is its hash. The link is never used up,
+so that a mail scanner that follows it takes nothing from its reader; what it was used for is written down.
+https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from google.cloud import firestore
+
+from shared.delivery.email.mails import Files, Mail
+from shared.errors import NotFound
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, fields_of, plain, read_time, transact
+
+LIFE = timedelta(days=7)
+"""How long a link works, by Firestore's time from its sending."""
+
+CLICKS_KEPT = 50
+"""How many clicks a link remembers, the newest; `downloads` counts all that led to a file."""
+
+AGENT_LONGEST = 200
+"""Characters that are kept of a User-Agent."""
+
+_TOKEN = re.compile(r"([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
+
+
+@dataclass(frozen=True)
+class Click:
+    """One use: when, by which program as it calls itself, and for which file (a document's id) if any."""
+
+    at: datetime
+    agent: str
+    file: str | None
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link as it is kept, without its secret, which nobody has."""
+
+    id: str
+    customer: str
+    files: Files
+    recipient: str
+    mail: str
+    created: datetime
+    expires: datetime
+    revoked: bool
+    downloads: int
+    clicks: tuple[Click, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A link that was clicked, and when it was, by Firestore."""
+
+    link: Link
+    at: datetime
+
+    @property
+    def expired(self) -> bool:
+        """Whether its days are over."""
+        return self.at >= self.link.expires
+
+
+def new(mail: Mail, files: Files, id: str, expires: datetime) -> tuple[str, dict[str, Any]]:
+    """A token that can never be shown again, and the document of its link, which `path` names."""
+    secret = secrets.token_urlsafe(32)
+    document = {
+        "customer": mail.customer,
+        "account": files.account,
+        "folder": files.folder,
+        "recipient": mail.address,
+        "mail": mail.path,
+        "secret_sha256": _hash(secret),
+        "created": firestore.SERVER_TIMESTAMP,
+        "expires": expires,
+        "revoked": False,
+        "downloads": 0,
+        "clicks": [],
+    }
+    return f"{id}_{secret}", document
+
+
+def path(id: str) -> str:
+    """The document of a link."""
+    return f"downloads/{id}"
+
+
+def find(cloud: Cloud, token: str) -> Found | None:
+    """The link of a token, whatever has become of it; None where the token is none of ours."""
+    parts = _TOKEN.fullmatch(token)
+    if parts is None:
+        return None
+    snapshot = cloud.db.document(path(parts[1])).get()
+    if not snapshot.exists or not hmac.compare_digest(snapshot.get("secret_sha256"), _hash(parts[2])):
+        return None
+    return Found(_link(snapshot), read_time(snapshot))
+
+
+def record(cloud: Cloud, link: Link, agent: str, file: str | None) -> None:
+    """Write a click down, by a program of that name; one that led to a file is a download."""
+    reference = cloud.db.document(path(link.id))
+
+    def add(transaction: firestore.Transaction) -> None:
+        snapshot = reference.get(transaction=transaction)
+        click = {"at": read_time(snapshot), "agent": agent, "file": file}
+        fields = fields_of(snapshot)
+        written = {"clicks": [*fields["clicks"], click][-CLICKS_KEPT:]}
+        transaction.update(reference, {**written, "downloads": fields["downloads"] + (file is not None)})
+
+    transact(cloud.db, add)
+
+
+def revoke(cloud: Cloud, customer: str, id: str) -> None:
+    """Let a link of a customer's open nothing from now on; NotFound where there is none. URLs that it has led
+    to work until they end."""
+    snapshot = cloud.db.document(path(id)).get()
+    if not snapshot.exists or snapshot.get("customer") != customer:
+        raise NotFound(f"there is no link {id}")
+    snapshot.reference.update({"revoked": True})
+
+
+def of(cloud: Cloud, ids: Iterable[str]) -> dict[str, Link]:
+    """Those of the links that there are, by their ids."""
+    references = [cloud.db.document(path(id)) for id in ids]
+    return (
+        {each.id: _link(each) for each in cloud.db.get_all(references) if each.exists} if references else {}
+    )
+
+
+def _link(snapshot: Snapshot) -> Link:
+    fields = fields_of(snapshot)
+    return Link(
+        id=snapshot.id,
+        customer=fields["customer"],
+        files=Files(fields["account"], fields["folder"]),
+        recipient=fields["recipient"],
+        mail=fields["mail"],
+        created=fields["created"],
+        expires=fields["expires"],
+        revoked=fields["revoked"],
+        downloads=fields["downloads"],
+        clicks=tuple(Click(**plain(each)) for each in fields["clicks"]),
+    )
+
+
+def _hash(secret: str) -> str:
+    # 256 random bits need no salt and no slow hash: there is nothing to guess.
+    return hashlib.sha256(secret.encode()).hexdigest()

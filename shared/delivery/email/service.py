@@ -1,0 +1,71 @@
+"""The use cases of mails for those who may see what they are about: look, withdraw a link, send again.
+
+`owner` is the path of the document that the mails are about; that the caller may see it is looked at before.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.cloud import firestore
+
+from shared import logs
+from shared.delivery.email import links, mails
+from shared.delivery.email.links import Link
+from shared.delivery.email.mails import Mail
+from shared.errors import Conflict, NotFound
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot
+
+_ID = re.compile("[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A mail with the links that it was sent with, the newest last."""
+
+    mail: Mail
+    links: tuple[Link, ...]
+
+
+def newest(cloud: Cloud, owner: str) -> Any:
+    """A query for the mails, the newest first, whose snapshots `shown` takes."""
+    collection = cloud.db.collection(f"{owner}/mails")
+    return collection.order_by("created", direction=firestore.Query.DESCENDING)
+
+
+def shown(cloud: Cloud, snapshots: Sequence[Snapshot]) -> list[Shown]:
+    """These mails with what became of their links."""
+    found = [mails.from_snapshot(each) for each in snapshots]
+    known = links.of(cloud, (id for mail in found for id in mail.links))
+    return [Shown(mail, tuple(known[id] for id in mail.links if id in known)) for mail in found]
+
+
+def revoke(cloud: Cloud, owner: str, id: str) -> Shown:
+    """Withdraw the links of a mail, every one. NotFound where there is no such mail, Conflict where it has
+    been sent with none."""
+    mail = _mail(cloud, owner, id)
+    if not mail.links:
+        raise Conflict(f"the mail {id} has no link to be withdrawn")
+    for link in mail.links:
+        links.revoke(cloud, mail.customer, link)
+    logs.info("links withdrawn", mail=mail.path)
+    return _shown(cloud, mail.path)
+
+
+def resend(cloud: Cloud, owner: str, id: str) -> Shown:
+    """Send a mail once more, by a person's word. NotFound where there is no such mail, Conflict where it
+    waits or is being sent."""
+    return _shown(cloud, mails.again(cloud, _mail(cloud, owner, id).path).path)
+
+
+def _mail(cloud: Cloud, owner: str, id: str) -> Mail:
+    snapshot = cloud.db.document(f"{owner}/mails/{id}").get() if _ID.fullmatch(id) else None
+    if snapshot is None or not snapshot.exists:
+        raise NotFound(f"there is no mail {id}")
+    return mails.from_snapshot(snapshot)
+
+
+def _shown(cloud: Cloud, path: str) -> Shown:
+    return shown(cloud, [cloud.db.document(path).get()])[0]
