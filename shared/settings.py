@@ -88,7 +88,8 @@ class Settings:
                 if each.strip()
             ),
             secret_keys=_keys(env.get("WAYBILL_SECRET_KEYS", "")),
-            sendgrid_key=env.get("WAYBILL_SENDGRID_KEY", ""),
+            # Whoever pastes a key into Secret Manager ends it with a newline, which no header may hold.
+            sendgrid_key=env.get("WAYBILL_SENDGRID_KEY", "").strip(),
             sendgrid_url=(env.get("WAYBILL_SENDGRID_URL") or cls.sendgrid_url).rstrip("/"),
             mail_from=env.get("WAYBILL_MAIL_FROM", ""),
             url=env.get("WAYBILL_URL", "").rstrip("/"),
