@@ -52,6 +52,9 @@ resource "google_cloudfunctions2_function" "own" {
 
     environment_variables = {
       GOOGLE_CLOUD_PROJECT = var.project
+      WAYBILL_URL          = "https://${var.domain}"
+      WAYBILL_MAIL_FROM    = coalesce(var.mail_from, "waybill@${var.domain}")
+      WAYBILL_SENDGRID_URL = var.sendgrid_url
     }
 
     dynamic "secret_environment_variables" {
@@ -114,6 +117,18 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   name     = google_cloudfunctions2_function.own[each.key].name
   role     = "roles/run.invoker"
   member   = try(each.value.public, false) ? "allUsers" : google_service_account.own[each.value.account].member
+}
+
+# The token of a download's link stands in its path, and Cloud Run logs the URL of each request by itself; so would
+# the load balancer, once its logs are turned on, and whoever is told where a caller came from. None of these is kept.
+# An exclusion of a project is one of its sink _Default; other sinks need their own.
+# https://cloud.google.com/logging/docs/reference/v2/rest/v2/projects.exclusions
+resource "google_logging_project_exclusion" "links" {
+  name        = "waybill-links"
+  description = "Requests for downloads: their URLs hold a secret."
+  filter      = "httpRequest.requestUrl:\"/downloads/\" OR httpRequest.referer:\"/downloads/\""
+
+  depends_on = [google_project_service.api]
 }
 
 # One front door for all HTTP functions: the longest path prefix of whole segments decides, as locally.

@@ -26,6 +26,18 @@ variable "domain" {
   type        = string
 }
 
+variable "mail_from" {
+  description = "The address that mail comes from: SendGrid takes only one that it has verified. Unless set, waybill@ the domain."
+  type        = string
+  default     = ""
+}
+
+variable "sendgrid_url" {
+  description = "SendGrid's address. Of an account in the EU it is https://api.eu.sendgrid.com."
+  type        = string
+  default     = "https://api.sendgrid.com"
+}
+
 variable "customers" {
   description = "The customers: their id, which names their folders, to their slug, which names their account."
   type        = map(string)

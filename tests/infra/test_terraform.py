@@ -126,6 +126,17 @@ def test_every_local_and_every_variable_that_is_read_is_there() -> None:
     assert set(re.findall(r"\bvar\.(\w+)", code())) == variables
 
 
+def test_the_page_has_every_variable_with_its_default() -> None:
+    table = PAGE.partition("\n## Variables\n")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    for block in parsed()["variable"]:
+        for name, variable in block.items():
+            [row] = [row for row in rows if f"`{name}`" in row.split("|")[1]]
+            default = variable.get("default")
+            assert not default or f"`{default}`" in row, row
+    assert sum(row.split("|")[1].count("`") // 2 for row in rows) == len(parsed()["variable"])
+
+
 def test_every_resource_that_is_named_is_there() -> None:
     named = set(re.findall(r"(?<![.\w])((?:google|terraform)_\w+\.\w+)", code()))
     data = {f"{kind}.{name}" for block in parsed()["data"] for kind, each in block.items() for name in each}
@@ -189,7 +200,12 @@ def test_a_function_is_what_the_bundle_says() -> None:
     assert service["max_instance_request_concurrency"] == "${each.value.concurrency}"
     assert "each.value.concurrency > 1" in service["available_cpu"]
     assert service["service_account_email"] == "${google_service_account.own[each.value.account].email}"
-    assert service["environment_variables"] == {"GOOGLE_CLOUD_PROJECT": "${var.project}"}
+    assert service["environment_variables"] == {
+        "GOOGLE_CLOUD_PROJECT": "${var.project}",
+        "WAYBILL_URL": "https://${var.domain}",
+        "WAYBILL_MAIL_FROM": '${coalesce(var.mail_from, "waybill@${var.domain}")}',
+        "WAYBILL_SENDGRID_URL": "${var.sendgrid_url}",
+    }
     for trigger in triggers():
         assert "each.value.retry" in trigger["retry_policy"]
         assert trigger["service_account_email"] == service["service_account_email"]
@@ -268,6 +284,24 @@ def test_the_page_says_how_a_secret_gets_its_first_version() -> None:
 def test_the_settings_that_functions_need_are_set() -> None:
     given = resources()["google_cloudfunctions2_function.own"]["service_config"][0]["environment_variables"]
     assert Settings.from_env(dict.fromkeys(given, "a-project")).project == "a-project"
+    [sendgrid] = [block["sendgrid_url"] for block in parsed()["variable"] if "sendgrid_url" in block]
+    assert sendgrid["default"] == Settings.sendgrid_url
+
+
+def test_no_log_keeps_the_url_of_a_link() -> None:
+    exclusion = resources()["google_logging_project_exclusion.links"]
+    parts = [
+        re.fullmatch(r'httpRequest\.(\w+):\\?"([^"\\]+)\\?"', part)
+        for part in exclusion["filter"].split(" OR ")
+    ]
+    held = {part[1]: part[2] for part in parts if part}
+    assert set(held) == {"requestUrl", "referer"}
+    for text in held.values():
+        assert text in "https://api.example.com/v1/downloads/a-token"
+        for other in ("/v0.2/batches/upload.py", "/v1/exports/1/runs/2:retry", "/sites/a/v0.2/batches"):
+            assert text not in other
+    assert "disabled" not in exclusion
+    assert '"logging.googleapis.com"' in said("google_project_service.api")
 
 
 def test_only_public_functions_and_triggers_may_call() -> None:
