@@ -201,8 +201,6 @@ def _recipients(sent: dict[str, Any] | None) -> str:
 
 async def _body(request: web.Request) -> bytes | None:
     """The request's body; None where it is larger than any that is accepted, which is not read to its end."""
-    if (request.content_length or 0) > MAIL_BYTES:
-        return None
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
