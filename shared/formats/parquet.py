@@ -33,7 +33,7 @@ https://parquet.apache.org/docs/file-format/data-pages/compression/"""
 _VALUE_BYTES = 8
 _GROWTH = 128
 _CHUNK_BYTES = 512
-_FILE_BYTES = 512
+# What a value, a part that does not compress, and a column of a row group may add: see `_Groups.size`.
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class _Groups:
 
         A value takes no more bytes in its column than in its line, but for _VALUE_BYTES: a short number's
         eight bytes, its place in a dictionary, that it is not null. What does not compress grows by less than
-        a part in _GROWTH. The file's end has the schema, and describes the columns of each row group.
+        a part in _GROWTH. The file's end describes the columns of each row group in _CHUNK_BYTES each
+        and twice their names, and has the schema, which takes less than one group more.
         """
         if self._closed or not (self._held_rows or self._groups):
             return self._given
@@ -94,7 +95,7 @@ class _Groups:
             + self._held_rows * len(self._columns) * _VALUE_BYTES
         )
         described = sum(_CHUNK_BYTES + 2 * len(column.name.encode()) for column in self._columns)
-        return self._given + held + (self._groups + 2) * described + _FILE_BYTES
+        return self._given + held + (self._groups + 2) * described
 
     def write(self, lines: bytes) -> None:
         if not lines:

@@ -1,0 +1,162 @@
+"""CSV, byte for byte: cells, dates, and the guard against formulas."""
+
+import csv
+import io
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.formats import FORMATS
+from shared.formats.base import Column, DateFormat, Kind, Style
+from shared.formats.csv import row
+
+CSV = FORMATS["csv"]
+NOW = "2023-02-23T08:52:30.110425Z"
+
+
+def cell(value: Any, kind: Kind, style: Style | None = None) -> str:
+    """The bytes of a cell, as text; another column stands behind it."""
+    out: list[bytes] = []
+    records = CSV.records([Column("a", kind), Column("b", "integer")], style or Style(), out.append)
+    records.write(orjson.dumps({"b": 7, "a": value}) + b"\n")
+    records.close()
+    content = b"".join(out)
+    assert content.endswith(b",7\r\n"), content
+    return content[:-4].decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "shown"),
+    [
+        ("text", "plain", "plain"),
+        ("text", "a b", "a b"),
+        ("text", "", '""'),
+        ("text", None, ""),
+        ("text", "a,b", '"a,b"'),
+        ("text", 'a"b', '"a""b"'),
+        ("text", "a\rb", '"a\rb"'),
+        ("text", "a\nb", '"a\nb"'),
+        ("text", "Zoë 👩🏽‍🔧", "Zoë 👩🏽‍🔧"),
+        # a spreadsheet would run these
+        ("text", "=1+1", "'=1+1"),
+        ("text", "+1", "'+1"),
+        ("text", "-1", "'-1"),
+        ("text", "@A1", "'@A1"),
+        ("text", "\t=1", "'\t=1"),
+        ("text", "\r=1", '"\'\r=1"'),
+        ("text", "\n=1", '"\'\n=1"'),
+        ("text", "\0=1", "'\0=1"),
+        ("text", "＝1", "'＝1"),
+        ("text", "＋1", "'＋1"),
+        ("text", "－1", "'－1"),
+        ("text", "＠1", "'＠1"),
+        ("text", '=A1&","', '"\'=A1&"","""'),
+        ("text", "'", "''"),
+        ("text", "'=1", "''=1"),
+        ("text", "1-1=0", "1-1=0"),
+        # numbers are none of that
+        ("integer", -1, "-1"),
+        ("integer", 0, "0"),
+        ("number", -0.5, "-0.5"),
+        ("number", 1e22, "1e+22"),
+        ("number", 3, "3"),
+        ("boolean", True, "true"),
+        ("boolean", False, "false"),
+        ("json", None, ""),
+        ("json", {"a": [1, None, "b"]}, '"{""a"":[1,null,""b""]}"'),
+        ("json", [], '"[]"'),
+        ("json", "=1+1", '"""=1+1"""'),
+        ("json", "", '""""""'),
+        ("json", -5, "-5"),
+        ("json", False, "false"),
+        # what a column does not say
+        ("text", {"a": "é"}, '"{""a"":""é""}"'),
+        ("number", [1, 2], '"[1,2]"'),
+        ("integer", "=1", "'=1"),
+        ("moment", "=1", "'=1"),
+    ],
+)
+def test_a_cell_is(kind: Kind, value: Any, shown: str) -> None:
+    assert cell(value, kind) == shown
+
+
+PARIS, NEW_YORK = ZoneInfo("Europe/Paris"), ZoneInfo("America/New_York")
+
+
+@pytest.mark.parametrize(
+    ("dates", "zone", "value", "shown"),
+    [
+        ("iso8601", PARIS, NOW, NOW),
+        ("day/month/year", ZoneInfo("UTC"), NOW, "23/02/2023 08:52:30"),
+        ("day/month/year", PARIS, NOW, "23/02/2023 09:52:30"),
+        ("month/day/year", ZoneInfo("UTC"), NOW, "02/23/2023 08:52:30"),
+        ("month/day/year", NEW_YORK, "2023-01-01T03:00:00Z", "12/31/2022 22:00:00"),
+        ("day/month/year", PARIS, "2023-02-23T08:52:30+05:00", "23/02/2023 04:52:30"),
+        ("day/month/year", NEW_YORK, "0001-01-02T03:04:05.999999Z", "01/01/0001 22:08:03"),
+        ("epoch", PARIS, NOW, "1677142350.110425"),
+        ("epoch", PARIS, "2023-02-23T08:52:30.000000Z", "1677142350"),
+        ("epoch", PARIS, "2023-02-23T08:52:30.5Z", "1677142350.500000"),
+        ("epoch", PARIS, "2023-02-23T08:52:30.000001Z", "1677142350.000001"),
+        ("epoch", PARIS, "1970-01-01T00:00:00Z", "0"),
+        ("epoch", PARIS, "1969-12-31T23:59:59.5Z", "-0.500000"),
+        ("epoch", PARIS, "1969-12-31T23:59:58.5Z", "-1.500000"),
+        ("epoch", PARIS, "9999-12-31T23:59:59.999999Z", "253402300799.999999"),
+        # no moments, and one that has no day in New York: as texts are
+        *(
+            (dates, NEW_YORK, value, shown)
+            for dates in ("day/month/year", "month/day/year", "epoch")
+            for value, shown in (
+                (None, ""),
+                ("", '""'),
+                ("tomorrow", "tomorrow"),
+                ("=1", "'=1"),
+                ("2023-02-23T08:52:30", "2023-02-23T08:52:30"),
+                ("2023-02-23", "2023-02-23"),
+                ("2023-02-30T08:52:30Z", "2023-02-30T08:52:30Z"),
+                (5, "5"),
+            )
+        ),
+        ("day/month/year", NEW_YORK, "0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_a_moment_is_written_as_the_config_says(
+    dates: str, zone: ZoneInfo, value: object, shown: str
+) -> None:
+    assert cell(value, "moment", Style(cast(DateFormat, dates), zone)) == shown
+
+
+def test_only_moments_are_dated() -> None:
+    assert cell(NOW, "text", Style("epoch")) == NOW
+    assert cell(NOW, "json", Style("epoch")) == f'"""{NOW}"""'
+
+
+def test_a_file_begins_with_the_header_and_has_no_byte_order_mark() -> None:
+    columns = [Column("id", "text"), Column("a,b", "integer"), Column("name", "text")]
+    assert CSV.prefix(columns) == b'id,"a,b",name\r\n'
+    assert (CSV.separator, CSV.suffix) == (b"", b"")
+
+
+def test_a_row_of_one_null_is_not_an_empty_line() -> None:
+    out: list[bytes] = []
+    CSV.records([Column("id", "text")], Style(), out.append).write(b'{"id":null}\n{}\n{"id":"a"}\n')
+    assert b"".join(out) == b'""\r\n""\r\na\r\n'
+
+
+def test_a_row_can_be_made_alone() -> None:
+    assert row(["a", None, 5, True, {"b": 1}, "=c", ""]) == b'a,,5,true,"{""b"":1}",\'=c,""\r\n'
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.text(
+    "=+-@\t\r\n＝＋－＠'\0\",a", max_size=6
+)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=4))
+def test_a_reader_who_takes_one_quote_off_has_the_value_and_nothing_runs(texts: list[str]) -> None:
+    (cells,) = csv.reader(io.StringIO(row(texts).decode(), newline=""), strict=True)
+    assert [each.removeprefix("'") for each in cells] == texts
+    assert [each for each in cells if each[:1] in tuple("=+-@\t\r\n＝＋－＠\0")] == []
