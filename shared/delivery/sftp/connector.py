@@ -1,0 +1,143 @@
+"""Brings a run's files and images onto the customer's own SFTP server: many calls side by side in one event
+loop, behind a synchronous face."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, TypeVar
+
+from shared.delivery.base import Copy, Outcome
+from shared.delivery.sftp.config import Login, SftpConfig
+from shared.delivery.sftp.remote import Greeter, Remote, log_in, reach
+from shared.delivery.sftp.writing import Writing
+from shared.errors import GiveUp
+from shared.gcp.clients import Cloud
+from shared.gcp.many import Many
+from shared.gcp.objects import Stored
+
+IMAGES_IN_FLIGHT = 12
+"""How many images are being written at once: each waits for seven answers of the server, one after the other,
+and holds one range in memory at most."""
+
+T = TypeVar("T")
+
+
+class Sftp:
+    """A customer's SFTP server, as a Connector. Use it as a context manager, outside of any event loop: it
+    connects when it is first needed, and anew after anything went wrong.
+
+    `account` is the customer's own: what that may not read of ours does not get there.
+
+    Beyond what Connector says: where an attempt dies after a file has its name and before that is written
+    down, and the customer has taken the file away by then, it is delivered again. Nothing tells.
+    """
+
+    def __init__(self, cloud: Cloud, account: str, config: SftpConfig, login: Login) -> None:
+        self._cloud = cloud
+        self._account = account
+        self._config = config
+        self._login = login
+        self._runner = asyncio.Runner()
+        self._remote: Remote | None = None
+
+    def __enter__(self) -> "Sftp":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hang_up()
+        self._runner.close()
+
+    def deliver(self, staged: Stored, name: str, between: Callable[[], None] = lambda: None) -> None:
+        """Bring a staged object there under this name, once. `between` is called after each range of it, and
+        may raise to end it.
+
+        CustomerMustAct where the server refuses or something else stands there; GiveUp where the staged
+        object is gone; Retry for what is passing.
+        """
+        target = self._config.place(name)
+
+        async def do(writing: Writing) -> None:
+            try:
+                await writing.deliver(staged, target, between)
+            except LookupError as gone:
+                raise GiveUp(
+                    f"What was written for {name} is no longer in staging, where it is kept for 30 days.",
+                    "Export the run's window again with :backfill.",
+                ) from gone
+
+        self._run(do)
+
+    def copy_images(self, copies: Iterable[Copy], between: Callable[[], None] = lambda: None) -> Outcome:
+        """Copy these, several at once. `between` is called after each, and may raise to end it.
+
+        A file of the right name and size is taken for the image: to read it back costs what writing it does.
+        Errors as `deliver`, but that an image that is gone is counted as missing.
+        """
+        return self._run(lambda writing: self._copy_images(writing, copies, between))
+
+    async def _copy_images(
+        self, writing: Writing, copies: Iterable[Copy], between: Callable[[], None]
+    ) -> Outcome:
+        outcome = Outcome()
+        waiting = iter(copies)
+
+        async def work() -> None:
+            for copy in waiting:  # of one iterator: each worker takes the next
+                await self._copy(writing, copy, outcome)
+                between()
+
+        workers = [asyncio.create_task(work()) for _ in range(IMAGES_IN_FLIGHT)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return outcome
+
+    async def _copy(self, writing: Writing, copy: Copy, outcome: Outcome) -> None:
+        bucket = self._cloud.settings.images_bucket
+        image = Stored(bucket, copy.source_name, copy.generation, copy.size, copy.crc32c)
+        try:
+            came = await writing.copy(image, self._config.place(copy.name))
+        except LookupError:
+            outcome.missing.append(copy)
+            return
+        if came == "conflict":
+            outcome.conflicts.append(copy)
+        elif came == "present":
+            outcome.present += 1
+        else:
+            outcome.copied += 1
+
+    def _run(self, do: Callable[[Writing], Coroutine[Any, Any, T]]) -> T:
+        try:
+            remote = self._remote or self._connect()
+            return self._runner.run(self._with_objects(remote, do))
+        except BaseException:
+            # Whatever went wrong, the next call begins with a connection of its own.
+            self._hang_up()
+            raise
+
+    async def _with_objects(self, remote: Remote, do: Callable[[Writing], Coroutine[Any, Any, T]]) -> T:
+        objects = self._cloud.as_customer(self._account)
+        async with Many(objects, self._cloud.settings.storage_url) as many:
+            return await do(Writing(remote, many))
+
+    def _connect(self) -> Remote:
+        # Resolving and connecting can block: they are done outside of the loop.
+        sock = reach(self._config, self._cloud.settings.private_addresses)
+        self._remote = self._runner.run(_logged_in(self._config, self._login, sock))
+        return self._remote
+
+    def _hang_up(self) -> None:
+        remote, self._remote = self._remote, None
+        if remote is not None:
+            self._runner.run(remote.close())
+
+
+async def _logged_in(config: SftpConfig, login: Login, sock: socket.socket) -> Remote:
+    return await Remote.over(config, await log_in(config, login, sock, Greeter(config)))

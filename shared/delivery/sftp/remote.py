@@ -1,0 +1,403 @@
+"""A customer's SFTP server: reached, logged in to, and each of its refusals made sense of.
+
+Nothing that it sends is trusted: names and paths that it offers are never used, every wait is bounded, and a
+packet of its is at most 4 MiB, which asyncssh sees to. What it refuses is told to the customer; a connection
+that breaks, or a server that does not answer, is passing.
+"""
+
+import asyncio
+import contextlib
+import posixpath
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import asyncssh
+
+from shared.delivery.sftp import keys
+from shared.delivery.sftp.config import PORT, Login, SftpConfig
+from shared.errors import CustomerMustAct, Retry
+from shared.http import outbound
+from shared.http.outbound import Blocked, Failed, Network, Resolver
+
+CONNECT_SECONDS = 15.0
+"""How long resolving the name and connecting may take."""
+
+LOGIN_SECONDS = 30.0
+"""How long the server may take from the connection until the login and SFTP are through."""
+
+KEEPALIVE_SECONDS = 15.0
+KEEPALIVES_MOST = 4
+"""How often a server that is silent is asked for a sign of life, and how many such questions it may miss."""
+
+CALL_SECONDS = 60.0
+"""How long the server may take over one small thing, such as looking at a name or renaming a file."""
+
+RANGE_SECONDS = 240.0
+"""How long it may take over one range of a file: 17 KB a second are enough for one of 4 MiB."""
+
+CLOSE_SECONDS = 5.0
+"""How long is waited for a file or connection to be closed that nothing depends on any longer."""
+
+BLOCK_BYTES = 32 * 1024
+"""What one request writes or reads: every server takes as much.
+https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02#section-3"""
+
+TEMPORARY = ".waybill-"
+"""How the names of our temporary files begin."""
+
+SAID_LONGEST = 200
+"""How many characters of what a server says are repeated."""
+
+_PASSING = (
+    OSError,
+    EOFError,
+    ValueError,  # an answer that cannot be read
+    asyncssh.DisconnectError,
+    asyncssh.ChannelOpenError,
+    asyncssh.SFTPNoConnection,
+    asyncssh.SFTPConnectionLost,
+    asyncssh.SFTPBadMessage,
+)
+_ABSENT = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
+_SHORTAGE = (asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE)
+
+
+def reach(
+    config: SftpConfig,
+    allowed: Sequence[Network],
+    seconds: float = CONNECT_SECONDS,
+    resolve: Resolver = outbound.system_resolver,
+) -> socket.socket:
+    """A connection to the server, which may only be where `allowed` or the public internet is.
+
+    CustomerMustAct where it may not be called; Retry where it cannot be reached.
+    """
+    try:
+        return outbound.connect(
+            config.host, config.port, allowed=allowed, seconds=seconds, low_ports={PORT}, resolve=resolve
+        )
+    except Blocked as blocked:
+        raise CustomerMustAct(
+            str(blocked),
+            "Set the export's host and port to a server that Waybill may call, then run it again.",
+        ) from blocked
+    except Failed as failed:
+        raise Retry(str(failed)) from failed
+
+
+class Greeter(asyncssh.SSHClient):
+    """Accepts the host key that the config pins, and no other. `shown` is the key that the server showed."""
+
+    def __init__(self, config: SftpConfig) -> None:
+        self.pinned = keys.host_key(config.host_key)
+        self.shown: asyncssh.SSHKey | None = None
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Whether this is the pinned key; asyncssh then has the server prove that it holds it."""
+        self.shown = key
+        return self.accepted
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the server has shown the pinned key."""
+        return self.shown == self.pinned
+
+
+async def log_in(
+    config: SftpConfig, login: Login, sock: socket.socket, greeter: Greeter
+) -> asyncssh.SSHClientConnection:
+    """Log in over this connection, which is then the answer's, with the password or key and nothing else.
+
+    CustomerMustAct where the host key is another, the login is refused, or there is no way of speaking in
+    common; Retry where the server does not answer as SSH asks.
+    """
+    try:
+        private = None if login.private_key is None else [keys.private_key(login.private_key)]
+        with _login_explained(config, greeter, "password" if private is None else "private key"):
+            async with asyncio.timeout(LOGIN_SECONDS):
+                return await _connect(config, login.password, private, sock, greeter)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _connect(
+    config: SftpConfig,
+    password: str | None,
+    private: list[asyncssh.SSHKey] | None,
+    sock: socket.socket,
+    greeter: Greeter,
+) -> asyncssh.SSHClientConnection:
+    kind = greeter.pinned.get_algorithm()
+    others = [names for other, names in keys.ALGORITHMS.items() if other != kind]
+    return await asyncssh.connect(
+        sock=sock,
+        config=None,
+        client_factory=lambda: greeter,
+        # None is known beforehand: so the greeter is asked about each.
+        known_hosts=([], [], []),
+        # The pinned kind is asked for first. A server that no longer has it shows another, which is not
+        # accepted either, but can be named.
+        server_host_key_algs=[name for names in (keys.ALGORITHMS[kind], *others) for name in names],
+        x509_trusted_certs=None,
+        username=config.username,
+        password=password,
+        client_keys=private,
+        # Many servers ask for the password in the latter way only.
+        preferred_auth=["publickey"] if private else ["password", "keyboard-interactive"],
+        agent_path=None,
+        host_based_auth=False,
+        gss_kex=False,
+        gss_auth=False,
+        login_timeout=LOGIN_SECONDS,
+        keepalive_interval=KEEPALIVE_SECONDS,
+        keepalive_count_max=KEEPALIVES_MOST,
+    )
+
+
+@contextlib.contextmanager
+def _login_explained(config: SftpConfig, greeter: Greeter, given: str) -> Iterator[None]:
+    """Raise what goes wrong at the login as `log_in` says; `given` is what was given to log in with."""
+    host = config.host
+    try:
+        yield
+    except asyncssh.HostKeyNotVerifiable as error:
+        shown = "one that cannot be read" if greeter.shown is None else greeter.shown.get_fingerprint()
+        raise CustomerMustAct(
+            f"The SFTP server {host} shows another host key than the export's host_key: {shown} and not "
+            f"{greeter.pinned.get_fingerprint()}. Nothing was sent to it.",
+            "Ask who runs the server whether its key has changed. If so, set the export's host_key to the "
+            "new one and run the export again; if not, somebody else answers in the server's place.",
+        ) from error
+    except (asyncssh.PermissionDenied, asyncssh.IllegalUserName) as refused:
+        raise CustomerMustAct(
+            f"The SFTP server {host} does not let {config.username} in with the {given} that it was given.",
+            f"See on the server that {config.username} may log in with a {given}, or give the export the "
+            f"right username and {given}; then run the export again.",
+        ) from refused
+    except (asyncssh.KeyExchangeFailed, asyncssh.ProtocolNotSupported) as error:
+        raise CustomerMustAct(
+            f"The SFTP server {host} and Waybill have no way of speaking in common{_said(error)}.",
+            "See that the export's host and port are those of an SFTP server, and that it speaks SSH 2 with "
+            f"a host key of one of the kinds {', '.join(keys.ALGORITHMS)}; then run the export again.",
+        ) from error
+    except Exception as error:
+        # Of whatever kind: what asyncssh makes of rubbish is not written down anywhere.
+        raise Retry(f"the SFTP server {host} did not get as far as the login{_said(error)}") from error
+
+
+class Remote:
+    """A server that is logged in to. Paths are as the config's `place` gives them.
+
+    Every method raises CustomerMustAct for what the server refuses, and Retry for what is passing.
+    """
+
+    def __init__(
+        self, config: SftpConfig, connection: asyncssh.SSHClientConnection, client: asyncssh.SFTPClient
+    ) -> None:
+        self.host = config.host
+        self._config = config
+        self._connection = connection
+        self._client = client
+        self._directories: set[str] = {"", "/"}
+
+    @classmethod
+    async def over(cls, config: SftpConfig, connection: asyncssh.SSHClientConnection) -> "Remote":
+        """SFTP over a connection that is logged in to, and closed where that does not come to be."""
+        try:
+            async with asyncio.timeout(LOGIN_SECONDS):
+                return cls(config, connection, await connection.start_sftp_client())
+        except asyncssh.ChannelOpenError as refused:
+            connection.abort()
+            if refused.code in _SHORTAGE:
+                raise Retry(f"the SFTP server {config.host} takes nothing just now") from refused
+            raise CustomerMustAct(
+                f"The SFTP server {config.host} lets {config.username} in, but not to SFTP{_said(refused)}.",
+                f"Allow SFTP to {config.username} on the server, then run the export again.",
+            ) from refused
+        except (*_PASSING, asyncssh.SFTPError) as error:
+            connection.abort()
+            raise Retry(f"the SFTP server {config.host} did not begin SFTP{_said(error)}") from error
+        except BaseException:
+            connection.abort()
+            raise
+
+    async def close(self) -> None:
+        """Hang up; what goes wrong with that matters to nobody."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                self._connection.close()
+                await self._connection.wait_closed()
+
+    async def look(self, path: str) -> asyncssh.SFTPAttrs | None:
+        """What stands at that name, a link as a link, or None."""
+        async with self.asking(f"to look at {path}"):
+            try:
+                return await self._client.lstat(path)
+            except _ABSENT:
+                return None
+
+    async def make_directory(self, path: str) -> bool:
+        """See that the directory is there, and those above it; True where one had to be made."""
+        if path in self._directories:
+            return False
+        made = False
+        if not await self._is_directory(path):
+            await self.make_directory(posixpath.dirname(path))
+            made = True
+            async with self.asking(f"to make the directory {path}"):
+                try:
+                    await self._client.mkdir(path)
+                except asyncssh.SFTPError:
+                    # Another made it meanwhile: servers have no common word for that.
+                    if not await self._is_directory(path):
+                        raise
+        self._directories.add(path)
+        return made
+
+    @contextlib.asynccontextmanager
+    async def writing(self, path: str) -> AsyncIterator["File"]:
+        """The file of that name, to be written. It is made where there is none, and never cut off."""
+        async with self._opened(path, asyncssh.FXF_WRITE | asyncssh.FXF_CREAT, f"to write {path}") as file:
+            yield file
+
+    @contextlib.asynccontextmanager
+    async def reading(self, path: str) -> AsyncIterator["File"]:
+        """The file of that name, to be read."""
+        async with self._opened(path, asyncssh.FXF_READ, f"to read {path}") as file:
+            yield file
+
+    async def rename(self, old: str, new: str) -> None:
+        """Rename a file of ours; asyncssh.SFTPError where the server refuses, as it must where there is a
+        file of the new name.
+        https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02#section-6.5"""
+        async with self.asking(f"to rename {old} to {new}", refusals_pass=True):
+            await self._client.rename(old, new)
+
+    async def remove(self, path: str) -> None:
+        """Remove a file of ours; one that is not there is removed."""
+        async with self.asking(f"to remove {path}"):
+            with contextlib.suppress(*_ABSENT):
+                await self._client.remove(path)
+
+    def refusal(self, doing: str, refused: asyncssh.SFTPError) -> CustomerMustAct:
+        """What to tell the customer of what the server refuses."""
+        user = self._config.username
+        if isinstance(refused, asyncssh.SFTPPermissionDenied | asyncssh.SFTPWriteProtect):
+            mend = (
+                f"Allow {user} to make directories, and to write, read and rename files, below "
+                f"{self._config.path or 'its home directory'}"
+            )
+        elif isinstance(refused, _ABSENT):
+            mend = f"See that {self._config.path or 'the home directory'} is a directory there for {user}"
+        elif isinstance(refused, asyncssh.SFTPNoSpaceOnFilesystem | asyncssh.SFTPQuotaExceeded):
+            mend = f"Make room on the server, or raise the quota of {user}"
+        elif isinstance(refused, asyncssh.SFTPOpUnsupported):
+            mend = "Have the server's operators allow it"
+        else:
+            mend = (
+                "Look in the server's log for the reason, such as a full disk, a used up quota or a "
+                "read-only file system, and mend it"
+            )
+        return CustomerMustAct(
+            f"The SFTP server {self._config.host} refuses {doing}{_said(refused)}.",
+            f"{mend}, then run the export again. A file that is half written stays under a name that begins "
+            f"with {TEMPORARY}, and is gone on with.",
+        )
+
+    async def _is_directory(self, path: str) -> bool:
+        async with self.asking(f"to look at {path}"):
+            try:
+                found = await self._client.stat(path)
+            except _ABSENT:
+                return False
+        # A server need not say what it is; if it is none, writing into it will tell.
+        if found.type in (asyncssh.FILEXFER_TYPE_DIRECTORY, asyncssh.FILEXFER_TYPE_UNKNOWN):
+            return True
+        raise CustomerMustAct(
+            f"{path} on the SFTP server {self._config.host} is a file, and not a directory.",
+            "Move it away, or change the export's path; then run the export again.",
+        )
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, path: str, flags: int, doing: str) -> AsyncIterator["File"]:
+        async with self.asking(doing):
+            file = await self._client.open(path, flags, encoding=None, block_size=BLOCK_BYTES)
+        try:
+            yield File(self, file, doing)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await file.close()
+            raise
+        # A server may say only now that it could not keep it all.
+        async with self.asking(doing):
+            await file.close()
+
+    @contextlib.asynccontextmanager
+    async def asking(
+        self, doing: str, seconds: float = CALL_SECONDS, refusals_pass: bool = False
+    ) -> AsyncIterator[None]:
+        """Bound what the server is asked, and explain what comes of it; `doing` is such as `to write x`.
+
+        With `refusals_pass` what the server refuses is raised as asyncssh.SFTPError.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except _PASSING as error:
+            raise Retry(
+                f"the SFTP server {self._config.host} did not answer when it was asked {doing}{_said(error)}"
+            ) from error
+        except asyncssh.SFTPError as refused:
+            if refusals_pass:
+                raise
+            raise self.refusal(doing, refused) from refused
+
+
+class File:
+    """A file of ours on the server, open."""
+
+    def __init__(self, remote: Remote, file: asyncssh.SFTPClientFile, doing: str) -> None:
+        self._remote = remote
+        self._file = file
+        self._doing = doing
+
+    async def size(self) -> int:
+        """Its size in bytes; 0 where the server does not tell."""
+        async with self._remote.asking(self._doing):
+            return (await self._file.stat()).size or 0
+
+    async def write(self, content: bytes, offset: int) -> None:
+        """Write there, in blocks side by side: when this returns, the server has said of each that it is
+        written."""
+        async with self._remote.asking(self._doing, RANGE_SECONDS):
+            await self._file.write(content, offset)
+
+    async def read(self, size: int, offset: int) -> bytes:
+        """At most `size` bytes from there on; less at its end."""
+        async with self._remote.asking(self._doing, RANGE_SECONDS):
+            content: bytes = await self._file.read(size, offset)
+            return content
+
+    async def cut(self, size: int) -> None:
+        """Leave its first `size` bytes."""
+        async with self._remote.asking(self._doing):
+            await self._file.truncate(size)
+
+    async def sync(self) -> None:
+        """Have the server put it on its disk, if it can be told to."""
+        async with self._remote.asking(self._doing, RANGE_SECONDS):
+            with contextlib.suppress(asyncssh.SFTPOpUnsupported):
+                await self._file.fsync()
+
+
+def _said(error: BaseException) -> str:
+    """What stands in an error, to be put behind a sentence: bounded, since the server may have written it."""
+    if isinstance(error, TimeoutError):
+        text = "it took too long"
+    elif isinstance(error, asyncssh.Error | OSError) and str(error):
+        text = "".join(each if each.isprintable() else " " for each in str(error)[:SAID_LONGEST]).strip(" .")
+    else:
+        text = type(error).__name__
+    return f": {text}"

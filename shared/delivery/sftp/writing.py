@@ -1,0 +1,165 @@
+"""How one file gets onto the server whole, whatever dies on the way.
+
+It is written under a temporary name in its own directory, and renamed. The temporary name is made of the
+final one and of the object's generation: so an attempt finds what one before it has written, and goes on
+behind it.
+
+A file is written in ranges, each acknowledged before the next is begun; within a range blocks go side by
+side, so only the last range of a file can have holes where an attempt died. Going on one range before the
+file's end fills them. No file is ever cut off below its full size, so two attempts at once do each other no
+harm: both write the same bytes.
+
+SFTP has no checksums: what stands under a final name already is read back and held against the object's.
+Servers refuse a rename onto a name that is taken; whoever meets that looks whether it is their own work.
+"""
+
+import base64
+import contextlib
+import hashlib
+import posixpath
+from collections.abc import Callable
+from typing import Literal
+
+import asyncssh
+import google_crc32c
+
+from shared.delivery.sftp.remote import TEMPORARY, File, Remote
+from shared.errors import CustomerMustAct, GiveUp, Retry
+from shared.gcp.many import Many
+from shared.gcp.objects import Stored
+
+RANGE_BYTES = 4 * 1024 * 1024
+"""How much of a file is in memory at once, and is acknowledged before the next is begun: more than a fast and
+far line holds, so that little is lost with waiting."""
+
+READ_BYTES = 512 * 1024
+"""How much is read back at once: that takes 16 requests, each of which a server may answer with 4 MiB, asked
+or not."""
+
+_FILES = (asyncssh.FILEXFER_TYPE_REGULAR, asyncssh.FILEXFER_TYPE_UNKNOWN)
+
+
+def temporary(target: str, generation: int) -> str:
+    """The name that an object of this generation has until it is whole: in the same directory, so that the
+    rename moves no bytes."""
+    digest = hashlib.sha256(f"{target}\n{generation}".encode()).hexdigest()[:24]
+    return posixpath.join(posixpath.dirname(target), f"{TEMPORARY}{digest}")
+
+
+class Writing:
+    """Brings objects, read through `many`, onto `remote`. Targets are paths on the server.
+
+    Every method raises CustomerMustAct for what the server refuses, Retry for what is passing, and
+    LookupError where the object is gone.
+    """
+
+    def __init__(self, remote: Remote, many: Many) -> None:
+        self._remote = remote
+        self._many = many
+
+    async def deliver(self, staged: Stored, target: str, between: Callable[[], None]) -> None:
+        """Have the object at this name, once; `between` is called after each range. CustomerMustAct where
+        something else stands there."""
+        if not await self._is_there(staged, target, between):
+            await self._write(staged, target, between)
+            # Not every server refuses to rename onto a file, and writing took its time: look again.
+            if not await self._is_there(staged, target, between):
+                await self._rename(staged, target, between)
+
+    async def copy(self, image: Stored, target: str) -> Literal["copied", "present", "conflict"]:
+        """Have the image at this name; a file of the same size is taken for it."""
+        found = await self._remote.look(target)
+        if found is None:
+            await self._write(image, target, lambda: None)
+            try:
+                await self._remote.rename(temporary(target, image.generation), target)
+                return "copied"
+            except asyncssh.SFTPError as refused:
+                found = await self._remote.look(target)
+                if found is None:
+                    raise self._not_renamed(target, refused) from refused
+            await self._tidy(image, target)
+        return "present" if found.type in _FILES and found.size == image.size else "conflict"
+
+    async def _is_there(self, staged: Stored, target: str, between: Callable[[], None]) -> bool:
+        """Whether the very object stands there; CustomerMustAct where something else does."""
+        found = await self._remote.look(target)
+        if found is None:
+            return False
+        if (
+            found.type not in _FILES
+            or found.size != staged.size
+            or await self._crc32c(target, staged.size, between) != staged.crc32c
+        ):
+            raise CustomerMustAct(
+                f"Another file already stands at {target} on the SFTP server {self._remote.host}; it was "
+                "left as it is.",
+                "Move that file away, then run the export again.",
+            )
+        await self._tidy(staged, target)
+        return True
+
+    async def _crc32c(self, path: str, size: int, between: Callable[[], None]) -> str:
+        """The checksum of the file's first bytes, as Storage writes it."""
+        checksum = google_crc32c.Checksum()
+        async with self._remote.reading(path) as file:
+            for start in range(0, size, READ_BYTES):
+                checksum.update(await file.read(min(READ_BYTES, size - start), start))
+                between()
+        return base64.b64encode(checksum.digest()).decode()
+
+    async def _write(self, source: Stored, target: str, between: Callable[[], None]) -> None:
+        """Have the whole object under its temporary name."""
+        # Before anything is made there: what is gone from our bucket leaves nothing behind.
+        content = await self._read(source, 0)
+        await self._remote.make_directory(posixpath.dirname(target))
+        async with self._remote.writing(temporary(target, source.generation)) as file:
+            start = await self._start(source, file)
+            if start:
+                content = await self._read(source, start)
+            while content:
+                await file.write(content, start)
+                between()
+                start += len(content)
+                content = await self._read(source, start)
+            size = await file.size()
+            if size > source.size:
+                await file.cut(source.size)
+                size = await file.size()
+            await file.sync()
+        if size != source.size:
+            raise Retry(
+                f"the SFTP server {self._remote.host} has {size} bytes of {target} after it was sent "
+                f"{source.size}"
+            )
+
+    async def _start(self, source: Stored, file: File) -> int:
+        """Where an attempt goes on: one range before the end of what is there. What is longer than it can be
+        is written anew, over what is there."""
+        if source.size <= RANGE_BYTES:
+            return 0
+        there = await file.size()
+        return 0 if there > source.size else max(0, there - RANGE_BYTES)
+
+    async def _read(self, source: Stored, start: int) -> bytes:
+        end = min(start + RANGE_BYTES, source.size)
+        return await self._many.read(source, start, end) if start < end else b""
+
+    async def _rename(self, staged: Stored, target: str, between: Callable[[], None]) -> None:
+        """Give the whole file its final name, unless another attempt has."""
+        try:
+            await self._remote.rename(temporary(target, staged.generation), target)
+        except asyncssh.SFTPError as refused:
+            if not await self._is_there(staged, target, between):
+                raise self._not_renamed(target, refused) from refused
+
+    def _not_renamed(self, target: str, refused: asyncssh.SFTPError) -> Exception:
+        if isinstance(refused, asyncssh.SFTPNoSuchFile):
+            # Somebody tidied our file away, or moved a whole directory: writing it again mends that.
+            return Retry(f"what was written for {target} is gone from the SFTP server {self._remote.host}")
+        return self._remote.refusal(f"to give {target} its name", refused)
+
+    async def _tidy(self, source: Stored, target: str) -> None:
+        """Remove what an attempt left under the temporary name; that it cannot be is no harm."""
+        with contextlib.suppress(GiveUp, Retry):
+            await self._remote.remove(temporary(target, source.generation))
