@@ -10,7 +10,9 @@ from infra.local.traffic import Fault
 
 pytestmark = pytest.mark.slow
 
-TOKEN = "tell-nobody-4b1d"
+SECRET = "tell-nobody_" + "x" * 31
+TOKEN = f"{0:032x}_{SECRET}"
+"""Of the form of a real one, so that it is looked up; its first half is no secret."""
 
 READS = ("firestore.BatchGetDocuments", "firestore.RunQuery")
 """How a token can be looked up."""
@@ -30,18 +32,19 @@ def test_the_token_of_a_link_is_in_no_file_and_on_no_terminal(
 ) -> None:
     with Suite(state=tmp_path) as suite:
         link = f"{suite.url}/v1/downloads/{TOKEN}"
-        requests.get(link, headers={"User-Agent": "seen-by-nobody"}, allow_redirects=False, timeout=60)
-        requests.head(f"{link}-head?{TOKEN}-query", allow_redirects=False, timeout=60)
+        requests.get(link, allow_redirects=False, timeout=60)
+        requests.head(f"{link}?file={TOKEN}", allow_redirects=False, timeout=60)
+        requests.get(f"{link}/more", allow_redirects=False, timeout=60)
         for kind in READS:
             suite.traffic.arm(kind, Fault("error", status=INVALID_ARGUMENT), times=9)
-        requests.get(f"{link}-failing", allow_redirects=False, timeout=60)
+        requests.get(link, allow_redirects=False, timeout=60)
         suite.traffic.disarm()
         suite.processes.kill("exports")
         requests.get(f"{suite.url}/nowhere/{TOKEN}", timeout=60)
         assert [start.function for start in suite.processes.starts] == ["exports"]
-        during = holding(tmp_path, TOKEN)
+        during = holding(tmp_path, SECRET)
     log = tmp_path / "logs" / "exports.log"
     assert log.exists()
-    assert (during, holding(tmp_path, TOKEN)) == ([], []), log.read_text()
+    assert (during, holding(tmp_path, SECRET)) == ([], []), log.read_text()
     printed = capfd.readouterr()
-    assert TOKEN not in printed.out + printed.err
+    assert SECRET not in printed.out + printed.err
