@@ -9,6 +9,7 @@ import argparse
 
 from infra.commands import Problem, connect, document_id, say, table
 from shared.accounts.customers import get_customer
+from shared.delivery.base import passed
 from shared.delivery.cloud_storage import testing
 from shared.exports import operating, pausing
 from shared.exports.export import SUSPENDED
@@ -34,7 +35,7 @@ def run(asked: argparse.Namespace) -> int:
         account, uri = export.account, export.config.connector_config.storage_uri
     steps = testing.test(cloud, account, uri)
     say(table(("STEP", "VERDICT", ""), [(step.name, step.verdict, step.sentence) for step in steps]))
-    if not testing.passed(steps):
+    if not passed(steps):
         return 1
     if export is not None and export.state == SUSPENDED:
         pausing.mended(cloud, operating.operator_of(export.customer), export.id)

@@ -6,6 +6,9 @@ from typing import Literal, Protocol
 
 from shared.gcp.objects import Stored
 
+TAIL_BYTES = 320
+"""More than any name takes that a connector is given; a test holds the names against it."""
+
 Verdict = Literal["passed", "failed", "skipped", "warning"]
 
 

@@ -1,7 +1,7 @@
 """`/v1/exports` over HTTP: what is sent and answered; `service` does the work."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import flask
@@ -9,13 +9,16 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.callers import who
-from shared.delivery.cloud_storage import testing
+from shared.delivery.base import passed
+from shared.delivery.connectors import CONNECTORS
 from shared.errors import Invalid
 from shared.exports import audit, by_hand, pausing, runs, service
 from shared.exports.audit import Outcome
 from shared.exports.config import ExportConfig
 from shared.exports.export import LISTED, STATES, Export, from_snapshot
 from shared.exports.schedules import INTERVALS
+from shared.formats import FORMATS
+from shared.formats.base import DateFormat
 from shared.gcp.documents import Snapshot, fields_of
 from shared.http.answers import Answer, Routes, json_object
 from shared.http.idempotency import repeatable
@@ -89,11 +92,11 @@ def _test(request: flask.Request, export: UUID) -> Answer:
     cloud, caller = who(request, SCOPE)
     asked = service.get(cloud, caller, str(export))
     service.must_be_alive(asked)
-    steps = testing.test(cloud, asked.account, asked.config.connector_config.storage_uri)
-    passed = testing.passed(steps)
-    if passed:
+    config = asked.config
+    steps = config.connector.test(cloud, asked.customer, asked.account, config.connector_config)
+    if passed(steps):
         pausing.mended(cloud, caller, asked.id)
-    return {"passed": passed, "steps": [asdict(step) for step in steps]}, 200
+    return {"passed": passed(steps), "steps": [asdict(step) for step in steps]}, 200
 
 
 def _run_now(request: flask.Request, export: UUID) -> Answer:
@@ -137,10 +140,10 @@ def _options(request: flask.Request) -> Answer:
     who(request, SCOPE)
     return {
         "export_types": list(SOURCES),
-        "file_formats": ["json"],
+        "file_formats": list(FORMATS),
         "intervals": list(INTERVALS),
-        "connector_types": ["cloud_storage"],
-        "date_formats": ["iso8601"],
+        "connector_types": list(CONNECTORS),
+        "date_formats": list(get_args(DateFormat)),
     }, 200
 
 

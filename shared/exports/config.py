@@ -2,53 +2,42 @@
 
 import re
 from datetime import UTC, datetime, time
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
-from shared.delivery.cloud_storage.uri import BucketUri
-from shared.exports import names
+from shared.delivery.connectors import CONNECTORS, Config, Kind
 from shared.exports.schedules import EPOCH, Schedule, interval_problem
+from shared.formats import FORMATS
+from shared.formats.base import DateFormat, Format, Style
 from shared.http.bodies import Address, read
-from shared.sources import SOURCES
+from shared.sources import DEFAULT, SOURCES
+from shared.sources.base import Source
 from shared.window import floor_minute, moment_problem
 
 SITES_MOST = 200
 NOTIFY_MOST = 50
 """How many sites, and how many addresses, one export may name."""
 
-OBJECT_NAME_BYTES = 1024
-"""https://cloud.google.com/storage/docs/objects#naming"""
+FILE_BYTES = 1024**3
+FILE_BYTES_LEAST = 1024**2
+FILE_BYTES_MOST = 1024**4
+"""How large a data file may grow before another begins: unless a config says otherwise, and what it may say.
+An object of Cloud Storage may have 5 TiB. https://cloud.google.com/storage/quotas#objects"""
 
 NO_PLACES = {"localtime", "posixrules", "Factory"}
 """Names that a machine's own files add to the time zones of the world."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AT = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
-
-
-class CloudStorageConfig(BaseModel):
-    """Where a `cloud_storage` export lands, and whether its images go along."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    storage_uri: str
-    export_images: bool = False
-
-    @field_validator("storage_uri")
-    @classmethod
-    def _uri(cls, value: str) -> str:
-        uri = BucketUri.parse(value)
-        if len(uri.prefix.encode()) + names.TAIL_BYTES > OBJECT_NAME_BYTES:
-            longest = OBJECT_NAME_BYTES - names.TAIL_BYTES
-            raise ValueError(f"the part behind the bucket must have at most {longest} bytes")
-        return value
-
-    @property
-    def uri(self) -> BucketUri:
-        """The URI, parsed."""
-        return BucketUri.parse(self.storage_uri)
 
 
 class ExportConfig(BaseModel):
@@ -58,16 +47,19 @@ class ExportConfig(BaseModel):
 
     name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
     site_ids: tuple[str, ...] = Field(min_length=1, max_length=SITES_MOST)
-    export_type: str = "work-orders-timeline"
-    file_format: Literal["json"] = "json"
+    export_type: str = DEFAULT
+    file_format: str = "json"
+    date_format: DateFormat = "iso8601"
+    split: bool = False
+    max_file_bytes: int = Field(default=FILE_BYTES, ge=FILE_BYTES_LEAST, le=FILE_BYTES_MOST)
     interval: str
     timezone: str = "UTC"
     at: str = "02:00"
     start: datetime | None = None
     end: datetime | None = None
     notify: tuple[Address, ...] = Field(default=(), max_length=NOTIFY_MOST)
-    connector_type: Literal["cloud_storage"]
-    connector_config: CloudStorageConfig
+    connector_type: str
+    connector_config: Config
 
     @field_validator("site_ids")
     @classmethod
@@ -85,6 +77,35 @@ class ExportConfig(BaseModel):
         if value not in SOURCES:
             raise ValueError(f"must be one of {', '.join(SOURCES)}; got {value!r}")
         return value
+
+    @field_validator("file_format")
+    @classmethod
+    def _format(cls, value: str) -> str:
+        if value not in FORMATS:
+            raise ValueError(f"must be one of {', '.join(FORMATS)}; got {value!r}")
+        return value
+
+    @field_validator("date_format")
+    @classmethod
+    def _dates(cls, value: str, info: ValidationInfo) -> str:
+        format = FORMATS.get(info.data.get("file_format", ""))
+        if format is not None and value != "iso8601" and not format.dated:
+            raise ValueError(f"must be iso8601, or left out: {format.name} writes no other")
+        return value
+
+    @field_validator("connector_type")
+    @classmethod
+    def _connector(cls, value: str) -> str:
+        if value not in CONNECTORS:
+            raise ValueError(f"must be one of {', '.join(CONNECTORS)}; got {value!r}")
+        return value
+
+    @field_validator("connector_config", mode="wrap")
+    @classmethod
+    def _connector_config(cls, value: Any, _: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        # Which fields there are depends on the connector; a wrong connector is told of by itself.
+        kind = CONNECTORS.get(info.data.get("connector_type", ""))
+        return value if kind is None else kind.config.model_validate(value)
 
     @field_validator("interval")
     @classmethod
@@ -131,6 +152,26 @@ class ExportConfig(BaseModel):
         if info.field_name == "end" and start is not None and value <= start:
             raise ValueError("must come after `start`")
         return value
+
+    @property
+    def source(self) -> Source:
+        """What is exported."""
+        return SOURCES[self.export_type]
+
+    @property
+    def format(self) -> Format:
+        """How it is written."""
+        return FORMATS[self.file_format]
+
+    @property
+    def style(self) -> Style:
+        """How values are written."""
+        return Style(self.date_format, self.zone)
+
+    @property
+    def connector(self) -> Kind:
+        """What brings it there."""
+        return CONNECTORS[self.connector_type]
 
     @property
     def zone(self) -> ZoneInfo:

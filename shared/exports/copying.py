@@ -7,9 +7,9 @@ from itertools import islice
 from google.api_core.exceptions import AlreadyExists
 
 from shared import logs
-from shared.delivery.cloud_storage.copying import Copy, Outcome, copy_images
+from shared.delivery.base import Copy, Outcome
 from shared.exports import names, runs
-from shared.exports.delivering import bucket_of, slices_of
+from shared.exports.delivering import destination, slices_of
 from shared.exports.manifest import LostImage
 from shared.exports.runs import DELIVERING, Run, WrittenPart
 from shared.gcp import leases
@@ -94,33 +94,25 @@ def _listed(cloud: Cloud, part: WrittenPart, number: int) -> list[Image]:
 
 
 def _copy(cloud: Cloud, run: Run, site: str, listed: list[Image], lease: Lease) -> Outcome:
-    return copy_images(
-        bucket_of(cloud, run),
-        (
-            Copy(
-                source_name=images.object_name(run.customer, site, image),
-                generation=image.generation,
-                size=image.size,
-                crc32c=image.crc32c,
-                name=_name(run, site, image),
-            )
-            for image in listed
-        ),
-        source_bucket=cloud.settings.images_bucket,
-        storage_url=cloud.settings.storage_url,
-        between=lease.beat_if_due,
+    copies = (
+        Copy(
+            source_name=images.object_name(run.customer, site, image),
+            generation=image.generation,
+            size=image.size,
+            crc32c=image.crc32c,
+            name=names.image(site, image.file_name),
+        )
+        for image in listed
     )
+    with destination(cloud, run) as there:
+        return there.copy_images(copies, lease.beat_if_due)
 
 
 def _lost(run: Run, site: str, listed: list[Image], copies: list[Copy]) -> list[dict[str, str]]:
     # In the order of the list, whatever order the answers came in: the manifest has it so.
-    gone = {copy.name for copy in copies}
+    gone = {copy.source_name for copy in copies}
     return [
         asdict(LostImage(site, image.id, image.file_extension))
         for image in listed
-        if _name(run, site, image) in gone
+        if images.object_name(run.customer, site, image) in gone
     ]
-
-
-def _name(run: Run, site: str, image: Image) -> str:
-    return names.image(run.config.connector_config.uri.prefix, site, image.file_name)

@@ -4,19 +4,20 @@ From the change to DELIVERING on, exactly the objects of the written parts are d
 a part that is done never changes, and what a run is made of is counted in the same transaction.
 """
 
+import contextlib
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import groupby
 
 from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
 
 from shared import logs
-from shared.delivery.cloud_storage.bucket import CustomerBucket
-from shared.exports import names, runs
+from shared.delivery.base import Connector
+from shared.exports import files, names, runs
+from shared.exports.files import Planned
 from shared.exports.manifest import File
 from shared.exports.runs import DELIVERING, RUNNING, Run, Totals, WrittenPart
-from shared.exports.writing import EXTENSION, LINES_TYPE
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, transact
 from shared.gcp.leases import ALIVE
@@ -24,18 +25,23 @@ from shared.gcp.objects import COMPOSE_MOST, Stored
 from shared.workorders.images import LINE_BYTES
 
 
-def bucket_of(cloud: Cloud, run: Run) -> CustomerBucket:
-    """The bucket that a run delivers to, as the customer's account."""
-    uri = run.config.connector_config.uri
-    return CustomerBucket(cloud.as_customer(run.account), run.account, uri.bucket)
+@contextlib.contextmanager
+def destination(cloud: Cloud, run: Run) -> Iterator[Connector]:
+    """The connector to where a run delivers, as the customer's account."""
+    config = run.config
+    with config.connector.open(cloud, run.customer, run.account, config.connector_config) as connector:
+        yield connector
 
 
 def pin(cloud: Cloud, run: Run) -> Run:
-    """Move a run whose parts are all written to DELIVERING, with the totals of what that delivers."""
+    """Move a run whose parts are all written to DELIVERING, with the totals of what that delivers.
+
+    CustomerMustAct where a file would have more rows than its format allows.
+    """
     parts = list(runs.written_parts(cloud, run))
     slices = sum(len(slices_of(cloud, part)) for part in parts)
     totals = Totals(
-        files=len({part.site for part in parts if part.lines}),
+        files=sum(1 for _ in files.plan(run, parts)),
         rows=sum(part.rows for part in parts),
         bytes=sum(part.lines.size for part in parts if part.lines),
         images=sum(part.images.size // LINE_BYTES for part in parts if part.images),
@@ -67,56 +73,65 @@ def slices_of(cloud: Cloud, part: WrittenPart) -> list[str]:
 
 
 def deliver_files(cloud: Cloud, run: Run) -> None:
-    """Deliver the data file of each site that has one, and write down each that is there.
+    """Deliver every data file, and write down each that is there, with what it was made of.
 
-    CustomerMustAct where the customer's bucket refuses.
+    CustomerMustAct where the customer's side refuses.
     """
-    bucket = bucket_of(cloud, run)
-    delivered = {each.id for each in cloud.db.collection(f"{run.path}/files").select([]).stream()}
-    for site, parts in groupby(runs.written_parts(cloud, run), key=lambda part: part.site):
-        written = [part for part in parts if part.lines]
-        if not written or site in delivered:
-            continue
-        staged = _joined(cloud, run, site, [part.lines for part in written if part.lines])
-        file = File(
-            name=_file_name(run, site),
-            site_id=site,
-            rows=sum(part.rows for part in written),
-            bytes=staged.size,
-            crc32c=staged.crc32c,
-        )
-        bucket.deliver(staged, file.name)
-        try:
-            cloud.db.document(f"{run.path}/files/{site}").create(asdict(file))
-        except AlreadyExists:
-            continue  # another attempt delivered the very same
-        logs.info("file delivered", site=site, rows=file.rows, bytes=file.bytes)
+    collection = cloud.db.collection(f"{run.path}/files")
+    delivered = {each.id for each in collection.select([]).stream()}
+    with destination(cloud, run) as there:
+        for planned in files.plan(run, runs.written_parts(cloud, run)):
+            if planned.id in delivered:
+                continue
+            staged = _joined(cloud, run, planned)
+            there.deliver(staged, planned.name)
+            file = File(
+                name=run.config.connector_config.prefix + planned.name,
+                site_id=planned.site,
+                rows=planned.rows,
+                bytes=staged.size,
+                crc32c=staged.crc32c,
+            )
+            try:
+                collection.document(planned.id).create({**asdict(file), "staged": asdict(staged)})
+            except AlreadyExists:
+                continue  # another attempt delivered the very same
+            logs.info("file delivered", file=planned.id, rows=file.rows, bytes=file.bytes)
 
 
 def delivered_files(cloud: Cloud, run: Run) -> Iterator[File]:
-    """The data files that are there, in the order of their sites."""
+    """The data files that are there, in order."""
     for snapshot in cloud.db.collection(f"{run.path}/files").order_by("__name__").stream():
-        yield File(**fields_of(snapshot))
+        fields = fields_of(snapshot)
+        yield File(**{each.name: fields[each.name] for each in dataclasses.fields(File)})
 
 
-def _file_name(run: Run, site: str) -> str:
-    config = run.config
-    prefix = config.connector_config.uri.prefix
-    return names.data_file(prefix, site, config.export_type, run.window, config.zone, run.id, EXTENSION)
+def _joined(cloud: Cloud, run: Run, planned: Planned) -> Stored:
+    """One staged object of a file's parts, and what its format puts around and between them: 32 at a time,
+    then those, until one is left."""
+    bucket, format = cloud.settings.staging_bucket, run.config.format
 
+    def staged(file: str) -> str:
+        return names.staged(run.customer, run.export, run.id, f"{file}.{format.extension}")
 
-def _joined(cloud: Cloud, run: Run, site: str, sources: list[Stored]) -> Stored:
-    """One staged object of all these, in order: 32 at a time, then those, until one is left."""
-    bucket = cloud.settings.staging_bucket
+    def fixed(name: str, content: bytes) -> list[Stored]:
+        if not content:
+            return []
+        return [cloud.objects.create(bucket, staged(name), content, format.content_type)]
+
+    sources = list(planned.parts)
+    if format.joins:
+        between = fixed("separator", format.separator) if len(sources) > 1 else []
+        before = fixed("prefix", format.prefix(run.source.columns))
+        behind = fixed("suffix", format.suffix)
+        first, *others = sources
+        sources = [*before, first, *(each for part in others for each in (*between, part)), *behind]
     level = 0
     while len(sources) > 1:
         groups = [sources[i : i + COMPOSE_MOST] for i in range(0, len(sources), COMPOSE_MOST)]
         sources = [
             cloud.objects.compose(
-                bucket,
-                names.staged(run.customer, run.export, run.id, f"{site}.{level}-{number}.{EXTENSION}"),
-                group,
-                LINES_TYPE,
+                bucket, staged(f"{planned.id}.{level}-{number}"), group, format.content_type
             )
             for number, group in enumerate(groups)
         ]

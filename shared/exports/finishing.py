@@ -10,7 +10,7 @@ from shared import logs
 from shared.errors import GiveUp
 from shared.exports import audit, export, manifest, names, runs, slots
 from shared.exports.audit import Outcome
-from shared.exports.delivering import bucket_of, delivered_files
+from shared.exports.delivering import delivered_files, destination
 from shared.exports.manifest import LostImage
 from shared.exports.runs import CANCELLED, COMPLETED, DELIVERING, FAILED, PENDING, RUNNING, Run
 from shared.exports.writing import blocks_of
@@ -36,7 +36,6 @@ def finish_if_done(cloud: Cloud, run: Run) -> None:
     slices = cloud.db.collection(f"{run.path}/slices")
     if count(slices.where(filter=FieldFilter("written", "==", True))) < run.totals.slices:
         return
-    uri = run.config.connector_config.uri
     staged = cloud.objects.create_stream(
         cloud.settings.staging_bucket,
         names.staged(run.customer, run.export, run.id, "manifest.json"),
@@ -49,7 +48,8 @@ def finish_if_done(cloud: Cloud, run: Run) -> None:
         ),
         "application/json",
     )
-    bucket_of(cloud, run).deliver(staged, names.manifest(uri.prefix, run.export, run.window, run.id))
+    with destination(cloud, run) as there:
+        there.deliver(staged, names.manifest(run.export, run.window, run.id))
     outcome = _outcome(cloud, run, run.totals.images)
     if _end(cloud, run, lambda current: outcome if current.state == DELIVERING else None):
         logs.info("run completed", rows=run.totals.rows, files=run.totals.files, images=run.totals.images)

@@ -18,10 +18,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class File:
-    """A data file as it was delivered: `name` is the object's, in the customer's bucket."""
+    """A data file as it was delivered: `name` is where it stands; of all sites, `site_id` is null."""
 
     name: str
-    site_id: str
+    site_id: str | None
     rows: int
     bytes: int
     crc32c: str

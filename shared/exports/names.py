@@ -1,5 +1,5 @@
-"""What everything is called: in the customer's bucket, and in staging. Pure functions, and no two files ever
-want one name: the run is in each.
+"""What everything is called: where it is delivered, and in staging. Pure functions, and no two files ever
+want one name: the run is in each. Names to deliver under are relative to the place that the config gives.
 """
 
 import hashlib
@@ -11,8 +11,8 @@ from shared.window import Window
 RUN_DIGITS = 10
 """How many hex digits a run's id has."""
 
-TAIL_BYTES = 320
-"""More than any name below takes behind the customer's prefix; see the test that holds them against it."""
+NUMBER_DIGITS = 5
+"""With how many digits files of one run are numbered: a run has at most 10,000 parts, and so files."""
 
 
 def stamp(at: datetime) -> str:
@@ -32,22 +32,30 @@ def is_run(text: str) -> bool:
 
 
 def data_file(
-    prefix: str, site: str, source: str, window: Window, timezone: ZoneInfo, run: str, extension: str
+    site: str | None,
+    source: str,
+    window: Window,
+    timezone: ZoneInfo,
+    run: str,
+    number: int | None,
+    extension: str,
 ) -> str:
-    """The file of one site, in the customer's bucket."""
-    day = window.start.astimezone(timezone).date().isoformat()
+    """A data file: of one site, or of all where that is None; with its number where it is one of several."""
+    folder = f"{source}/dt={window.start.astimezone(timezone).date().isoformat()}"
     bounds = f"{stamp(window.start)}_{stamp(window.end)}"
-    return f"{prefix}{site}/{source}/dt={day}/{source}_{bounds}_{run}.{extension}"
+    counted = "" if number is None else f"-{number:0{NUMBER_DIGITS}}"
+    name = f"{folder}/{source}_{bounds}_{run}{counted}.{extension}"
+    return f"{site}/{name}" if site else name
 
 
-def image(prefix: str, site: str, file_name: str) -> str:
-    """An image, in the customer's bucket."""
-    return f"{prefix}{site}/images/{file_name}"
+def image(site: str, file_name: str) -> str:
+    """An image."""
+    return f"{site}/images/{file_name}"
 
 
-def manifest(prefix: str, export: str, window: Window, run: str) -> str:
-    """The run's manifest, in the customer's bucket; written last."""
-    return f"{prefix}_manifests/{export}/{stamp(window.start)}_{stamp(window.end)}_{run}.json"
+def manifest(export: str, window: Window, run: str) -> str:
+    """The run's manifest; written last."""
+    return f"_manifests/{export}/{stamp(window.start)}_{stamp(window.end)}_{run}.json"
 
 
 def staged(customer: str, export: str, run: str, file: str) -> str:

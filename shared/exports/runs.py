@@ -17,8 +17,7 @@ from shared.exports.config import ExportConfig
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
 from shared.gcp.objects import Stored
-from shared.sources import SOURCES
-from shared.sources.base import Part, Source
+from shared.sources.base import Asked, Part, Source
 from shared.window import Window
 
 PENDING, RUNNING, DELIVERING = "PENDING", "RUNNING", "DELIVERING"
@@ -66,7 +65,14 @@ class Run:
     @property
     def source(self) -> Source:
         """What it exports."""
-        return SOURCES[self.config.export_type]
+        return self.config.source
+
+    @property
+    def asked(self) -> Asked:
+        """What it wants of its source; ValueError before it is planned."""
+        if self.read_time is None:
+            raise ValueError(f"the run {self.id} is not planned")
+        return Asked(self.customer, self.config.site_ids, self.window, self.read_time)
 
     @property
     def message(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
+from shared.accounts import secrets
 from shared.accounts.customers import get_customer, sites_of
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
@@ -43,8 +44,10 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
         if made.exists:
             repeatable.must_be(made.get("asked"))
             return owned(caller, id, made)
+    _check_secret(body, None)
     config = parse(body)
     _check_sites(cloud, caller, config)
+    config, sealed = _sealed(cloud, caller, config)
     now = server_time(cloud.db)
     schedule = config.schedule(now)
     _check_schedule(schedule, now)
@@ -65,6 +68,8 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
     )
     first = {**version, "customer": caller.customer, "version": 1, "created": now}
     batch.create(_version(reference, 1), first)
+    for path, fields in sealed.items():
+        batch.create(cloud.db.document(path), fields)
     try:
         batch.commit()
     except AlreadyExists:  # our own write, whose answer was lost, or one of the same key that was quicker
@@ -92,9 +97,11 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
     def change(transaction: firestore.Transaction) -> None:
         export = owned(caller, id, reference.get(transaction=transaction))
         must_be_alive(export)
+        _check_secret(body, export.config)
         config = parse(_merged(export.config, body))
         if config == export.config:
             return
+        config, sealed = _sealed(cloud, caller, config)
         start = _start_after_edit(export, config)
         schedule = config.schedule(export.created)
         changed = [
@@ -114,6 +121,8 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
             "created": firestore.SERVER_TIMESTAMP,
         }
         transaction.create(_version(reference, number), made)
+        for path, fields in sealed.items():
+            transaction.create(cloud.db.document(path), fields)
 
     transact(cloud.db, change)
     return get(cloud, caller, id)
@@ -183,7 +192,37 @@ def _merged(config: ExportConfig, body: dict[str, Any]) -> dict[str, Any]:
                 merged[name] = value
         return merged
 
-    return merge(config.model_dump(mode="json", exclude_none=True), body)
+    old = config.model_dump(mode="json", exclude_none=True)
+    place = body.get("connector_config")
+    if body.get("connector_type", config.connector_type) != config.connector_type:
+        old.pop("connector_config")  # its fields are another connector's
+    elif isinstance(place, dict) and False:
+        old["connector_config"].pop("secret", None)
+    return merge(old, body)
+
+
+def _check_secret(body: dict[str, Any], config: ExportConfig | None) -> None:
+    """Invalid where a request names a stored secret that is not its export's own: that could be anybody's."""
+    place = body.get("connector_config")
+    named = place.get("secret") if isinstance(place, dict) else None
+    if named is not None and (config is None or named != getattr(config.connector_config, "secret", None)):
+        raise Invalid.field(
+            "connector_config.secret", "is set by Waybill: give a password or a private_key instead"
+        )
+
+
+def _sealed(
+    cloud: Cloud, caller: Caller, config: ExportConfig
+) -> tuple[ExportConfig, dict[str, dict[str, Any]]]:
+    """The config with the id of its secret in the secret's place, and the document, by path, that keeps it."""
+    place = config.connector_config
+    value = None
+    if value is None:
+        return config, {}
+    id = cloud.new_id()
+    kept = place.model_copy(update={**dict.fromkeys(()), "secret": id})
+    document = {secrets.path(id): secrets.seal(cloud.settings, caller.customer, id, value)}
+    return config.model_copy(update={"connector_config": kept}), document
 
 
 def _start_after_edit(export: Export, config: ExportConfig) -> datetime:

@@ -1,5 +1,6 @@
 """Steps two and three of a run: plan its parts, and write one."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
@@ -10,22 +11,19 @@ from shared import logs
 from shared.accounts.customers import sites_of
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import GiveUp
-from shared.exports import names, runs
+from shared.exports import files, names, runs
 from shared.exports.runs import RUNNING, Run, WrittenPart
 from shared.gcp import documents, leases
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import transact
 from shared.gcp.leases import ALIVE, Done, Lease
 from shared.gcp.objects import Objects, Stored, Writer
-from shared.sources.base import Deletion, Part
+from shared.sources.base import Deletion, Item, Part
 from shared.window import Window, floor_minute
 
 PARTS_MOST = 10_000
 """How many parts a run may have: they are saved in one transaction, whose request may hold 10 MiB.
 https://cloud.google.com/firestore/quotas#writes_and_transactions"""
-
-EXTENSION, LINES_TYPE = "jsonl", "application/x-ndjson"
-"""What a data file of JSON Lines is called, and what it says it is. https://github.com/ndjson/ndjson-spec"""
 
 LIST_TYPE = "text/plain"
 """What our own lists in staging say they are."""
@@ -46,10 +44,7 @@ def plan(cloud: Cloud, run: Run) -> Run:
     for site in run.config.site_ids:
         if site not in theirs:
             raise GiveUp(f"The site {site} is no longer yours.", "Make an export without it.")
-    parts = [
-        part for site in run.config.site_ids for part in run.source.parts(cloud, site, run.window, read_time)
-    ]
-
+    parts = run.source.parts(cloud, dataclasses.replace(run, read_time=read_time).asked)
     if len(parts) > PARTS_MOST:
         raise GiveUp(
             f"the window holds too much for one run: {len(parts)} parts, of at most {PARTS_MOST}",
@@ -105,28 +100,38 @@ def write(cloud: Cloud, run: Run, id: str) -> str | None:
 
 
 def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[WrittenPart, Part | None]:
-    if run.read_time is None:
-        raise ValueError(f"the run {run.id} is not planned")
     began = stopwatch()
+    config, columns = run.config, run.source.columns
+    format = config.format
     rows = 0
     rest = None
     with (
-        _Staged(cloud, run, f"{id}-{lease.attempt}.{EXTENSION}", LINES_TYPE) as lines,
+        _Staged(cloud, run, f"{id}-{lease.attempt}.{format.extension}", format.content_type) as lines,
         _Staged(cloud, run, f"{id}-{lease.attempt}.images", LIST_TYPE) as images,
         _Staged(cloud, run, f"{id}-{lease.attempt}.deleted", LIST_TYPE) as deleted,
     ):
-        for row in run.source.rows(cloud, part, run.window, run.read_time):
-            if isinstance(row, Deletion):
-                deleted.write(row.id.encode() + b"\n")
-            else:
-                rows += 1
-                lines.write(row.line)
-                if run.config.connector_config.export_images:
-                    images.write(row.images)
+        records = format.records(columns, config.style, lines.write)
+        around = len(format.prefix(columns)) + len(format.suffix)
+        last: Item | Deletion | None = None
+        for item in run.source.items(cloud, run.asked, part):
+            if isinstance(item, Deletion):
+                deleted.write(item.id.encode() + b"\n")
+            elif item.rows:
+                grown = around + records.size + len(item.lines)
+                if rows and last and not files.room(config, grown, rows + item.rows):
+                    rest = part.rest(last)
+                    break
+                rows += item.rows
+                records.write(item.lines)
+                if config.connector_config.export_images:
+                    images.write(item.images)
+            last = item
             if elapsed_since(began) >= cloud.settings.attempt_seconds:
-                rest = part.rest(row)
+                rest = part.rest(item)
                 break
             lease.beat_if_due()
+        if rows:
+            records.close()
         return WrittenPart(id, part.site, rows, lines.close(), images.close(), deleted.close()), rest
 
 

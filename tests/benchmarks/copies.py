@@ -11,8 +11,9 @@ import aiohttp
 from google.cloud import storage
 from yarl import URL
 
+from shared.delivery.base import Copy
 from shared.delivery.cloud_storage.bucket import CustomerBucket
-from shared.delivery.cloud_storage.copying import IN_FLIGHT, Copy, copy_images
+from shared.delivery.cloud_storage.copying import IN_FLIGHT, copy_images
 from shared.gcp.clients import Cloud
 from tests.benchmarks import services
 from tests.benchmarks.measure import Comparison, DifferentWork, Done, Side, compare, digest

@@ -10,7 +10,7 @@ An image that is already there is answered 412; it is then looked at, and held a
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ import aiohttp
 import orjson
 
 from shared.clock import elapsed_since, stopwatch
+from shared.delivery.base import Copy, Outcome
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.errors import Retry
 from shared.gcp.many import BACKOFF_MOST, BACKOFF_SECONDS, CALL_ATTEMPTS, RETRIED
@@ -40,28 +41,6 @@ BATCH_SECONDS = 60.0
 """A batch that takes longer is given up, and its calls go into smaller ones."""
 
 _BOUNDARY = "waybill-batch"
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One image to copy: where it stands, exactly which generation, and what it is to be called."""
-
-    source_name: str
-    generation: int
-    size: int
-    crc32c: str
-    name: str
-
-
-@dataclass
-class Outcome:
-    """What came of a slice. `missing` and `conflicts` hold the copies whose image is gone, or whose name is
-    taken by something else."""
-
-    copied: int = 0
-    present: int = 0
-    missing: list[Copy] = field(default_factory=list)
-    conflicts: list[Copy] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -5,12 +5,11 @@ Nothing is written: an upload is begun and cancelled, which leaves nothing in th
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from google.api_core.exceptions import ClientError, GoogleAPICallError, GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
+from shared.delivery.base import Step
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.uri import BucketUri
 from shared.errors import CustomerMustAct, GiveUp, Retry
@@ -24,25 +23,6 @@ PERMISSIONS = (CREATE, "storage.objects.get", "storage.objects.list", "storage.b
 
 STEPS = ("uri", "account", "bucket", *PERMISSIONS, "probe")
 """The steps' names, in order."""
-
-Verdict = Literal["passed", "failed", "skipped", "warning"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a test: what came of it, and a sentence for the person who runs the bucket.
-
-    A step is skipped where one before it makes it pointless; a warning keeps no export from running.
-    """
-
-    name: str
-    verdict: Verdict
-    sentence: str
-
-
-def passed(steps: Sequence[Step]) -> bool:
-    """Whether the export may run."""
-    return all(step.verdict != "failed" for step in steps)
 
 
 def test(cloud: Cloud, account: str, uri: str) -> list[Step]:

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from infra.local.traffic import Fault
+from shared.delivery.base import Copy, Outcome
 from shared.delivery.cloud_storage import copying
 from shared.delivery.cloud_storage.bucket import CustomerBucket
-from shared.delivery.cloud_storage.copying import Copy, Outcome, copy_images
+from shared.delivery.cloud_storage.copying import copy_images
 from shared.errors import CustomerMustAct, Retry
 from tests.world import BUCKET, World
 

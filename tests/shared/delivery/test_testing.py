@@ -8,8 +8,9 @@ import pytest
 from infra.local.traffic import Fault
 from shared.accounts.customers import add_site
 from shared.accounts.keys import create_key
+from shared.delivery.base import Step, passed
 from shared.delivery.cloud_storage import testing
-from shared.delivery.cloud_storage.testing import PERMISSIONS, STEPS, Step
+from shared.delivery.cloud_storage.testing import PERMISSIONS, STEPS
 from shared.errors import Retry
 from shared.gcp import objects
 from tests.world import BUCKET, BUNDLE, THEIR_SITE, World
@@ -93,7 +94,7 @@ def test_where_all_is_well_each_step_passes_and_says_so(world: World) -> None:
         ("probe", f"An upload to gs://{BUCKET}/waybill/_manifests/ was begun and cancelled."),
     ]
     assert {step.verdict for step in found} == {"passed"}
-    assert testing.passed(found)
+    assert passed(found)
 
 
 def test_nothing_is_left_behind_and_nothing_else_is_asked_of_the_bucket(world: World) -> None:
@@ -115,7 +116,7 @@ def test_without_a_prefix_the_probe_goes_to_the_bucket_itself(world: World) -> N
 
 def test_what_stands_in_the_bucket_stays(world: World) -> None:
     world.suite.storage.put(BUCKET, "waybill/_manifests/theirs.json", b"theirs")
-    assert testing.passed(steps(world))
+    assert passed(steps(world))
     assert world.landed() == {"waybill/_manifests/theirs.json": b"theirs"}
 
 
@@ -141,7 +142,7 @@ def test_a_uri_that_is_none_ends_the_test_before_any_call(world: World, uri: str
     assert verdicts(found) == "fsssssss"
     assert sentence(found, "uri") == says
     assert sentence(found, "probe") == "Not tried: the step uri failed."
-    assert not testing.passed(found)
+    assert not passed(found)
     assert world.suite.traffic.calls() == []
 
 
@@ -165,14 +166,14 @@ def test_an_account_that_is_closed_is_told_even_where_its_last_token_is_still_go
     world: World, close: Callable[[World], str], used: bool
 ) -> None:
     if used:
-        assert testing.passed(steps(world))
+        assert passed(steps(world))
     account = close(world)
     world.suite.traffic.forget()
     found = steps(world, account=account)
     assert verdicts(found) == "pfssssss"
     assert sentence(found, "account") == closed(account)
     assert sentence(found, "bucket") == "Not tried: the step account failed."
-    assert not testing.passed(found)
+    assert not passed(found)
     assert bucket_calls(world) == []
 
 
@@ -182,7 +183,7 @@ def test_a_bucket_that_is_gone_is_told(world: World) -> None:
     assert verdicts(found) == "ppfsssss"
     assert sentence(found, "bucket") == gone(world)
     assert sentence(found, CREATE) == "Not tried: the step bucket failed."
-    assert not testing.passed(found)
+    assert not passed(found)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_a_permission_that_is_missing_fails_at_its_step(world: World, permission
     found = steps(world)
     assert verdicts(found) == expected
     assert sentence(found, permission) == missing(world, permission)
-    assert not testing.passed(found)
+    assert not passed(found)
     assert world.landed() == {}
 
 
@@ -218,7 +219,7 @@ def test_a_grant_that_the_bucket_does_not_tell_of_is_a_warning(world: World) -> 
         "could be begun: it is granted with a condition, or on a folder alone. Nothing needs to be done as "
         "long as that covers the export's storage_uri."
     )
-    assert testing.passed(found)
+    assert passed(found)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 412])
@@ -227,7 +228,7 @@ def test_a_probe_that_is_refused_decides_whatever_the_bucket_tells(world: World,
     found = steps(world)
     assert verdicts(found) == "pppppppf"
     assert sentence(found, "probe") == kept_out(world, status)
-    assert not testing.passed(found)
+    assert not passed(found)
 
 
 def test_a_bucket_that_a_policy_closes_is_told(world: World) -> None:

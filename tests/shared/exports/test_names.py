@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from shared.delivery.base import TAIL_BYTES
 from shared.exports import names
 from shared.window import Window
 
@@ -13,25 +14,36 @@ PARIS = ZoneInfo("Europe/Paris")
 
 
 def test_a_data_file() -> None:
-    assert names.data_file("bi/", SITE, "work-orders-timeline", WINDOW, PARIS, "0a1b2c3d4e", "jsonl") == (
-        "bi/3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b/work-orders-timeline/dt=2026-11-23/"
+    assert names.data_file(SITE, "work-orders-timeline", WINDOW, PARIS, "0a1b2c3d4e", None, "jsonl") == (
+        "3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b/work-orders-timeline/dt=2026-11-23/"
         "work-orders-timeline_20261122T230000Z_20261123T230000Z_0a1b2c3d4e.jsonl"
     )
 
 
 def test_the_date_in_a_name_is_the_local_one() -> None:
-    name = names.data_file("", SITE, "s", WINDOW, ZoneInfo("UTC"), "r", "jsonl")
+    name = names.data_file(SITE, "s", WINDOW, ZoneInfo("UTC"), "r", None, "jsonl")
     assert "/dt=2026-11-22/" in name
 
 
+def test_data_files_of_one_run_are_numbered_so_that_their_names_sort() -> None:
+    made = [names.data_file(SITE, "s", WINDOW, PARIS, "r", number, "csv") for number in (1, 2, 10)]
+    assert [name.rpartition("_")[2] for name in made] == ["r-00001.csv", "r-00002.csv", "r-00010.csv"]
+    assert made == sorted(made)
+
+
+def test_a_data_file_of_all_sites() -> None:
+    name = names.data_file(None, "s", WINDOW, PARIS, "r", None, "csv")
+    assert name == "s/dt=2026-11-23/s_20261122T230000Z_20261123T230000Z_r.csv"
+
+
 def test_a_manifest() -> None:
-    assert names.manifest("bi/", EXPORT, WINDOW, "0a1b2c3d4e") == (
-        "bi/_manifests/9d8c7b6a-1111-4222-8333-944455566677/20261122T230000Z_20261123T230000Z_0a1b2c3d4e.json"
+    assert names.manifest(EXPORT, WINDOW, "0a1b2c3d4e") == (
+        "_manifests/9d8c7b6a-1111-4222-8333-944455566677/20261122T230000Z_20261123T230000Z_0a1b2c3d4e.json"
     )
 
 
 def test_an_image() -> None:
-    assert names.image("", SITE, "a.jpg") == f"{SITE}/images/a.jpg"
+    assert names.image(SITE, "a.jpg") == f"{SITE}/images/a.jpg"
 
 
 def test_a_scheduled_run_has_ten_hex_digits_of_its_export_and_window() -> None:
@@ -46,8 +58,8 @@ def test_a_scheduled_run_has_ten_hex_digits_of_its_export_and_window() -> None:
 def test_no_name_takes_more_than_is_kept_free_behind_the_prefix() -> None:
     longest_source = "s" * 50
     tails = [
-        names.data_file("", SITE, longest_source, WINDOW, PARIS, "r" * 10, "jsonl.gz.parquet"),
-        names.image("", SITE, SITE + ".jpeg"),
-        names.manifest("", EXPORT, WINDOW, "r" * 10),
+        names.data_file(SITE, longest_source, WINDOW, PARIS, "r" * 10, 10_000, "jsonl.gz.parquet"),
+        names.image(SITE, SITE + ".jpeg"),
+        names.manifest(EXPORT, WINDOW, "r" * 10),
     ]
-    assert max(len(tail.encode()) for tail in tails) <= names.TAIL_BYTES
+    assert max(len(tail.encode()) for tail in tails) <= TAIL_BYTES

@@ -26,8 +26,8 @@ from infra.local.traffic import Fault
 from shared.accounts.customers import Site, add_site
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
-from shared.sources.base import Deletion
-from shared.sources.work_orders_timeline import TIMELINE
+from shared.sources.base import Asked, Deletion
+from shared.sources.work_orders_timeline import SOURCE
 from shared.window import Window, floor_minute
 from shared.workorders import store
 from shared.workorders.envelope import shard_of
@@ -616,11 +616,12 @@ def read(cloud: Cloud, site: Site, window: Window) -> Exported:
     """A window as a run's source gives it, part by part."""
     lines: list[tuple[str, str]] = []
     deleted = []
-    for part in TIMELINE.parts(cloud, site.id, window, window.end):
-        for row in TIMELINE.rows(cloud, part, window, window.end):
-            if isinstance(row, Deletion):
-                deleted.append(row.id)
+    asked = Asked(site.customer, (site.id,), window, window.end)
+    for part in SOURCE.parts(cloud, asked):
+        for item in SOURCE.items(cloud, asked, part):
+            if isinstance(item, Deletion):
+                deleted.append(item.id)
             else:
-                record = orjson.loads(row.line)
+                record = orjson.loads(item.lines)
                 lines.append((record["id"], record["update_date"]))
     return Exported(window.start, window.end, lines, deleted)

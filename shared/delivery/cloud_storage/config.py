@@ -1,0 +1,38 @@
+"""What an export says of the customer's bucket."""
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from shared.delivery.base import TAIL_BYTES
+from shared.delivery.cloud_storage.uri import BucketUri
+
+OBJECT_NAME_BYTES = 1024
+"""https://cloud.google.com/storage/docs/objects#naming"""
+
+
+class CloudStorageConfig(BaseModel):
+    """Where a `cloud_storage` export lands, and whether its images go along."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    storage_uri: str
+    export_images: bool = False
+
+    @field_validator("storage_uri")
+    @classmethod
+    def _uri(cls, value: str) -> str:
+        uri = BucketUri.parse(value)
+        if len(uri.prefix.encode()) + TAIL_BYTES > OBJECT_NAME_BYTES:
+            raise ValueError(
+                f"the part behind the bucket must have at most {OBJECT_NAME_BYTES - TAIL_BYTES} bytes"
+            )
+        return value
+
+    @property
+    def uri(self) -> BucketUri:
+        """The URI, parsed."""
+        return BucketUri.parse(self.storage_uri)
+
+    @property
+    def prefix(self) -> str:
+        """What stands before every name; empty, or with a slash at its end."""
+        return self.uri.prefix

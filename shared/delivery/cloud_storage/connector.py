@@ -1,0 +1,34 @@
+"""The connector `cloud_storage`: everything goes into the customer's bucket, as the customer's account."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+from shared.delivery.base import Copy, Outcome
+from shared.delivery.cloud_storage.bucket import CustomerBucket
+from shared.delivery.cloud_storage.config import CloudStorageConfig
+from shared.delivery.cloud_storage.copying import copy_images
+from shared.gcp.clients import Cloud
+from shared.gcp.objects import Stored
+
+
+class CloudStorage:
+    """A Connector to one place in one bucket."""
+
+    def __init__(self, cloud: Cloud, account: str, config: CloudStorageConfig) -> None:
+        self._settings = cloud.settings
+        self._prefix = config.prefix
+        self._bucket = CustomerBucket(cloud.as_customer(account), account, config.uri.bucket)
+
+    def deliver(self, staged: Stored, name: str) -> None:
+        """As `Connector.deliver`: one call, whatever its size."""
+        self._bucket.deliver(staged, self._prefix + name)
+
+    def copy_images(self, copies: Iterable[Copy], between: Callable[[], None]) -> Outcome:
+        """As `Connector.copy_images`, in batched rewrites."""
+        return copy_images(
+            self._bucket,
+            (dataclasses.replace(copy, name=self._prefix + copy.name) for copy in copies),
+            source_bucket=self._settings.images_bucket,
+            storage_url=self._settings.storage_url,
+            between=between,
+        )
