@@ -13,7 +13,8 @@ from shared.workorders.record import iso
 def lines_of(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> bytes:
     """The rows as JSON Lines, each with the columns and nothing else, in order; what a row lacks is null.
 
-    A datetime becomes text as records carry it. TypeError for any other value that is not JSON.
+    A datetime becomes text as records carry it. orjson.JSONEncodeError, a TypeError, for any other value that
+    is not JSON.
     """
     names = [column.name for column in columns]
     return b"".join(
@@ -29,4 +30,4 @@ def lines_of(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> by
 def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return iso(value)
-    raise TypeError(f"a {type(value).__name__} cannot stand in a record")
+    raise TypeError

@@ -11,23 +11,20 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from google.cloud.firestore_v1 import FieldFilter
+from google.cloud.firestore_v1._helpers import decode_dict
 from google.cloud.firestore_v1.base_query import BaseQuery
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from shared.formats.base import Column
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, count, fields_of, moment, plain
+from shared.gcp.documents import count, moment, plain
 from shared.sources.base import Asked, Deletion, Item, Part
 from shared.sources.rows import lines_of
-from shared.workorders.scan import STAMP_STEP, bisect
+from shared.workorders.scan import STAMP_STEP, bisect, committed
 
 MARGIN = timedelta(minutes=5)
 """How far before a window its documents' stamps are looked for: a transaction lasts at most 270 seconds, so
 no commit comes later after its stamp.
 https://cloud.google.com/firestore/quotas#writes_and_transactions"""
-
-PAGE_DOCUMENTS = 50
-"""How many documents are in memory at once; those that hold most, errors of batches, have 256 KiB."""
 
 
 class Document(NamedTuple):
@@ -81,32 +78,16 @@ class Stamped:
 
     def _documents(self, cloud: Cloud, asked: Asked, part: Part) -> Iterator[Document]:
         query = self._between(self.query(cloud, asked, part.site), part.first, part.before)
-        query = query.order_by(self.stamp).order_by("__name__").limit(PAGE_DOCUMENTS)
-        if part.after is not None:
-            query = query.start_after({self.stamp: part.first, "__name__": cloud.db.document(part.after)})
-        while True:
-            # A page at once: a stream that waits for what is made of it would run into its own time limit.
-            page: list[Snapshot] = list(query.stream(read_time=asked.read_time))
-            for snapshot in page:
-                updated = _committed(snapshot)
-                if asked.window.start < updated <= asked.window.end:
-                    fields = {name: _in_order(value) for name, value in fields_of(snapshot).items()}
-                    yield Document(snapshot.reference.path, fields[self.stamp], updated, fields)
-            if len(page) < PAGE_DOCUMENTS:
-                return
-            query = query.start_after(page[-1])
+        behind = None if part.after is None else (part.first, part.after)
+        for document in committed(cloud, query, self.stamp, behind, asked.window, asked.read_time):
+            fields = _in_order(plain(decode_dict(document.fields, cloud.db)))
+            path = document.name.partition("/documents/")[2]
+            yield Document(path, fields[self.stamp], moment(document.update_time), fields)
 
     def _between(self, query: BaseQuery, first: datetime, before: datetime) -> Any:
         return query.where(filter=FieldFilter(self.stamp, ">=", first)).where(
             filter=FieldFilter(self.stamp, "<", before)
         )
-
-
-def _committed(snapshot: Snapshot) -> datetime:
-    at = snapshot.update_time
-    # Of a collection group the client gives protobuf's own type, else a datetime.
-    committed: datetime = moment(at) if isinstance(at, Timestamp) else plain(at)
-    return committed
 
 
 def _in_order(value: Any) -> Any:

@@ -7,7 +7,7 @@ which is the commit's own.
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.cloud.firestore_v1 import FieldFilter
 from google.cloud.firestore_v1.base_query import BaseQuery
@@ -83,17 +83,9 @@ def read(
     """The work orders of a site whose stamp is in [first, before) and whose version at `read_time` was
     committed in the window, in the order of stamp and id; of those stamped `first` only what comes after the
     id `after`, unless that is None. Errors as `Scan.documents`."""
-    query = _query(cloud, site, first, before).select(_FIELDS).order_by("update_date").order_by("__name__")
-    if after is not None:
-        query = query.start_after(
-            {"update_date": first, "__name__": cloud.db.document(f"work_orders/{after}")}
-        )
-    # The client has no public way to the query as it is sent, and building it here would be its code again.
-    raw = query._to_protobuf()._pb
-    for document in Scan(cloud.db).documents(raw, "update_date", read_time):
-        updated = moment(document.update_time)
-        if not window.start < updated <= window.end:
-            continue
+    query = _query(cloud, site, first, before).select(_FIELDS)
+    behind = None if after is None else (first, f"work_orders/{after}")
+    for document in committed(cloud, query, "update_date", behind, window, read_time):
         fields = document.fields
         yield Found(
             id=document.name.rpartition("/")[2],
@@ -106,8 +98,29 @@ def read(
             ),
             images=fields["images"].bytes_value,
             created=iso(moment(document.create_time)),
-            updated=iso(updated),
+            updated=iso(moment(document.update_time)),
         )
+
+
+def committed(
+    cloud: Cloud,
+    query: BaseQuery,
+    stamp: str,
+    behind: tuple[datetime, str] | None,
+    window: Window,
+    read_time: datetime,
+) -> Iterator[Any]:
+    """The raw documents of a query whose version at `read_time` was committed in the window, in the order of
+    the field `stamp`, which it must select, and their paths; only those behind that stamp and path, unless
+    that is None. Errors as `Scan.documents`."""
+    query = query.order_by(stamp).order_by("__name__")
+    if behind is not None:
+        query = query.start_after({stamp: behind[0], "__name__": cloud.db.document(behind[1])})
+    # The client has no public way to the query as it is sent, and building it here would be its code again.
+    raw = query._to_protobuf()._pb
+    for document in Scan(cloud.db).documents(raw, stamp, read_time):
+        if window.start < moment(document.update_time) <= window.end:
+            yield document
 
 
 def _query(cloud: Cloud, site: str, first: datetime, before: datetime) -> BaseQuery:
