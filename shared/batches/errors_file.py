@@ -3,8 +3,6 @@
 The documents' ids are in the order of the archive: the plan's, then each slice's, by how far it was.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -14,6 +12,7 @@ from google.cloud import firestore
 
 from shared.batches.batch import Batch
 from shared.batches.problems import Problem
+from shared.formats import csv
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
 from shared.sources.batch_errors import LINE
@@ -23,10 +22,6 @@ DOCUMENT_BYTES = 256 * 1024
 
 COLUMNS = tuple(column.name for column in LINE)
 """The fields of a line, in order."""
-
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-# What spreadsheets take for the beginning of a formula.
-# https://owasp.org/www-community/attacks/CSV_Injection
 
 
 def documents(batch: Batch, slice_id: str, position: int, problems: Iterable[Problem]) -> dict[str, Any]:
@@ -65,19 +60,9 @@ def lines(cloud: Cloud, batch: Batch) -> Iterator[bytes]:
 
 
 def as_csv(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same as CSV (RFC 4180) with a header; what a spreadsheet would take for a formula is quoted."""
-    yield _row(COLUMNS)
+    """The same as CSV, as exports write it (`formats.csv`)."""
+    yield csv.row(COLUMNS)
     for piece in pieces:
         for line in piece.splitlines():
             fields = orjson.loads(line)
-            yield _row([_harmless(fields[name]) for name in COLUMNS])
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULAS) else text
-
-
-def _row(values: Iterable[str]) -> bytes:
-    out = io.StringIO()
-    csv.writer(out).writerow(values)
-    return out.getvalue().encode()
+            yield csv.row(fields[name] for name in COLUMNS)
