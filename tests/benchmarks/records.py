@@ -11,9 +11,9 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import server_time
-from shared.sources.base import Part, Row
+from shared.sources.base import Asked, Item, Part
 from shared.sources.work_orders import COLUMNS
-from shared.sources.work_orders_timeline import TIMELINE
+from shared.sources.work_orders_timeline import SOURCE
 from shared.window import Window
 from shared.workorders import scan
 from shared.workorders.envelope import SHARDS, pack, shard_of
@@ -48,8 +48,8 @@ def benchmark(cloud: Cloud, *, records: int, repetitions: int) -> Comparison:
         )
 
     def ours(_: int) -> list[bytes]:
-        rows = TIMELINE.rows(cloud, Part(SITE, first, before), window, now)
-        return [row.line for row in rows if isinstance(row, Row)]
+        items = SOURCE.items(cloud, Asked("acme", (SITE,), window, now), Part(SITE, first, before))
+        return [item.lines for item in items if isinstance(item, Item)]
 
     def client_nested(_: int) -> list[bytes]:
         return list(_nested_lines(query(NESTED).stream(read_time=now)))
@@ -66,7 +66,7 @@ def benchmark(cloud: Cloud, *, records: int, repetitions: int) -> Comparison:
         "lines",
         repetitions,
         [
-            Side("ours: TIMELINE.rows (scan.read, timeline_line)", ours),
+            Side("ours: the timeline's items (scan.read, timeline_line)", ours),
             Side("client: nested document, to_dict(), json.dumps", client_nested),
             Side("client: bytes field, to_dict(), timeline_line", client_bytes),
         ],
@@ -101,7 +101,7 @@ def _nested_lines(snapshots: Iterator[Any]) -> Iterator[bytes]:
     for snapshot in snapshots:
         fields = snapshot.to_dict()
         fields |= {"create_date": _iso(snapshot.create_time), "update_date": _iso(snapshot.update_time)}
-        line = {column: fields[column] for column in COLUMNS}
+        line = {column.name: fields[column.name] for column in COLUMNS}
         yield json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
