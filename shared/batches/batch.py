@@ -52,6 +52,7 @@ class Batch:
     """A batch. What is None is not known yet.
 
     user         the id of the key that made it
+    notify       the addresses that are mailed at its end
     declared     how large its archive was said to be, in bytes
     upload_url   a secret in itself; None once the archive is there
     expires      when its upload URL stops working
@@ -119,6 +120,16 @@ def new_batch(batch: Batch) -> dict[str, Any]:
         "notify": list(batch.notify),
         "upload_url": batch.upload_url,
         **ALIVE,
+    }
+
+
+def ended(status: str, **more: Any) -> dict[str, Any]:
+    """The fields of a batch that ends so: nothing can be uploaded any more."""
+    return {
+        "status": status,
+        "upload_url": firestore.DELETE_FIELD,
+        "finished": firestore.SERVER_TIMESTAMP,
+        **more,
     }
 
 

@@ -1,25 +1,30 @@
-"""The end of a batch: when every slice is taken in, or why it failed."""
+"""The end of a batch: when every slice is taken in, or why it failed, or that no archive came. Whoever is to
+be told of it is mailed: the mails are made in the transaction that ends it."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
+from shared.accounts.customers import sites_of
 from shared.batches import batch as batches
 from shared.batches import errors_file
 from shared.batches.batch import (
     COMPLETED,
     COMPLETED_WITH_ERRORS,
+    EXPIRED,
     FAILED,
     PROCESSING,
     UNDER_WAY,
+    WAITING_FOR_UPLOAD,
     Batch,
     Progress,
 )
 from shared.batches.planning import PLAN_SLICE
 from shared.batches.problems import Problem, problem
+from shared.delivery.email import mails
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import count
 
@@ -32,19 +37,9 @@ def finish_if_done(cloud: Cloud, batch: Batch) -> None:
     if count(batch.slices_in(cloud).where(filter=FieldFilter("written", "==", True))) < (batch.slices or 0):
         return
     totals = batches.progress(cloud, batch)
-    outcome = _outcome(totals)
-
-    def decide(current: Batch) -> dict[str, Any] | None:
-        if current.status != PROCESSING:
-            return None
-        return {
-            "totals": asdict(totals),
-            "finished": firestore.SERVER_TIMESTAMP,
-            **outcome,
-        }
-
-    batches.move(cloud, batch, decide)
-    logs.info("batch ended", status=outcome["status"], **asdict(totals))
+    status, why = _outcome(totals)
+    _end(cloud, batch, status, totals, lambda current: current.status == PROCESSING, why=why)
+    logs.info("batch ended", status=status, **asdict(totals))
 
 
 def fail(cloud: Cloud, batch: Batch, found: Problem) -> None:
@@ -57,26 +52,60 @@ def fail(cloud: Cloud, batch: Batch, found: Problem) -> None:
     if unplanned:
         reached = reached.plus(Progress(**errors_file.counted([found])))
 
-    def decide(current: Batch) -> dict[str, Any] | None:
-        if current.status not in UNDER_WAY or current.slices != batch.slices:
-            return None
-        return {
-            "status": FAILED,
-            "totals": asdict(reached),
-            "error": _error(found),
-            "finished": firestore.SERVER_TIMESTAMP,
-        }
+    def may(current: Batch) -> bool:
+        return current.status in UNDER_WAY and current.slices == batch.slices
 
     more = errors_file.documents(batch, PLAN_SLICE, 0, [found]) if unplanned else {}
-    batches.move(cloud, batch, decide, more)
+    _end(cloud, batch, FAILED, reached, may, why=found, more=more)
     logs.error("batch failed", code=found.code, error=found.message)
 
 
-def _outcome(totals: Progress) -> dict[str, Any]:
+def expire(cloud: Cloud, batch: Batch) -> None:
+    """End a batch that no archive came for in time."""
+    _end(cloud, batch, EXPIRED, None, lambda current: current.status == WAITING_FOR_UPLOAD)
+    logs.info("batch expired")
+
+
+def _end(
+    cloud: Cloud,
+    batch: Batch,
+    status: str,
+    totals: Progress | None,
+    may: Callable[[Batch], bool],
+    *,
+    why: Problem | None = None,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """End a batch that may end so as it stands, with these documents and the mails that tell of it."""
+    told = _mails(cloud, batch, status, totals or Progress(), why)
+    known: dict[str, Any] = {"totals": asdict(totals)} if totals is not None else {}
+    if why is not None:
+        known["error"] = {"code": why.code, "message": why.message}
+    ended = batches.ended(status, **known)
+    batches.move(cloud, batch, lambda current: ended if may(current) else None, {**(more or {}), **told})
+    # Also where somebody else ended it: they may have died before they told.
+    if told:
+        mails.tell(cloud, batch.customer, told)
+
+
+def _mails(
+    cloud: Cloud, batch: Batch, status: str, totals: Progress, why: Problem | None
+) -> dict[str, dict[str, Any]]:
+    if not batch.notify:
+        return {}
+    site = sites_of(cloud.db, [batch.site], batch.customer).get(batch.site)
+    facts = {
+        "batch": batch.id,
+        "filename": batch.filename,
+        "site": site.name if site is not None else batch.site,
+        "status": status,
+        "error": why.message if why is not None else None,
+        **asdict(totals),
+    }
+    return mails.documents(batch.path, "batch", batch.id, batch.notify, facts, customer=batch.customer)
+
+
+def _outcome(totals: Progress) -> tuple[str, Problem | None]:
     if not totals.work_orders_done and totals.errors:
-        return {"status": FAILED, "error": _error(problem("NOTHING_TAKEN_IN"))}
-    return {"status": COMPLETED_WITH_ERRORS if totals.errors else COMPLETED}
-
-
-def _error(found: Problem) -> dict[str, str]:
-    return {"code": found.code, "message": found.message}
+        return FAILED, problem("NOTHING_TAKEN_IN")
+    return COMPLETED_WITH_ERRORS if totals.errors else COMPLETED, None

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from google.api_core.exceptions import AlreadyExists
-from google.cloud import firestore
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared import logs
@@ -44,7 +43,8 @@ def create(cloud: Cloud, caller: Caller, site: Site, body: dict[str, Any]) -> Ba
     `size` exactly one of that many bytes.
     """
     asked = read(_Asked, body)
-    most = get_customer(cloud.db, caller.customer).batch_bytes
+    customer = get_customer(cloud.db, caller.customer)
+    most = customer.batch_bytes
     if asked.size is not None and asked.size > most:
         raise Invalid.field("size", f"is more than the {most} bytes that an archive of yours may have")
     id = str(uuid.UUID(hex=cloud.new_id(), version=4))
@@ -65,7 +65,7 @@ def create(cloud: Cloud, caller: Caller, site: Site, body: dict[str, Any]) -> Ba
         expires=now + SESSION_LIFE,
         filename=asked.filename,
         declared=asked.size,
-        notify=asked.notify,
+        notify=asked.notify or customer.notify,
         upload_url=url,
     )
     with contextlib.suppress(AlreadyExists):  # the id is new: it is our own write, whose answer was lost
@@ -92,10 +92,6 @@ def cancel(cloud: Cloud, batch: Batch) -> Batch:
     def decide(current: Batch) -> dict[str, Any] | None:
         if current.status in ENDED:
             return None
-        return {
-            "status": CANCELLED,
-            "upload_url": firestore.DELETE_FIELD,
-            "finished": firestore.SERVER_TIMESTAMP,
-        }
+        return batches.ended(CANCELLED)
 
     return batches.move(cloud, batch, decide)

@@ -23,7 +23,7 @@ from google.cloud import firestore
 from shared import logs
 from shared.batches import batch as batches
 from shared.batches import finishing, planning, taking_in
-from shared.batches.batch import EXPIRED, FUNCTION, PROCESSING, UNDER_WAY, UPLOADED, WAITING_FOR_UPLOAD, Batch
+from shared.batches.batch import FUNCTION, PROCESSING, UNDER_WAY, UPLOADED, WAITING_FOR_UPLOAD, Batch
 from shared.batches.problems import BadArchive, problem
 from shared.errors import GiveUp
 from shared.gcp import leases
@@ -143,21 +143,7 @@ def _look_for_upload(cloud: Cloud, batch: Batch, snapshot: Snapshot, at: datetim
     elif batch.expires > at:
         change(cloud, snapshot, {"swept": firestore.SERVER_TIMESTAMP})
     else:
-        _expire(cloud, batch)
-
-
-def _expire(cloud: Cloud, batch: Batch) -> None:
-    def decide(current: Batch) -> dict[str, Any] | None:
-        if current.status != WAITING_FOR_UPLOAD:
-            return None
-        return {
-            "status": EXPIRED,
-            "upload_url": firestore.DELETE_FIELD,
-            "finished": firestore.SERVER_TIMESTAMP,
-        }
-
-    batches.move(cloud, batch, decide)
-    logs.info("batch expired")
+        finishing.expire(cloud, batch)
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def _advance(cloud: Cloud, path: str) -> Mail | None:
     settings = cloud.settings
     if not (settings.sendgrid_key and settings.mail_from and settings.url):
         return _write(cloud, mail, Verdict(REFUSED, "Waybill is not set up to send mail.", _ASK_OPERATOR))
-    account = Account(settings.sendgrid_key.strip(), settings.sendgrid_url, settings.mail_from)
+    account = Account(settings.sendgrid_key, settings.sendgrid_url, settings.mail_from)
     found = sendgrid.suppression(account, mail.address)
     if isinstance(found, str):
         forget = "Have SendGrid take the address off its list, then have this mail sent again."
