@@ -31,6 +31,7 @@ def test_a_row_has_the_events_keys_in_order_and_what_it_lacks_is_null(world: Wor
         "timestamp": "2026-11-22T09:17:00.123Z",
     }
     assert list(row["window"]) == ["start", "end"]
+    assert list(row["recipients"][0]) == ["address", "name"], "a map of Firestore's has no order: ours has"
 
 
 def test_it_is_of_the_runs_that_name_one_of_the_sites_each_once(world: World) -> None:

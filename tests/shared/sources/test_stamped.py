@@ -102,6 +102,17 @@ def test_read_later_than_its_end_a_window_leaves_out_what_changed_since(world: W
     assert [row["run_id"] for row in rows_of(items(world.cloud, "export-runs", after))] == ["late"]
 
 
+def test_read_later_than_its_end_a_window_leaves_out_what_was_committed_behind_it(world: World) -> None:
+    with held(world, lambda: ended_run(world, "late")):
+        world.move_to(START + MINUTE + timedelta(seconds=5))
+    now = START + 3 * MINUTE
+    world.move_to(now)
+    for number, expected in ((0, []), (1, ["late"]), (2, [])):
+        wanted = asked(START + number * MINUTE, START + (number + 1) * MINUTE)
+        found = rows_of(items(world.cloud, "export-runs", replace(wanted, read_time=now)))
+        assert [row["run_id"] for row in found] == expected, number
+
+
 def test_more_than_a_page_with_one_stamp_is_read_whole_and_cut_between_equal_stamps(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
