@@ -27,18 +27,15 @@ def run(asked: argparse.Namespace) -> int:
     if by_uri != (asked.customer is not None):
         raise Problem("--customer is needed with a gs://… URI, and with nothing else")
     cloud = connect()
-    if by_uri:
-        export = None
-        account, uri = get_customer(cloud.db, asked.customer).account, asked.place
+    export = None if by_uri else operating.get(cloud, _id(asked.place))
+    if export is None:
+        steps = testing.test(cloud, get_customer(cloud.db, asked.customer).account, asked.place)
     else:
-        export = operating.get(cloud, _id(asked.place))
-        account, uri = export.account, export.config.connector_config.storage_uri
-    steps = testing.test(cloud, account, uri)
+        steps = pausing.test(cloud, operating.operator_of(export.customer), export)
     say(table(("STEP", "VERDICT", ""), [(step.name, step.verdict, step.sentence) for step in steps]))
     if not passed(steps):
         return 1
     if export is not None and export.state == SUSPENDED:
-        pausing.mended(cloud, operating.operator_of(export.customer), export.id)
         say("The export was suspended, and goes on.")
     return 0
 

@@ -4,18 +4,26 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel
 
+from shared.accounts import secrets
 from shared.delivery.base import Connector, Step
 from shared.delivery.cloud_storage import testing as cloud_storage_testing
 from shared.delivery.cloud_storage.config import CloudStorageConfig
 from shared.delivery.cloud_storage.connector import CloudStorage
+from shared.delivery.email import testing as email_testing
+from shared.delivery.email.config import EmailConfig
+from shared.delivery.email.connector import Email
+from shared.delivery.sftp import testing as sftp_testing
+from shared.delivery.sftp.config import Login, SftpConfig
+from shared.delivery.sftp.connector import Sftp
 from shared.gcp.clients import Cloud
 
-Config = CloudStorageConfig
-"""What a connector is told of one export. `prefix` stands before every name, `export_images` says whether
-images go along."""
+Config = CloudStorageConfig | EmailConfig | SftpConfig
+"""What a connector is told of one export. `place` says where a name stands, `export_images` whether images go
+along."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +34,54 @@ class Kind:
     by_site  whether each site has files of its own
     open     the connector to one place of a customer's, until the end of the `with`
     test     the connection test of that place
-    Both are given the customer's id and account.
+    Both are given the customer's id and account, and a config of theirs.
     """
 
     config: type[BaseModel]
     by_site: bool
-    open: Callable[[Cloud, str, str, Config], AbstractContextManager[Connector]]
-    test: Callable[[Cloud, str, str, Config], list[Step]]
+    open: Callable[[Cloud, str, str, Any], AbstractContextManager[Connector]]
+    test: Callable[[Cloud, str, str, Any], list[Step]]
 
 
 @contextlib.contextmanager
-def _open_cloud_storage(cloud: Cloud, _: str, account: str, config: Config) -> Iterator[Connector]:
+def _open_cloud_storage(
+    cloud: Cloud, _: str, account: str, config: CloudStorageConfig
+) -> Iterator[Connector]:
     yield CloudStorage(cloud, account, config)
 
 
-def _test_cloud_storage(cloud: Cloud, _: str, account: str, config: Config) -> list[Step]:
+def _test_cloud_storage(cloud: Cloud, _: str, account: str, config: CloudStorageConfig) -> list[Step]:
     return cloud_storage_testing.test(cloud, account, config.storage_uri)
+
+
+@contextlib.contextmanager
+def _open_email(*_: object) -> Iterator[Connector]:
+    yield Email()
+
+
+def _test_email(cloud: Cloud, _: str, __: str, config: EmailConfig) -> list[Step]:
+    return email_testing.test(cloud, config)
+
+
+@contextlib.contextmanager
+def _open_sftp(cloud: Cloud, customer: str, account: str, config: SftpConfig) -> Iterator[Connector]:
+    with Sftp(cloud, account, config, _login(cloud, customer, config)) as connector:
+        yield connector
+
+
+def _test_sftp(cloud: Cloud, customer: str, _: str, config: SftpConfig) -> list[Step]:
+    return sftp_testing.test(cloud, config, _login(cloud, customer, config))
+
+
+def _login(cloud: Cloud, customer: str, config: SftpConfig) -> Login:
+    if config.secret is None:
+        raise ValueError("an SFTP config without a stored secret was taken in")
+    return Login.parse(secrets.get(cloud, customer, config.secret))
 
 
 CONNECTORS = {
     "cloud_storage": Kind(CloudStorageConfig, True, _open_cloud_storage, _test_cloud_storage),
+    "email": Kind(EmailConfig, False, _open_email, _test_email),
+    "sftp": Kind(SftpConfig, True, _open_sftp, _test_sftp),
 }
 """Every connector, by its name."""

@@ -11,6 +11,10 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared.accounts.callers import who
 from shared.delivery.base import passed
 from shared.delivery.connectors import CONNECTORS
+from shared.delivery.email import api as downloads
+from shared.delivery.email import service as mailed
+from shared.delivery.email.links import Link
+from shared.delivery.email.service import Shown
 from shared.errors import Invalid
 from shared.exports import audit, by_hand, pausing, runs, service
 from shared.exports.audit import Outcome
@@ -27,6 +31,9 @@ from shared.sources import SOURCES
 from shared.window import utc_second
 
 SCOPE = "exports"
+
+_RUN = "/v1/exports/<uuid:export>/runs/<string(length=10):run>"
+_MAIL = f"{_RUN}/mails/<string(length=32):mail>"
 
 
 def _create(request: flask.Request) -> Answer:
@@ -92,10 +99,7 @@ def _test(request: flask.Request, export: UUID) -> Answer:
     cloud, caller = who(request, SCOPE)
     asked = service.get(cloud, caller, str(export))
     service.must_be_alive(asked)
-    config = asked.config
-    steps = config.connector.test(cloud, asked.customer, asked.account, config.connector_config)
-    if passed(steps):
-        pausing.mended(cloud, caller, asked.id)
+    steps = pausing.test(cloud, caller, asked)
     return {"passed": passed(steps), "steps": [asdict(step) for step in steps]}, 200
 
 
@@ -136,6 +140,28 @@ def _retry(request: flask.Request, export: UUID, run: str) -> Answer:
     return _shown_run(cloud.db.document(taken_up.path).get()), 200
 
 
+def _mails(request: flask.Request, export: UUID, run: str) -> Answer:
+    cloud, caller = who(request, SCOPE)
+    owner = by_hand.get_run(cloud, caller, str(export), run).reference
+    found, token = page(request, mailed.newest(cloud, owner.path), owner.collection("mails"), caller.customer)
+    listed = [_shown_mail(each) for each in mailed.shown(cloud, found)]
+    return {"mails": listed, "next_page_token": token}, 200
+
+
+def _revoke(request: flask.Request, export: UUID, run: str, mail: str) -> Answer:
+    """Withdraw the links of a mail."""
+    cloud, caller = who(request, SCOPE)
+    owner = by_hand.get_run(cloud, caller, str(export), run).reference.path
+    return _shown_mail(mailed.revoke(cloud, owner, mail)), 200
+
+
+def _resend(request: flask.Request, export: UUID, run: str, mail: str) -> Answer:
+    """Send a mail once more: a person's word, which one of which nobody knows whether it was sent needs."""
+    cloud, caller = who(request, SCOPE)
+    owner = by_hand.get_run(cloud, caller, str(export), run).reference.path
+    return _shown_mail(mailed.resend(cloud, owner, mail)), 200
+
+
 def _options(request: flask.Request) -> Answer:
     who(request, SCOPE)
     return {
@@ -162,9 +188,19 @@ ROUTES = Routes(
         ("POST", "/v1/exports/<uuid:export>:backfill"): _backfill,
         ("POST", "/v1/exports/<uuid:export>:test"): _test,
         ("GET", "/v1/exports/<uuid:export>/runs"): _runs,
-        ("GET", "/v1/exports/<uuid:export>/runs/<string(length=10):run>"): _run,
-        ("POST", "/v1/exports/<uuid:export>/runs/<string(length=10):run>:cancel"): _cancel,
-        ("POST", "/v1/exports/<uuid:export>/runs/<string(length=10):run>:retry"): _retry,
+        ("GET", _RUN): _run,
+        ("POST", f"{_RUN}:cancel"): _cancel,
+        ("POST", f"{_RUN}:retry"): _retry,
+        ("GET", f"{_RUN}/mails"): _mails,
+        (
+            "POST",
+            f"{_MAIL}:revoke",
+        ): _revoke,
+        (
+            "POST",
+            f"{_MAIL}:resend",
+        ): _resend,
+        **downloads.ROUTES,
     }
 )
 
@@ -180,6 +216,35 @@ def _shown(export: Export) -> dict[str, Any]:
         "next_window_start": utc_second(export.next_start),
         "next_due": utc_second(export.next_due) if export.next_due else None,
         "suspended": export.suspended,
+    }
+
+
+def _shown_mail(shown: Shown) -> dict[str, Any]:
+    mail = shown.mail
+    return {
+        "id": mail.id,
+        "kind": mail.kind,
+        "address": mail.address,
+        "status": mail.state,
+        "reason": mail.reason,
+        "next_action": mail.next_action,
+        "created": audit.milliseconds(mail.created),
+        "ended": audit.milliseconds(mail.ended) if mail.ended else None,
+        "links": [_shown_link(link) for link in shown.links],
+    }
+
+
+def _shown_link(link: Link) -> dict[str, Any]:
+    return {
+        "id": link.id,
+        "created": audit.milliseconds(link.created),
+        "expires": audit.milliseconds(link.expires),
+        "revoked": link.revoked,
+        "downloads": link.downloads,
+        "clicks": [
+            {"at": audit.milliseconds(each.at), "agent": each.agent, "file": each.file}
+            for each in link.clicks
+        ],
     }
 
 

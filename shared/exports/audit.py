@@ -4,63 +4,51 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from shared.delivery.email.config import EmailConfig
+from shared.delivery.email.mails import Mail
+from shared.delivery.sftp.config import SftpConfig
+from shared.exports.mailing import NO_MAILS, Sent
 from shared.exports.runs import SCHEDULE, Run
+from shared.sources.export_runs import COLUMNS
 from shared.window import Window, utc_second
 
 DESCRIPTION = "File Export Processed"
 
-KEYS = (
-    "scheduleFrequency",
-    "sftpDetailsKey",
-    "operations",
-    "recipients",
-    "description",
-    "from",
-    "dataSource",
-    "user",
-    "timestamp",
-    "run_id",
-    "window",
-    "status",
-    "rows",
-    "files",
-    "images",
-    "images_missing",
-    "images_conflicting",
-    "images_not_delivered",
-    "bytes",
-    "duration_ms",
-    "error",
-    "next_action",
-)
+KEYS = tuple(column.name for column in COLUMNS)
 """An event's keys: seed 3's, then ours."""
 
 IMAGES_NAMED = 100
 """How many images that did not arrive an event names; the manifest names all."""
 
+MAILS_NAMED = 100
+"""How many mails that were not sent an event names; the run's mails are listed by themselves."""
+
 
 @dataclass(frozen=True)
 class Outcome:
     """What came of a run: its status; how many images arrived, were gone, or met something else in their
-    place, and the first IMAGES_NAMED of those that did not arrive."""
+    place, and the first IMAGES_NAMED of those that did not arrive; and what came of its mails."""
 
     status: str
     images: int = 0
     images_missing: int = 0
     images_conflicting: int = 0
     not_delivered: tuple[str, ...] = ()
+    mails: Sent = NO_MAILS
     error: str | None = None
     next_action: str | None = None
 
 
 def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
     """The event of a run that ended at `at`, by Firestore's time; None while it has not."""
-    totals = run.totals
+    totals, place = run.totals, run.config.connector_config
     return {
         "scheduleFrequency": run.config.interval if run.origin == SCHEDULE else "",
-        "sftpDetailsKey": None,
+        "sftpDetailsKey": place.secret if isinstance(place, SftpConfig) else None,
         "operations": [run.config.connector_type.upper()],
-        "recipients": [],
+        "recipients": [{"address": each, "name": ""} for each in place.emails]
+        if isinstance(place, EmailConfig)
+        else [],
         "description": DESCRIPTION,
         "from": run.origin,
         "dataSource": run.config.export_type,
@@ -75,6 +63,8 @@ def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
         "images_missing": outcome.images_missing,
         "images_conflicting": outcome.images_conflicting,
         "images_not_delivered": list(outcome.not_delivered),
+        "mails_sent": outcome.mails.sent,
+        "mails_not_sent": [_told(mail) for mail in outcome.mails.others[:MAILS_NAMED]],
         "bytes": totals.bytes if totals else 0,
         "duration_ms": round((at - run.started).total_seconds() * 1000) if at and run.started else None,
         "error": outcome.error,
@@ -82,10 +72,21 @@ def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
     }
 
 
+def _told(mail: Mail) -> dict[str, str | None]:
+    return {"address": mail.address, "status": mail.state, "reason": mail.reason}
+
+
 def ordered(event: dict[str, Any]) -> dict[str, Any]:
     """An event's keys in the order above, which Firestore does not keep."""
-    window = {bound: event["window"][bound] for bound in ("start", "end")}
-    return {key: event[key] for key in KEYS} | {"window": window}
+
+    def keyed(value: dict[str, Any], *keys: str) -> dict[str, Any]:
+        return {key: value[key] for key in keys}
+
+    return keyed(event, *KEYS) | {
+        "window": keyed(event["window"], "start", "end"),
+        "recipients": [keyed(each, "address", "name") for each in event["recipients"]],
+        "mails_not_sent": [keyed(each, "address", "status", "reason") for each in event["mails_not_sent"]],
+    }
 
 
 def bounds(window: Window) -> dict[str, str]:

@@ -11,7 +11,7 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared import logs
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.exports import finishing, names, runs, service, slots
+from shared.exports import finishing, mailing, names, runs, service, slots
 from shared.exports.export import DELETED, Export, next_fields
 from shared.exports.runs import BY_HAND, CANCELLED, FAILED, PENDING, RUNNING, Run
 from shared.gcp import leases
@@ -157,12 +157,14 @@ def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | 
     begins here again.
     """
     reference = snapshot.reference
-    if runs.from_snapshot(snapshot).state != FAILED:
+    found = runs.from_snapshot(snapshot)
+    if found.state != FAILED:
         return None
     for group in ("parts", "slices"):
         unwritten = reference.collection(group).where(filter=FieldFilter("written", "==", False))
         for each in unwritten.stream():
             each.reference.update(leases.new_work())
+    mailing.send_refused_again(cloud, found)
 
     def wait(transaction: firestore.Transaction) -> Run | None:
         current = reference.get(transaction=transaction)

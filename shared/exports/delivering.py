@@ -40,10 +40,11 @@ def pin(cloud: Cloud, run: Run) -> Run:
     """
     parts = list(runs.written_parts(cloud, run))
     slices = sum(len(slices_of(cloud, part)) for part in parts)
+    planned = list(files.plan(run, parts))
     totals = Totals(
-        files=sum(1 for _ in files.plan(run, parts)),
+        files=len(planned),
         rows=sum(part.rows for part in parts),
-        bytes=sum(part.lines.size for part in parts if part.lines),
+        bytes=sum(file.size for file in planned),
         images=sum(part.images.size // LINE_BYTES for part in parts if part.images),
         slices=slices,
     )
@@ -86,7 +87,7 @@ def deliver_files(cloud: Cloud, run: Run) -> None:
             staged = _joined(cloud, run, planned)
             there.deliver(staged, planned.name)
             file = File(
-                name=run.config.connector_config.prefix + planned.name,
+                name=run.config.connector_config.place(planned.name),
                 site_id=planned.site,
                 rows=planned.rows,
                 bytes=staged.size,

@@ -23,12 +23,14 @@ class Planned:
     id    what its document is called
     site  whose it is; None where it is of all
     name  where it is delivered, below the place that the config gives
+    size  how many bytes it will have, with what its format puts around and between the parts
     """
 
     id: str
     site: str | None
     name: str
     rows: int
+    size: int
     parts: tuple[Stored, ...]
 
 
@@ -57,17 +59,19 @@ def _site(run: Run, part: WrittenPart) -> str | None:
 
 
 def _cut(run: Run, parts: Iterable[WrittenPart]) -> Iterator[list[WrittenPart]]:
-    format = run.config.format
-    around = len(format.prefix(run.source.columns)) + len(format.suffix)
+    config = run.config
+    around, between = _extra(run)
     piece: list[WrittenPart] = []
-    size, rows = around, 0
+    size = rows = 0
     for part in parts:
-        grown = size + _bytes(part) + (len(format.separator) if piece else 0)
-        if piece and not (format.joins and room(run.config, grown, rows + part.rows)):
+        alone = around + _bytes(part)
+        size, rows = size + between + _bytes(part), rows + part.rows
+        if not piece:
+            size, rows = alone, part.rows
+        elif not (config.format.joins and room(config, size, rows)):
             yield piece
-            piece, rows, grown = [], 0, around + _bytes(part)
+            piece, size, rows = [], alone, part.rows
         piece.append(part)
-        size, rows = grown, rows + part.rows
     if piece:
         yield piece
 
@@ -75,6 +79,7 @@ def _cut(run: Run, parts: Iterable[WrittenPart]) -> Iterator[list[WrittenPart]]:
 def _planned(run: Run, site: str | None, number: int | None, parts: list[WrittenPart]) -> Planned:
     config = run.config
     rows = sum(part.rows for part in parts)
+    around, between = _extra(run)
     most = config.format.rows_most
     if most is not None and rows > most:
         whose = f"the site {site}" if site else "all sites"
@@ -91,8 +96,17 @@ def _planned(run: Run, site: str | None, number: int | None, parts: list[Written
             site, config.export_type, run.window, config.zone, run.id, number, config.format.extension
         ),
         rows=rows,
+        size=around + between * (len(parts) - 1) + sum(map(_bytes, parts)),
         parts=tuple(part.lines for part in parts if part.lines),
     )
+
+
+def _extra(run: Run) -> tuple[int, int]:
+    """How many bytes a file's format puts around its parts, and between two of them."""
+    format = run.config.format
+    if not format.joins:
+        return 0, 0
+    return len(format.prefix(run.source.columns)) + len(format.suffix), len(format.separator)
 
 
 def _bytes(part: WrittenPart) -> int:

@@ -1,14 +1,15 @@
 """Step six of a run: when everything is there, the manifest and the audit event; or why it failed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
+from shared.delivery.email import mails
 from shared.errors import GiveUp
-from shared.exports import audit, export, manifest, names, runs, slots
+from shared.exports import audit, export, mailing, manifest, names, runs, slots
 from shared.exports.audit import Outcome
 from shared.exports.delivering import delivered_files, destination
 from shared.exports.manifest import LostImage
@@ -35,6 +36,8 @@ def finish_if_done(cloud: Cloud, run: Run) -> None:
         return
     slices = cloud.db.collection(f"{run.path}/slices")
     if count(slices.where(filter=FieldFilter("written", "==", True))) < run.totals.slices:
+        return
+    if not mailing.all_ended(cloud, run):
         return
     staged = cloud.objects.create_stream(
         cloud.settings.staging_bucket,
@@ -76,50 +79,72 @@ def _outcome(cloud: Cloud, run: Run, images: int) -> Outcome:
         images_missing=counts["missing"],
         images_conflicting=counts["conflicts"],
         not_delivered=tuple(named),
+        mails=mailing.outcome(cloud, run),
     )
 
 
 def _end(cloud: Cloud, run: Run, decide: Callable[[Run], Outcome | None]) -> bool:
     reference = cloud.db.document(run.path)
 
-    def end(transaction: firestore.Transaction) -> bool:
+    def end(transaction: firestore.Transaction) -> Sequence[str] | None:
         snapshot = reference.get(transaction=transaction)
         current = runs.from_snapshot(snapshot)
         outcome = decide(current)
         if outcome is None:
-            return False
+            return None
+        told: dict[str, dict[str, Any]] = {}
         if outcome.status == FAILED:
-            _suspend_if_it_stays(cloud, transaction, current, fields_of(snapshot), outcome)
+            suspended = _suspend_if_it_stays(cloud, transaction, current, fields_of(snapshot), outcome)
+            told = _mails(cloud, current, snapshot, outcome, suspended)
         ended = {
             "state": outcome.status,
             "audit": audit.event(current, outcome, read_time(snapshot)),
             "finished": firestore.SERVER_TIMESTAMP,
+            **({"told": True} if told else {}),
         }
         transaction.update(reference, ended)
-        return True
+        for path, mail in told.items():
+            transaction.create(cloud.db.document(path), mail)
+        return list(told)
 
-    ended = transact(cloud.db, end)
+    told = transact(cloud.db, end)
+    if told:
+        mails.tell(cloud, run.customer, told)
     # Also when somebody else ended it: they may have died before they started the next.
     slots.start_waiting(cloud, run.customer)
-    return ended
+    return told is not None
+
+
+def _mails(
+    cloud: Cloud, run: Run, snapshot: Snapshot, outcome: Outcome, suspended: bool
+) -> dict[str, dict[str, Any]]:
+    """The mails that tell of a failure: of a run's own once, however often it fails; of each suspension."""
+    why = {"error": outcome.error, "next_action": outcome.next_action}
+    if suspended:
+        return mailing.failure(cloud, run, mailing.SUSPENDED, read_time(snapshot).isoformat(), why)
+    if fields_of(snapshot).get("told"):
+        return {}
+    return mailing.failure(cloud, run, mailing.FAILED, run.id, why)
 
 
 def _suspend_if_it_stays(
     cloud: Cloud, transaction: firestore.Transaction, run: Run, fields: dict[str, Any], outcome: Outcome
-) -> None:
+) -> bool:
     """Suspend the export of a run that fails at its last due time, in the transaction that fails the run.
 
     Not for a run of an older version: what it fails at may be what an edit mended. If not, the windows of the
-    newest version fail as well, and suspend it.
+    newest version fail as well, and suspend it. Returns whether it did.
     """
     if run.origin != runs.SCHEDULE or fields.get("due_times", 1) < export.DUE_TIMES_MOST:
-        return
+        return False
     reference = cloud.db.document(f"exports/{run.export}")
     owner = fields_of(reference.get(transaction=transaction))
-    if owner["state"] == export.ACTIVE and owner["version"] == run.version:
-        why = {"error": outcome.error, "next_action": outcome.next_action}
-        transaction.update(reference, {"state": export.SUSPENDED, "suspended": why})
-        logs.warning("export suspended", due_times=export.DUE_TIMES_MOST, **why)
+    if owner["state"] != export.ACTIVE or owner["version"] != run.version:
+        return False
+    why = {"error": outcome.error, "next_action": outcome.next_action}
+    transaction.update(reference, {"state": export.SUSPENDED, "suspended": why})
+    logs.warning("export suspended", due_times=export.DUE_TIMES_MOST, **why)
+    return True
 
 
 def cancelled(snapshot: Snapshot) -> dict[str, Any]:

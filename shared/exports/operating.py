@@ -8,6 +8,7 @@ from typing import Any
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.keys import Caller
+from shared.delivery.email import mails
 from shared.errors import Conflict, NotFound
 from shared.exports import audit, by_hand, names, runs
 from shared.exports.export import ACTIVE, PAUSED, SUSPENDED, Export, from_snapshot
@@ -26,7 +27,18 @@ FAILED_WITHIN = timedelta(days=1)
 """How far back runs that failed are looked for."""
 
 
-_STEPS = ("created", "started", "planned", "parts", "delivering", "files", "slices", "finished", "beat")
+_STEPS = (
+    "created",
+    "started",
+    "planned",
+    "parts",
+    "delivering",
+    "files",
+    "slices",
+    "mails",
+    "finished",
+    "beat",
+)
 """In which order things happen to a run that happen in one millisecond: stamps know no finer time."""
 
 
@@ -121,7 +133,7 @@ def life(cloud: Cloud, export: str, run: str) -> Life:
     if ended:
         moments.pop("beat", None)
     left_out = 0
-    for group, tell in (("parts", _part), ("files", _file), ("slices", _slice)):
+    for group, tell in (("parts", _part), ("files", _file), ("slices", _slice), ("mails", _mail)):
         documents = snapshot.reference.collection(group)
         left_out += max(0, count(documents) - LISTED_MOST)
         listed = documents.order_by("__name__").limit(LISTED_MOST).stream()
@@ -200,6 +212,14 @@ def _slice(snapshot: Snapshot) -> Iterator[Moment]:
 
 def _file(snapshot: Snapshot) -> Iterator[Moment]:
     yield Moment(_made(snapshot), f"file of {snapshot.id} delivered")
+
+
+def _mail(snapshot: Snapshot) -> Iterator[Moment]:
+    mail = mails.from_snapshot(snapshot)
+    name = f"mail ({mail.kind}) to {mail.address}"
+    yield Moment(_made(snapshot), f"{name} to be sent")
+    if mail.ended:
+        yield Moment(mail.ended, f"{name} {mail.state}" + (f": {mail.reason}" if mail.reason else ""))
 
 
 def _made(snapshot: Snapshot) -> datetime:

@@ -12,6 +12,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.accounts.keys import Caller
+from shared.delivery.base import Step, passed
 from shared.errors import Conflict
 from shared.exports import by_hand, service, slots
 from shared.exports.export import ENDED, PAUSED, SUSPENDED, Export, next_fields
@@ -70,10 +71,13 @@ def resume(cloud: Cloud, caller: Caller, id: str) -> tuple[Export, Window | None
     return service.get(cloud, caller, id), gap
 
 
-def mended(cloud: Cloud, caller: Caller, id: str) -> Export:
-    """What a connection test that passed means: an export that was suspended goes on."""
-    export = service.get(cloud, caller, id)
-    return resume(cloud, caller, id)[0] if export.state == SUSPENDED else export
+def test(cloud: Cloud, caller: Caller, export: Export) -> list[Step]:
+    """Test the connection of an export; one that was suspended goes on if it passes."""
+    config = export.config
+    steps = config.connector.test(cloud, export.customer, export.account, config.connector_config)
+    if passed(steps) and service.get(cloud, caller, export.id).state == SUSPENDED:
+        resume(cloud, caller, export.id)
+    return steps
 
 
 def recover(cloud: Cloud, reference: Any, export: Export) -> None:

@@ -13,6 +13,7 @@ from shared import logs
 from shared.accounts import secrets
 from shared.accounts.customers import get_customer, sites_of
 from shared.accounts.keys import Caller
+from shared.delivery.sftp.config import LOGIN_FIELDS, SERVER_FIELDS, SftpConfig
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.exports import finishing, names, slots
 from shared.exports.config import ExportConfig, parse
@@ -98,10 +99,11 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
         export = owned(caller, id, reference.get(transaction=transaction))
         must_be_alive(export)
         _check_secret(body, export.config)
-        config = parse(_merged(export.config, body))
+        config, sealed = _sealed(cloud, caller, parse(_merged(export.config, body)), export.config)
+        for path, fields in sealed.items():
+            transaction.set(cloud.db.document(path), fields)
         if config == export.config:
             return
-        config, sealed = _sealed(cloud, caller, config)
         start = _start_after_edit(export, config)
         schedule = config.schedule(export.created)
         changed = [
@@ -121,15 +123,14 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
             "created": firestore.SERVER_TIMESTAMP,
         }
         transaction.create(_version(reference, number), made)
-        for path, fields in sealed.items():
-            transaction.create(cloud.db.document(path), fields)
 
     transact(cloud.db, change)
     return get(cloud, caller, id)
 
 
 def delete(cloud: Cloud, caller: Caller, id: str) -> None:
-    """End an export: no window begins any more, what has not been delivered is cancelled; its history stays.
+    """End an export: no window begins any more, what has not been delivered is cancelled; its history stays,
+    its secrets go.
 
     Conflict while a run of it is being delivered: that one finishes.
     """
@@ -149,8 +150,12 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
                     f"the run {run.id} is being delivered: delete the export when that has ended, or pause "
                     "it now"
                 )
+        versions = reference.collection("versions").select(["config.connector_config.secret"])
+        kept = {_secret_of(each) for each in versions.stream(transaction=transaction)}
         for run in found:
             transaction.update(run.reference, finishing.cancelled(run))
+        for secret in filter(None, kept):
+            transaction.delete(cloud.db.document(secrets.path(secret)))
         transaction.update(reference, {"state": DELETED, "next_due": None})
         return export
 
@@ -159,6 +164,12 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
         with logs.bound(export=id, customer=export.customer):
             logs.info("export deleted")
         slots.start_waiting(cloud, export.customer)
+
+
+def _secret_of(version: Snapshot) -> str | None:
+    place = (version.to_dict() or {}).get("config", {}).get("connector_config", {})
+    secret: str | None = place.get("secret")
+    return secret
 
 
 def must_be_alive(export: Export) -> None:
@@ -196,8 +207,12 @@ def _merged(config: ExportConfig, body: dict[str, Any]) -> dict[str, Any]:
     place = body.get("connector_config")
     if body.get("connector_type", config.connector_type) != config.connector_type:
         old.pop("connector_config")  # its fields are another connector's
-    elif isinstance(place, dict) and False:
-        old["connector_config"].pop("secret", None)
+    elif isinstance(place, dict):
+        reached = old["connector_config"]
+        moved = any(place.get(field, reached.get(field)) != reached.get(field) for field in SERVER_FIELDS)
+        # Given anew, or to be given anew: what opens one server is not told to another.
+        if moved or any(place.get(field) for field in LOGIN_FIELDS):
+            reached.pop("secret", None)
     return merge(old, body)
 
 
@@ -212,17 +227,25 @@ def _check_secret(body: dict[str, Any], config: ExportConfig | None) -> None:
 
 
 def _sealed(
-    cloud: Cloud, caller: Caller, config: ExportConfig
+    cloud: Cloud, caller: Caller, config: ExportConfig, before: ExportConfig | None = None
 ) -> tuple[ExportConfig, dict[str, dict[str, Any]]]:
-    """The config with the id of its secret in the secret's place, and the document, by path, that keeps it."""
+    """The config with the id of its secret in the secret's place, and what keeps that, by its path.
+
+    Of the same server it has the same id as `before`: so what waits, with an older config, has it too.
+    """
     place = config.connector_config
-    value = None
-    if value is None:
+    if not isinstance(place, SftpConfig) or (value := place.sealed_value()) is None:
         return config, {}
-    id = cloud.new_id()
-    kept = place.model_copy(update={**dict.fromkeys(()), "secret": id})
+    old = before.connector_config if before else None
+    known = old.secret if isinstance(old, SftpConfig) and _server(old) == _server(place) else None
+    id = known or cloud.new_id()
+    kept = place.model_copy(update={**dict.fromkeys(LOGIN_FIELDS), "secret": id})
     document = {secrets.path(id): secrets.seal(cloud.settings, caller.customer, id, value)}
     return config.model_copy(update={"connector_config": kept}), document
+
+
+def _server(place: SftpConfig) -> tuple[Any, ...]:
+    return tuple(getattr(place, field) for field in SERVER_FIELDS)
 
 
 def _start_after_edit(export: Export, config: ExportConfig) -> datetime:

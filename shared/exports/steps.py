@@ -4,7 +4,7 @@
 2. plan             splits it into parts (`writing.plan`)
 3. write            each part into staging (`writing.write`)
 4. deliver          pins what was staged, and delivers the data files (`delivering`)
-5. copy images      slice by slice (`copying`)
+5. copy images      slice by slice (`copying`); of an export by email, mail its recipients (`mailing`)
 6. finish           the manifest, the audit event, and the slot is free (`finishing`)
 
 A run's function is sent the run's ids to take it on from wherever it is, or with a part's id to write that
@@ -17,7 +17,7 @@ from datetime import datetime
 
 from shared import logs
 from shared.errors import GiveUp
-from shared.exports import copying, delivering, finishing, runs, writing
+from shared.exports import copying, delivering, finishing, mailing, runs, writing
 from shared.exports.runs import DELIVERING, RUNNING, Run
 from shared.exports.sweep import sweep
 from shared.exports.tick import tick as start_what_is_due
@@ -34,13 +34,15 @@ def tick(cloud: Cloud, at: datetime) -> None:
 
 
 def export(cloud: Cloud, message: Message) -> None:
-    """What the function of a source does with a message: write one part, or take the run on."""
+    """What the function of a source does with a message: write one part, finish, or take the run on."""
     run = runs.get(cloud, message["export"], message["run"])
     if run is None:
         return
     with _told(cloud, run):
         part = message.get("part")
-        if part is None:
+        if message.get(mailing.FINISH):
+            finishing.finish_if_done(cloud, run)
+        elif part is None:
             advance(cloud, run)
         elif run.state == RUNNING:
             rest = writing.write(cloud, run, part)
@@ -75,6 +77,8 @@ def advance(cloud: Cloud, run: Run) -> None:
         delivering.deliver_files(cloud, run)
         copying.make_slices(cloud, run)
         copying.tell_slices(cloud, run)
+        if mailing.recipients(run):
+            mailing.make_mails(cloud, run)
         finishing.finish_if_done(cloud, run)
 
 

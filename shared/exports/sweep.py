@@ -11,7 +11,7 @@ from google.cloud import firestore
 
 from shared import logs
 from shared.errors import GiveUp
-from shared.exports import copying, finishing, runs
+from shared.exports import copying, finishing, mailing, runs
 from shared.exports.runs import DELIVERING, ENDED, RUNNING, UNDER_WAY, Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
@@ -36,7 +36,9 @@ def sweep(cloud: Cloud, at: datetime) -> None:
 def _take_up_run(cloud: Cloud, snapshot: Snapshot) -> None:
     run = runs.from_snapshot(snapshot)
     sweeps = fields_of(snapshot).get("sweeps", 0)
-    if sweeps >= SWEEPS_MOST:
+    # Mails wait for SendGrid, a day at most, and are swept by themselves.
+    mailed = run.state == DELIVERING and not mailing.all_ended(cloud, run)
+    if sweeps >= SWEEPS_MOST and not mailed:
         error = GiveUp(
             f"The run was taken up {sweeps} times and did not end.",
             "This is ours to mend: look into the functions' logs for this run, then retry the run.",
@@ -44,7 +46,7 @@ def _take_up_run(cloud: Cloud, snapshot: Snapshot) -> None:
         finishing.fail(cloud, run, error)
         return
     # Not `beat`: being looked at is no sign of life, and a run that shows none loses its slot.
-    taken_up = {"swept": firestore.SERVER_TIMESTAMP, "sweeps": firestore.Increment(1)}
+    taken_up = {"swept": firestore.SERVER_TIMESTAMP, "sweeps": firestore.Increment(0 if mailed else 1)}
     if change(cloud, snapshot, taken_up):
         _tell(cloud, run, run.source.function, run.message, "run")
 

@@ -18,7 +18,8 @@ KEY_LONGEST = 255
 HEADER = "Idempotency-Key"
 
 SCRYPT: dict[str, int] = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
-"""How a request's hash is made: slowly (tens of ms, 16 MiB), since it is kept and the request may hold a password.
+"""How a request's hash is made: slowly (tens of ms, 16 MiB), since it is kept, and the request may hold a
+password.
 https://www.rfc-editor.org/rfc/rfc7914#section-2"""
 
 

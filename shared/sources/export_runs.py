@@ -34,6 +34,8 @@ COLUMNS = (
     Column("images_missing", "integer"),
     Column("images_conflicting", "integer"),
     Column("images_not_delivered", "json"),
+    Column("mails_sent", "integer"),
+    Column("mails_not_sent", "json"),
     Column("bytes", "integer"),
     Column("duration_ms", "integer"),
     Column("error", "text"),

@@ -380,6 +380,21 @@ def test_the_list_leaves_out_what_is_at_its_end_unless_asked(world: World) -> No
     assert (bad.status, bad.body["errors"][0]["field"]) == (400, "state")
 
 
+PLACES = {
+    "email": {"connector_config": {"emails": ["anna@acme.example"]}},
+    "sftp": {
+        "connector_config": {
+            "host": "sftp.acme.example",
+            "username": "waybill",
+            "password": "hunter2",
+            "host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJHuzQYcKQGhsSPqBQvVUPbtKmxLkKvnfZ5zqQKqKZ6a",
+            "path": "in",
+        }
+    },
+}
+"""What an export says of where it lands, by its connector, where that is not a bucket."""
+
+
 def test_the_options_are_what_an_export_can_be_made_with(world: World) -> None:
     answer = world.request("GET", "/v1/options")
     assert answer.status == 200
@@ -399,8 +414,12 @@ def test_the_options_are_what_an_export_can_be_made_with(world: World) -> None:
     for options, field in fields.items():
         assert answer.body[options]
         for option in answer.body[options]:
-            made = world.request("POST", "/v1/exports", body(**{field: option.replace("N", "30")}))
+            changes = {field: option.replace("N", "30"), **PLACES.get(option, {})}
+            made = world.request("POST", "/v1/exports", body(**changes))
             assert made.status == 201, (option, made)
+    for option in answer.body["date_formats"]:
+        made = world.request("POST", "/v1/exports", body(file_format="csv", date_format=option))
+        assert made.status == 201, (option, made)
     assert world.request("GET", "/v1/options", headers={"Authorization": "Token x"}).status == 401
 
 

@@ -32,7 +32,6 @@ class CloudStorageConfig(BaseModel):
         """The URI, parsed."""
         return BucketUri.parse(self.storage_uri)
 
-    @property
-    def prefix(self) -> str:
-        """What stands before every name; empty, or with a slash at its end."""
-        return self.uri.prefix
+    def place(self, name: str) -> str:
+        """Where a name that an export gives stands in the bucket."""
+        return self.uri.prefix + name

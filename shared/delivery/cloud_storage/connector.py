@@ -16,18 +16,18 @@ class CloudStorage:
 
     def __init__(self, cloud: Cloud, account: str, config: CloudStorageConfig) -> None:
         self._settings = cloud.settings
-        self._prefix = config.prefix
+        self._config = config
         self._bucket = CustomerBucket(cloud.as_customer(account), account, config.uri.bucket)
 
     def deliver(self, staged: Stored, name: str) -> None:
         """As `Connector.deliver`: one call, whatever its size."""
-        self._bucket.deliver(staged, self._prefix + name)
+        self._bucket.deliver(staged, self._config.place(name))
 
     def copy_images(self, copies: Iterable[Copy], between: Callable[[], None]) -> Outcome:
         """As `Connector.copy_images`, in batched rewrites."""
         return copy_images(
             self._bucket,
-            (dataclasses.replace(copy, name=self._prefix + copy.name) for copy in copies),
+            (dataclasses.replace(copy, name=self._config.place(copy.name)) for copy in copies),
             source_bucket=self._settings.images_bucket,
             storage_url=self._settings.storage_url,
             between=between,

@@ -15,17 +15,18 @@ class EmailConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    emails: tuple[Address, ...] = Field(min_length=1, max_length=RECIPIENTS_MOST)
+    emails: tuple[Address, ...] = Field(max_length=RECIPIENTS_MOST)
 
     @field_validator("emails")
     @classmethod
     def _once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if not values:  # told once the addresses are right: else a wrong one would be told as none, too
+            raise ValueError("needs at least one address")
         return once(values)
 
-    @property
-    def prefix(self) -> str:
-        """What stands before the files' names: nothing."""
-        return ""
+    def place(self, name: str) -> str:
+        """Where a name that an export gives stands: nowhere but in staging, under the same."""
+        return name
 
     @property
     def export_images(self) -> bool:

@@ -32,6 +32,12 @@ https://man7.org/linux/man-pages/man7/path_resolution.7.html"""
 STEP_BYTES_MOST = 255
 """Bytes of one step of a path, as common file systems have it."""
 
+LOGIN_FIELDS = ("password", "private_key")
+"""What a customer gives to log in with: kept sealed, shown to nobody."""
+
+SERVER_FIELDS = ("host", "port", "host_key")
+"""What says which server it is: what opens one is never told to another."""
+
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shared.delivery.cloud_storage.config import CloudStorageConfig
 from shared.errors import Invalid
 from shared.exports.config import ExportConfig, parse
 from shared.exports.schedules import EPOCH, NAMED
@@ -79,7 +80,9 @@ def test_every_interval_makes_a_schedule_with_a_first_window(interval: str) -> N
     ],
 )
 def test_places_that_an_export_may_land_at(uri: str, bucket_name: str, prefix: str) -> None:
-    parsed = parse(body(connector_config=bucket(uri))).connector_config.uri
+    config = parse(body(connector_config=bucket(uri))).connector_config
+    assert isinstance(config, CloudStorageConfig)
+    parsed = config.uri
     assert (parsed.bucket, parsed.prefix) == (bucket_name, prefix)
 
 

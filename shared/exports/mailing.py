@@ -1,0 +1,167 @@
+"""The mails of a run: those by which an export by email is delivered, and those that tell that it failed.
+
+They are documents below the run's (`shared.delivery.email.mails`), which another function sends; when one has
+an outcome, the run is told to go on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from google.api_core.exceptions import AlreadyExists
+from google.cloud.firestore_v1 import FieldFilter
+
+from shared.accounts.customers import get_customer
+from shared.delivery.email import mails
+from shared.delivery.email.config import EmailConfig
+from shared.delivery.email.mails import REFUSED, SENT, SKIPPED, UNKNOWN, Files, Mail
+from shared.errors import Conflict, CustomerMustAct
+from shared.exports.runs import Run
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import count
+from shared.window import utc_second
+
+DELIVERY, FAILED, SUSPENDED = "export", "failed", "suspended"
+"""The kinds of mails that there are of a run."""
+
+FINISH = "finish"
+"""In a run's message: nothing is to be taken on, but that it may have been the last mail."""
+
+MAILS_A_COMMIT = 200
+"""How many mails' documents are made at once. A request may hold 10 MiB."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What came of a run's mails: how many were sent, and those that were not, or of which nobody knows."""
+
+    sent: int
+    others: tuple[Mail, ...]
+
+    @property
+    def nobody(self) -> bool:
+        """Whether certainly no one was mailed."""
+        return not self.sent and all(mail.state != UNKNOWN for mail in self.others)
+
+
+NO_MAILS = Sent(0, ())
+
+
+def recipients(run: Run) -> tuple[str, ...]:
+    """Whom a run is mailed to: nobody but of an export by email, and then only where there is a file."""
+    config = run.config.connector_config
+    there_is_data = run.totals is not None and run.totals.files > 0
+    return config.emails if isinstance(config, EmailConfig) and there_is_data else ()
+
+
+def make_mails(cloud: Cloud, run: Run) -> None:
+    """Make the document of every mail that has none yet, and have what waits sent. Doing it twice is doing it
+    once."""
+    there = {each.id for each in _delivering(cloud, run).select([]).stream()}
+    documents = _documents(run)
+    missing = ((path, fields) for path, fields in documents if path.rpartition("/")[2] not in there)
+    while some := list(islice(missing, MAILS_A_COMMIT)):
+        batch = cloud.db.batch()
+        for path, fields in some:
+            batch.create(cloud.db.document(path), fields)
+        try:
+            batch.commit()
+        except AlreadyExists:
+            return make_mails(cloud, run)  # another attempt makes them, too: see what is missing now
+    waiting = _delivering(cloud, run).where(filter=FieldFilter("open", "==", True))
+    mails.tell(cloud, run.customer, [each.reference.path for each in waiting.select([]).stream()])
+    return None
+
+
+def all_ended(cloud: Cloud, run: Run) -> bool:
+    """Whether each mail of the run has an outcome, by a strong count."""
+    whom = recipients(run)
+    if not whom:
+        return True
+    ended = _delivering(cloud, run).where(filter=FieldFilter("open", "==", False))
+    return count(ended) >= len(whom)
+
+
+def outcome(cloud: Cloud, run: Run) -> Sent:
+    """What came of the mails of a run, which all have an outcome. CustomerMustAct where nobody was mailed."""
+    sent, others = 0, []
+    for snapshot in _delivering(cloud, run).order_by("__name__").stream() if recipients(run) else ():
+        mail = mails.from_snapshot(snapshot)
+        if mail.state == SENT:
+            sent += 1
+        else:
+            others.append(mail)
+    found = Sent(sent, tuple(others))
+    if others and found.nobody:
+        first = others[0]
+        raise CustomerMustAct(
+            f"None of {len(others)} mails was sent. To {first.address}: {first.reason}",
+            f"{first.next_action or 'Mend the addresses.'} Then retry the run.",
+        )
+    return found
+
+
+def send_refused_again(cloud: Cloud, run: Run) -> None:
+    """Have those mails of a run that were certainly not sent tried again. Of which nobody knows stays so."""
+    if not recipients(run):
+        return
+    refused = _delivering(cloud, run).where(filter=FieldFilter("state", "in", [REFUSED, SKIPPED]))
+    for each in refused.stream():
+        try:
+            mails.again(cloud, each.reference.path)
+        except Conflict:
+            continue  # somebody else had it sent again
+
+
+def failure(
+    cloud: Cloud, run: Run, kind: str, occurrence: str, why: dict[str, str | None]
+) -> dict[str, dict[str, Any]]:
+    """The mails that tell of a failure, or of the export's suspension, by their paths: to be made in the
+    transaction that makes it so. `why` has the `error` and the `next_action`."""
+    addresses = run.config.notify or get_customer(cloud.db, run.customer).notify
+    facts = {
+        **_subject(run),
+        "error": why["error"] or "",
+        "next_action": why["next_action"] or "",
+    }
+    return mails.documents(run.path, kind, occurrence, addresses, facts, customer=run.customer)
+
+
+def _documents(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+    totals, config = run.totals, run.config
+    if totals is None:
+        raise ValueError(f"the run {run.id} has nothing pinned yet")
+    facts = {
+        **_subject(run),
+        "export_type": config.export_type,
+        "file_format": config.file_format,
+        "rows": totals.rows,
+        "bytes": totals.bytes,
+        "files": totals.files,
+    }
+    yield from mails.documents(
+        run.path,
+        DELIVERY,
+        run.id,
+        recipients(run),
+        facts,
+        customer=run.customer,
+        link=Files(run.account, f"{run.path}/files"),
+        then={"function": run.source.function, "message": {**run.message, FINISH: True}},
+    ).items()
+
+
+def _subject(run: Run) -> dict[str, str]:
+    return {
+        "export_name": run.config.name,
+        "window_start": utc_second(run.window.start),
+        "window_end": utc_second(run.window.end),
+        "timezone": run.config.timezone,
+        "export": run.export,
+        "run": run.id,
+    }
+
+
+def _delivering(cloud: Cloud, run: Run) -> Any:
+    return cloud.db.collection(f"{run.path}/mails").where(filter=FieldFilter("kind", "==", DELIVERY))
