@@ -48,7 +48,7 @@ def _query(cloud: Cloud, asked: Asked, site: str) -> BaseQuery:
     return (
         cloud.db.collection_group("runs")
         .where(filter=FieldFilter("customer", "==", asked.customer))
-        .select(["audit", "config.site_ids", "finished"])
+        .select(["audit", "beat", "config.site_ids", "finished"])
     )
 
 

@@ -2,7 +2,7 @@
 
 The rule is that of work orders (`infra/docs/windows.md`): a document is in a window exactly when its version
 visible at the window's end was committed in it. It is found by its stamp and chosen by its `update_time`. It
-holds for documents that never change without a new stamp.
+holds for documents that never change without a new stamp, but for signs of life.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +25,9 @@ MARGIN = timedelta(minutes=5)
 """How far before a window its documents' stamps are looked for: a transaction lasts at most 270 seconds, so
 no commit comes later after its stamp.
 https://cloud.google.com/firestore/quotas#writes_and_transactions"""
+
+BEAT = "beat"
+"""The field of a sign of life; the query selects it where its documents have one."""
 
 
 class Document(NamedTuple):
@@ -81,6 +84,8 @@ class Stamped:
         behind = None if part.after is None else (part.first, part.after)
         for document in committed(cloud, query, self.stamp, behind, asked.window, asked.read_time):
             fields = _in_order(plain(decode_dict(document.fields, cloud.db)))
+            if _touched(fields, self.stamp, asked.window.start):
+                continue
             path = document.name.partition("/documents/")[2]
             yield Document(path, fields[self.stamp], moment(document.update_time), fields)
 
@@ -88,6 +93,13 @@ class Stamped:
         return query.where(filter=FieldFilter(self.stamp, ">=", first)).where(
             filter=FieldFilter(self.stamp, "<", before)
         )
+
+
+def _touched(fields: Mapping[str, Any], stamp: str, start: datetime) -> bool:
+    """Whether a version stamped before the window is in it only by a sign of life (`gcp.leases`): an attempt
+    that does not know yet that its run or batch has ended goes on beating."""
+    beat = fields.get(BEAT)
+    return beat is not None and fields[stamp] <= start and beat > fields[stamp]
 
 
 def _in_order(value: Any) -> Any:
