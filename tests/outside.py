@@ -6,6 +6,7 @@ dying, an attempt is paused there while something else goes on. It serves whatev
 """
 
 import contextlib
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -124,7 +125,8 @@ def sleep(subject: Subject, at: int, when: When) -> None:
 
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
-    """Stands between this process and everything that it calls: HTTP by requests and aiohttp, and gRPC."""
+    """Stands between this process and everything that it calls: HTTP by requests, aiohttp and urllib,
+    and gRPC."""
     counted = Outside()
 
     def watch(owner: Any, name: str, label: Callable[..., str]) -> None:
@@ -161,6 +163,11 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
         requests.adapters.HTTPAdapter,
         "send",
         lambda _, request, **__: f"{request.method} {request.url.partition('?')[0].rpartition('//')[2]}",
+    )
+    watch(
+        urllib.request.OpenerDirector,
+        "open",
+        lambda _, request, *__, **___: f"{request.get_method()} {request.full_url.rpartition('//')[2]}",
     )
     watch_async(aiohttp.ClientSession, "_request", lambda _, method, url, **__: f"{method} {url}")
     watch(_channel._UnaryUnaryMultiCallable, "__call__", rpc)

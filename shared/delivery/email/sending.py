@@ -248,4 +248,4 @@ def _log(verdict: Verdict) -> None:
 def _until(reset: int | None, now: datetime) -> datetime:
     if reset is None:
         return now + PAUSE
-    return min(max(datetime.fromtimestamp(reset, UTC), now), now + PAUSE_MOST)
+    return now + min(timedelta(seconds=max(reset - now.timestamp(), 0)), PAUSE_MOST)

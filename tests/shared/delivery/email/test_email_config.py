@@ -1,0 +1,34 @@
+"""What an export by email may be told."""
+
+from typing import Any
+
+import pytest
+
+from shared.delivery.email.config import EmailConfig
+from shared.errors import Invalid
+from shared.http.bodies import read
+
+
+def test_an_address_that_comes_twice_is_kept_once_in_order() -> None:
+    given = ["Zoe@acme.example", "ann@acme.example", "zoe@ACME.example", "strasse@x.de", "straße@x.de"]
+    config = read(EmailConfig, {"emails": given})
+    assert config.emails == ("Zoe@acme.example", "ann@acme.example", "strasse@x.de", "straße@x.de")
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "says"),
+    [
+        ({}, "emails", "is needed"),
+        ({"emails": []}, "emails", "at least one"),
+        ({"emails": [f"a{n}@b.c" for n in range(1_001)]}, "emails", "at most 1000"),
+        ({"emails": ["ann"]}, "emails[0]", "not an address"),
+        ({"emails": ["a@b.c", "a@b.c\r\nBcc: d@e.f"]}, "emails[1]", "not an address"),
+        ({"emails": ["Ann <a@b.c>"]}, "emails[0]", "not an address"),
+        ({"emails": ["a@b.c"], "cc": []}, "cc", "no such field"),
+    ],
+)
+def test_what_is_wrong_is_named(body: dict[str, Any], field: str, says: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        read(EmailConfig, body)
+    assert [problem.field for problem in refused.value.problems] == [field]
+    assert says in str(refused.value)
