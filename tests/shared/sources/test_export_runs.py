@@ -1,10 +1,12 @@
 """export-runs: one row a run that ended, as its audit event says."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from google.cloud import firestore
 
 from shared.exports import audit
+from shared.window import floor_minute
 from tests.shared.sources.reading import MINUTE, ended_run, rows, since
 from tests.world import OTHER_SITE, SITE, World
 
@@ -32,6 +34,28 @@ def test_a_row_has_the_events_keys_in_order_and_what_it_lacks_is_null(world: Wor
     }
     assert list(row["window"]) == ["start", "end"]
     assert list(row["recipients"][0]) == ["address", "name"], "a map of Firestore's has no order: ours has"
+
+
+def test_the_rows_are_the_events_that_the_audit_shows(world: World) -> None:
+    world.work_order("WO_1")
+    good = world.export()
+    bad = world.export(connector_config={"storage_uri": "gs://nowhere-at-all/waybill"})
+    start = floor_minute(world.suite.clock.now())
+    world.run_due(datetime(2026, 11, 23, 2, tzinfo=UTC))
+    events = [event for export in (good, bad) for event in world.audit(export)]
+    assert sorted(statuses(events)) == ["COMPLETED", "FAILED"]
+    found = rows(world, "export-runs", since(world, start))
+    assert sorted(found, key=str) == sorted(events, key=str)
+    assert [list(row) for row in found] == [list(event) for event in events]
+
+
+def test_a_run_of_this_source_delivers_the_runs_before_it(world: World) -> None:
+    other = world.export()
+    world.run_due(datetime(2026, 11, 23, 2, tzinfo=UTC))
+    audit = world.export(export_type="export-runs", start="2026-11-22T00:00:00Z")
+    world.run_due(datetime(2026, 11, 24, 2, tzinfo=UTC))
+    assert world.records() == list(reversed(world.audit(other)))[:1]
+    assert statuses(world.audit(audit)) == ["COMPLETED", "COMPLETED"]
 
 
 def test_it_is_of_the_runs_that_name_one_of_the_sites_each_once(world: World) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,14 @@ def test_the_guides_source_reads_what_is_there(index: None, world: World, module
     assert one_by_one(world.cloud, "batches", wanted) == found
     later = asked(wanted.window.end, since(world).window.end)
     assert items(world.cloud, "batches", later) == []
+
+
+def test_a_run_of_it_delivers_the_rows(index: None, world: World, module: None) -> None:
+    id = world.take_in(wrong_archive("WO_1"))["id"]
+    world.export(export_type="batches", start="2026-11-22T00:00:00Z")
+    world.run_due(datetime(2026, 11, 23, 2, tzinfo=UTC))
+    assert world.records() == [row_of(world, id)]
+    assert world.manifests()[-1]["rows"] == 1
 
 
 def test_it_is_among_the_options(index: None, world: World, module: None) -> None:

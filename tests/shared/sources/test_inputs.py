@@ -1,6 +1,7 @@
 """inputs: one flat row a photograph."""
 
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import google_crc32c
@@ -90,6 +91,18 @@ def test_its_images_are_those_of_its_rows_so_that_they_are_copied(world: World) 
     assert [(each.id, each.size, each.crc32c) for each in listed] == [
         (row["id"], row["bytes"], row["crc32c"]) for row in rows_of([item])
     ]
+
+
+def test_a_run_of_this_source_delivers_the_rows_and_copies_the_images(world: World) -> None:
+    world.work_order("WO_1", photographs=2)
+    gone = world.work_order("WO_2", photographs=1).id
+    store.delete(world.cloud, world.site, gone)
+    world.export(export_type="inputs", start="2026-11-22T00:00:00Z")
+    world.run_due(datetime(2026, 11, 23, 2, tzinfo=UTC))
+    landed = {name.rpartition("/")[2]: len(content) for name, content in world.images().items()}
+    assert landed == {f"{row['id']}.jpg": row["bytes"] for row in world.records()}
+    assert len(landed) == 2
+    assert world.manifests()[-1]["deleted"] == [gone]
 
 
 def test_a_work_order_without_photographs_is_an_item_without_rows(world: World) -> None:
