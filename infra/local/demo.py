@@ -4,10 +4,13 @@ A field-operations manager uploads an archive of 304 work orders with the client
 taken in with their 900 photographs, four are wrong and say why. The photographs are checked, and the site's
 own analyser is asked about them. A daily export is set up through the HTTP API; the clock goes to the next
 morning and a tick comes: everything lands in the customer's bucket. A second archive changes some work
-orders and adds some, one is deleted; the clock goes on a day, a tick: only that lands. Nothing is faked: each
-function is a process of its own, started cold by its first event.
+orders and adds some, one is deleted; the clock goes on a day, a tick: only that lands. At the end all that
+was found wrong with photographs goes to a mailbox as CSV, and the mail's link is followed. Nothing is faked:
+each function is a process of its own, started cold by its first event.
 """
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -17,6 +20,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from email import message_from_bytes, policy
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +52,9 @@ WRONG = {
 """Files of work orders that cannot be taken in, as they happen to be; None is a photograph."""
 
 WRONG_ORDERS = len({name.partition("/")[0] for name in WRONG})
+
+RECIPIENT = "quality@demo-telecom.example"
+"""Whom the demo mails."""
 
 PATIENCE = timedelta(seconds=90)
 """How long the demo waits for a run, or an analysis, before it says that something is wrong."""
@@ -140,6 +147,17 @@ class Demo:
             raise WentWrong(f"the second manifest should name {deleted} as deleted, and no other")
         self.done(f"the second window holds the {CHANGED + ADDED} changes and the deletion, and nothing else")
 
+        self.say(f"What the analyses found, as CSV, to {RECIPIENT}")
+        export = self.create_export(
+            name="What the analyses found",
+            export_type="conformity-results",
+            file_format="csv",
+            interval="once",
+            connector_type="email",
+            connector_config={"emails": [RECIPIENT]},
+        )
+        self.inbox(self.run(export))
+
     def take_in(self) -> None:
         """Upload an archive as a customer does: with the client that Waybill serves."""
         client = STATE / "upload.py"
@@ -201,24 +219,18 @@ class Demo:
             wait(0.2)
         raise WentWrong(f"not every work order was analysed within {PATIENCE.seconds} s: {dict(states)}")
 
-    def create_export(self) -> str:
-        """Set the export up as a customer does."""
-        answer = self.api.post(
-            f"{self.suite.url}/v1/exports",
-            json={
-                "name": "Nightly, to BI",
-                "site_ids": [self.site.id],
-                "export_type": "work-orders-timeline",
-                "file_format": "json",
-                "interval": "daily",
-                "connector_type": "cloud_storage",
-                "connector_config": {
-                    "storage_uri": f"gs://{BUCKET}/waybill/production",
-                    "export_images": True,
-                },
-            },
-            timeout=60,
-        )
+    def create_export(self, **changes: Any) -> str:
+        """Set an export up as a customer does: daily, to the bucket, but for these changes."""
+        asked = {
+            "name": "Nightly, to BI",
+            "site_ids": [self.site.id],
+            "export_type": "work-orders-timeline",
+            "file_format": "json",
+            "interval": "daily",
+            "connector_type": "cloud_storage",
+            "connector_config": {"storage_uri": f"gs://{BUCKET}/waybill/production", "export_images": True},
+        }
+        answer = self.api.post(f"{self.suite.url}/v1/exports", json=asked | changes, timeout=60)
         if answer.status_code != 201:
             raise WentWrong(f"the export was answered {answer.status_code}: {answer.text}")
         id: str = answer.json()["id"]
@@ -233,7 +245,7 @@ class Demo:
             print(f"  {step['name']:24} {step['verdict']:8} {step['sentence']}")
         self.done("the connection test passes")
 
-    def run(self, export: str, at: datetime) -> dict[str, Any]:
+    def run(self, export: str, at: datetime | None = None) -> dict[str, Any]:
         """Tick, and wait for the run's audit event."""
         known = {run["run_id"] for run in self.runs(export)}
         self.suite.tick(at)
@@ -256,6 +268,24 @@ class Demo:
             raise WentWrong(f"the audit was answered {answer.status_code}: {answer.text}")
         runs: list[dict[str, Any]] = answer.json()["runs"]
         return runs
+
+    def inbox(self, run: dict[str, Any]) -> None:
+        """Show the one mail that was sent, as its reader sees it, and follow its link as a browser does."""
+        (file,) = self.suite.outbox.glob("*.eml")
+        mail = message_from_bytes(file.read_bytes(), policy=policy.default)
+        body = mail.get_body(("plain",))
+        text = body.get_content() if body is not None else ""
+        print(f"To: {mail['To']}\nSubject: {mail['Subject'].strip()}\n\n{text}")
+        link = next((line for line in text.splitlines() if line.startswith(self.suite.url)), "")
+        answer = requests.get(link, timeout=60)
+        rows = list(csv.reader(io.StringIO(answer.text)))
+        if answer.status_code != 200 or len(rows) != run["rows"] + 1:
+            raise WentWrong(
+                f"the link led to {answer.status_code} and {len(rows)} lines: {answer.text[:200]}"
+            )
+        for row in rows[:3]:
+            print(",".join(row))
+        self.done(f"the link leads to a file of {len(rows) - 1} rows ({_size(len(answer.content))})")
 
     def change(self) -> str:
         """What happens on the second day; returns the id of the work order that is deleted."""

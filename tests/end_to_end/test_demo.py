@@ -47,6 +47,13 @@ PROMISED = [
     r'^  "deleted": \[$',
     r"checked: 15 records, and 903 images \(.* MiB\) byte for byte$",
     r"the second window holds the 15 changes and the deletion, and nothing else$",
+    r"^=== What the analyses found, as CSV, to quality@demo-telecom.example$",
+    r"run [0-9a-f]{10}: \d+ rows, 1 file, 0 images; .* s from its start$",
+    r"^To: quality@demo-telecom.example$",
+    r"^Subject: What the analyses found: your export is ready",
+    r"^http://127.0.0.1:\d+/v1/downloads/\S+$",
+    r"^The link is good for seven days, until ",
+    r"the link leads to a file of \d+ rows \(.*\)$",
     r"^All of it took .* s\. What the suite holds is in .*demo\.$",
 ]
 """What it prints, in this order, beside other things."""
