@@ -319,7 +319,7 @@ def _text(draft: _Draft) -> str:
 def _html(draft: _Draft) -> str:
     e = html.escape
     rows = "\n".join(
-        f'<tr><th scope="row" align="left" valign="top" style="padding:2px 16px 2px 0;font-weight:600">{e(name)}</th>'
+        f'<tr><th scope="row" align="left" valign="top" style="padding:2px 16px 2px 0">{e(name)}</th>'
         f'<td valign="top" style="padding:2px 0">{e(value)}</td></tr>'
         for name, value in draft.facts
     )

@@ -85,6 +85,14 @@ def test_a_mail_makes_every_kind_of_call(one: One) -> None:
 
 
 BOTH = pytest.mark.parametrize("when", ["before", "after"])
+SOME: list[tuple[int, When]] = [
+    (INTENT, "before"),
+    (INTENT, "after"),
+    (INTENT + 1, "after"),
+    (OUTCOME, "after"),
+]
+"""Around the intent, the call and the outcome, for the quick tests; `make check` takes every call."""
+
 EVERY = pytest.mark.parametrize("at", range(1, CALLS + 1))
 
 
@@ -101,15 +109,31 @@ def test_a_death_at_any_call_is_mended_by_redelivery(one: One, at: int, when: Wh
     assert one.post.one().state == state_after(at, when)
 
 
-@BOTH
-@EVERY
-def test_a_death_at_any_call_is_mended_by_the_sweep_alone(one: One, at: int, when: When) -> None:
+def mended_by_the_sweep(one: One, at: int, when: When) -> None:
     # Once the outcome is written, its telling can be lost: what waits for it is swept by its own silence.
     one.tells = (at, when) not in ((OUTCOME, "after"), (OUTCOME + 1, "before"))
     die(one, at, when, redelivered=False)
     assert one.post.one().state == state_after(at, when)
 
 
+@pytest.mark.parametrize(("at", "when"), SOME)
+def test_a_death_at_some_calls_is_mended_by_the_sweep_alone(one: One, at: int, when: When) -> None:
+    mended_by_the_sweep(one, at, when)
+
+
+@pytest.mark.parametrize(("at", "when"), SOME)
+def test_an_attempt_paused_at_some_calls_does_no_harm(one: One, at: int, when: When) -> None:
+    sleep(one, at, when)
+
+
+@pytest.mark.slow
+@BOTH
+@EVERY
+def test_a_death_at_any_call_is_mended_by_the_sweep_alone(one: One, at: int, when: When) -> None:
+    mended_by_the_sweep(one, at, when)
+
+
+@pytest.mark.slow
 @BOTH
 @EVERY
 def test_an_attempt_paused_at_any_call_does_no_harm(one: One, at: int, when: When) -> None:
