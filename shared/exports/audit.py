@@ -55,6 +55,7 @@ def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
         "user": run.user,
         "timestamp": milliseconds(at) if at else None,
         "run_id": run.id,
+        "export_id": run.export,
         "window": bounds(run.window),
         "status": outcome.status,
         "rows": totals.rows if totals else 0,

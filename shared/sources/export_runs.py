@@ -26,6 +26,7 @@ COLUMNS = (
     Column("user", "text"),
     Column("timestamp", "moment"),
     Column("run_id", "text"),
+    Column("export_id", "text"),
     Column("window", "json"),
     Column("status", "text"),
     Column("rows", "integer"),

@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 
 from infra.bundle import Bundle
+from shared.delivery.connectors import CONNECTORS
+from shared.formats import FORMATS
 from shared.settings import Settings
+from shared.sources import SOURCES
 
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
@@ -29,6 +32,22 @@ def test_the_table_of_functions_is_the_bundles() -> None:
             trigger = f"object finalised in `{function.bucket}`"
         expected.append([f"`{function.name}`", trigger, function.does])
     assert rows("Functions") == expected
+
+
+def table_of(page: str, title: str) -> list[list[str]]:
+    text = (REPOSITORY / "infra" / "docs" / page).read_text()
+    found = text.partition(f"\n## {title}")[2].partition("\n## ")[0]
+    lines = [line for line in found.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_page_on_delivery_has_every_source_and_format() -> None:
+    sources = [[f"`{each.name}`", each.description] for each in SOURCES.values()]
+    assert table_of("delivery.md", "`export_type`") == sources
+    formats = [[f"`{each.name}`", f"`.{each.extension}`", each.description] for each in FORMATS.values()]
+    assert table_of("delivery.md", "`file_format`") == formats
+    connectors = table_of("delivery.md", "`connector_type`")[: len(CONNECTORS)]
+    assert [row[0] for row in connectors] == [f"`{name}`" for name in CONNECTORS]
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
