@@ -108,3 +108,26 @@ def test_no_signature_is_in_a_log(world: World, bucket: str, caplog: pytest.LogC
     caplog.set_level(logging.DEBUG)
     url = signed_url(world.cloud, bucket, NAME, seconds=60)
     assert url.rpartition("=")[2] not in caplog.text
+
+
+def test_a_customers_account_signs_when_asked_with_our_own_token(world: World) -> None:
+    bucket, name = world.cloud.settings.staging_bucket, "acme/export/file.csv"
+    world.suite.storage.put(bucket, name, b"rows")
+    url = signed_url(world.cloud, bucket, name, seconds=60, account=world.acme.account)
+    answer = requests.get(url, timeout=10)
+    assert (answer.status_code, answer.content) == (200, b"rows")
+    [call] = world.suite.traffic.calls("iamcredentials.")
+    assert (call.kind, call.resource, call.principal) == (
+        "iamcredentials.signBlob",
+        world.acme.account,
+        world.account,
+    )
+    [read] = world.suite.traffic.calls("storage.signed_urls")
+    assert read.principal == world.acme.account
+
+
+def test_what_is_anothers_a_customers_account_cannot_open(world: World) -> None:
+    bucket, name = world.cloud.settings.staging_bucket, "globex/export/file.csv"
+    world.suite.storage.put(bucket, name, b"rows")
+    url = signed_url(world.cloud, bucket, name, seconds=60, account=world.acme.account)
+    assert requests.get(url, timeout=10).status_code == 403

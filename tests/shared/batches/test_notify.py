@@ -1,0 +1,184 @@
+"""Whoever a batch names, else its customer, is mailed at its end; nobody where it is cancelled."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from infra.local.pubsub import Delivery
+from shared.accounts.customers import add_customer
+from shared.batches import batch as batches
+from shared.batches import finishing
+from shared.batches.problems import problem
+from shared.delivery.email import mails
+from tests.archives import File, zipped
+from tests.outside import Killed, Outside, When, die
+from tests.shared.delivery.email.post import bodies, recipient
+from tests.world import SITE, World, jpeg
+
+NOTIFY = ["zoe@acme.example", "Ann@acme.example", "ann@acme.example"]
+
+GOOD = [File("WO_1/meter.jpg", jpeg("one"))]
+BAD = [File("WO_2/roof.jpg", jpeg("roof"))]
+
+
+def told(world: World) -> list[tuple[str, str]]:
+    """Whom a message was sent to, and its subject."""
+    return sorted((recipient(each), each["subject"]) for each in world.suite.sendgrid.sent)
+
+
+def end(world: World, archive: bytes | None, **body: Any) -> str:
+    """Make a batch and see it through."""
+    id = world.batch(archive, **body)
+    world.drain()
+    assert not world.failures, world.failures[0]
+    return id
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "says"),
+    [
+        (GOOD, "COMPLETED", "monday.zip: taken in (North)"),
+        (GOOD + BAD, "COMPLETED_WITH_ERRORS", "monday.zip: taken in, with errors (North)"),
+        (BAD, "FAILED", "monday.zip: failed (North)"),
+        (None, "FAILED", "monday.zip: failed (North)"),
+    ],
+)
+def test_who_is_named_is_told_how_it_ended(
+    world: World, files: list[File] | None, status: str, says: str
+) -> None:
+    archive = zipped(files) if files is not None else b"no zip"
+    id = end(world, archive, filename="monday.zip", notify=NOTIFY)
+    assert world.shown(id)["status"] == status
+    assert told(world) == [("Ann@acme.example", says), ("zoe@acme.example", says)]
+    text, _ = bodies(world.suite.sendgrid.sent[0])
+    shown = world.shown(id)
+    assert f"Work orders taken in:    {shown['work_orders_done']}\n" in text
+    assert f"Errors:                  {shown['errors']}\n" in text
+    errors = f"{world.cloud.settings.url}/v0.2/batches/{id}/errors?format=csv"
+    assert (errors in text) == bool(shown["errors"])
+    assert (shown["error"] is None) or shown["error"]["message"] in text
+
+
+def test_the_customer_is_told_where_nobody_is_named(world: World) -> None:
+    add_customer(world.cloud.db, id="acme", slug="acme", name="Acme", notify=["ops@acme.example"])
+    id = end(world, zipped(GOOD))
+    assert told(world) == [("ops@acme.example", f"{id}: taken in (North)")]
+    end(world, zipped(GOOD), notify=["zoe@acme.example"], filename="b.zip")
+    assert told(world)[1:] == [("zoe@acme.example", "b.zip: taken in (North)")]
+
+
+def test_nobody_is_told_where_nobody_is_named(world: World) -> None:
+    end(world, zipped(GOOD))
+    assert not world.suite.traffic.calls("sendgrid.")
+    assert not list(world.cloud.db.collection_group("mails").stream())
+
+
+def test_an_upload_that_never_came_is_told(world: World) -> None:
+    id = end(world, None, filename="monday.zip", notify=["zoe@acme.example"])
+    world.wait(timedelta(days=7, minutes=1))
+    for _ in range(2):
+        world.run_due()
+        world.wait(timedelta(hours=2))
+    assert world.shown(id)["status"] == "EXPIRED"
+    assert told(world) == [("zoe@acme.example", "monday.zip: expired (North)")]
+    assert "upload_url" not in (world.cloud.db.document(f"batches/{id}").get().to_dict() or {})
+
+
+def test_who_cancels_knows(world: World) -> None:
+    id = end(world, None, notify=["zoe@acme.example"])
+    assert world.request("DELETE", f"/v0.2/batches/{id}").status == 204
+    world.wait(timedelta(days=8))
+    world.run_due()
+    assert world.shown(id)["status"] == "CANCELLED"
+    assert not told(world)
+    assert "upload_url" not in (world.cloud.db.document(f"batches/{id}").get().to_dict() or {})
+
+
+def test_a_site_that_is_no_more_is_named_by_its_id(world: World) -> None:
+    id = world.batch(None, notify=["zoe@acme.example"])
+    world.cloud.db.document(f"sites/{SITE}").delete()
+    batch = batches.get(world.cloud, id)
+    assert batch is not None
+    world.cloud.db.document(batch.path).update({"status": batches.UPLOADED})
+    for _ in range(2):
+        finishing.fail(world.cloud, batch, problem("INTERNAL"))
+        world.drain()
+    assert [recipient(each) for each in world.suite.sendgrid.sent] == ["zoe@acme.example"]
+    assert SITE in bodies(world.suite.sendgrid.sent[0])[0]
+
+
+class Told:
+    """A batch of one work order with two addresses, whose last step dies: both are mailed once, or not and
+    that is said."""
+
+    def __init__(self, world: World, outside: Outside) -> None:
+        self.world = world
+        self.outside = outside
+        self.id = world.batch(zipped(GOOD), notify=NOTIFY)
+
+    def push(self, delivery: Delivery) -> bool:
+        if delivery.function != "ingest_work_orders":
+            return self.world.push(delivery)
+        try:
+            with self.outside.watching():
+                return self.world.push(delivery)
+        except Killed:
+            self.outside.dead = False
+            return False
+
+    def run(self, push: Any) -> None:
+        while self.world.suite.pubsub.deliver_due(push):
+            pass
+
+    def settle(self) -> None:
+        self.world.wait(timedelta(minutes=20))
+        for _ in range(20):
+            self.world.tick()
+            self.world.drain()
+            ended = all(each.get("ended") for each in self.world.cloud.db.collection_group("mails").stream())
+            if self.world.shown(self.id)["finish_date"] and ended:
+                return
+            self.world.wait(timedelta(minutes=6))
+
+    def done_once(self) -> None:
+        found = [mails.from_snapshot(each) for each in self.world.cloud.db.collection_group("mails").stream()]
+        assert sorted((each.address, each.state) for each in found) == [
+            ("Ann@acme.example", mails.SENT),
+            ("zoe@acme.example", mails.SENT),
+        ]
+        says = f"{self.id}: taken in (North)"
+        assert told(self.world) == [("Ann@acme.example", says), ("zoe@acme.example", says)]
+
+
+CALLS, ENDING = 27, 8
+"""How many calls the work makes, and how many of them, the last, end the batch and tell of it."""
+
+
+@pytest.fixture
+def subject(world: World, outside: Outside) -> Told:
+    return Told(world, outside)
+
+
+def test_the_last_calls_end_the_batch_and_tell(subject: Told) -> None:
+    subject.outside.arm(0, "before")
+    subject.run(subject.push)
+    subject.done_once()
+    assert len(subject.outside.calls) == CALLS, subject.outside.calls
+    assert subject.outside.calls[-ENDING:] == [
+        "RunAggregationQuery",
+        "RunQuery",
+        "BatchGetDocuments",
+        "BeginTransaction",
+        "BatchGetDocuments",
+        "Commit",
+        "BatchGetDocuments",
+        "Publish",
+    ]
+
+
+@pytest.mark.parametrize("redelivered", [True, False])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("back", [0, 1, 2, 3])
+def test_a_death_at_the_end_tells_each_once(subject: Told, back: int, when: When, redelivered: bool) -> None:
+    die(subject, CALLS - back, when, redelivered=redelivered)
