@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ import grpc
 from google.pubsub_v1 import types
 
 from infra.local.clock import SuiteClock, wait
+from infra.local.grpc_calls import Refused, invalid, unary
 from infra.local.traffic import Fault, Traffic
 
 REQUEST_BYTES = 10_000_000
@@ -591,24 +593,14 @@ def _json_time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class _Refused(Exception):
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def _exists(name: str) -> _Refused:
-    return _Refused(
+def _exists(name: str) -> Refused:
+    return Refused(
         grpc.StatusCode.ALREADY_EXISTS, f"Resource already exists in the project (resource={name})."
     )
 
 
-def _not_found(name: str) -> _Refused:
-    return _Refused(grpc.StatusCode.NOT_FOUND, f"Resource not found (resource={name.rpartition('/')[2]}).")
-
-
-def _invalid(message: str) -> _Refused:
-    return _Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+def _not_found(name: str) -> Refused:
+    return Refused(grpc.StatusCode.NOT_FOUND, f"Resource not found (resource={name.rpartition('/')[2]}).")
 
 
 def _only(request: Any, *fields: str) -> None:
@@ -616,19 +608,7 @@ def _only(request: Any, *fields: str) -> None:
     for field, _ in request.ListFields():
         if field.name not in fields:
             message = f"{request.DESCRIPTOR.name}.{field.name} is unimplemented in infra/local/pubsub.py"
-            raise _Refused(grpc.StatusCode.UNIMPLEMENTED, message)
-
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-_CODES_OF_HTTP = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    500: grpc.StatusCode.INTERNAL,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
+            raise Refused(grpc.StatusCode.UNIMPLEMENTED, message)
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -654,33 +634,12 @@ class _Handlers(grpc.GenericRpcHandler):
             return None
         request_type, answer, resource = self._methods[details.method]
         kind = "pubsub." + details.method.rpartition("/")[2]
-
-        def call(request: Any, context: grpc.ServicerContext) -> Any:
-            fault = self._traffic.enter(kind, getattr(request, resource))
-            if fault is not None and fault.action == "error":
-                context.abort(_code(fault.status), "fault on demand")
-            if fault is not None and fault.action == "reset_before":
-                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-            try:
-                answered = answer(request)
-            except _Refused as refused:
-                context.abort(refused.code, str(refused))
-            if fault is not None and fault.action == "delay":
-                wait(fault.seconds)
-            elif fault is not None:
-                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-            return answered
-
-        return grpc.unary_unary_rpc_method_handler(
-            call,
-            request_deserializer=request_type.FromString,
-            response_serializer=lambda message: bytes(message.SerializeToString()),
-        )
+        return unary(self._traffic, kind, attrgetter(resource), request_type, answer)
 
     def _create_topic(self, request: Any) -> Any:
         _only(request, "name")
         if not _TOPIC.fullmatch(request.name):
-            raise _invalid(f"Invalid resource name given (name={request.name}).")
+            raise invalid(f"Invalid resource name given (name={request.name}).")
         if self._service.has_topic(request.name):
             raise _exists(request.name)
         self._service.create_topic(request.name)
@@ -695,9 +654,9 @@ class _Handlers(grpc.GenericRpcHandler):
         if not self._service.has_topic(request.topic):
             raise _not_found(request.topic)
         if request.ByteSize() > REQUEST_BYTES:
-            raise _invalid(f"Request payload size exceeds the limit: {REQUEST_BYTES} bytes.")
+            raise invalid(f"Request payload size exceeds the limit: {REQUEST_BYTES} bytes.")
         if not 0 < len(request.messages) <= REQUEST_MESSAGES:
-            raise _invalid(f"A publish request holds 1 to {REQUEST_MESSAGES} messages.")
+            raise invalid(f"A publish request holds 1 to {REQUEST_MESSAGES} messages.")
         for message in request.messages:
             _publishable(message)
         messages = [(bytes(message.data), dict(message.attributes)) for message in request.messages]
@@ -731,7 +690,7 @@ class _Handlers(grpc.GenericRpcHandler):
         except KeyError as missing:
             raise _not_found(missing.args[0]) from missing
         except ValueError as error:
-            raise _invalid(f"Invalid resource name given (name={request.name}).") from error
+            raise invalid(f"Invalid resource name given (name={request.name}).") from error
         request.ack_deadline_seconds = asked.ack_deadline
         return request
 
@@ -740,9 +699,9 @@ def _publishable(message: Any) -> None:
     """Refuse a message as production does. https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage"""
     _only(message, "data", "attributes")
     if not message.data and not message.attributes:
-        raise _invalid("One or more messages in the publish request is empty.")
+        raise invalid("One or more messages in the publish request is empty.")
     if len(message.attributes) > ATTRIBUTES:
-        raise _invalid(f"A message has at most {ATTRIBUTES} attributes.")
+        raise invalid(f"A message has at most {ATTRIBUTES} attributes.")
     for key, value in message.attributes.items():
         if (
             not key
@@ -750,7 +709,7 @@ def _publishable(message: Any) -> None:
             or len(key.encode()) > KEY_BYTES
             or len(value.encode()) > VALUE_BYTES
         ):
-            raise _invalid(f"The attribute {key[:40]!r} is empty, too long or reserved.")
+            raise invalid(f"The attribute {key[:40]!r} is empty, too long or reserved.")
 
 
 def _asked(request: Any) -> Subscription:
@@ -760,7 +719,7 @@ def _asked(request: Any) -> Subscription:
     """
     deadline = request.ack_deadline_seconds or 10
     if not 10 <= deadline <= 600:
-        raise _invalid("The ack deadline is 10 to 600 seconds.")
+        raise invalid("The ack deadline is 10 to 600 seconds.")
     # Without a policy production delivers again at once.
     least, most = 0.0, 0.0
     if request.HasField("retry_policy"):
@@ -774,13 +733,13 @@ def _asked(request: Any) -> Subscription:
             else 600
         )
     if not 0 <= least <= most <= 600:
-        raise _invalid("Backoffs are 0 to 600 seconds, the minimum at most the maximum.")
+        raise invalid("Backoffs are 0 to 600 seconds, the minimum at most the maximum.")
     attempts = dead_letter = None
     if request.HasField("dead_letter_policy"):
         dead_letter = request.dead_letter_policy.dead_letter_topic
         attempts = request.dead_letter_policy.max_delivery_attempts or 5
         if not 5 <= attempts <= 100:
-            raise _invalid("The maximum of delivery attempts is 5 to 100.")
+            raise invalid("The maximum of delivery attempts is 5 to 100.")
     return Subscription(
         name=request.name,
         topic=request.topic,
@@ -791,11 +750,3 @@ def _asked(request: Any) -> Subscription:
         attempts=attempts,
         dead_letter_topic=dead_letter,
     )
-
-
-def _code(status: int) -> grpc.StatusCode:
-    """A gRPC code from its number, or from the HTTP status that Google maps it to.
-
-    https://cloud.google.com/apis/design/errors#handling_errors
-    """
-    return _CODES.get(status) or _CODES_OF_HTTP.get(status, grpc.StatusCode.UNKNOWN)

@@ -18,7 +18,8 @@ from google.cloud.scheduler_v1 import types
 from google.protobuf import json_format
 from google.protobuf.empty_pb2 import Empty
 
-from infra.local.clock import SuiteClock, wait
+from infra.local.clock import SuiteClock
+from infra.local.grpc_calls import Refused, invalid, unary
 from infra.local.traffic import Traffic
 
 ID_LONGEST = 500
@@ -38,16 +39,6 @@ _WE_SET = ("name", "state", "user_update_time", "schedule_time", "last_attempt_t
 
 _ENABLED = int(types.Job.State.ENABLED)
 _PAUSED = int(types.Job.State.PAUSED)
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-_CODES_OF_HTTP = {
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    500: grpc.StatusCode.INTERNAL,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
 
 Publish = Callable[[str, bytes, Mapping[str, str]], bool]
 """Publishes data and attributes to a topic, by its whole name; False where it could not, KeyError where there
@@ -119,13 +110,13 @@ class SchedulerService:
         job = _copy(request.job)
         named = _NAME.fullmatch(job.name)
         if not _PARENT.fullmatch(request.parent) or not named or named[1] != request.parent:
-            raise _invalid(f"Job name must be {request.parent}/jobs/JOB_ID, is {job.name}.")
+            raise invalid(f"Job name must be {request.parent}/jobs/JOB_ID, is {job.name}.")
         for field in _WE_SET[1:]:
             job.ClearField(field)
         _check(job)
         with self._lock:
             if job.name in self._jobs:
-                raise _Refused(grpc.StatusCode.ALREADY_EXISTS, f"Job {job.name} already exists.")
+                raise Refused(grpc.StatusCode.ALREADY_EXISTS, f"Job {job.name} already exists.")
             job.state = _ENABLED
             return self._keep(job)
 
@@ -150,7 +141,7 @@ class SchedulerService:
         """GetJob."""
         with self._lock:
             if request.name not in self._jobs:
-                raise _Refused(grpc.StatusCode.NOT_FOUND, f"Job {request.name} not found.")
+                raise Refused(grpc.StatusCode.NOT_FOUND, f"Job {request.name} not found.")
             return self._jobs[request.name]
 
     def list_jobs(self, request: Any) -> Any:
@@ -187,7 +178,7 @@ class SchedulerService:
         with self._lock:
             job = _copy(self.get(request))
             if job.state != before:
-                raise _Refused(grpc.StatusCode.FAILED_PRECONDITION, f"Job {job.name}: {else_say}.")
+                raise Refused(grpc.StatusCode.FAILED_PRECONDITION, f"Job {job.name}: {else_say}.")
             job.state = after
             return self._keep(job)
 
@@ -226,18 +217,8 @@ class SchedulerService:
         new.replace(self._file)
 
 
-class _Refused(Exception):
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def _invalid(message: str) -> _Refused:
-    return _Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
-
-
-def _unimplemented(what: str) -> _Refused:
-    return _Refused(grpc.StatusCode.UNIMPLEMENTED, f"{what} is unimplemented in infra/local/scheduler.py")
+def _unimplemented(what: str) -> Refused:
+    return Refused(grpc.StatusCode.UNIMPLEMENTED, f"{what} is unimplemented in infra/local/scheduler.py")
 
 
 def _copy(job: Job) -> Job:
@@ -252,14 +233,14 @@ def _check(job: Job) -> None:
         if field.name not in (*_CALLER_SETS, *_WE_SET):
             raise _unimplemented(f"Job.{field.name}")
     if not job.HasField("pubsub_target"):
-        raise _invalid("Job target must be set.")
+        raise invalid("Job target must be set.")
     target = job.pubsub_target
     if not _TOPIC.fullmatch(target.topic_name):
-        raise _invalid(f"Invalid topic name {target.topic_name!r}.")
+        raise invalid(f"Invalid topic name {target.topic_name!r}.")
     if not target.data and not target.attributes:
-        raise _invalid("Pub/Sub target must have data or at least one attribute.")
+        raise invalid("Pub/Sub target must have data or at least one attribute.")
     if len(job.description) > DESCRIPTION_LONGEST:
-        raise _invalid(f"Job description must not exceed {DESCRIPTION_LONGEST} characters.")
+        raise invalid(f"Job description must not exceed {DESCRIPTION_LONGEST} characters.")
     if job.time_zone not in ("", "UTC", "Etc/UTC"):
         raise _unimplemented(f"time_zone {job.time_zone}")
     _every(job.schedule)
@@ -273,7 +254,7 @@ def _every(schedule: str) -> int:
         if 0 < minutes < _MINUTES:
             return minutes
     if every or len(schedule.split()) != 5:
-        raise _invalid("Schedule or time zone is invalid.")
+        raise invalid("Schedule or time zone is invalid.")
     raise _unimplemented(f"schedule {schedule!r}")
 
 
@@ -306,29 +287,7 @@ class _Handlers(grpc.GenericRpcHandler):
         if service != "/google.cloud.scheduler.v1.CloudScheduler" or method not in self._methods:
             return None
         request_type, answer, resource = self._methods[method]
-
-        def call(request: Any, context: grpc.ServicerContext) -> Any:
-            fault = self._traffic.enter(f"scheduler.{method}", resource(request))
-            if fault is not None and fault.action == "error":
-                code = _CODES.get(fault.status) or _CODES_OF_HTTP.get(fault.status, grpc.StatusCode.UNKNOWN)
-                context.abort(code, "fault on demand")
-            if fault is not None and fault.action == "reset_before":
-                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-            try:
-                answered = answer(request)
-            except _Refused as refused:
-                context.abort(refused.code, str(refused))
-            if fault is not None and fault.action == "delay":
-                wait(fault.seconds)
-            elif fault is not None:
-                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-            return answered
-
-        return grpc.unary_unary_rpc_method_handler(
-            call,
-            request_deserializer=request_type.pb().FromString,
-            response_serializer=lambda message: bytes(message.SerializeToString()),
-        )
+        return unary(self._traffic, f"scheduler.{method}", resource, request_type.pb(), answer)
 
 
 def _name(request: Any) -> str:

@@ -380,7 +380,7 @@ def test_the_list_leaves_out_what_is_at_its_end_unless_asked(world: World) -> No
     assert (bad.status, bad.body["errors"][0]["field"]) == (400, "state")
 
 
-PLACES = {
+PLACES: dict[str, dict[str, Any]] = {
     "email": {"connector_config": {"emails": ["anna@acme.example"]}},
     "sftp": {
         "connector_config": {
