@@ -88,20 +88,17 @@ def judge(answer: Answer, now: datetime) -> Verdict:
         case 401 | 403:
             return Verdict(REFUSED, f"{says}. Waybill's key for SendGrid is not accepted.", _ASK_OPERATOR)
         case sendgrid.LOST:
-            return Verdict(
-                UNKNOWN, f"SendGrid's answer was lost ({answer.says}): it may have been sent.", _LOOK
-            )
+            lost = f"SendGrid's answer was lost ({answer.says}): it may have been sent."
+            return Verdict(UNKNOWN, lost, _LOOK)
         case status if 400 <= status < 500:
-            return Verdict(
-                REFUSED, says, "See what it says about the address or the letter, then have it sent again."
-            )
+            return Verdict(REFUSED, says, "See what it says of the address, then have this mail sent again.")
     return Verdict(UNKNOWN, f"{says}: it may have been sent.", _LOOK)
 
 
 def judge_asking(answer: Answer, now: datetime) -> Verdict:
     """The same of a question about the address: nothing was sent, so what is not known is asked again."""
     verdict = judge(answer, now)
-    if verdict.state != UNKNOWN:
+    if verdict.state in (WAITING, REFUSED):
         return verdict
     return Verdict(WAITING, f"SendGrid does not say whether it delivers to the address ({answer.says})")
 
@@ -117,10 +114,8 @@ def _advance(cloud: Cloud, path: str) -> Mail | None:
     if mail.state == SENDING:
         if now - mail.beat < LEASE:
             raise Busy("another attempt may be sending it")
-        lost = Verdict(
-            UNKNOWN, "The attempt that was sending it ended without a word: it may have been sent.", _LOOK
-        )
-        return _write(cloud, mail, lost)
+        lost = "The attempt that was sending it ended without a word: it may have been sent."
+        return _write(cloud, mail, Verdict(UNKNOWN, lost, _LOOK))
     if now - mail.asked >= TRIED_FOR:
         late = f"It could not be sent within a day. {mail.reason or ''}".strip()
         return _write(cloud, mail, Verdict(REFUSED, late, "Have it sent again."))

@@ -68,7 +68,7 @@ def test_nobody_sees_anothers_address_and_one_that_comes_twice_is_one(world: Wor
     addresses = ["ann@acme.example", "Bob@acme.example", "ANN@acme.example", "bob@ACME.example"]
     mail = post(world, addresses)
     assert len(mail.paths) == 2
-    again = mails.documents(RUN, "export", "0123456789", addresses, FACTS, customer="acme")
+    again = mails.documents(RUN, "export", "0123456789", addresses[::-1], FACTS, customer="acme")
     assert set(again) == set(mail.paths), "what is told once more is the same mail"
     world.drain()
     assert sorted(mail.sent_to()) == ["Bob@acme.example", "ann@acme.example"]
@@ -366,6 +366,11 @@ def test_facts_that_are_not_of_the_kind_are_refused_at_once(kind: str, facts: di
 
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("status", [200, 202, 302, 500, 502, 504, LOST, UNREACHED, 429, 503])
+def test_no_answer_to_a_question_says_that_a_mail_was_sent(status: int) -> None:
+    assert sending.judge_asking(Answer(status), NOON).state == mails.WAITING
 
 
 def test_a_verdict_is_bounded_in_words_and_in_waiting() -> None:
