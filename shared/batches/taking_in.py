@@ -26,7 +26,6 @@ from shared.gcp.documents import fields_of
 from shared.gcp.leases import Done, Lease
 from shared.gcp.many import Many
 from shared.workorders import images, kept, parameters, pictures, store
-from shared.workorders.images import Image
 from shared.workorders.kept import DUE, Kept, Taken
 from shared.workorders.parameters import WrongParameter
 from shared.workorders.record import Input
@@ -230,20 +229,17 @@ class _TakingIn:
             return
         if reading.problems:
             return  # it will not be taken in: what there is left to do is to see what else is wrong
-        new = Input(
-            id=store.input_id(reading.id, entry.file, unpacked), file_extension=reading.extension(entry)
-        )
-        image = Image(new.id, new.file_extension, 0, 0, "")
+        id, extension = store.input_id(reading.id, entry.file, unpacked), reading.extension(entry)
         stored = await self._many.create(
             self._cloud.settings.images_bucket,
-            images.object_name(self._site.customer, self._site.id, image),
+            images.name_of(self._site.customer, self._site.id, id, extension),
             unpacked,
-            CONTENT_TYPES[new.file_extension],
+            CONTENT_TYPES[extension],
         )
         reading.taken[entry.file] = Taken(
             reading.photos[entry.file].task_group,
-            new,
-            replace(image, generation=stored.generation, size=stored.size, crc32c=stored.crc32c),
+            Input(id=id, file_extension=extension),
+            images.stored(id, extension, stored),
         )
 
     def _write(self, readings: Sequence["_Reading"]) -> list[_Outcome]:

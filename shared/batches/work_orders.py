@@ -20,7 +20,7 @@ from shared.gcp.clients import Cloud
 from shared.http.answers import Answer, Handler, json_object
 from shared.http.bodies import read
 from shared.workorders import kept, parameters, store
-from shared.workorders.kept import DUE, FAILED, Correction, Kept
+from shared.workorders.kept import DUE, FAILED, Correction
 from shared.workorders.record import encode, iso, timeline_line
 from shared.workorders.store import Held
 
@@ -116,19 +116,15 @@ def _change(request: flask.Request, work_order: UUID, site: str | None = None) -
         Correction(each.input_id, each.task_name, each.corrected_value, each.message)
         for each in asked.corrections
     ]
-
-    def change(held: Held) -> Kept:
-        return kept.change(
-            where,
-            held.kept,
-            metadata=asked.metadata,
-            tags=asked.tags,
-            parameters=asked.parameters,
-            corrections=corrections,
-            at=iso(held.read),
-        )
-
-    after = store.change(cloud, where, str(work_order), change)
+    after = store.edit(
+        cloud,
+        where,
+        str(work_order),
+        metadata=asked.metadata,
+        tags=asked.tags,
+        parameters=asked.parameters,
+        corrections=corrections,
+    )
     if after.analysis == DUE:
         # Also where it was due before: the message then may have been lost with the answer.
         messages.publish(cloud, where, [after])

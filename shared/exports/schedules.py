@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from shared.window import Window, floor_minute
+from shared.window import EARLIEST, Window, floor_minute
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = EARLIEST
 """Where "everything so far" begins."""
 
 MINUTES_A_DAY = 1440

@@ -7,6 +7,8 @@ and a slice of it is a range of bytes.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from shared.gcp.objects import Stored
+
 LINE_BYTES = 96
 """Every line, with its newline."""
 
@@ -63,4 +65,14 @@ def of_inputs(lines: bytes, ids: frozenset[str]) -> bytes:
 
 def object_name(customer: str, site: str, image: Image) -> str:
     """Where it stands in our bucket."""
-    return f"{customer}/{site}/{image.file_name}"
+    return name_of(customer, site, image.id, image.file_extension)
+
+
+def name_of(customer: str, site: str, id: str, file_extension: str) -> str:
+    """Where the image of an input is to stand in our bucket."""
+    return f"{customer}/{site}/{id}.{file_extension}"
+
+
+def stored(id: str, file_extension: str, at: Stored) -> Image:
+    """The image of an input as it was stored."""
+    return Image(id, file_extension, at.generation, at.size, at.crc32c)

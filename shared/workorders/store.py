@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,14 +20,12 @@ from shared.errors import Busy, Conflict, Invalid, NotFound, Refused
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time
 from shared.workorders import envelope, images, kept
-from shared.workorders.images import Image
 from shared.workorders.kept import Correction, Kept, Taken
 from shared.workorders.record import (
     SCHEMA,
     DataConformity,
     Input,
     JobConformity,
-    Value,
     WorkOrder,
     decode,
     encode,
@@ -240,26 +238,34 @@ def add_photographs(cloud: Cloud, site: Site, id: str, photographs: Sequence[Pho
     return change(cloud, site, id, lambda held: kept.change(site, held.kept, taken=taken)).work_order
 
 
-def change_metadata(cloud: Cloud, site: Site, id: str, metadata: Mapping[str, Any]) -> WorkOrder:
-    """Replace a work order's metadata. NotFound where the site has no such work order."""
-    return change(cloud, site, id, lambda held: kept.change(site, held.kept, metadata=metadata)).work_order
+def edit(
+    cloud: Cloud,
+    site: Site,
+    id: str,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    tags: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    corrections: Sequence[Correction] = (),
+) -> Kept:
+    """Replace what is given of a work order, and store a person's corrections beside the values that they
+    correct; their date is Firestore's time when the work order was read for it.
 
-
-def correct(
-    cloud: Cloud, site: Site, id: str, *, input_id: str, task_name: str, value: Value, message: str | None
-) -> WorkOrder:
-    """Store a person's correction beside the value that it corrects.
-
-    NotFound where the work order, the input or the task is not there. The correction's date is Firestore's
-    time when the work order was read for it.
+    NotFound where the site has no such work order, or it has not the input or the task; else as `change`.
     """
-    corrections = [Correction(input_id, task_name, value, message)]
-    return change(
-        cloud,
-        site,
-        id,
-        lambda held: kept.change(site, held.kept, corrections=corrections, at=iso(held.read)),
-    ).work_order
+
+    def edited(held: Held) -> Kept:
+        return kept.change(
+            site,
+            held.kept,
+            metadata=metadata,
+            tags=tags,
+            parameters=parameters,
+            corrections=corrections,
+            at=iso(held.read),
+        )
+
+    return change(cloud, site, id, edited)
 
 
 def delete(cloud: Cloud, site: Site, id: str) -> None:
@@ -345,19 +351,14 @@ def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]
             data_conformity=photograph.data_conformity,
             job_conformity=photograph.job_conformity,
         )
-        taken.append(Taken(photograph.task_group, new, _store_image(cloud, site, new, photograph.content)))
+        stored = cloud.objects.create(
+            cloud.settings.images_bucket,
+            images.name_of(site.customer, site.id, new.id, extension),
+            photograph.content,
+            CONTENT_TYPES[extension],
+        )
+        taken.append(Taken(photograph.task_group, new, images.stored(new.id, extension, stored)))
     return taken
-
-
-def _store_image(cloud: Cloud, site: Site, new: Input, content: bytes) -> Image:
-    image = Image(new.id, new.file_extension, 0, 0, "")
-    stored = cloud.objects.create(
-        cloud.settings.images_bucket,
-        images.object_name(site.customer, site.id, image),
-        content,
-        CONTENT_TYPES[new.file_extension],
-    )
-    return replace(image, generation=stored.generation, size=stored.size, crc32c=stored.crc32c)
 
 
 def _write(cloud: Cloud, site: Site, after: Kept, expected: datetime | None) -> None:

@@ -22,7 +22,7 @@ from shared.errors import Retry
 from shared.gcp.documents import fields_of
 from shared.gcp.messages import Message
 from shared.workorders import images, kept, store
-from shared.workorders.kept import Kept
+from shared.workorders.kept import Correction, Kept
 from shared.workorders.store import Photograph
 from tests.shared.analysis.analysers import Analyser, Asked, Reply, analysing, result, right
 from tests.world import SITE, World
@@ -551,7 +551,7 @@ def test_a_correction_made_meanwhile_stays(world: World, server: Analyser) -> No
 
     def correct(asked: Asked) -> Reply:
         correction = {"input_id": first.id, "task_name": "reading", "value": 9, "message": "misread"}
-        store.correct(world.cloud, site, id, **correction)
+        store.edit(world.cloud, site, id, corrections=[Correction(**correction)])
         return Reply(body={"results": [result(each["id"], 8) for each in asked.body["images"]]})
 
     server.answers = correct

@@ -154,7 +154,7 @@ def test_what_is_mended_and_retried_completes_with_exactly_the_pinned_files(
     assert world.suite.pubsub.outstanding() == []
     assert world.manifests() == [] if break_it is not no_bucket else True
     # What is true by now is not what was pinned, and must not be what is delivered.
-    store.change_metadata(world.cloud, world.site, orders[0].id, {"changed": "after the pin"})
+    store.edit(world.cloud, world.site, orders[0].id, metadata={"changed": "after the pin"})
     staged = {each.name: each.generation for each in world.suite.storage.list("waybill-local-staging")}
     world.wait(timedelta(hours=1))
     refused = world.request("POST", f"/v1/exports/{export}/runs/{event['run_id']}:cancel")

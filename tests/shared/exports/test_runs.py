@@ -14,6 +14,7 @@ from infra.local.pubsub import Delivery
 from shared.exports import runs
 from shared.workorders import store
 from shared.workorders.images import Image, object_name
+from shared.workorders.kept import Correction
 from shared.workorders.record import WorkOrder, iso
 from tests.conftest import START
 from tests.world import BUCKET, OTHER_SITE, SITE, World
@@ -183,7 +184,7 @@ def test_a_record_of_five_mebibytes(world: World, compressible: bool) -> None:
     world.run_due(MORNING)
     (record,) = world.records()
     assert (record["id"], record["metadata"]["note"] == note) == (large.id, True)
-    changed = store.change_metadata(world.cloud, world.site, large.id, {"note": note, "seen": True})
+    changed = store.edit(world.cloud, world.site, large.id, metadata={"note": note, "seen": True}).work_order
     world.run_due(NEXT_MORNING)
     assert store.get(world.cloud, world.site, large.id) == changed
     assert [each["metadata"].get("seen") for each in world.records()] == [None, True]
@@ -224,21 +225,18 @@ def test_the_second_window_holds_only_what_changed(world: World) -> None:
     export = world.export()
     world.run_due(MORNING)
     first = world.landed()
-    store.change_metadata(world.cloud, world.site, orders[0].id, {"visited": 2})
+    store.edit(world.cloud, world.site, orders[0].id, metadata={"visited": 2})
     corrected = orders[1].work_items[0].input[0]
-    store.correct(
+    store.edit(
         world.cloud,
         world.site,
         orders[1].id,
-        input_id=corrected.id,
-        task_name="reading",
-        value=7,
-        message="read anew",
+        corrections=[Correction(input_id=corrected.id, task_name="reading", value=7, message="read anew")],
     )
     extended = store.add_photographs(world.cloud, world.site, orders[2].id, [world.photograph("extra")])
     new = world.work_order("WO_NEW")
     store.delete(world.cloud, world.site, orders[3].id)
-    store.change_metadata(world.cloud, world.site, orders[4].id, dict(orders[4].metadata))  # changes nothing
+    store.edit(world.cloud, world.site, orders[4].id, metadata=dict(orders[4].metadata))  # changes nothing
     world.run_due(NEXT_MORNING)
 
     landed = {name: content for name, content in world.landed().items() if name not in first}
@@ -263,7 +261,7 @@ def test_a_work_order_changed_after_the_window_is_exported_as_it_was_at_its_end(
     work_order = world.work_order("WO_1", metadata={"seen": "at the end"})
     world.export()
     world.move_to(datetime(2026, 11, 23, 0, 30, tzinfo=UTC))
-    store.change_metadata(world.cloud, world.site, work_order.id, {"seen": "later"})
+    store.edit(world.cloud, world.site, work_order.id, metadata={"seen": "later"})
     world.run_due(MORNING)
     assert [record["metadata"]["seen"] for record in world.records()] == ["at the end"]
     world.run_due(NEXT_MORNING)
@@ -486,7 +484,7 @@ def test_every_call_to_the_customers_bucket_is_the_customers_account_creating_or
     world.work_order("WO_1")
     world.export()
     world.run_due(MORNING)
-    store.change_metadata(world.cloud, world.site, store.work_order_id(SITE, "WO_1"), {"again": True})
+    store.edit(world.cloud, world.site, store.work_order_id(SITE, "WO_1"), metadata={"again": True})
     world.run_due(NEXT_MORNING)
     calls = customers_calls(world)
     assert {principal for _, principal in calls} == {world.acme.account}

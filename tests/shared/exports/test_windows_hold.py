@@ -31,6 +31,7 @@ from shared.sources.work_orders_timeline import SOURCE
 from shared.window import Window, floor_minute
 from shared.workorders import store
 from shared.workorders.envelope import shard_of
+from shared.workorders.kept import Correction
 from shared.workorders.record import iso
 from shared.workorders.store import MARGIN, work_order_id
 from tests.conftest import START
@@ -199,19 +200,20 @@ def write_at_random(world: World, pace: Pace, seed: int, operations: int) -> int
                     case "create":
                         store.create(world.cloud, world.site, name, photographs=[photograph])
                     case "change":
-                        store.change_metadata(world.cloud, world.site, id, {"by": seed, "number": number})
+                        store.edit(world.cloud, world.site, id, metadata={"by": seed, "number": number})
                     case "add":
                         store.add_photographs(world.cloud, world.site, id, [photograph])
                     case "correct":
                         item = store.get(world.cloud, world.site, id).work_items[0]
-                        store.correct(
+                        store.edit(
                             world.cloud,
                             world.site,
                             id,
-                            input_id=item.input[0].id,
-                            task_name="reading",
-                            value=number,
-                            message=None,
+                            corrections=[
+                                Correction(
+                                    input_id=item.input[0].id, task_name="reading", value=number, message=None
+                                )
+                            ],
                         )
                     case "delete":
                         store.delete(world.cloud, world.site, id)
@@ -275,7 +277,7 @@ class Writing:
             case "create":
                 store.create(cloud, site, "WO_LATE", metadata={"second": True})
             case "change":
-                store.change_metadata(cloud, site, self.id, {"second": True})
+                store.edit(cloud, site, self.id, metadata={"second": True})
             case "delete":
                 store.delete(cloud, site, self.id)
 
@@ -382,8 +384,8 @@ def test_two_writes_of_one_work_order_with_one_stamp_on_both_sides_of_a_border(w
     export = world.export(interval="every 1 minutes")
     id = world.work_order("WO_1", photographs=0).id
     world.move_to(at("09:18:59.999100"))
-    store.change_metadata(world.cloud, world.site, id, {"side": "this"})
-    with held(world, id, lambda: store.change_metadata(world.cloud, world.site, id, {"side": "that"})):
+    store.edit(world.cloud, world.site, id, metadata={"side": "this"})
+    with held(world, id, lambda: store.edit(world.cloud, world.site, id, metadata={"side": "that"})):
         world.move_to(at("09:19:00.5"))
     first, second = version_of(world, id, at("09:19")), version_of(world, id)
     assert first.stamp == second.stamp < first.committed < at("09:19") < second.committed
@@ -407,7 +409,7 @@ def test_work_orders_with_one_stamp_in_different_shards(
     assert len(shards) > 3
     world.move_to(at("09:18:10"))
     for id in orders[::2]:
-        store.change_metadata(world.cloud, world.site, id, {"again": True})
+        store.edit(world.cloud, world.site, id, metadata={"again": True})
     for id in orders[::4]:
         store.delete(world.cloud, world.site, id)
     world.run_due(at("09:20"))
@@ -608,7 +610,7 @@ def operate(world: World, site: Site, operation: Operation, number: int) -> None
         try:
             store.create(world.cloud, site, name)
         except Conflict:
-            store.change_metadata(world.cloud, site, id, {"number": number})
+            store.edit(world.cloud, site, id, metadata={"number": number})
     world.suite.traffic.disarm()
 
 

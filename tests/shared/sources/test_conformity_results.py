@@ -6,6 +6,7 @@ import pytest
 
 from shared.sources.base import Item
 from shared.workorders import store
+from shared.workorders.kept import Correction
 from shared.workorders.record import DataConformity, JobConformity, Value, iso
 from shared.workorders.store import Photograph
 from tests.shared.sources.reading import deletions, items, rows, rows_of, since
@@ -59,14 +60,11 @@ def test_a_correction_brings_the_work_orders_rows_into_the_window_of_the_correct
     made = world.work_order("WO_1", photographs=1)
     first = since(world)
     input_id = made.work_items[0].input[0].id
-    store.correct(
+    store.edit(
         world.cloud,
         world.site,
         made.id,
-        input_id=input_id,
-        task_name="reading",
-        value=9,
-        message=None,
+        corrections=[Correction(input_id=input_id, task_name="reading", value=9, message=None)],
     )
     second = since(world, first.window.end)
     before, after = (

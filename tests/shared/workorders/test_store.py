@@ -11,6 +11,7 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from shared.workorders.images import decode
+from shared.workorders.kept import Correction
 from tests.world import SITE, World
 
 
@@ -82,7 +83,7 @@ def test_a_correction_stands_beside_the_value_that_it_corrects(world: World) -> 
         "value": 9,
         "message": None,
     }
-    corrected = store.correct(world.cloud, world.site, made.id, **arguments)
+    corrected = store.edit(world.cloud, world.site, made.id, corrections=[Correction(**arguments)]).work_order
     untouched, changed = corrected.work_items[0].input
     assert untouched == made.work_items[0].input[0]
     (result,) = changed.job_conformity
@@ -90,7 +91,7 @@ def test_a_correction_stands_beside_the_value_that_it_corrects(world: World) -> 
     assert (result.corrected_date or "")[:16] == "2026-11-22T09:17"
     for wrong in ({"input_id": "none"}, {"task_name": "none"}):
         with pytest.raises(NotFound):
-            store.correct(world.cloud, world.site, made.id, **(arguments | wrong))
+            store.edit(world.cloud, world.site, made.id, corrections=[Correction(**(arguments | wrong))])
 
 
 def test_a_deleted_work_order_leaves_a_tombstone_and_can_come_back(world: World) -> None:
@@ -108,7 +109,7 @@ def test_a_deleted_work_order_leaves_a_tombstone_and_can_come_back(world: World)
 def test_a_work_order_of_another_site_is_not_there(world: World) -> None:
     made = world.work_order("WO_1")
     with pytest.raises(NotFound):
-        store.change_metadata(world.cloud, world.other_site, made.id, {"mine": True})
+        store.edit(world.cloud, world.other_site, made.id, metadata={"mine": True})
     assert store.get(world.cloud, world.site, made.id) == made
 
 
@@ -128,7 +129,7 @@ def test_a_commit_later_than_half_the_margin_is_stamped_again(world: World, late
     made = world.work_order("WO_1")
     world.suite.traffic.arm("firestore.Commit", Fault("delay", seconds=late.total_seconds()))
     world.suite.traffic.forget()
-    store.change_metadata(world.cloud, world.site, made.id, {"late": True})
+    store.edit(world.cloud, world.site, made.id, metadata={"late": True})
     snapshot = document(world, made.id)
     behind = snapshot.update_time - fields_of(snapshot)["update_date"]
     assert behind <= store.MARGIN / 2
@@ -140,4 +141,4 @@ def test_a_commit_that_stays_late_is_told(world: World) -> None:
     made = world.work_order("WO_1")
     world.suite.traffic.arm("firestore.Commit", Fault("delay", seconds=120), times=store.WRITE_ATTEMPTS)
     with pytest.raises(TimeoutError, match=made.id):
-        store.change_metadata(world.cloud, world.site, made.id, {"late": True})
+        store.edit(world.cloud, world.site, made.id, metadata={"late": True})

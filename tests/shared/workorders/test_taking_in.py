@@ -114,7 +114,7 @@ def test_one_that_is_changed_all_the_time_is_left_to_the_next_delivery(world: Wo
     made = world.work_order("WO_1", photographs=0)
 
     def restless(before: Kept) -> Kept:
-        store.change_metadata(world.cloud, world.site, made.id, {"n": len(world.suite.traffic.calls())})
+        store.edit(world.cloud, world.site, made.id, metadata={"n": len(world.suite.traffic.calls())})
         return replace(before, tags=("mine",))
 
     with pytest.raises(Busy, match="WO_1"):
