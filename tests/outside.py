@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import aiohttp
 import pytest
@@ -20,6 +20,11 @@ from grpc import _channel
 from infra.local.pubsub import Delivery
 
 When = Literal["before", "after"]
+
+BOTH = pytest.mark.parametrize("when", ["before", "after"])
+"""For a test of a death just before a call is sent, and of one just after it took effect."""
+
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -50,6 +55,16 @@ class Outside:
             yield
         finally:
             self.counting = before
+
+    def alive(self, work: Callable[[], T]) -> T | None:
+        """Do it as a process of its own, in `watching`; None where that was killed, and another takes its
+        place."""
+        try:
+            with self.watching():
+                return work()
+        except Killed:
+            self.dead = False
+            return None
 
     def before(self, call: str) -> bool:
         """Called before a call goes out; returns whether this is the one."""

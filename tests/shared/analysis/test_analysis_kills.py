@@ -11,7 +11,7 @@ from shared.analysis import messages
 from shared.http import outbound
 from shared.workorders import store
 from shared.workorders.store import Photograph
-from tests.outside import Killed, Outside, When
+from tests.outside import BOTH, Outside, When
 from tests.shared.analysis.analysers import Analyser, analysing, right
 from tests.shared.analysis.test_steps import CONTENTS, site_with
 from tests.world import SITE, World
@@ -37,12 +37,7 @@ class Small:
 
     def push(self, delivery: Delivery) -> bool:
         """Deliver as usual, but a process that was killed answers nothing."""
-        try:
-            with self.outside.watching():
-                return self.world.push(delivery)
-        except Killed:
-            self.outside.dead = False
-            return False
+        return bool(self.outside.alive(lambda: self.world.push(delivery)))
 
     def event(self) -> None:
         """The message comes, and comes again until it was answered."""
@@ -53,14 +48,10 @@ class Small:
     def request(self) -> None:
         """A client that sends again what it got no answer to."""
         for _ in range(2):
-            try:
-                with self.outside.watching():
-                    answer = self.world.request("POST", self.path, self.body)
-            except Killed:
-                self.outside.dead = False
-                continue
-            assert answer.status == 200, answer
-            return
+            answer = self.outside.alive(lambda: self.world.request("POST", self.path, self.body))
+            if answer is not None:
+                assert answer.status == 200, answer
+                return
 
     def ends(self, inputs: int) -> None:
         """All is checked and analysed, once."""
@@ -104,9 +95,6 @@ def test_a_request_makes_every_kind_of_call(small: Small) -> None:
     small.request()
     small.ends(3)
     assert len(small.outside.calls) == REQUEST_CALLS, small.outside.calls
-
-
-BOTH = pytest.mark.parametrize("when", ["before", "after"])
 
 
 def sampled(calls: int) -> pytest.MarkDecorator:

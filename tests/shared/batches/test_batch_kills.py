@@ -9,7 +9,7 @@ from infra.local.pubsub import Delivery
 from shared.batches import taking_in
 from shared.gcp.documents import fields_of
 from tests.archives import File, zipped
-from tests.outside import Killed, Outside, When, die, sleep
+from tests.outside import BOTH, Outside, When, die, sleep
 from tests.world import SITE, World, jpeg
 
 OURS = ("ingest_batch", "ingest_work_orders")
@@ -46,12 +46,7 @@ class Small:
         """Deliver as usual, but a process that was killed answers nothing."""
         if delivery.function not in OURS:
             return self.world.push(delivery)
-        try:
-            with self.outside.watching():
-                return self.world.push(delivery)
-        except Killed:
-            self.outside.dead = False
-            return False
+        return bool(self.outside.alive(lambda: self.world.push(delivery)))
 
     def run(self, push: Any) -> None:
         while self.world.suite.pubsub.deliver_due(push):
@@ -147,8 +142,6 @@ def test_the_small_batch_makes_every_kind_of_call(small: Small) -> None:
 
 SOME = [*range(1, CALLS + 1, 30), CALLS]
 """Spread over the batch, for the quick tests; `make check` takes every call."""
-
-BOTH = pytest.mark.parametrize("when", ["before", "after"])
 
 
 @BOTH

@@ -13,11 +13,10 @@ from shared.exports import by_hand, pausing
 from shared.exports import export as exports
 from shared.gcp.documents import fields_of
 from shared.workorders import store
-from tests.outside import Killed, Outside, When, die, sleep
+from tests.outside import BOTH, Outside, When, die, sleep
 from tests.world import BUCKET, World
 
 REFUSED = "storage.objects.create"
-BOTH = pytest.mark.parametrize("when", ["before", "after"])
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +149,7 @@ def test_a_bucket_that_refuses_for_a_week_gets_all_its_windows_in_order_when_it_
         before = windows(world, export)
         if day == 3:  # a version of its own, in this day's window
             world.move_to(due(3) - timedelta(hours=12))
-            store.change_metadata(world.cloud, world.site, first, {"day": 3})
+            store.edit(world.cloud, world.site, first, metadata={"day": 3})
         live(world, day, day)
         after = windows(world, export)
         assert tried(world, export) == list(range(day, 0, -1))
@@ -391,12 +390,7 @@ class Subject:
 
     def attempt(self, work: Callable[[], Any]) -> bool:
         """Do it in a process of its own; False where that was killed."""
-        try:
-            with self.outside.watching():
-                return bool(work())
-        except Killed:
-            self.outside.dead = False
-            return False
+        return bool(self.outside.alive(work))
 
     def push(self, delivery: Delivery) -> bool:
         return self.attempt(lambda: self.world.push(delivery))
