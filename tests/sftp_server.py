@@ -12,7 +12,8 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from pathlib import Path
 from threading import Thread
 from typing import Any, Literal, TypeVar
@@ -20,12 +21,20 @@ from typing import Any, Literal, TypeVar
 import asyncssh
 import pytest
 
-USERNAME = "waybill"
-PASSWORD = "p4ss w\u00f6rd"
+from shared.delivery.base import Copy, Outcome
+from shared.delivery.sftp.config import Login, SftpConfig
+from shared.delivery.sftp.connector import Sftp
+from shared.gcp.objects import Stored
+from tests.world import World
 
-Action = Literal["drop_before", "drop_after", "hang"] | Exception
-"""What becomes of a call: the connection breaks before or after it is done, it is never answered, or it is
-refused with this error (an asyncssh.SFTPError, or an OSError as a disk would raise)."""
+USERNAME = "waybill"
+PASSWORD = "p4ss wörd"
+DELIVERED = "site/work-orders-timeline/dt=2026-11-22/file é #?%.jsonl"
+"""What `Delivering` calls a file, below the connector's own path."""
+
+Action = Literal["drop_before", "drop_after", "hang"] | Exception | Callable[[], None]
+"""What becomes of a call: the connection breaks before or after it is done, it is never answered, it is
+refused with this error (an asyncssh.SFTPError, or an OSError as of a disk), or this is done first."""
 
 T = TypeVar("T")
 
@@ -47,7 +56,10 @@ class SftpServer:
     written, read  bytes that went in and out
     room        how many bytes all files together may have; None for no end
     home        what realpath answers; None for the truth
+    padding     what it sends behind what it was asked to read
     keys        public keys that may log in
+    interactive  the password is asked for in a dialogue, and taken in no other way
+    greets      it sends greetings before the login, one after the other, for as long as the client stays
     """
 
     host = "127.0.0.1"
@@ -62,6 +74,9 @@ class SftpServer:
         self.read = 0
         self.room: int | None = None
         self.home: str | None = None
+        self.padding = b""
+        self.interactive = False
+        self.greets = False
         self._faults: list[Fault] = []
         self._key = asyncssh.generate_private_key("ssh-ed25519")
         self._connections: set[asyncssh.SSHServerConnection] = set()
@@ -120,7 +135,11 @@ class SftpServer:
     def change_host_key(self, kind: str = "ssh-ed25519") -> None:
         """Show another host key from the next connection on."""
         self._key = asyncssh.generate_private_key(kind)
-        self._do(self._update())
+        self._do(self._update(server_host_keys=[self._key]))
+
+    def forbid_sftp(self) -> None:
+        """Let users in, but not to SFTP."""
+        self._do(self._update(sftp_factory=None))
 
     def close(self) -> None:
         self._do(self._stop())
@@ -148,10 +167,13 @@ class SftpServer:
             raise asyncssh.SFTPConnectionLost("dropped")
         if isinstance(action, Exception):
             raise action
-        done = do()
-        if action == "drop_after":
-            connection.abort()
-        return done
+        if callable(action):
+            action()
+        try:
+            return do()
+        finally:
+            if action == "drop_after":
+                connection.abort()
 
     def early(self, operation: str, connection: asyncssh.SSHServerConnection) -> None:
         """The same before there is SFTP: a connection can only be dropped there."""
@@ -191,8 +213,8 @@ class SftpServer:
             login_timeout=30,
         )
 
-    async def _update(self) -> None:
-        self._acceptor.update(server_host_keys=[self._key])
+    async def _update(self, **options: object) -> None:
+        self._acceptor.update(**options)
 
     async def _stop(self) -> None:
         self._acceptor.close()
@@ -219,8 +241,11 @@ class _Server(asyncssh.SSHServer):
         if self._connection is not None:
             self._owner.closed(self._connection)
 
-    def begin_auth(self, username: str) -> bool:
+    async def begin_auth(self, username: str) -> bool:
         assert self._connection is not None
+        while self._owner.greets and not self._connection.is_closed():
+            self._connection.send_auth_banner("Welcome! " * 1_000)
+            await asyncio.sleep(0)
         self._owner.early("auth", self._connection)
         return True
 
@@ -229,7 +254,16 @@ class _Server(asyncssh.SSHServer):
         self._owner.early("login", self._connection)
 
     def password_auth_supported(self) -> bool:
-        return self._owner.password is not None
+        return self._owner.password is not None and not self._owner.interactive
+
+    def kbdint_auth_supported(self) -> bool:
+        return self._owner.interactive
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
+        return "", "", "en", [("Password: ", False)]
+
+    def validate_kbdint_response(self, username: str, responses: Any) -> bool:
+        return self.validate_password(username, *responses)
 
     def validate_password(self, username: str, password: str) -> bool:
         return (username, password) == (self._owner.username, self._owner.password)
@@ -295,7 +329,7 @@ class _Sftp(asyncssh.SFTPServer):
             content = super(_Sftp, self).read(file_obj, offset, size)
             assert isinstance(content, bytes)
             self._owner.read += len(content)
-            return content
+            return content + self._owner.padding
 
         return await self._meet_open("read", file_obj, do)
 
@@ -320,6 +354,42 @@ class _Sftp(asyncssh.SFTPServer):
 
     async def remove(self, path: bytes) -> None:
         await self._meet("remove", path, lambda: super(_Sftp, self).remove(path))
+
+
+class Delivering:
+    """A connector to such a server, as the first customer of a small world, and what it is given."""
+
+    def __init__(self, world: World, sftp: SftpServer) -> None:
+        settings = replace(world.cloud.settings, private_addresses=(ip_network("127.0.0.0/8"),))
+        self.world = world
+        self.cloud = replace(world.cloud, settings=settings)
+        self.sftp = sftp
+
+    def connector(self, **changes: object) -> Sftp:
+        config = SftpConfig.model_validate(self.sftp.connector_config(**changes))
+        return Sftp(self.cloud, self.world.acme.account, config, Login.parse(config.sealed_value() or ""))
+
+    def staged(self, content: bytes, name: str = "file.jsonl") -> Stored:
+        bucket = self.cloud.settings.staging_bucket
+        return self.cloud.objects.create(bucket, f"acme/export/run/{name}", content, "text/plain")
+
+    def deliver(self, staged: Stored, between: Callable[[], None] = lambda: None, **changes: object) -> None:
+        with self.connector(**changes) as there:
+            there.deliver(staged, DELIVERED, between)
+
+    def images(self, count: int) -> list[Copy]:
+        bucket = self.cloud.settings.images_bucket
+        copies = []
+        for number in range(count):
+            content = f"image {number}".encode()
+            stored = self.cloud.objects.create(bucket, f"acme/site/{number:03}.jpg", content, "image/jpeg")
+            name = f"site/images/{number:03}.jpg"
+            copies.append(Copy(stored.name, stored.generation, stored.size, stored.crc32c, name))
+        return copies
+
+    def copy(self, copies: list[Copy]) -> Outcome:
+        with self.connector() as there:
+            return there.copy_images(copies)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import posixpath
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import asyncssh
 
@@ -59,7 +60,9 @@ _PASSING = (
     asyncssh.SFTPBadMessage,
 )
 _ABSENT = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
-_SHORTAGE = (asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE)
+
+
+T = TypeVar("T")
 
 
 def reach(
@@ -208,9 +211,10 @@ class Remote:
             async with asyncio.timeout(LOGIN_SECONDS):
                 return cls(config, connection, await connection.start_sftp_client())
         except asyncssh.ChannelOpenError as refused:
+            broken = connection.is_closed()
             connection.abort()
-            if refused.code in _SHORTAGE:
-                raise Retry(f"the SFTP server {config.host} takes nothing just now") from refused
+            if broken or refused.code == asyncssh.OPEN_RESOURCE_SHORTAGE:
+                raise Retry(f"the SFTP server {config.host} did not begin SFTP{_said(refused)}") from refused
             raise CustomerMustAct(
                 f"The SFTP server {config.host} lets {config.username} in, but not to SFTP{_said(refused)}.",
                 f"Allow SFTP to {config.username} on the server, then run the export again.",
@@ -322,7 +326,9 @@ class Remote:
     @contextlib.asynccontextmanager
     async def _opened(self, path: str, flags: int, doing: str) -> AsyncIterator["File"]:
         async with self.asking(doing):
-            file = await self._client.open(path, flags, encoding=None, block_size=BLOCK_BYTES)
+            # Without a size of blocks each call is one request: asyncssh's own parallel ones, when the
+            # connection breaks, leave tasks behind that nobody asks, each of which logs a trace.
+            file = await self._client.open(path, flags, encoding=None, block_size=0)
         try:
             yield File(self, file, doing)
         except BaseException:
@@ -336,14 +342,15 @@ class Remote:
 
     @contextlib.asynccontextmanager
     async def asking(
-        self, doing: str, seconds: float = CALL_SECONDS, refusals_pass: bool = False
+        self, doing: str, seconds: float | None = None, refusals_pass: bool = False
     ) -> AsyncIterator[None]:
         """Bound what the server is asked, and explain what comes of it; `doing` is such as `to write x`.
 
-        With `refusals_pass` what the server refuses is raised as asyncssh.SFTPError.
+        `seconds` is CALL_SECONDS unless it is said. With `refusals_pass` what the server refuses is raised as
+        asyncssh.SFTPError.
         """
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds or CALL_SECONDS):
                 yield
         except _PASSING as error:
             raise Retry(
@@ -372,13 +379,32 @@ class File:
         """Write there, in blocks side by side: when this returns, the server has said of each that it is
         written."""
         async with self._remote.asking(self._doing, RANGE_SECONDS):
-            await self._file.write(content, offset)
+            await _all(
+                self._file.write(content[start : start + BLOCK_BYTES], offset + start)
+                for start in range(0, len(content), BLOCK_BYTES)
+            )
 
     async def read(self, size: int, offset: int) -> bytes:
         """At most `size` bytes from there on; less at its end."""
         async with self._remote.asking(self._doing, RANGE_SECONDS):
-            content: bytes = await self._file.read(size, offset)
-            return content
+            return b"".join(
+                await _all(
+                    self._read_block(min(BLOCK_BYTES, size - start), offset + start)
+                    for start in range(0, size, BLOCK_BYTES)
+                )
+            )
+
+    async def _read_block(self, size: int, offset: int) -> bytes:
+        content = bytearray()
+        # A server may answer less than it is asked for, and must not answer more.
+        while len(content) < size:
+            more: bytes = await self._file.read(size - len(content), offset + len(content))
+            if not more:
+                break
+            content += more
+        if len(content) > size:
+            raise asyncssh.SFTPBadMessage("more bytes than were asked for")
+        return bytes(content)
 
     async def cut(self, size: int) -> None:
         """Leave its first `size` bytes."""
@@ -390,6 +416,15 @@ class File:
         async with self._remote.asking(self._doing, RANGE_SECONDS):
             with contextlib.suppress(asyncssh.SFTPOpUnsupported):
                 await self._file.fsync()
+
+
+async def _all(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What these give, side by side and each waited for; the first error of any."""
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return [answer for answer in answers if not isinstance(answer, BaseException)]
 
 
 def _said(error: BaseException) -> str:
