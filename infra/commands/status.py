@@ -11,6 +11,7 @@ from datetime import datetime
 from infra.commands import connect, say, second, span, table
 from shared.batches import operating as batches
 from shared.batches.operating import BatchNow
+from shared.delivery.email.service import not_sent
 from shared.exports import operating as exports
 from shared.exports.audit import bounds
 from shared.exports.operating import FAILED_WITHIN, LISTED_MOST, RunNow
@@ -73,6 +74,16 @@ def run(_: argparse.Namespace) -> None:
         title,
         [_batch(each, at) for each in failed],
         [_why((each.batch.error or {}).get("message"), None) for each in failed],
+    )
+    mails = not_sent(cloud, at - FAILED_WITHIN, LISTED_MOST)
+    _section(
+        "Mails that were not sent, or may not have been, within a day",
+        ("CUSTOMER", "KIND", "STATUS", "SINCE", "TO", "OF"),
+        [
+            (each.customer, each.kind, each.state, second(each.ended), each.address, each.owner)
+            for each in mails
+        ],
+        [_why(each.reason, each.next_action) for each in mails],
     )
 
 

@@ -15,6 +15,7 @@ from google.cloud.scheduler_v1.services.cloud_scheduler.transports import CloudS
 
 from infra.__main__ import main
 from infra.commands import span, table
+from infra.local.traffic import Fault
 from shared.accounts import secrets
 from shared.accounts.customers import Parameter, get_customer, get_site
 from shared.accounts.keys import Caller, authenticate, keys_of
@@ -320,6 +321,7 @@ def test_status_of_nothing(command: Command) -> None:
         "Runs that failed within a day: 0",
         "Batches under way: 0",
         "Batches that failed within a day: 0",
+        "Mails that were not sent, or may not have been, within a day: 0",
     ]
 
 
@@ -371,6 +373,19 @@ def test_status_lists_what_is_due_waiting_running_and_failing(world: World, comm
     told = command("status")
     assert section(told, "Runs that failed")[0].endswith(": 0")
     assert section(told, "Batches that failed")[0].endswith(": 0")
+
+
+def test_status_lists_mails_that_were_not_sent(world: World, command: Command) -> None:
+    world.work_order("A")
+    world.export(
+        connector_type="email", connector_config={"emails": ["ada@acme.example", "bob@acme.example"]}
+    )
+    world.suite.traffic.arm("sendgrid.mail.send", Fault("reset_after"))
+    world.suite.traffic.arm("sendgrid.mail.send", Fault("error", status=400))
+    world.run_due(NIGHT)
+    listed = section(command("status"), "Mails that were not sent")
+    assert [line.split()[2] for line in listed[2::2]] == ["REFUSED", "UNKNOWN"], listed
+    assert "Look in SendGrid's activity" in listed[5]
 
 
 def test_status_shows_no_upload_url(world: World, command: Command) -> None:

@@ -78,6 +78,11 @@ class Mail:
         """Its document's id."""
         return self.path.rpartition("/")[2]
 
+    @property
+    def owner(self) -> str:
+        """The path of the document that it is about."""
+        return self.path.rpartition("/mails/")[0]
+
 
 def documents(
     owner: str,

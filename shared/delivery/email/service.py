@@ -6,14 +6,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.delivery.email import links, mails
 from shared.delivery.email.links import Link
-from shared.delivery.email.mails import Mail
+from shared.delivery.email.mails import REFUSED, UNKNOWN, Mail
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot
@@ -40,6 +42,19 @@ def shown(cloud: Cloud, snapshots: Sequence[Snapshot]) -> list[Shown]:
     found = [mails.from_snapshot(each) for each in snapshots]
     known = links.of(cloud, (id for mail in found for id in mail.links))
     return [Shown(mail, tuple(known[id] for id in mail.links if id in known)) for mail in found]
+
+
+def not_sent(cloud: Cloud, since: datetime, most: int) -> list[Mail]:
+    """Of all customers' mails those that were refused, or of which nobody knows, and had that outcome `since`
+    then, the newest first; at most so many."""
+    query = (
+        cloud.db.collection_group("mails")
+        .where(filter=FieldFilter("state", "in", [REFUSED, UNKNOWN]))
+        .where(filter=FieldFilter("ended", ">=", since))
+        .order_by("ended", direction=firestore.Query.DESCENDING)
+        .limit(most)
+    )
+    return [mails.from_snapshot(each) for each in query.stream()]
 
 
 def revoke(cloud: Cloud, owner: str, id: str) -> Shown:
