@@ -60,8 +60,9 @@ class Connector(Protocol):
     overwritten or removed.
     """
 
-    def deliver(self, staged: Stored, name: str) -> None:
-        """Bring a staged object there under this name, once."""
+    def deliver(self, staged: Stored, name: str, between: Callable[[], None]) -> None:
+        """Bring a staged object there under this name, once; `between` is called now and then where that
+        takes long, and may raise to end it: the next time goes on from there."""
         ...
 
     def copy_images(self, copies: Iterable[Copy], between: Callable[[], None]) -> Outcome:

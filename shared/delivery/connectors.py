@@ -1,6 +1,7 @@
 """The connectors by the name that an export's `connector_type` gives."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,20 +26,26 @@ Config = CloudStorageConfig | EmailConfig | SftpConfig
 """What a connector is told of one export. `place` says where a name stands, `export_images` whether images go
 along."""
 
+SFTP_SLICE_IMAGES = 500
+"""Of 150 KB each, that takes five minutes at 250 KB a second. An attempt that is cut off has not lost what it
+copied, but only so many attempts may be."""
+
 
 @dataclass(frozen=True)
 class Kind:
     """A connector.
 
-    config   what `connector_config` must be
-    by_site  whether each site has files of its own
-    open     the connector to one place of a customer's, until the end of the `with`
-    test     the connection test of that place
+    config        what `connector_config` must be
+    by_site       whether each site has files of its own
+    slice_images  how many images one attempt can copy in its time, however slow the other side
+    open          the connector to one place of a customer's, until the end of the `with`
+    test          the connection test of that place
     Both are given the customer's id and account, and a config of theirs.
     """
 
     config: type[BaseModel]
     by_site: bool
+    slice_images: float
     open: Callable[[Cloud, str, str, Any], AbstractContextManager[Connector]]
     test: Callable[[Cloud, str, str, Any], list[Step]]
 
@@ -80,8 +87,8 @@ def _login(cloud: Cloud, customer: str, config: SftpConfig) -> Login:
 
 
 CONNECTORS = {
-    "cloud_storage": Kind(CloudStorageConfig, True, _open_cloud_storage, _test_cloud_storage),
-    "email": Kind(EmailConfig, False, _open_email, _test_email),
-    "sftp": Kind(SftpConfig, True, _open_sftp, _test_sftp),
+    "cloud_storage": Kind(CloudStorageConfig, True, math.inf, _open_cloud_storage, _test_cloud_storage),
+    "email": Kind(EmailConfig, False, math.inf, _open_email, _test_email),
+    "sftp": Kind(SftpConfig, True, SFTP_SLICE_IMAGES, _open_sftp, _test_sftp),
 }
 """Every connector, by its name."""

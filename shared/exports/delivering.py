@@ -13,6 +13,7 @@ from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
 
 from shared import logs
+from shared.clock import elapsed_since, stopwatch
 from shared.delivery.base import Connector
 from shared.exports import files, names, runs
 from shared.exports.files import Planned
@@ -20,7 +21,7 @@ from shared.exports.manifest import File
 from shared.exports.runs import DELIVERING, RUNNING, Run, Totals, WrittenPart
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, transact
-from shared.gcp.leases import ALIVE
+from shared.gcp.leases import ALIVE, BEAT_SECONDS
 from shared.gcp.objects import COMPOSE_MOST, Stored
 from shared.workorders.images import LINE_BYTES
 
@@ -39,7 +40,7 @@ def pin(cloud: Cloud, run: Run) -> Run:
     CustomerMustAct where a file would have more rows than its format allows.
     """
     parts = list(runs.written_parts(cloud, run))
-    slices = sum(len(slices_of(cloud, part)) for part in parts)
+    slices = sum(len(slices_of(cloud, run, part)) for part in parts)
     planned = list(files.plan(run, parts))
     totals = Totals(
         files=len(planned),
@@ -64,20 +65,27 @@ def pin(cloud: Cloud, run: Run) -> Run:
     return runs.from_snapshot(reference.get())
 
 
-def slices_of(cloud: Cloud, part: WrittenPart) -> list[str]:
+def slices_of(cloud: Cloud, run: Run, part: WrittenPart) -> list[str]:
     """The ids of the slices that a part's images are copied in; the n-th of `<part>-<n>` takes the n-th
-    `settings.slice_images` lines of the part's list."""
+    `slice_bytes` of the part's list."""
     if part.images is None:
         return []
-    count = -(-part.images.size // (cloud.settings.slice_images * LINE_BYTES))
+    count = -(-part.images.size // slice_bytes(cloud, run))
     return [f"{part.id}-{number}" for number in range(count)]
+
+
+def slice_bytes(cloud: Cloud, run: Run) -> int:
+    """How much of a list of images one slice takes, in bytes."""
+    return int(min(cloud.settings.slice_images, run.config.connector.slice_images)) * LINE_BYTES
 
 
 def deliver_files(cloud: Cloud, run: Run) -> None:
     """Deliver every data file, and write down each that is there, with what it was made of.
 
-    CustomerMustAct where the customer's side refuses.
+    TimeUp where the attempt's time is over before all are there; CustomerMustAct where the customer's side
+    refuses.
     """
+    pace = _Pace(cloud, run)
     collection = cloud.db.collection(f"{run.path}/files")
     delivered = {each.id for each in collection.select([]).stream()}
     with destination(cloud, run) as there:
@@ -85,7 +93,7 @@ def deliver_files(cloud: Cloud, run: Run) -> None:
             if planned.id in delivered:
                 continue
             staged = _joined(cloud, run, planned)
-            there.deliver(staged, planned.name)
+            there.deliver(staged, planned.name, pace)
             file = File(
                 name=run.config.connector_config.place(planned.name),
                 site_id=planned.site,
@@ -98,6 +106,27 @@ def deliver_files(cloud: Cloud, run: Run) -> None:
             except AlreadyExists:
                 continue  # another attempt delivered the very same
             logs.info("file delivered", file=planned.id, rows=file.rows, bytes=file.bytes)
+
+
+class TimeUp(Exception):
+    """The attempt's time is over; the next goes on from where it is."""
+
+
+class _Pace:
+    """What a delivery that takes long calls now and then: it shows that the run is alive, and ends the
+    attempt in time."""
+
+    def __init__(self, cloud: Cloud, run: Run) -> None:
+        self._cloud = cloud
+        self._run = run
+        self._began = self._beaten = stopwatch()
+
+    def __call__(self) -> None:
+        if elapsed_since(self._began) >= self._cloud.settings.attempt_seconds:
+            raise TimeUp
+        if elapsed_since(self._beaten) >= BEAT_SECONDS:
+            runs.show_life(self._cloud, self._run)
+            self._beaten = stopwatch()
 
 
 def delivered_files(cloud: Cloud, run: Run) -> Iterator[File]:

@@ -52,7 +52,7 @@ def finish_if_done(cloud: Cloud, run: Run) -> None:
         "application/json",
     )
     with destination(cloud, run) as there:
-        there.deliver(staged, names.manifest(run.export, run.window, run.id))
+        there.deliver(staged, names.manifest(run.export, run.window, run.id), lambda: None)
     outcome = _outcome(cloud, run, run.totals.images)
     if _end(cloud, run, lambda current: outcome if current.state == DELIVERING else None):
         logs.info("run completed", rows=run.totals.rows, files=run.totals.files, images=run.totals.images)

@@ -15,7 +15,8 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.exports.config import ExportConfig
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.documents import Snapshot, fields_of, transact
+from shared.gcp.leases import ALIVE
 from shared.gcp.objects import Stored
 from shared.sources.base import Asked, Part, Source
 from shared.window import Window
@@ -151,6 +152,17 @@ def get(cloud: Cloud, export: str, run: str) -> Run | None:
     """The run of that id, or None."""
     snapshot = cloud.db.document(f"exports/{export}/runs/{run}").get()
     return from_snapshot(snapshot) if snapshot.exists else None
+
+
+def show_life(cloud: Cloud, run: Run) -> None:
+    """Write down that the run is alive, unless it is in another state by now."""
+    reference = cloud.db.document(run.path)
+
+    def beat(transaction: firestore.Transaction) -> None:
+        if reference.get(transaction=transaction).get("state") == run.state:
+            transaction.update(reference, ALIVE)
+
+    transact(cloud.db, beat)
 
 
 def part_id(number: int) -> str:

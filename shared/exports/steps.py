@@ -74,7 +74,11 @@ def advance(cloud: Cloud, run: Run) -> None:
             return
         run = delivering.pin(cloud, run)
     if run.state == DELIVERING:
-        delivering.deliver_files(cloud, run)
+        try:
+            delivering.deliver_files(cloud, run)
+        except delivering.TimeUp:
+            cloud.messages.publish(run.source.function, run.message)
+            return
         copying.make_slices(cloud, run)
         copying.tell_slices(cloud, run)
         if mailing.recipients(run):

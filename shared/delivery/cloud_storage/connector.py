@@ -19,7 +19,7 @@ class CloudStorage:
         self._config = config
         self._bucket = CustomerBucket(cloud.as_customer(account), account, config.uri.bucket)
 
-    def deliver(self, staged: Stored, name: str) -> None:
+    def deliver(self, staged: Stored, name: str, between: Callable[[], None]) -> None:
         """As `Connector.deliver`: one call, whatever its size."""
         self._bucket.deliver(staged, self._config.place(name))
 

@@ -9,7 +9,7 @@ from shared.gcp.objects import Stored
 class Email:
     """A Connector that brings nothing anywhere: mails are made once the files are there."""
 
-    def deliver(self, staged: Stored, name: str) -> None:
+    def deliver(self, staged: Stored, name: str, between: Callable[[], None]) -> None:
         """Leave it in staging, which keeps it for longer than a link lives."""
 
     def copy_images(self, copies: Iterable[Copy], between: Callable[[], None]) -> Outcome:
