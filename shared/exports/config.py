@@ -71,18 +71,13 @@ class ExportConfig(BaseModel):
             raise ValueError("names a site twice")
         return values
 
-    @field_validator("export_type")
+    @field_validator("export_type", "file_format", "connector_type")
     @classmethod
-    def _source(cls, value: str) -> str:
-        if value not in SOURCES:
-            raise ValueError(f"must be one of {', '.join(SOURCES)}; got {value!r}")
-        return value
-
-    @field_validator("file_format")
-    @classmethod
-    def _format(cls, value: str) -> str:
-        if value not in FORMATS:
-            raise ValueError(f"must be one of {', '.join(FORMATS)}; got {value!r}")
+    def _known(cls, value: str, info: ValidationInfo) -> str:
+        known = {"export_type": SOURCES, "file_format": FORMATS, "connector_type": CONNECTORS}
+        names = known[info.field_name or ""]
+        if value not in names:
+            raise ValueError(f"must be one of {', '.join(names)}; got {value!r}")
         return value
 
     @field_validator("date_format")
@@ -91,13 +86,6 @@ class ExportConfig(BaseModel):
         format = FORMATS.get(info.data.get("file_format", ""))
         if format is not None and value != "iso8601" and not format.dated:
             raise ValueError(f"must be iso8601, or left out: {format.name} writes no other")
-        return value
-
-    @field_validator("connector_type")
-    @classmethod
-    def _connector(cls, value: str) -> str:
-        if value not in CONNECTORS:
-            raise ValueError(f"must be one of {', '.join(CONNECTORS)}; got {value!r}")
         return value
 
     @field_validator("connector_config", mode="wrap")
