@@ -69,8 +69,8 @@ def make_mails(cloud: Cloud, run: Run) -> None:
             batch.commit()
         except AlreadyExists:
             return make_mails(cloud, run)  # another attempt makes them, too: see what is missing now
-    waiting = _delivering(cloud, run).where(filter=FieldFilter("open", "==", True))
-    mails.tell(cloud, run.customer, [each.reference.path for each in waiting.select([]).stream()])
+    waiting = _open(cloud, run).select([]).stream()
+    mails.tell(cloud, run.customer, [each.reference.path for each in waiting])
     return None
 
 
@@ -81,6 +81,11 @@ def all_ended(cloud: Cloud, run: Run) -> bool:
         return True
     ended = _delivering(cloud, run).where(filter=FieldFilter("open", "==", False))
     return count(ended) >= len(whom)
+
+
+def any_waits(cloud: Cloud, run: Run) -> bool:
+    """Whether a mail of the run is there and has no outcome yet."""
+    return bool(recipients(run)) and count(_open(cloud, run)) > 0
 
 
 def outcome(cloud: Cloud, run: Run) -> Sent:
@@ -161,6 +166,10 @@ def _subject(run: Run) -> dict[str, str]:
         "export": run.export,
         "run": run.id,
     }
+
+
+def _open(cloud: Cloud, run: Run) -> Any:
+    return _delivering(cloud, run).where(filter=FieldFilter("open", "==", True))
 
 
 def _delivering(cloud: Cloud, run: Run) -> Any:

@@ -36,9 +36,9 @@ def sweep(cloud: Cloud, at: datetime) -> None:
 def _take_up_run(cloud: Cloud, snapshot: Snapshot) -> None:
     run = runs.from_snapshot(snapshot)
     sweeps = fields_of(snapshot).get("sweeps", 0)
-    # Mails wait for SendGrid, a day at most, and are swept by themselves.
-    mailed = run.state == DELIVERING and not mailing.all_ended(cloud, run)
-    if sweeps >= SWEEPS_MOST and not mailed:
+    # Mails wait for SendGrid, a day at most; they are swept by themselves, and tell the run when they end.
+    waits = run.state == DELIVERING and mailing.any_waits(cloud, run)
+    if sweeps >= SWEEPS_MOST and not waits:
         error = GiveUp(
             f"The run was taken up {sweeps} times and did not end.",
             "This is ours to mend: look into the functions' logs for this run, then retry the run.",
@@ -46,8 +46,8 @@ def _take_up_run(cloud: Cloud, snapshot: Snapshot) -> None:
         finishing.fail(cloud, run, error)
         return
     # Not `beat`: being looked at is no sign of life, and a run that shows none loses its slot.
-    taken_up = {"swept": firestore.SERVER_TIMESTAMP, "sweeps": firestore.Increment(0 if mailed else 1)}
-    if change(cloud, snapshot, taken_up):
+    taken_up = {"swept": firestore.SERVER_TIMESTAMP, "sweeps": firestore.Increment(0 if waits else 1)}
+    if change(cloud, snapshot, taken_up) and not waits:
         _tell(cloud, run, run.source.function, run.message, "run")
 
 
