@@ -76,6 +76,12 @@ class World:
         self.suite.identity.allow_impersonation(self.account, customer.account)
         return customer
 
+    def stranger(self) -> str:
+        """Onboard another customer with a site of their own, and return their key."""
+        self.onboard("globex", "globex")
+        add_site(self.cloud.db, id=THEIR_SITE, customer="globex", name="Theirs", task_groups=("meter",))
+        return create_key(self.cloud.db, customer="globex", scopes=["exports"], site=THEIR_SITE)
+
     def grant(self, bucket: str, customer: Customer) -> None:
         """What a customer grants us: the four permissions and nothing else."""
         self.suite.storage.grant(bucket, customer.account, *BUNDLE.customer_grant)
