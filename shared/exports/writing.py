@@ -117,7 +117,7 @@ def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[W
             if isinstance(item, Deletion):
                 deleted.write(item.id.encode() + b"\n")
             elif item.rows:
-                grown = around + records.size + len(item.lines)
+                grown = around + records.size_with(item.lines)
                 if rows and last and not files.room(config, grown, rows + item.rows):
                     rest = part.rest(last)
                     break

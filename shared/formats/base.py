@@ -45,6 +45,10 @@ class Records(Protocol):
         """At most how many bytes it would have if it ended now, without the format's prefix and suffix."""
         ...
 
+    def size_with(self, lines: bytes) -> int:
+        """At most how many bytes it would have if it ended after these records."""
+        ...
+
     def write(self, lines: bytes) -> None:
         """Add records: JSON Lines as orjson writes them, each with its newline, whole; none where empty."""
         ...

@@ -32,6 +32,7 @@ some readers drop it, and what stands behind it comes first), and the guard itse
 https://github.com/OWASP/ASVS"""
 
 _END = b"\r\n"
+_GROWTH = 2
 _TO_QUOTE = re.compile(rb'[",\r\n]').search
 
 
@@ -70,6 +71,11 @@ class _Rows:
         self._cells = cells
         self._put = put
         self.size = 0
+
+    def size_with(self, lines: bytes) -> int:
+        """A value at most doubles, where it is all quotes; beside it there is what stands around cells."""
+        around = len(self._cells) + len(_END)
+        return self.size + _GROWTH * len(lines) + around * lines.count(b"\n")
 
     def write(self, lines: bytes) -> None:
         rows = []

@@ -97,6 +97,10 @@ class _Member:
             return self._given
         return min(self._given + HELD_MOST, self._taken + self._taken // _GROWTH + _MEMBER_BYTES)
 
+    def size_with(self, lines: bytes) -> int:
+        more = self._inner.size_with(lines) - self._inner.size
+        return self.size + more + more // _GROWTH + _MEMBER_BYTES
+
     def write(self, lines: bytes) -> None:
         self._inner.write(lines)
 

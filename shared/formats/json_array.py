@@ -36,6 +36,10 @@ class _Elements:
         self._put = put
         self.size = 0
 
+    def size_with(self, lines: bytes) -> int:
+        """What stands between two records takes a byte more than a newline."""
+        return self.size + len(lines) + lines.count(b"\n") * (len(_BETWEEN) - 1)
+
     def write(self, lines: bytes) -> None:
         if not lines:
             return

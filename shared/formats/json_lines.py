@@ -37,6 +37,9 @@ class _Lines:
         self._put = put
         self.size = 0
 
+    def size_with(self, lines: bytes) -> int:
+        return self.size + len(lines)
+
     def write(self, lines: bytes) -> None:
         if lines:
             self._put(lines)

@@ -89,13 +89,18 @@ class _Groups:
         """
         if self._closed or not (self._held_rows or self._groups):
             return self._given
-        held = (
-            self._held_bytes
-            + self._held_bytes // _GROWTH
-            + self._held_rows * len(self._columns) * _VALUE_BYTES
+        return self._most(self._held_bytes, self._held_rows, self._groups)
+
+    def size_with(self, lines: bytes) -> int:
+        """With these the row group may be full, and another be begun."""
+        return self._most(
+            self._held_bytes + len(lines), self._held_rows + lines.count(b"\n"), self._groups + 1
         )
+
+    def _most(self, held_bytes: int, held_rows: int, groups: int) -> int:
+        held = held_bytes + held_bytes // _GROWTH + held_rows * len(self._columns) * _VALUE_BYTES
         described = sum(_CHUNK_BYTES + 2 * len(column.name.encode()) for column in self._columns)
-        return self._given + held + (self._groups + 2) * described
+        return self._given + held + (groups + 2) * described
 
     def write(self, lines: bytes) -> None:
         if not lines:

@@ -42,6 +42,7 @@ ANY: tuple[Any, ...] = ("=x", "", 5, -5, 1.5, True, False, [], {}, [None])
 AWKWARD: dict[str, Sequence[dict[str, Any]]] = {
     "plain": [PLAIN],
     "quotes": [{**PLAIN, "id": 'say "no", ""', "extra": {'"': '"'}}],
+    "all quotes": [{**PLAIN, "extra": [""] * 1_000}],
     "newlines": [{**PLAIN, "id": "a\nb\r\nc\rd\u2028e\x85f", "extra": ["\n", "\r\n"]}],
     "commas": [{**PLAIN, "id": ",,", "extra": [1, 2, ","]}],
     "edges": [
@@ -92,9 +93,11 @@ def written(format: Format, pieces: Iterable[list[bytes]], style: Style | None =
     for lines in pieces:
         out: list[bytes] = []
         records = format.records(COLUMNS, style or Style(), out.append)
+        announced = 0
         for line in lines:
+            announced = records.size_with(line)
             records.write(line)
-        most = records.size
+        most = min(announced, records.size)
         records.close()
         content = b"".join(out)
         assert (records.size, len(content) <= most) == (len(content), True), most

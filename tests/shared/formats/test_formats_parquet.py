@@ -36,11 +36,15 @@ def written(lines: list[bytes], columns: tuple[Column, ...] = COLUMNS) -> tuple[
     """A file of these lines, and how large it said it could be."""
     out: list[bytes] = []
     records = PARQUET.records(columns, Style(), out.append)
+    announced = 0
     for each in lines:
+        announced = records.size_with(each)
         records.write(each)
     most = records.size
     records.close()
-    return b"".join(out), most
+    content = b"".join(out)
+    assert len(content) <= announced, f"{len(lines)} lines"
+    return content, most
 
 
 def test_columns_have_types_that_others_see() -> None:
