@@ -74,7 +74,7 @@ class ExportConfig(BaseModel):
     @field_validator("export_type", "file_format", "connector_type")
     @classmethod
     def _known(cls, value: str, info: ValidationInfo) -> str:
-        known = {"export_type": SOURCES, "file_format": FORMATS, "connector_type": CONNECTORS}
+        known = {"export_type": [*SOURCES], "file_format": [*FORMATS], "connector_type": [*CONNECTORS]}
         names = known[info.field_name or ""]
         if value not in names:
             raise ValueError(f"must be one of {', '.join(names)}; got {value!r}")
