@@ -213,6 +213,9 @@ def _merged(config: ExportConfig, body: dict[str, Any]) -> dict[str, Any]:
         # Given anew, or to be given anew: what opens one server is not told to another.
         if moved or any(place.get(field) for field in LOGIN_FIELDS):
             reached.pop("secret", None)
+        if moved:  # nor where the request names it, as one does that sends back what it was shown
+            kept = {name: value for name, value in place.items() if name != "secret"}
+            body = {**body, "connector_config": kept}
     return merge(old, body)
 
 
