@@ -10,8 +10,10 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.accounts.keys import Caller
+from shared.delivery.sftp.config import SftpConfig
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.exports import finishing, mailing, names, runs, service, slots
+from shared.exports.config import ExportConfig
 from shared.exports.export import DELETED, Export, next_fields
 from shared.exports.runs import BY_HAND, CANCELLED, FAILED, PENDING, RUNNING, Run
 from shared.gcp import leases
@@ -131,7 +133,7 @@ def cancel(cloud: Cloud, caller: Caller, id: str, run_id: str) -> Run:
 
 
 def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeatable) -> Run:
-    """Take up a run that failed; what it had pinned is delivered, exactly that.
+    """Take up a run that failed; what it had pinned is delivered, exactly that, to where it was to go.
 
     Conflict where it has not failed, or its export was deleted.
     """
@@ -171,14 +173,32 @@ def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | 
         run = runs.from_snapshot(current)
         if run.state != FAILED or current.update_time != snapshot.update_time:
             return None
-        export = reference.parent.parent.get(["state"], transaction=transaction)
+        export = reference.parent.parent.get(["state", "config"], transaction=transaction)
         if export.get("state") == DELETED:
             return None
-        again = {"state": PENDING, "audit": firestore.DELETE_FIELD, "sweeps": 0, **changes}
+        again = {
+            "state": PENDING,
+            "config": _reached_as_now(run.config, export).model_dump(mode="json"),
+            "audit": firestore.DELETE_FIELD,
+            "held_up": firestore.DELETE_FIELD,
+            "sweeps": 0,
+            **changes,
+        }
         transaction.update(reference, again)
         return run
 
     return transact(cloud.db, wait)
+
+
+def _reached_as_now(config: ExportConfig, export: Snapshot) -> ExportConfig:
+    """The config of a run, but that it logs in as its export does now: so what was mended there mends it."""
+    place = config.connector_config
+    if not isinstance(place, SftpConfig):
+        return config
+    newest = ExportConfig.model_validate(export.get("config")).connector_config
+    if not isinstance(newest, SftpConfig):
+        return config
+    return config.model_copy(update={"connector_config": place.reached_as(newest)})
 
 
 def _by_hand(export: Export, caller: Caller, id: str, window: Window, asked: datetime) -> Run:

@@ -183,6 +183,14 @@ class SftpConfig(BaseModel):
                 return json.dumps({name: value.get_secret_value()})
         return None
 
+    def reached_as(self, newest: "SftpConfig") -> "SftpConfig":
+        """The same place, reached as a newer config of the same server says: with its login and host key. Of
+        another server this one as it is."""
+        if (newest.host, newest.port) != (self.host, self.port):
+            return self
+        login = {name: getattr(newest, name) for name in ("username", "host_key", "secret")}
+        return self.model_copy(update=login)
+
     def place(self, name: str) -> str:
         """Where a name below the export's directory stands on the server."""
         return name if not self.path else f"{self.path.rstrip('/')}/{name}"
