@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from shared import logs
-from shared.errors import GiveUp
+from shared.errors import Busy, GiveUp, Retry
 from shared.exports import copying, delivering, finishing, mailing, runs, writing
 from shared.exports.runs import DELIVERING, RUNNING, Run
-from shared.exports.sweep import sweep
+from shared.exports.sweep import held_up, sweep
 from shared.exports.tick import tick as start_what_is_due
 from shared.gcp import leases
 from shared.gcp.clients import Cloud
@@ -93,3 +93,7 @@ def _told(cloud: Cloud, run: Run) -> Iterator[None]:
             yield
         except GiveUp as error:
             finishing.fail(cloud, run, error)
+        except Retry as passing:
+            if not isinstance(passing, Busy):
+                held_up(cloud, run, passing)
+            raise

@@ -10,12 +10,24 @@ from datetime import datetime
 from google.cloud import firestore
 
 from shared import logs
-from shared.errors import GiveUp
+from shared.errors import GiveUp, Retry
 from shared.exports import copying, finishing, mailing, runs
 from shared.exports.runs import DELIVERING, ENDED, RUNNING, UNDER_WAY, Run
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.documents import Snapshot, fields_of, transact
 from shared.gcp.silence import SWEEPS_MOST, change, silent
+
+
+def held_up(cloud: Cloud, run: Run, passing: Retry) -> None:
+    """Write down what keeps a run that is under way, in case it is failed for that. One that has ended stays
+    as it is."""
+    reference = cloud.db.document(run.path)
+
+    def note(transaction: firestore.Transaction) -> None:
+        if reference.get(["state"], transaction=transaction).get("state") in UNDER_WAY:
+            transaction.update(reference, {"held_up": str(passing)})
+
+    transact(cloud.db, note)
 
 
 def sweep(cloud: Cloud, at: datetime) -> None:
@@ -39,16 +51,24 @@ def _take_up_run(cloud: Cloud, snapshot: Snapshot) -> None:
     # Mails wait for SendGrid, a day at most; they are swept by themselves, and tell the run when they end.
     waits = run.state == DELIVERING and mailing.any_waits(cloud, run)
     if sweeps >= SWEEPS_MOST and not waits:
-        error = GiveUp(
-            f"The run was taken up {sweeps} times and did not end.",
-            "This is ours to mend: look into the functions' logs for this run, then retry the run.",
-        )
-        finishing.fail(cloud, run, error)
+        finishing.fail(cloud, run, _never_ends(sweeps, fields_of(snapshot).get("held_up")))
         return
     # Not `beat`: being looked at is no sign of life, and a run that shows none loses its slot.
     taken_up = {"swept": firestore.SERVER_TIMESTAMP, "sweeps": firestore.Increment(0 if waits else 1)}
     if change(cloud, snapshot, taken_up) and not waits:
         _tell(cloud, run, run.source.function, run.message, "run")
+
+
+def _never_ends(sweeps: int, held_up: str | None) -> GiveUp:
+    taken_up = f"The run was taken up {sweeps} times and did not end"
+    ours = "ours to mend: look into the functions' logs for this run, then retry the run."
+    if held_up is None:
+        return GiveUp(f"{taken_up}.", f"This is {ours}")
+    return GiveUp(
+        f"{taken_up}. What kept it last: {held_up.rstrip('.')}.",
+        "If that is a server or bucket of yours, see that it answers, which the export's connection test "
+        f"tells, then retry the run. Else this is {ours}",
+    )
 
 
 def _take_up_part(cloud: Cloud, snapshot: Snapshot) -> None:
