@@ -78,7 +78,7 @@ class SftpServer:
         self.interactive = False
         self.greets = False
         self._faults: list[Fault] = []
-        self._key = asyncssh.generate_private_key("ssh-ed25519")
+        self.key = asyncssh.generate_private_key("ssh-ed25519")
         self._connections: set[asyncssh.SSHServerConnection] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
@@ -91,11 +91,11 @@ class SftpServer:
     @property
     def host_key(self) -> str:
         """Its host key, as a config pins it."""
-        return " ".join(self._key.export_public_key().decode().split()[:2])
+        return " ".join(self.key.export_public_key().decode().split()[:2])
 
     @property
     def fingerprint(self) -> str:
-        return self._key.get_fingerprint()
+        return self.key.get_fingerprint()
 
     def connector_config(self, **changes: Any) -> dict[str, Any]:
         """The `connector_config` of an export that lands here."""
@@ -134,8 +134,12 @@ class SftpServer:
 
     def change_host_key(self, kind: str = "ssh-ed25519") -> None:
         """Show another host key from the next connection on."""
-        self._key = asyncssh.generate_private_key(kind)
-        self._do(self._update(server_host_keys=[self._key]))
+        self.show(asyncssh.generate_private_key(kind))
+
+    def show(self, key: asyncssh.SSHKey) -> None:
+        """Show this host key, such as an earlier one, from the next connection on."""
+        self.key = key
+        self._do(self._update(server_host_keys=[self.key]))
 
     def forbid_sftp(self) -> None:
         """Let users in, but not to SFTP."""
@@ -209,7 +213,7 @@ class SftpServer:
             0,
             server_factory=lambda: _Server(self),
             sftp_factory=lambda channel: _Sftp(self, channel),
-            server_host_keys=[self._key],
+            server_host_keys=[self.key],
             login_timeout=30,
         )
 
