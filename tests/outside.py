@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
 import aiohttp
+import asyncssh.sftp
 import pytest
 import requests.adapters
 from grpc import _channel
@@ -23,6 +24,13 @@ When = Literal["before", "after"]
 
 BOTH = pytest.mark.parametrize("when", ["before", "after"])
 """For a test of a death just before a call is sent, and of one just after it took effect."""
+
+SFTP = {
+    kind: name.removeprefix("FXP_").lower()
+    for name, kind in vars(asyncssh.sftp).items()
+    if name.startswith("FXP_")
+}
+"""What the kinds of requests are called; those of an extension bring their name."""
 
 T = TypeVar("T")
 
@@ -141,7 +149,7 @@ def sleep(subject: Subject, at: int, when: When) -> None:
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
     """Stands between this process and everything that it calls: HTTP by requests, aiohttp and urllib,
-    and gRPC."""
+    gRPC, and SFTP."""
     counted = Outside()
 
     def watch(owner: Any, name: str, label: Callable[..., str]) -> None:
@@ -170,6 +178,19 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
 
         monkeypatch.setattr(owner, name, call)
 
+    def watch_sftp(owner: Any, name: str, label: Callable[..., str]) -> None:
+        original = getattr(owner, name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            what = label(*args, **kwargs)
+            mine = counted.before(what)
+            try:
+                return await original(*args, **kwargs)
+            finally:  # a refusal is an answer, too: that there is no such file
+                counted.after(what, mine)
+
+        monkeypatch.setattr(owner, name, call)
+
     def rpc(multicallable: Any, *_: Any, **__: Any) -> str:
         method = multicallable._method
         return (method.decode() if isinstance(method, bytes) else str(method)).rpartition("/")[2]
@@ -185,6 +206,12 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
         lambda _, request, *__, **___: f"{request.get_method()} {request.full_url.rpartition('//')[2]}",
     )
     watch_async(aiohttp.ClientSession, "_request", lambda _, method, url, **__: f"{method} {url}")
+    watch_sftp(asyncssh, "connect", lambda **_: "sftp login")
+    watch_sftp(
+        asyncssh.sftp.SFTPClientHandler,
+        "_make_request",
+        lambda _, kind, *__: f"sftp {SFTP.get(kind) or kind.decode()}",
+    )
     watch(_channel._UnaryUnaryMultiCallable, "__call__", rpc)
     watch(_channel._UnaryUnaryMultiCallable, "with_call", rpc)
     watch(_channel._UnaryStreamMultiCallable, "__call__", rpc)
