@@ -99,16 +99,15 @@ class OpenSsh:
         config = self._home / "sshd_config"
         config.write_text(CONFIG.format(port=self.port, home=self._home, root=self.root))
         self._own()
-        user: dict[str, Any] = {}
+        become: list[str] = []
         if os.geteuid() == 0:
-            group = pwd.getpwnam(self.username).pw_gid
-            user = {"user": self.username, "group": group, "extra_groups": []}
+            # Not by subprocess itself: that would fork in the midst of gRPC's threads, which can hang.
+            user = pwd.getpwnam(self.username)
+            become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
         self._process = subprocess.Popen(
-            [self._program, "-D", "-e", "-f", str(config)],
+            [*become, self._program, "-D", "-e", "-f", str(config)],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            start_new_session=True,
-            **user,
         )
         listening = threading.Event()
         threading.Thread(target=self._hear, args=(self._process, listening), daemon=True).start()

@@ -61,7 +61,6 @@ _PASSING = (
 )
 _ABSENT = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
 
-
 T = TypeVar("T")
 
 
@@ -131,6 +130,8 @@ async def _connect(
     sock: socket.socket,
     greeter: Greeter,
 ) -> asyncssh.SSHClientConnection:
+    # It tells every step of every connection, users' names among them, and not as our log does.
+    asyncssh.set_log_level("WARNING")
     kind = greeter.pinned.get_algorithm()
     others = [names for other, names in keys.ALGORITHMS.items() if other != kind]
     return await asyncssh.connect(

@@ -377,6 +377,15 @@ def test_one_that_is_overtaken_leaves_nothing_behind(delivering: Delivering) -> 
     assert delivering.sftp.files() == {PLACE: content}
 
 
+def test_what_an_attempt_left_beside_the_whole_file_is_tidied_away(delivering: Delivering) -> None:
+    """OpenSSH renames by a second name and the removal of the first, and may die in between."""
+    staged = delivering.staged(b"lines\n")
+    delivering.deliver(staged)
+    (delivering.sftp.root / temporary(PLACE, staged.generation)).write_bytes(b"lines\n")
+    delivering.deliver(staged)
+    assert delivering.sftp.files() == {PLACE: b"lines\n"}
+
+
 def test_what_between_raises_ends_it_and_leaves_what_is_written(delivering: Delivering) -> None:
     class Lost(Exception):
         pass

@@ -77,7 +77,7 @@ def test_nothing_of_the_machine_logs_in(
     ssh.mkdir(parents=True)
     (ssh / "id_ed25519").write_text(delivering.sftp.login_key())
     (ssh / "id_ed25519").chmod(0o600)
-    (ssh / "config").write_text(f"Host *\n  ProxyCommand touch {tmp_path / 'ran'}\n  User root\n")
+    (ssh / "config").write_text(f"ProxyCommand touch {tmp_path / 'ran'}\nKexAlgorithms none-such\n")
     (ssh / "known_hosts").write_text(f"127.0.0.1 {delivering.sftp.host_key}\n")
     monkeypatch.setenv("HOME", str(ssh.parent))
     with pytest.raises(CustomerMustAct, match=r"does not let waybill in with the password"):
@@ -139,6 +139,19 @@ def test_a_server_that_is_down_may_come_back(delivering: Delivering) -> None:
         port = listener.getsockname()[1]
     with pytest.raises(Retry, match=r"^127\.0\.0\.1 failed: .*Connection refused"):
         delivering.deliver(delivering.staged(b"lines\n"), port=port)
+
+
+def test_a_log_holds_neither_who_logs_in_nor_with_what(
+    delivering: Delivering, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    staged = delivering.staged(b"lines\n")
+    delivering.deliver(staged)
+    with pytest.raises(CustomerMustAct):
+        delivering.deliver(staged, password="wr0ng")
+    told = [each.getMessage() for each in caplog.records]
+    assert [each for each in told if PASSWORD in each or "wr0ng" in each] == []
+    assert [each.name for each in caplog.records if each.name.startswith("asyncssh")] == []
 
 
 # --- what is no SFTP server
@@ -211,7 +224,7 @@ def closes(sock: socket.socket) -> None:
 def test_what_answers_rubbish_is_bounded(
     delivering: Delivering, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "LOGIN_SECONDS", 0.5)
+    monkeypatch.setattr(remote, "LOGIN_SECONDS", 0.3)
     staged = delivering.staged(b"lines\n")
     start = stopwatch()
     with answering(script) as port, pytest.raises(Retry, match=r"did not get as far as the login: ") as error:
@@ -230,7 +243,7 @@ def test_what_speaks_an_old_ssh(delivering: Delivering) -> None:
 
 
 def test_greetings_without_end_at_the_login(delivering: Delivering, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "LOGIN_SECONDS", 0.5)
+    monkeypatch.setattr(remote, "LOGIN_SECONDS", 0.3)
     delivering.sftp.greets = True
     start = stopwatch()
     with pytest.raises(Retry, match=r"did not get as far as the login: it took too long"):
