@@ -17,9 +17,7 @@ from shared.delivery.cloud_storage.connector import CloudStorage
 from shared.delivery.email import testing as email_testing
 from shared.delivery.email.config import EmailConfig
 from shared.delivery.email.connector import Email
-from shared.delivery.sftp import testing as sftp_testing
 from shared.delivery.sftp.config import Login, SftpConfig
-from shared.delivery.sftp.connector import Sftp
 from shared.gcp.clients import Cloud
 
 Config = CloudStorageConfig | EmailConfig | SftpConfig
@@ -72,12 +70,17 @@ def _test_email(cloud: Cloud, _: str, __: str, config: EmailConfig) -> list[Step
 
 @contextlib.contextmanager
 def _open_sftp(cloud: Cloud, customer: str, account: str, config: SftpConfig) -> Iterator[Connector]:
+    # Here, since it loads asyncssh: a third of a second of every cold start.
+    from shared.delivery.sftp.connector import Sftp
+
     with Sftp(cloud, account, config, _login(cloud, customer, config)) as connector:
         yield connector
 
 
 def _test_sftp(cloud: Cloud, customer: str, _: str, config: SftpConfig) -> list[Step]:
-    return sftp_testing.test(cloud, config, _login(cloud, customer, config))
+    from shared.delivery.sftp import testing
+
+    return testing.test(cloud, config, _login(cloud, customer, config))
 
 
 def _login(cloud: Cloud, customer: str, config: SftpConfig) -> Login:
