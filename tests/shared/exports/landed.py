@@ -37,8 +37,11 @@ def read_array(content: bytes) -> list[Row]:
 
 def read_csv(content: bytes) -> list[Row]:
     """Its cells as they stand, by the header."""
-    reader = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
-    return list(reader)
+    limit = csv.field_size_limit(2**30)
+    try:
+        return list(csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True))
+    finally:
+        csv.field_size_limit(limit)
 
 
 def read_parquet(content: bytes) -> list[Row]:
