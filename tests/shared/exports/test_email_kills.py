@@ -1,0 +1,148 @@
+"""A run by email dies at every call that it makes: it ends all the same, nobody is mailed twice, and of whom
+nobody knows whether they were mailed, that is said."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from infra.local.pubsub import Delivery
+from tests.outside import BOTH, Outside, When, die, sleep
+from tests.shared.exports.test_by_email import (
+    ANN,
+    BOB,
+    by_email,
+    by_status,
+    downloaded,
+    listed,
+    only,
+    sent_to,
+    staged,
+    token_of,
+    work,
+)
+from tests.world import World
+
+MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
+CALLS = 124
+"""How many calls the small run makes; a test holds it to that, so that each of them is a place to die."""
+
+
+class Small:
+    """The smallest run that makes every kind of call: two sites' parts in one file, and two recipients."""
+
+    def __init__(self, world: World, outside: Outside) -> None:
+        self.world = world
+        self.outside = outside
+        self.made = work(world)
+        self.export = by_email(world)
+
+    def run(self, push: Any) -> None:
+        """A tick and all that comes of it, delivered by `push`."""
+        self.world.tick(MORNING)
+        while self.world.suite.pubsub.deliver_due(push):
+            pass
+
+    def push(self, delivery: Delivery) -> bool:
+        return bool(self.outside.alive(lambda: self.world.push(delivery)))
+
+    def settle(self) -> None:
+        """Let time go by until the run has ended."""
+        self.world.wait(timedelta(minutes=20))
+        self.world.tick()
+        self.world.settle(sweeps=True)
+
+    def done_once(self) -> None:
+        world = self.world
+        event = only(world, self.export)
+        assert (event["status"], event["rows"], event["files"]) == ("COMPLETED", 3, 1), event
+        ((id, content),) = staged(world, self.export).items()
+        assert id == "all"
+        assert sorted(line.partition(b",")[0].decode() for line in content.splitlines()[1:]) == self.made
+        mails = listed(world, self.export)
+        assert set(mails) == {ANN, BOB}
+        sent = sent_to(world)
+        for address, mail in mails.items():
+            count = sent.count(address)
+            if mail["status"] == "SENT":
+                assert count == 1, (mail, sent)
+                assert downloaded(world, token_of(world, address)) == content
+            else:
+                assert (mail["status"], count <= 1) == ("UNKNOWN", True), (mail, sent)
+                assert "may have been sent" in mail["reason"]
+        assert len([mail for mail in mails.values() if mail["status"] == "UNKNOWN"]) <= 1
+        # What was not known when the run ended may be known by now; the other way round it cannot be.
+        told = by_status(event)
+        assert event["mails_sent"] + len(told) == 2
+        unknown = {address for address, mail in mails.items() if mail["status"] == "UNKNOWN"}
+        assert unknown <= set(told), (event, mails)
+        assert set(told.values()) <= {"UNKNOWN"}
+        links = {each.id for each in world.cloud.db.collection("downloads").stream()}
+        assert links == {link["id"] for mail in mails.values() for link in mail["links"]}
+        assert len(links) == 2, "no link without its mail"
+        (manifest,) = (
+            each for each in world.suite.storage.list("waybill-local-staging") if "manifest" in each.name
+        )
+        assert event["run_id"] in manifest.name
+        assert world.landed() == {}
+        assert world.slots() == []
+
+
+@pytest.fixture
+def small(world: World, outside: Outside) -> Small:
+    return Small(world, outside)
+
+
+def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
+    small.outside.arm(0, "before")
+    small.run(small.push)
+    assert not small.world.failures
+    calls = list(small.outside.calls)
+    small.done_once()
+    assert len(calls) == CALLS, calls
+    assert sum("mail/send" in call for call in calls) == 2
+    assert {mail["status"] for mail in listed(small.world, small.export).values()} == {"SENT"}
+
+
+SOME = [*range(1, CALLS + 1, 20), CALLS]
+FEWER = SOME[1::2]
+"""Spread over the run, for the quick tests; `make check` takes every call."""
+
+EVERY = pytest.mark.parametrize("at", range(1, CALLS + 1))
+
+
+@BOTH
+@pytest.mark.parametrize("at", SOME)
+def test_a_death_at_some_calls_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
+    die(small, at, when, redelivered=True)
+
+
+@pytest.mark.parametrize("at", FEWER)
+def test_a_death_at_some_calls_is_mended_by_the_sweep_alone(small: Small, at: int) -> None:
+    die(small, at, "after", redelivered=False)
+
+
+@pytest.mark.parametrize("at", FEWER)
+def test_an_attempt_that_slept_through_its_lease_does_no_harm(small: Small, at: int) -> None:
+    sleep(small, at, "before")
+
+
+@pytest.mark.slow
+@BOTH
+@EVERY
+def test_a_death_at_any_call_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
+    die(small, at, when, redelivered=True)
+
+
+@pytest.mark.slow
+@BOTH
+@EVERY
+def test_a_death_at_any_call_is_mended_by_the_sweep_alone(small: Small, at: int, when: When) -> None:
+    die(small, at, when, redelivered=False)
+
+
+@pytest.mark.slow
+@BOTH
+@EVERY
+def test_an_attempt_paused_at_any_call_does_no_harm(small: Small, at: int, when: When) -> None:
+    sleep(small, at, when)
