@@ -3,6 +3,7 @@
 Terraform, Cloud Build, the local runner, the README's table and a test read the same file.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,17 +123,7 @@ class Bundle:
     @classmethod
     def load(cls, path: Path = BUNDLE_YAML) -> "Bundle":
         """Read and check the file. BundleError names the entry that cannot be."""
-        top = _Entry("bundle.yaml", yaml.safe_load(path.read_text(encoding="utf-8")))
-        bundle = cls(
-            functions=_each(top.entries("functions"), _function),
-            buckets=_each(top.entries("buckets"), _bucket),
-            accounts=_each(top.entries("accounts"), _account),
-            customer_folders=top.roles("customer_folders"),
-            customer_grant=top.texts("customer_grant"),
-        )
-        top.nothing_else()
-        _check(bundle)
-        return bundle
+        return _read(path.read_text(encoding="utf-8"))
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -244,6 +235,22 @@ def _account(entry: "_Entry") -> Account:
         "an account's name has 6 to 30 lower-case letters, digits and hyphens",
     )
     return account
+
+
+@functools.lru_cache(maxsize=4)
+def _read(text: str) -> Bundle:
+    # Read once: every suite of every test asks for it.
+    top = _Entry("bundle.yaml", yaml.safe_load(text))
+    bundle = Bundle(
+        functions=_each(top.entries("functions"), _function),
+        buckets=_each(top.entries("buckets"), _bucket),
+        accounts=_each(top.entries("accounts"), _account),
+        customer_folders=top.roles("customer_folders"),
+        customer_grant=top.texts("customer_grant"),
+    )
+    top.nothing_else()
+    _check(bundle)
+    return bundle
 
 
 def _check(bundle: Bundle) -> None:

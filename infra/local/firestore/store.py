@@ -81,7 +81,7 @@ class Store:
             cached_statements=256,
         )
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute("PRAGMA cache_size=-65536")
         self._db.executescript(_SCHEMA)
         self._spaces: dict[str, int] = {}

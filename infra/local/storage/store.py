@@ -109,15 +109,14 @@ class Store:
         self._contents = directory / "contents"
         self._incoming = directory / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
-        for prefix in range(256):
-            (self._contents / f"{prefix:02x}").mkdir(parents=True, exist_ok=True)
+        self._folders: set[Path] = set()
         self._lock = threading.RLock()
         self._depth = 0
         self._db = sqlite3.connect(
             directory / "storage.sqlite", isolation_level=None, check_same_thread=False, cached_statements=256
         )
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA synchronous=OFF")
         self._db.executescript(_SCHEMA)
         self._buckets = {
             row[0]: Bucket(*row) for row in self._db.execute("SELECT name, location, created FROM buckets")
@@ -340,8 +339,12 @@ class Store:
         return secrets.token_hex(16)
 
     def file(self, name: str) -> Path:
-        """Where a content's file is."""
-        return self._contents / name[:2] / name
+        """Where a content's file is, or is to be."""
+        folder = self._contents / name[:2]
+        if folder not in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folders.add(folder)
+        return folder / name
 
     def write(self, content: bytes) -> Pieces:
         """Keep a content. It is all there or not at all."""
