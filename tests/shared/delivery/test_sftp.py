@@ -72,6 +72,48 @@ def test_what_is_there_is_read_back_and_not_written_again(delivering: Delivering
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+@pytest.mark.parametrize(
+    ("size", "reads"),
+    [
+        (0, 0),
+        (1, 1),
+        (RANGE, RANGE),
+        (RANGE + 1, RANGE + 1),
+        (2 * RANGE, 2 * RANGE),
+        (20 * RANGE + 1, 2 * RANGE),
+    ],
+)
+@pytest.mark.usefixtures("small_ranges")
+def test_however_large_it_is_its_ends_alone_are_read_back(
+    delivering: Delivering, size: int, reads: int
+) -> None:
+    """So an attempt whose rename was not answered ends with the next, which need not read for minutes."""
+    staged = delivering.staged(content_of(size))
+    delivering.sftp.arm("rename", "drop_after")
+    with pytest.raises(Retry):
+        delivering.deliver(staged)
+    assert delivering.sftp.files() == {PLACE: content_of(size)}
+    beats: list[int] = []
+    delivering.sftp.written = delivering.sftp.read = 0
+    delivering.deliver(staged, lambda: beats.append(1))
+    assert (delivering.sftp.written, delivering.sftp.read) == (0, reads)
+    assert len(beats) == -(-reads // (RANGE // 2))
+
+
+@pytest.mark.parametrize("at", [0, RANGE - 1, 4 * RANGE, 5 * RANGE - 1])
+@pytest.mark.usefixtures("small_ranges")
+def test_a_file_of_the_same_size_with_another_end_is_not_ours(delivering: Delivering, at: int) -> None:
+    theirs = bytearray(content_of(5 * RANGE))
+    theirs[at] = ord("x")
+    file = delivering.sftp.root / PLACE
+    file.parent.mkdir(parents=True)
+    file.write_bytes(theirs)
+    with pytest.raises(CustomerMustAct, match=r"^Another file already stands at"):
+        delivering.deliver(delivering.staged(content_of(5 * RANGE)))
+    assert delivering.sftp.files() == {PLACE: bytes(theirs)}
+    assert delivering.sftp.written == 0
+
+
 @pytest.mark.parametrize("theirs", [b"their lines", b"LINES\n", b""])
 def test_another_file_is_left_as_it_is(delivering: Delivering, theirs: bytes) -> None:
     file = delivering.sftp.root / PLACE
@@ -81,7 +123,7 @@ def test_another_file_is_left_as_it_is(delivering: Delivering, theirs: bytes) ->
         CustomerMustAct, match=r"^Another file already stands at waybill/site/.*left"
     ) as error:
         delivering.deliver(delivering.staged(b"lines\n"))
-    assert error.value.next_action == "Move that file away, then run the export again."
+    assert error.value.next_action == "Move that file away, then retry the run."
     assert delivering.sftp.files() == {PLACE: theirs}
 
 
@@ -465,7 +507,7 @@ def test_images_land_several_at_once(delivering: Delivering) -> None:
     copies = delivering.images(40)
     beats: list[int] = []
     with delivering.connector() as there:
-        assert there.copy_images(iter(copies), lambda: beats.append(1)) == Outcome(copied=40)
+        assert there.copy_images(iter(copies), lambda _: beats.append(1)) == Outcome(copied=40)
     assert delivering.sftp.files() == {
         f"waybill/{copy.name}": f"image {number}".encode() for number, copy in enumerate(copies)
     }
