@@ -154,8 +154,12 @@ def test_what_an_expired_link_was_is_told_only_to_who_has_it(inbox: Inbox) -> No
 def test_a_scanner_that_follows_it_takes_nothing(inbox: Inbox) -> None:
     for _ in range(5):
         head = inbox.click("HEAD", agent="Scanner/1.0")
-        assert head.status == 302
+        assert (head.status, head.body) == (200, b"")
+        assert "Location" not in head.headers
     assert inbox.link().clicks == (), "HEAD is not written down"
+    assert not inbox.world.suite.traffic.calls("iamcredentials.signBlob"), (
+        "and gets nothing to read the file by"
+    )
     for number in range(60):
         assert inbox.click(agent=f"Scanner/{number} " + "x" * 500).status == 302
     link = inbox.link()
@@ -189,6 +193,10 @@ def test_several_files_are_listed_and_each_can_be_had(world: World) -> None:
         answer = inbox.click(query=query)
         assert answer.status == 302
         assert requests.get(answer.headers["Location"], timeout=10).content == content
+    for query in ("", "?file=a-0001"):
+        head = inbox.click("HEAD", query=query)
+        assert (head.status, "Location" in head.headers) == (200, False)
+    assert inbox.click("HEAD", query="?file=c-0003").status == 404
     assert [click.file for click in inbox.link().clicks] == [None, "a-0001", "b-0002"]
     assert inbox.link().downloads == 2
 

@@ -1,7 +1,7 @@
 """`GET /v1/downloads/<token>`: where a mail's link leads. No key: the token is the secret.
 
 One file is a redirect to a URL that is signed at each click; of several there is a page that lists them. HEAD
-is answered as GET is, and not written down. The token is in no log and in no text of an error.
+is not written down, and so is never told where a file is. The token is in no log and in no text of an error.
 """
 
 import re
@@ -95,6 +95,9 @@ def _hand_out(
     if file is None or fields is None or stored is None or not _there(cloud, link, stored):
         _record(request, cloud, link, None)
         return _says(404, "No such file", "This file is not there, or not any more.", _ASK)
+    if request.method == "HEAD":
+        # A URL that is signed works for whoever then reads it, and nothing is written down of that.
+        return flask.Response(), 200
     url = signed_url(
         cloud,
         stored.bucket,

@@ -99,7 +99,7 @@ class Writing:
         return True
 
     async def _same_ends(self, staged: Stored, target: str, between: Callable[[], None]) -> bool:
-        """Whether the first and the last RANGE_BYTES there are the object's: of one range or two, all of it."""
+        """Whether the first and the last RANGE_BYTES there are the object's; of up to two, that is all."""
         async with self._remote.reading(target) as file:
             for first in sorted({0, max(RANGE_BYTES, staged.size - RANGE_BYTES)}):
                 ours = await self._read(staged, first)
