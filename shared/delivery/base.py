@@ -65,6 +65,7 @@ class Connector(Protocol):
         takes long, and may raise to end it: the next time goes on from there."""
         ...
 
-    def copy_images(self, copies: Iterable[Copy], between: Callable[[], None]) -> Outcome:
-        """Copy these; `between` is called now and then, and may raise to end it."""
+    def copy_images(self, copies: Iterable[Copy], between: Callable[[Outcome], None]) -> Outcome:
+        """Copy these; `between` is called now and then with what came of it so far, and may raise to end
+        it."""
         ...

@@ -1,7 +1,6 @@
 """The connectors by the name that an export's `connector_type` gives."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,32 +17,29 @@ from shared.delivery.email import testing as email_testing
 from shared.delivery.email.config import EmailConfig
 from shared.delivery.email.connector import Email
 from shared.delivery.sftp.config import Login, SftpConfig
+from shared.errors import GiveUp
 from shared.gcp.clients import Cloud
 
 Config = CloudStorageConfig | EmailConfig | SftpConfig
 """What a connector is told of one export. `place` says where a name stands, `export_images` whether images go
 along."""
 
-SFTP_SLICE_IMAGES = 500
-"""Of 150 KB each, that takes five minutes at 250 KB a second. An attempt that is cut off has not lost what it
-copied, but only so many attempts may be."""
-
 
 @dataclass(frozen=True)
 class Kind:
     """A connector.
 
-    config        what `connector_config` must be
-    by_site       whether each site has files of its own
-    slice_images  how many images one attempt can copy in its time, however slow the other side
-    open          the connector to one place of a customer's, until the end of the `with`
-    test          the connection test of that place
+    config   what `connector_config` must be
+    by_site  whether each site has files of its own
+    slow     whether the other side sets the pace: then an attempt ends in time, and goes on later
+    open     the connector to one place of a customer's, until the end of the `with`
+    test     the connection test of that place
     Both are given the customer's id and account, and a config of theirs.
     """
 
     config: type[BaseModel]
     by_site: bool
-    slice_images: float
+    slow: bool
     open: Callable[[Cloud, str, str, Any], AbstractContextManager[Connector]]
     test: Callable[[Cloud, str, str, Any], list[Step]]
 
@@ -80,7 +76,11 @@ def _open_sftp(cloud: Cloud, customer: str, account: str, config: SftpConfig) ->
 def _test_sftp(cloud: Cloud, customer: str, _: str, config: SftpConfig) -> list[Step]:
     from shared.delivery.sftp import testing
 
-    return testing.test(cloud, config, _login(cloud, customer, config))
+    try:
+        login = _login(cloud, customer, config)
+    except GiveUp as lost:
+        return [Step("login", "failed", f"{lost} {lost.next_action}")]
+    return testing.test(cloud, config, login)
 
 
 def _login(cloud: Cloud, customer: str, config: SftpConfig) -> Login:
@@ -90,8 +90,8 @@ def _login(cloud: Cloud, customer: str, config: SftpConfig) -> Login:
 
 
 CONNECTORS = {
-    "cloud_storage": Kind(CloudStorageConfig, True, math.inf, _open_cloud_storage, _test_cloud_storage),
-    "email": Kind(EmailConfig, False, math.inf, _open_email, _test_email),
-    "sftp": Kind(SftpConfig, True, SFTP_SLICE_IMAGES, _open_sftp, _test_sftp),
+    "cloud_storage": Kind(CloudStorageConfig, True, False, _open_cloud_storage, _test_cloud_storage),
+    "email": Kind(EmailConfig, False, False, _open_email, _test_email),
+    "sftp": Kind(SftpConfig, True, True, _open_sftp, _test_sftp),
 }
 """Every connector, by its name."""

@@ -15,8 +15,8 @@ from shared.delivery.email import api as downloads
 from shared.delivery.email import service as mailed
 from shared.delivery.email.links import Link
 from shared.delivery.email.service import Shown
-from shared.errors import Invalid
-from shared.exports import audit, by_hand, pausing, runs, service
+from shared.errors import Conflict, Invalid
+from shared.exports import audit, by_hand, mailing, pausing, runs, service
 from shared.exports.audit import Outcome
 from shared.exports.config import ExportConfig
 from shared.exports.export import LISTED, STATES, Export, from_snapshot
@@ -158,8 +158,11 @@ def _revoke(request: flask.Request, export: UUID, run: str, mail: str) -> Answer
 def _resend(request: flask.Request, export: UUID, run: str, mail: str) -> Answer:
     """Send a mail once more: a person's word, which one of which nobody knows whether it was sent needs."""
     cloud, caller = who(request, SCOPE)
-    owner = by_hand.get_run(cloud, caller, str(export), run).reference.path
-    return _shown_mail(mailed.resend(cloud, owner, mail)), 200
+    service.must_be_alive(service.get(cloud, caller, str(export)))
+    found = runs.from_snapshot(by_hand.get_run(cloud, caller, str(export), run))
+    if found.state == runs.FAILED and mailed.find(cloud, found.path, mail).kind == mailing.DELIVERY:
+        raise Conflict(f"the run {run} has failed: retry it, which sends what was refused")
+    return _shown_mail(mailed.resend(cloud, found.path, mail)), 200
 
 
 def _options(request: flask.Request) -> Answer:

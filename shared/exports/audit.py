@@ -81,12 +81,14 @@ def ordered(event: dict[str, Any]) -> dict[str, Any]:
     """An event's keys in the order above, which Firestore does not keep."""
 
     def keyed(value: dict[str, Any], *keys: str) -> dict[str, Any]:
-        return {key: value[key] for key in keys}
+        return {key: value.get(key) for key in keys}  # an event of an older version lacks some
 
     return keyed(event, *KEYS) | {
         "window": keyed(event["window"], "start", "end"),
-        "recipients": [keyed(each, "address", "name") for each in event["recipients"]],
-        "mails_not_sent": [keyed(each, "address", "status", "reason") for each in event["mails_not_sent"]],
+        "recipients": [keyed(each, "address", "name") for each in event.get("recipients", ())],
+        "mails_not_sent": [
+            keyed(each, "address", "status", "reason") for each in event.get("mails_not_sent", ())
+        ],
     }
 
 

@@ -12,7 +12,7 @@ from shared import logs
 from shared.accounts.keys import Caller
 from shared.delivery.sftp.config import SftpConfig
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.exports import finishing, mailing, names, runs, service, slots
+from shared.exports import finishing, names, runs, service, slots
 from shared.exports.config import ExportConfig
 from shared.exports.export import DELETED, Export, next_fields
 from shared.exports.runs import BY_HAND, CANCELLED, FAILED, PENDING, RUNNING, Run
@@ -166,7 +166,6 @@ def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | 
         unwritten = reference.collection(group).where(filter=FieldFilter("written", "==", False))
         for each in unwritten.stream():
             each.reference.update(leases.new_work())
-    mailing.send_refused_again(cloud, found)
 
     def wait(transaction: firestore.Transaction) -> Run | None:
         current = reference.get(transaction=transaction)

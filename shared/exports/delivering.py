@@ -15,6 +15,7 @@ from google.cloud import firestore
 from shared import logs
 from shared.clock import elapsed_since, stopwatch
 from shared.delivery.base import Connector
+from shared.errors import CustomerMustAct
 from shared.exports import files, names, runs
 from shared.exports.files import Planned
 from shared.exports.manifest import File
@@ -24,6 +25,9 @@ from shared.gcp.documents import fields_of, transact
 from shared.gcp.leases import ALIVE, BEAT_SECONDS
 from shared.gcp.objects import COMPOSE_MOST, Stored
 from shared.workorders.images import LINE_BYTES
+
+MAILED_FILES_MOST = 1_000
+"""How many files a mail's link leads to: its page names so many."""
 
 
 @contextlib.contextmanager
@@ -37,11 +41,16 @@ def destination(cloud: Cloud, run: Run) -> Iterator[Connector]:
 def pin(cloud: Cloud, run: Run) -> Run:
     """Move a run whose parts are all written to DELIVERING, with the totals of what that delivers.
 
-    CustomerMustAct where a file would have more rows than its format allows.
+    CustomerMustAct where a file would have more rows than its format allows, or a mail too many files.
     """
     parts = list(runs.written_parts(cloud, run))
-    slices = sum(len(slices_of(cloud, run, part)) for part in parts)
+    slices = sum(len(slices_of(cloud, part)) for part in parts)
     planned = list(files.plan(run, parts))
+    if not run.config.connector.by_site and len(planned) > MAILED_FILES_MOST:
+        raise CustomerMustAct(
+            f"The window has {len(planned)} files; a mail leads to at most {MAILED_FILES_MOST}.",
+            "Raise `max_file_bytes`, or export more often; then export this window with :backfill.",
+        )
     totals = Totals(
         files=len(planned),
         rows=sum(part.rows for part in parts),
@@ -65,18 +74,13 @@ def pin(cloud: Cloud, run: Run) -> Run:
     return runs.from_snapshot(reference.get())
 
 
-def slices_of(cloud: Cloud, run: Run, part: WrittenPart) -> list[str]:
+def slices_of(cloud: Cloud, part: WrittenPart) -> list[str]:
     """The ids of the slices that a part's images are copied in; the n-th of `<part>-<n>` takes the n-th
-    `slice_bytes` of the part's list."""
+    `settings.slice_images` lines of the part's list."""
     if part.images is None:
         return []
-    count = -(-part.images.size // slice_bytes(cloud, run))
+    count = -(-part.images.size // (cloud.settings.slice_images * LINE_BYTES))
     return [f"{part.id}-{number}" for number in range(count)]
-
-
-def slice_bytes(cloud: Cloud, run: Run) -> int:
-    """How much of a list of images one slice takes, in bytes."""
-    return int(min(cloud.settings.slice_images, run.config.connector.slice_images)) * LINE_BYTES
 
 
 def deliver_files(cloud: Cloud, run: Run) -> None:
@@ -101,11 +105,10 @@ def deliver_files(cloud: Cloud, run: Run) -> None:
                 bytes=staged.size,
                 crc32c=staged.crc32c,
             )
-            try:
+            with contextlib.suppress(AlreadyExists):  # another attempt delivered the very same
                 collection.document(planned.id).create({**asdict(file), "staged": asdict(staged)})
-            except AlreadyExists:
-                continue  # another attempt delivered the very same
-            logs.info("file delivered", file=planned.id, rows=file.rows, bytes=file.bytes)
+                logs.info("file delivered", file=planned.id, rows=file.rows, bytes=file.bytes)
+            pace()
 
 
 class TimeUp(Exception):

@@ -61,7 +61,13 @@ def finish_if_done(cloud: Cloud, run: Run) -> None:
 def fail(cloud: Cloud, run: Run, error: GiveUp) -> None:
     """End a run that trying again cannot help, and say what would. What ended already stays as it is."""
     outcome = Outcome(status=FAILED, error=str(error), next_action=error.next_action)
-    if _end(cloud, run, lambda current: outcome if current.state in (PENDING, RUNNING, DELIVERING) else None):
+
+    def decide(current: Run) -> Outcome | None:
+        # What an attempt met before the run was tried again says nothing of it now.
+        same = current.started == run.started and (current.state != PENDING or run.state == PENDING)
+        return outcome if same and current.state in (PENDING, RUNNING, DELIVERING) else None
+
+    if _end(cloud, run, decide):
         logs.error("run failed", error=str(error), next_action=error.next_action)
 
 

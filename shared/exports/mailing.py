@@ -6,20 +6,20 @@ an outcome, the run is told to go on.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from datetime import datetime
 from typing import Any
 
-from google.api_core.exceptions import AlreadyExists
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.customers import get_customer
 from shared.delivery.email import mails
 from shared.delivery.email.config import EmailConfig
 from shared.delivery.email.mails import REFUSED, SENT, SKIPPED, UNKNOWN, Files, Mail
-from shared.errors import Conflict, CustomerMustAct
+from shared.errors import CustomerMustAct, Retry
 from shared.exports.runs import Run
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import count
+from shared.gcp.documents import count, plain
 from shared.window import utc_second
 
 DELIVERY, FAILED, SUSPENDED = "export", "failed", "suspended"
@@ -56,19 +56,28 @@ def recipients(run: Run) -> tuple[str, ...]:
 
 
 def make_mails(cloud: Cloud, run: Run) -> None:
-    """Make the document of every mail that has none yet, and have what waits sent. Doing it twice is doing it
-    once."""
-    there = {each.id for each in _delivering(cloud, run).select([]).stream()}
-    documents = _documents(run)
-    missing = ((path, fields) for path, fields in documents if path.rpartition("/")[2] not in there)
-    while some := list(islice(missing, MAILS_A_COMMIT)):
+    """Make the document of every mail that has none yet, open those again that were refused before the run
+    was tried again, and have what waits sent. Doing it twice is doing it once."""
+    found = {each.id: each for each in _delivering(cloud, run).select(["state", "ended"]).stream()}
+    option = cloud.db.write_option
+    changes: list[tuple[Any, dict[str, Any], Any]] = [
+        (each.reference, mails.reopened(), option(last_update_time=each.update_time))
+        for each in found.values()
+        if _refused_before(run, each.get("state"), plain(each.to_dict().get("ended")))
+    ]
+    made = ((path, fields) for path, fields in _documents(run) if path.rpartition("/")[2] not in found)
+    changes += [(cloud.db.document(path), fields, None) for path, fields in made]
+    for start in range(0, len(changes), MAILS_A_COMMIT):
         batch = cloud.db.batch()
-        for path, fields in some:
-            batch.create(cloud.db.document(path), fields)
+        for reference, fields, unchanged in changes[start : start + MAILS_A_COMMIT]:
+            if unchanged is None:
+                batch.create(reference, fields)
+            else:
+                batch.update(reference, fields, option=unchanged)
         try:
             batch.commit()
-        except AlreadyExists:
-            return make_mails(cloud, run)  # another attempt makes them, too: see what is missing now
+        except (AlreadyExists, FailedPrecondition):
+            return make_mails(cloud, run)  # another attempt does it, too: see what is left now
     waiting = _open(cloud, run).select([]).stream()
     mails.tell(cloud, run.customer, [each.reference.path for each in waiting])
     return None
@@ -89,7 +98,8 @@ def any_waits(cloud: Cloud, run: Run) -> bool:
 
 
 def outcome(cloud: Cloud, run: Run) -> Sent:
-    """What came of the mails of a run, which all have an outcome. CustomerMustAct where nobody was mailed."""
+    """What came of the mails of a run, which all have an outcome. CustomerMustAct where nobody was mailed;
+    Retry where some are to be sent again first."""
     sent, others = 0, []
     for snapshot in _delivering(cloud, run).order_by("__name__").stream() if recipients(run) else ():
         mail = mails.from_snapshot(snapshot)
@@ -97,6 +107,8 @@ def outcome(cloud: Cloud, run: Run) -> Sent:
             sent += 1
         else:
             others.append(mail)
+    if any(_refused_before(run, mail.state, mail.ended) for mail in others):
+        raise Retry("the mails that were refused before are to be sent again first")
     found = Sent(sent, tuple(others))
     if others and found.nobody:
         first = others[0]
@@ -107,16 +119,10 @@ def outcome(cloud: Cloud, run: Run) -> Sent:
     return found
 
 
-def send_refused_again(cloud: Cloud, run: Run) -> None:
-    """Have those mails of a run that were certainly not sent tried again. Of which nobody knows stays so."""
-    if not recipients(run):
-        return
-    refused = _delivering(cloud, run).where(filter=FieldFilter("state", "in", [REFUSED, SKIPPED]))
-    for each in refused.stream():
-        try:
-            mails.again(cloud, each.reference.path)
-        except Conflict:
-            continue  # somebody else had it sent again
+def _refused_before(run: Run, state: str, ended: datetime | None) -> bool:
+    """Whether a mail was certainly not sent, before the run was started this time."""
+    refused = state in (REFUSED, SKIPPED)
+    return refused and ended is not None and run.started is not None and ended < run.started
 
 
 def failure(

@@ -172,7 +172,8 @@ def part_id(number: int) -> str:
 
 def rest_id(part: str) -> str:
     """The id of the part that takes what a part left: in order right behind it, as text, too."""
-    return f"{part}r"
+    whole, _, number = part.partition("r")
+    return f"{whole}r{int(number or 0) + 1:05}"
 
 
 def part_of(snapshot: Snapshot) -> Part:

@@ -2,9 +2,10 @@
 other things: what is written is the same, names are written once, and one transaction decides whose result
 counts.
 
-The document of a piece has `written` (whether its result is there), `attempts`, `holder` (the attempt that is
-at it), `beat` (when it last showed life), and `open`: whether the sweep looks at it. The document that owns
-it, a run's or a batch's, has a `beat`, too. All times are Firestore's.
+The document of a piece has `written` (whether its result is there), `attempts`, `retries` (those that ended
+with Retry), `holder` (the attempt that is at it), `beat` (when it last showed life), and `open`: whether the
+sweep looks at it. The document that owns it, a run's or a batch's, has a `beat`, too. All times are
+Firestore's.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import And, FieldFilter
 
 from shared.clock import elapsed_since, stopwatch
-from shared.errors import Busy, GiveUp
+from shared.errors import Busy, GiveUp, Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, read_time, transact
 
@@ -27,7 +28,11 @@ BEAT_SECONDS = 45.0
 """How often an attempt shows that it lives. One document takes about one write a second."""
 
 ATTEMPTS_MOST = 10
-"""How many attempts may begin a piece of work before its owner is failed."""
+"""How many attempts may begin a piece of work and end without a word before its owner is failed."""
+
+RETRIES_MOST = 40
+"""How many may end with Retry, one after the other, without having got on: with Pub/Sub's backoff, and the
+sweep after it, half a day."""
 
 ALIVE = {"beat": firestore.SERVER_TIMESTAMP, "swept": firestore.SERVER_TIMESTAMP}
 """What every step that gets on writes into the owner's document: when it showed life, and after which the
@@ -73,12 +78,20 @@ class Lease:
             raise Busy(f"another attempt has taken over {self._reference.path}")
         self._beaten = stopwatch()
 
-    def release(self) -> None:
-        """Let the next attempt begin at once; of an attempt that ends without a result."""
+    def release(self, why: BaseException) -> None:
+        """Let the next attempt begin at once; of an attempt that ends without a result. What ended it says
+        how that is counted."""
 
         def release(transaction: firestore.Transaction) -> None:
-            if self._holds(transaction):
-                transaction.update(self._reference, {"holder": None})
+            if not self._holds(transaction):
+                return
+            changes: dict[str, Any] = {"holder": None}
+            if isinstance(why, GotOn):
+                changes |= {"attempts": 0, "retries": 0}
+            elif isinstance(why, Retry):
+                changes |= {"attempts": firestore.Increment(-1), "retries": firestore.Increment(1)}
+                changes["held_up"] = str(why)
+            transaction.update(self._reference, changes)
 
         transact(self._cloud.db, release)
 
@@ -87,12 +100,17 @@ class Lease:
         return not fields["written"] and fields["holder"] == self.attempt
 
 
+class GotOn(Retry):
+    """The attempt's time is over, and it got on: the next goes on from there."""
+
+
 def new_work() -> dict[str, Any]:
     """The fields of a piece that nobody has begun."""
     return {
         "written": False,
         "open": True,
         "attempts": 0,
+        "retries": 0,
         "holder": None,
         "beat": firestore.SERVER_TIMESTAMP,
     }
@@ -124,8 +142,8 @@ def do(cloud: Cloud, owner: str, reference: Any, work: Callable[[Lease], Done]) 
         return None
     try:
         done = work(lease)
-    except Exception:
-        lease.release()
+    except Exception as why:
+        lease.release(why)
         raise
 
     def finish(transaction: firestore.Transaction) -> bool:
@@ -150,6 +168,11 @@ def _take(cloud: Cloud, owner: str, reference: Any) -> Lease | None:
         fields = fields_of(snapshot)
         if fields["holder"] and read_time(snapshot) - fields["beat"] < LEASE:
             raise Busy(f"attempt {fields['holder']} is at {reference.path}")
+        if fields.get("retries", 0) >= RETRIES_MOST:
+            raise GiveUp(
+                f"It was tried {fields['retries']} times, the last time it was: {fields['held_up']}",
+                "See to that, then retry the run. If it is nothing of yours, ask Waybill's operators.",
+            )
         if fields["attempts"] >= ATTEMPTS_MOST:
             raise GiveUp(
                 f"{reference.path} was begun {fields['attempts']} times and never ended.",

@@ -238,8 +238,8 @@ def test_images_land_beside_it(
         copies.append(Copy(image.name, image.generation, image.size, image.crc32c, name))
     openssh.put(f"waybill/{copies[7].name}", b"theirs")
     with connector() as there:
-        assert there.copy_images(copies, lambda: None) == Outcome(copied=59, conflicts=[copies[7]])
-        assert there.copy_images(copies, lambda: None) == Outcome(present=59, conflicts=[copies[7]])
+        assert there.copy_images(copies) == Outcome(copied=59, conflicts=[copies[7]])
+        assert there.copy_images(copies) == Outcome(present=59, conflicts=[copies[7]])
     assert openssh.files() == {
         f"waybill/{copy.name}": b"theirs" if number == 7 else content_of(10_000 + number)
         for number, copy in enumerate(copies)

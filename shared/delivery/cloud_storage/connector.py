@@ -23,7 +23,7 @@ class CloudStorage:
         """As `Connector.deliver`: one call, whatever its size."""
         self._bucket.deliver(staged, self._config.place(name))
 
-    def copy_images(self, copies: Iterable[Copy], between: Callable[[], None]) -> Outcome:
+    def copy_images(self, copies: Iterable[Copy], between: Callable[[Outcome], None]) -> Outcome:
         """As `Connector.copy_images`, in batched rewrites."""
         return copy_images(
             self._bucket,

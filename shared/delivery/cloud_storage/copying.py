@@ -57,7 +57,7 @@ def copy_images(
     *,
     source_bucket: str,
     storage_url: str,
-    between: Callable[[], None] = lambda: None,
+    between: Callable[[Outcome], None] = lambda _: None,
 ) -> Outcome:
     """Copy these into the customer's bucket as the customer's account; those there already stay. `between` is
     called after each batch, and may raise to stop.
@@ -70,7 +70,7 @@ def copy_images(
 
 class _Copying:
     def __init__(
-        self, bucket: CustomerBucket, source_bucket: str, storage_url: str, between: Callable[[], None]
+        self, bucket: CustomerBucket, source_bucket: str, storage_url: str, between: Callable[[Outcome], None]
     ) -> None:
         self._bucket = bucket
         self._between = between
@@ -112,7 +112,7 @@ class _Copying:
                 continue
             if elapsed_since(begun) < QUICK_SECONDS:
                 self._size = min(BATCH_MOST, self._size * 3 // 2 + 1)
-            self._between()
+            self._between(self.outcome)
             failing = False
             for task, (status, body) in zip(batch, answers, strict=True):
                 failing |= self._settle(task, status, body)

@@ -12,6 +12,6 @@ class Email:
     def deliver(self, staged: Stored, name: str, between: Callable[[], None]) -> None:
         """Leave it in staging, which keeps it for longer than a link lives."""
 
-    def copy_images(self, copies: Iterable[Copy], between: Callable[[], None]) -> Outcome:
+    def copy_images(self, copies: Iterable[Copy], between: Callable[[Outcome], None]) -> Outcome:
         """Copy none: images do not go by email."""
         return Outcome()

@@ -166,14 +166,19 @@ def again(cloud: Cloud, path: str) -> Mail:
         mail = from_snapshot(snapshot)
         if mail.state not in ENDED:
             raise Conflict(f"the mail {mail.id} is {mail.state}: it can be sent again when that has ended")
-        cleared = dict.fromkeys(("reason", "next_action", "message_id", "ended", "attempt"))
-        transaction.update(reference, {**cleared, **_to_be_sent()})
+        transaction.update(reference, reopened())
 
     transact(cloud.db, reopen)
     mail = from_snapshot(reference.get())
     tell(cloud, mail.customer, [path])
     logs.info("mail to be sent again", mail=path)
     return mail
+
+
+def reopened() -> dict[str, Any]:
+    """The fields by which a mail that has an outcome is to be sent once more."""
+    cleared = dict.fromkeys(("reason", "next_action", "message_id", "ended", "attempt"))
+    return {**cleared, **_to_be_sent()}
 
 
 def sweep(cloud: Cloud, at: datetime) -> None:

@@ -60,7 +60,7 @@ def not_sent(cloud: Cloud, since: datetime, most: int) -> list[Mail]:
 def revoke(cloud: Cloud, owner: str, id: str) -> Shown:
     """Withdraw the links of a mail, every one. NotFound where there is no such mail, Conflict where it has
     been sent with none."""
-    mail = _mail(cloud, owner, id)
+    mail = find(cloud, owner, id)
     if not mail.links:
         raise Conflict(f"the mail {id} has no link to be withdrawn")
     for link in mail.links:
@@ -72,10 +72,11 @@ def revoke(cloud: Cloud, owner: str, id: str) -> Shown:
 def resend(cloud: Cloud, owner: str, id: str) -> Shown:
     """Send a mail once more, by a person's word. NotFound where there is no such mail, Conflict where it
     waits or is being sent."""
-    return _shown(cloud, mails.again(cloud, _mail(cloud, owner, id).path).path)
+    return _shown(cloud, mails.again(cloud, find(cloud, owner, id).path).path)
 
 
-def _mail(cloud: Cloud, owner: str, id: str) -> Mail:
+def find(cloud: Cloud, owner: str, id: str) -> Mail:
+    """A mail of its owner's, or NotFound."""
     snapshot = cloud.db.document(f"{owner}/mails/{id}").get() if _ID.fullmatch(id) else None
     if snapshot is None or not snapshot.exists:
         raise NotFound(f"there is no mail {id}")

@@ -70,8 +70,11 @@ class Sftp:
 
         self._run(do)
 
-    def copy_images(self, copies: Iterable[Copy], between: Callable[[], None] = lambda: None) -> Outcome:
-        """Copy these, several at once. `between` is called after each, and may raise to end it.
+    def copy_images(
+        self, copies: Iterable[Copy], between: Callable[[Outcome], None] = lambda _: None
+    ) -> Outcome:
+        """Copy these, several at once. `between` is called after each with what came of them so far, and may
+        raise to end it.
 
         A file of the right name and size is taken for the image: to read it back costs what writing it does.
         Errors as `deliver`, but that an image that is gone is counted as missing.
@@ -79,7 +82,7 @@ class Sftp:
         return self._run(lambda writing: self._copy_images(writing, copies, between))
 
     async def _copy_images(
-        self, writing: Writing, copies: Iterable[Copy], between: Callable[[], None]
+        self, writing: Writing, copies: Iterable[Copy], between: Callable[[Outcome], None]
     ) -> Outcome:
         outcome = Outcome()
         waiting = iter(copies)
@@ -87,7 +90,7 @@ class Sftp:
         async def work() -> None:
             for copy in waiting:  # of one iterator: each worker takes the next
                 await self._copy(writing, copy, outcome)
-                between()
+                between(outcome)
 
         workers = [asyncio.create_task(work()) for _ in range(IMAGES_IN_FLIGHT)]
         try:

@@ -311,6 +311,7 @@ def test_a_retry_mails_those_that_were_refused_and_not_those_of_which_nobody_kno
     assert only(world, export)["status"] == "DELIVERING"
     failed = {"state": "FAILED", "audit": None}  # as the sweep fails a run that does not end
     world.cloud.db.document(f"exports/{export}/runs/{run}").update(failed)
+    world.wait(timedelta(minutes=1))
     asked(world, "POST", f"/v1/exports/{export}/runs/{run}:retry")
     world.settle(sweeps=True)
     event = only(world, export)

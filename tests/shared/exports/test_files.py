@@ -502,7 +502,8 @@ class Cut:
         assert landed == [self.names[:2], self.names[2:4], self.names[4:]]
         (run,) = self.world.cloud.db.collection(f"exports/{self.export}/runs").stream()
         written = runs.written_parts(self.world.cloud, runs.from_snapshot(run))
-        assert [(each.id, each.rows) for each in written] == [("000000", 2), ("000000r", 2), ("000000rr", 1)]
+        rows = [(each.id, each.rows) for each in written]
+        assert rows == [("000000", 2), ("000000r00001", 2), ("000000r00002", 1)]
         assert self.world.slots() == []
 
 

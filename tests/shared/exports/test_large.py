@@ -71,4 +71,4 @@ def test_an_attempt_that_has_time_for_one_record_leaves_the_rest_to_the_next(
     assert [part.rows for part in full] == [1] * 10
     assert [part.images.size for part in full if part.images] == [2 * LINE_BYTES] * 10
     # The time is looked at after each record, the last one, too: that leaves a part that finds nothing.
-    assert [part.id for part in written] == ["000000" + "r" * number for number in range(11)]
+    assert [part.id for part in written] == ["000000", *(f"000000r{number:05}" for number in range(1, 11))]
