@@ -1,6 +1,7 @@
 """What an export by email is told."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -16,6 +17,13 @@ class EmailConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     emails: tuple[Address, ...] = Field(max_length=RECIPIENTS_MOST)
+
+    @field_validator("emails", mode="before")
+    @classmethod
+    def _list(cls, values: Any) -> Any:
+        if not isinstance(values, list | tuple):
+            raise ValueError("must be a list of addresses")
+        return values
 
     @field_validator("emails")
     @classmethod

@@ -20,6 +20,9 @@ def test_an_address_that_comes_twice_is_kept_once_in_order() -> None:
     [
         ({}, "emails", "is needed"),
         ({"emails": []}, "emails", "at least one"),
+        ({"emails": "ann@acme.example"}, "emails", "must be a list of addresses"),
+        ({"emails": None}, "emails", "must be a list of addresses"),
+        ({"emails": {"ann@acme.example": 1}}, "emails", "must be a list of addresses"),
         ({"emails": [f"a{n}@b.c" for n in range(1_001)]}, "emails", "at most 1000"),
         ({"emails": ["ann"]}, "emails[0]", "not an address"),
         ({"emails": ["a@b.c", "a@b.c\r\nBcc: d@e.f"]}, "emails[1]", "not an address"),
