@@ -51,10 +51,11 @@ resource "google_cloudfunctions2_function" "own" {
     ingress_settings      = can(each.value.trigger.http) ? "ALLOW_INTERNAL_AND_GCLB" : "ALLOW_INTERNAL_ONLY"
 
     environment_variables = {
-      GOOGLE_CLOUD_PROJECT = var.project
-      WAYBILL_URL          = "https://${var.domain}"
-      WAYBILL_MAIL_FROM    = coalesce(var.mail_from, "waybill@${var.domain}")
-      WAYBILL_SENDGRID_URL = var.sendgrid_url
+      GOOGLE_CLOUD_PROJECT      = var.project
+      WAYBILL_URL               = "https://${var.domain}"
+      WAYBILL_MAIL_FROM         = coalesce(var.mail_from, "waybill@${var.domain}")
+      WAYBILL_SENDGRID_URL      = var.sendgrid_url
+      WAYBILL_PRIVATE_ADDRESSES = var.private_addresses
     }
 
     dynamic "secret_environment_variables" {

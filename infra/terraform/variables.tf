@@ -38,6 +38,12 @@ variable "sendgrid_url" {
   default     = "https://api.sendgrid.com"
 }
 
+variable "private_addresses" {
+  description = "Networks that are not public and may be called all the same, one after the other with commas, as 10.1.0.0/16. Unless set, none."
+  type        = string
+  default     = ""
+}
+
 variable "customers" {
   description = "The customers: their id, which names their folders, to their slug, which names their account."
   type        = map(string)

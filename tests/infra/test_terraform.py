@@ -205,6 +205,7 @@ def test_a_function_is_what_the_bundle_says() -> None:
         "WAYBILL_URL": "https://${var.domain}",
         "WAYBILL_MAIL_FROM": '${coalesce(var.mail_from, "waybill@${var.domain}")}',
         "WAYBILL_SENDGRID_URL": "${var.sendgrid_url}",
+        "WAYBILL_PRIVATE_ADDRESSES": "${var.private_addresses}",
     }
     for trigger in triggers():
         assert "each.value.retry" in trigger["retry_policy"]
@@ -283,9 +284,11 @@ def test_the_page_says_how_a_secret_gets_its_first_version() -> None:
 
 def test_the_settings_that_functions_need_are_set() -> None:
     given = resources()["google_cloudfunctions2_function.own"]["service_config"][0]["environment_variables"]
-    assert Settings.from_env(dict.fromkeys(given, "a-project")).project == "a-project"
-    [sendgrid] = [block["sendgrid_url"] for block in parsed()["variable"] if "sendgrid_url" in block]
-    assert sendgrid["default"] == Settings.sendgrid_url
+    defaults = {name: each.get("default") for block in parsed()["variable"] for name, each in block.items()}
+    assert defaults["sendgrid_url"] == Settings.sendgrid_url
+    private = {"WAYBILL_PRIVATE_ADDRESSES": defaults["private_addresses"]}
+    settings = Settings.from_env({**dict.fromkeys(given, "a-project"), **private})
+    assert (settings.project, settings.private_addresses) == ("a-project", ())
 
 
 def test_no_log_keeps_the_url_of_a_link() -> None:
