@@ -52,15 +52,15 @@ class CustomerBucket:
         return CustomerMustAct(
             f"The account {self.account} does not have the permission {permission} on the bucket "
             f"{self.bucket}.",
-            f"Grant {permission} on gs://{self.bucket} to {self.account}, then run the export again.",
+            f"Grant {permission} on gs://{self.bucket} to {self.account}, then retry the run.",
         )
 
     def gone(self) -> CustomerMustAct:
         """What to say when there is no such bucket."""
         return CustomerMustAct(
             f"The bucket {self.bucket} does not exist.",
-            f"Create gs://{self.bucket} and grant {self.account} its permissions there, or change the "
-            "export's storage_uri; then run the export again.",
+            f"Create gs://{self.bucket} and grant {self.account} its permissions there, then retry the run; "
+            "or change the export's storage_uri, and export the window again with :backfill.",
         )
 
     @contextlib.contextmanager
@@ -72,7 +72,7 @@ class CustomerBucket:
             name = different.stored.name
             raise CustomerMustAct(
                 f"Another object already stands at gs://{self.bucket}/{name}; it was left as it is.",
-                "Move that object away, then run the export again.",
+                "Move that object away, then retry the run.",
             ) from different
         except (Forbidden, NotFound) as refused:
             told = self.explain(refused)

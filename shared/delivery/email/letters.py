@@ -216,13 +216,17 @@ def _export(facts: Export, link: Link | None) -> _Draft:
 def _failed(facts: Failed, url: str) -> _Draft:
     period = _period(facts)
     name = _name(facts.export_name)
-    run = f"{url}/v1/exports/{facts.export}/runs/{facts.run}"
+    export = f"{url}/v1/exports/{facts.export}"
     return _Draft(
         subject=f"{name}: an export failed ({period})",
         says=[f"Your export {name} failed for the period below. Nothing more of it is delivered for now."],
         facts=_failure(facts),
-        then=["When what is wrong is mended, have it tried again:"],
-        calls=[("POST", f"{run}:retry")],
+        then=[
+            "When what is wrong is mended, have it tried again (with your key). After changing where the "
+            "export goes, or what it holds, make the second call for the same period instead: a run that is "
+            "tried again keeps what it began with.",
+        ],
+        calls=[("POST", f"{export}/runs/{facts.run}:retry"), ("POST", f"{export}:backfill")],
     )
 
 
@@ -239,7 +243,7 @@ def _suspended(facts: Suspended, url: str) -> _Draft:
         facts=_failure(facts),
         then=[
             "When what is wrong is mended, test the connection, which resumes the export if it passes, or "
-            "resume it yourself:"
+            "resume it yourself (with your key):"
         ],
         calls=[("POST", f"{export}:test"), ("POST", f"{export}:resume")],
     )

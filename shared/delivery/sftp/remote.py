@@ -81,7 +81,8 @@ def reach(
     except Blocked as blocked:
         raise CustomerMustAct(
             str(blocked),
-            "Set the export's host and port to a server that Waybill may call, then run it again.",
+            "Set the export's host and port to a server that Waybill may call, and export the window again "
+            "with :backfill.",
         ) from blocked
     except Failed as failed:
         raise Retry(str(failed)) from failed
@@ -171,19 +172,20 @@ def _login_explained(config: SftpConfig, greeter: Greeter, given: str) -> Iterat
             f"The SFTP server {host} shows another host key than the export's host_key: {shown} and not "
             f"{greeter.pinned.get_fingerprint()}. Nothing was sent to it.",
             "Ask who runs the server whether its key has changed. If so, set the export's host_key to the "
-            "new one and run the export again; if not, somebody else answers in the server's place.",
+            "new one and retry the run; if not, somebody else answers in the server's place.",
         ) from error
     except (asyncssh.PermissionDenied, asyncssh.IllegalUserName) as refused:
         raise CustomerMustAct(
             f"The SFTP server {host} does not let {config.username} in with the {given} that it was given.",
             f"See on the server that {config.username} may log in with a {given}, or give the export the "
-            f"right username and {given}; then run the export again.",
+            f"right username and {given}; then retry the run.",
         ) from refused
     except (asyncssh.KeyExchangeFailed, asyncssh.ProtocolNotSupported) as error:
         raise CustomerMustAct(
             f"The SFTP server {host} and Waybill have no way of speaking in common{_said(error)}.",
-            "See that the export's host and port are those of an SFTP server, and that it speaks SSH 2 with "
-            f"a host key of one of the kinds {', '.join(keys.ALGORITHMS)}; then run the export again.",
+            "See that the server speaks SSH 2 with a host key of one of the kinds "
+            f"{', '.join(keys.ALGORITHMS)}, then retry the run; or, if the export's host and port are not "
+            "those of an SFTP server, change them, and export the window again with :backfill.",
         ) from error
     except Exception as error:
         # Of whatever kind: what asyncssh makes of rubbish is not written down anywhere.
@@ -218,7 +220,7 @@ class Remote:
                 raise Retry(f"the SFTP server {config.host} did not begin SFTP{_said(refused)}") from refused
             raise CustomerMustAct(
                 f"The SFTP server {config.host} lets {config.username} in, but not to SFTP{_said(refused)}.",
-                f"Allow SFTP to {config.username} on the server, then run the export again.",
+                f"Allow SFTP to {config.username} on the server, then retry the run.",
             ) from refused
         except (*_PASSING, asyncssh.SFTPError) as error:
             connection.abort()
@@ -306,7 +308,7 @@ class Remote:
             )
         return CustomerMustAct(
             f"The SFTP server {self._config.host} refuses {doing}{_said(refused)}.",
-            f"{mend}, then run the export again. A file that is half written stays under a name that begins "
+            f"{mend}, then retry the run. A file that is half written stays under a name that begins "
             f"with {TEMPORARY}, and is gone on with.",
         )
 
@@ -321,7 +323,8 @@ class Remote:
             return True
         raise CustomerMustAct(
             f"{path} on the SFTP server {self._config.host} is a file, and not a directory.",
-            "Move it away, or change the export's path; then run the export again.",
+            "Move it away, then retry the run; or change the export's path, and export the window again with "
+            ":backfill.",
         )
 
     @contextlib.asynccontextmanager

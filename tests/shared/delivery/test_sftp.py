@@ -4,6 +4,7 @@ import contextlib
 import re
 import threading
 import tracemalloc
+from dataclasses import replace
 
 import asyncssh
 import pytest
@@ -143,9 +144,23 @@ def test_what_is_no_file_is_in_the_way(delivering: Delivering, kind: str) -> Non
 
 def test_a_file_where_a_directory_must_be(delivering: Delivering) -> None:
     (delivering.sftp.root / "waybill").write_bytes(b"theirs")
-    with pytest.raises(CustomerMustAct, match=r"is a file, and not a directory|refuses to"):
+    with pytest.raises(CustomerMustAct, match=r"is a file, and not a directory") as error:
         delivering.deliver(delivering.staged(b"lines\n"))
     assert delivering.sftp.files() == {"waybill": b"theirs"}
+    assert error.value.next_action == (
+        "Move it away, then retry the run; or change the export's path, and export the window again with "
+        ":backfill."
+    ), "a run that is retried keeps its path"
+
+
+def test_another_server_is_one_that_a_retry_does_not_go_to(delivering: Delivering) -> None:
+    delivering.cloud = replace(
+        delivering.cloud, settings=replace(delivering.cloud.settings, private_addresses=())
+    )
+    with pytest.raises(CustomerMustAct) as error:
+        delivering.deliver(delivering.staged(b"lines\n"))
+    assert error.value.next_action.endswith("may call, and export the window again with :backfill.")
+    assert delivering.sftp.calls == []
 
 
 STAGES = [

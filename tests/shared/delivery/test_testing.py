@@ -50,14 +50,15 @@ def granted(world: World, permission: str) -> str:
 def missing(world: World, permission: str) -> str:
     return (
         f"The account {world.acme.account} does not have the permission {permission} on the bucket {BUCKET}. "
-        f"Grant {permission} on gs://{BUCKET} to {world.acme.account}, then run the export again."
+        f"Grant {permission} on gs://{BUCKET} to {world.acme.account}, then retry the run."
     )
 
 
 def gone(world: World) -> str:
     return (
         f"The bucket {BUCKET} does not exist. Create gs://{BUCKET} and grant {world.acme.account} its "
-        "permissions there, or change the export's storage_uri; then run the export again."
+        "permissions there, then retry the run; or change the export's storage_uri, and export the window "
+        "again with :backfill."
     )
 
 
