@@ -2,10 +2,10 @@
 
 from shared import logs
 from shared.batches import steps as batches
-from shared.delivery.email import mails
 from shared.exports import steps as exports
 from shared.gcp.clients import Cloud
 from shared.gcp.messages import Message
+from shared.outbox import mails
 
 
 def tick(cloud: Cloud, message: Message) -> None:

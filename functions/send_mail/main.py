@@ -4,7 +4,7 @@ import functions_framework
 from cloudevents.http.event import CloudEvent
 
 from shared import events
-from shared.delivery.email import sending
+from shared.outbox import sending
 
 
 @functions_framework.cloud_event

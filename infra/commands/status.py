@@ -11,10 +11,10 @@ from datetime import datetime
 from infra.commands import connect, say, second, span, table
 from shared.batches import operating as batches
 from shared.batches.operating import BatchNow
-from shared.delivery.email.service import not_sent
 from shared.exports import operating as exports
 from shared.exports.audit import bounds
 from shared.exports.operating import FAILED_WITHIN, LISTED_MOST, RunNow
+from shared.outbox.service import not_sent
 
 
 def arguments(_: argparse.ArgumentParser) -> None:

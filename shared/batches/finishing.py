@@ -24,9 +24,9 @@ from shared.batches.batch import (
 )
 from shared.batches.planning import PLAN_SLICE
 from shared.batches.problems import Problem, problem
-from shared.delivery.email import mails
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import count
+from shared.outbox import mails
 
 
 def finish_if_done(cloud: Cloud, batch: Batch) -> None:

@@ -11,10 +11,6 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared.accounts.callers import who
 from shared.delivery.base import passed
 from shared.delivery.connectors import CONNECTORS
-from shared.delivery.email import api as downloads
-from shared.delivery.email import service as mailed
-from shared.delivery.email.links import Link
-from shared.delivery.email.service import Shown
 from shared.errors import Conflict, Invalid
 from shared.exports import audit, by_hand, mailing, pausing, runs, service
 from shared.exports.audit import Outcome
@@ -27,6 +23,10 @@ from shared.gcp.documents import Snapshot, fields_of
 from shared.http.answers import Answer, Routes, json_object
 from shared.http.idempotency import repeatable
 from shared.http.paging import page
+from shared.outbox import api as downloads
+from shared.outbox import service as mailed
+from shared.outbox.links import Link
+from shared.outbox.service import Shown
 from shared.sources import SOURCES
 from shared.window import utc_second
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.delivery.email.config import EmailConfig
-from shared.delivery.email.mails import Mail
 from shared.delivery.sftp.config import SftpConfig
 from shared.exports.mailing import NO_MAILS, Sent
 from shared.exports.runs import SCHEDULE, Run
+from shared.outbox.mails import Mail
 from shared.sources.export_runs import COLUMNS
 from shared.window import Window, utc_second
 

@@ -7,7 +7,6 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
-from shared.delivery.email import mails
 from shared.errors import GiveUp
 from shared.exports import audit, export, mailing, manifest, names, runs, slots
 from shared.exports.audit import Outcome
@@ -17,6 +16,7 @@ from shared.exports.runs import CANCELLED, COMPLETED, DELIVERING, FAILED, PENDIN
 from shared.exports.writing import blocks_of
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, count, fields_of, read_time, transact
+from shared.outbox import mails
 
 DELETED_LINE_BYTES = 37
 """A work order's id and a newline, in the staged lists of deletions."""

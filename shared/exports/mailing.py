@@ -1,6 +1,6 @@
 """The mails of a run: those by which an export by email is delivered, and those that tell that it failed.
 
-They are documents below the run's (`shared.delivery.email.mails`), which another function sends; when one has
+They are documents below the run's (`shared.outbox.mails`), which another function sends; when one has
 an outcome, the run is told to go on.
 """
 
@@ -13,13 +13,13 @@ from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.customers import get_customer
-from shared.delivery.email import mails
 from shared.delivery.email.config import EmailConfig
-from shared.delivery.email.mails import REFUSED, SENT, SKIPPED, UNKNOWN, Files, Mail
 from shared.errors import CustomerMustAct, Retry
 from shared.exports.runs import Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import count, plain
+from shared.outbox import mails
+from shared.outbox.mails import REFUSED, SENT, SKIPPED, UNKNOWN, Files, Mail
 from shared.window import utc_second
 
 DELIVERY, FAILED, SUSPENDED = "export", "failed", "suspended"

@@ -8,7 +8,6 @@ from typing import Any
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.keys import Caller
-from shared.delivery.email import mails
 from shared.errors import Conflict, NotFound
 from shared.exports import audit, by_hand, names, runs
 from shared.exports.export import ACTIVE, PAUSED, SUSPENDED, Export, from_snapshot
@@ -16,6 +15,7 @@ from shared.exports.runs import DELIVERING, FAILED, PENDING, RUNNING, Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, count, fields_of, plain, server_time
 from shared.http.idempotency import Repeatable
+from shared.outbox import mails
 
 OPERATOR = "operator"
 """Who asked, in the audit, where it was no key of the customer's."""

@@ -10,11 +10,11 @@ import pytest
 import requests
 
 from infra.local.traffic import Fault
-from shared.delivery.email import api, links, mails, service
 from shared.errors import Conflict, NotFound
 from shared.gcp import signing
 from shared.gcp.objects import Stored
-from tests.shared.delivery.email.post import RUN, Post, post, tokens
+from shared.outbox import api, links, mails, service
+from tests.shared.outbox.post import RUN, Post, post, tokens
 from tests.world import Answer, World
 
 BROWSER = {"User-Agent": "Mozilla/5.0"}

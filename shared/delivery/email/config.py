@@ -1,10 +1,10 @@
 """What an export by email is told."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from shared.addresses import once
 from shared.http.bodies import Address
 
 RECIPIENTS_MOST = 1_000
@@ -40,18 +40,3 @@ class EmailConfig(BaseModel):
     def export_images(self) -> bool:
         """Whether images go along: never by email."""
         return False
-
-
-def once(addresses: Iterable[str]) -> tuple[str, ...]:
-    """Each address as it came first, in order."""
-    first: dict[str, str] = {}
-    for address in addresses:
-        first.setdefault(folded(address), address)
-    return tuple(first.values())
-
-
-def folded(address: str) -> str:
-    """What two spellings of one mailbox have in common. By the letter of the standard the part before the @
-    may tell cases apart; mailboxes do not. Not `casefold`, which makes one of ß and ss.
-    https://www.rfc-editor.org/rfc/rfc5321#section-2.4"""
-    return address.lower()

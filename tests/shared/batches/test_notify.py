@@ -10,10 +10,10 @@ from shared.accounts.customers import add_customer
 from shared.batches import batch as batches
 from shared.batches import finishing
 from shared.batches.problems import problem
-from shared.delivery.email import mails
+from shared.outbox import mails
 from tests.archives import File, zipped
 from tests.outside import Killed, Outside, When, die
-from tests.shared.delivery.email.post import bodies, recipient
+from tests.shared.outbox.post import bodies, recipient
 from tests.world import SITE, World, jpeg
 
 NOTIFY = ["zoe@acme.example", "Ann@acme.example", "ann@acme.example"]

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import requests
 
 from shared.formats.base import Column
-from tests.shared.delivery.email.post import recipient, tokens
+from tests.shared.outbox.post import recipient, tokens
 from tests.world import World
 
 arrow: Any = pyarrow  # it has no types

@@ -16,12 +16,12 @@ import requests
 from infra.local.pubsub import Delivery
 from infra.local.traffic import Fault
 from shared.clock import elapsed_since, stopwatch
-from shared.delivery.email import mails
 from shared.exports import delivering
 from shared.exports import export as exports
 from shared.exports.mailing import FINISH
 from shared.gcp.documents import fields_of
-from tests.shared.delivery.email.post import bodies, recipient, tokens
+from shared.outbox import mails
+from tests.shared.outbox.post import bodies, recipient, tokens
 from tests.world import BUCKET, OTHER_SITE, SITE, THEIR_SITE, Answer, World
 
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)

@@ -18,7 +18,7 @@ from shared.exports import export as exports
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from tests.sftp_server import PASSWORD, SftpServer, sftp
-from tests.shared.delivery.email.post import bodies, recipient
+from tests.shared.outbox.post import bodies, recipient
 from tests.world import BUCKET, OTHER_SITE, SITE, Answer, World
 
 __all__ = ["sftp"]

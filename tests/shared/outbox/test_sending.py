@@ -9,10 +9,10 @@ import pytest
 
 from infra.local.traffic import Fault
 from shared.clock import elapsed_since, stopwatch
-from shared.delivery.email import links, mails, sendgrid, sending
-from shared.delivery.email.sendgrid import LOST, UNREACHED, Answer
 from shared.errors import Conflict, NotFound
-from tests.shared.delivery.email.post import FACTS, RUN, bodies, post, recipient, tokens
+from shared.outbox import links, mails, sendgrid, sending
+from shared.outbox.sendgrid import LOST, UNREACHED, Answer
+from tests.shared.outbox.post import FACTS, RUN, bodies, post, recipient, tokens
 from tests.world import World
 
 SEND, BOUNCES, UNSUBSCRIBES = "sendgrid.mail.send", "sendgrid.bounces.get", "sendgrid.unsubscribes.get"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from shared.delivery.email.letters import size
+from shared.outbox.letters import size
 
 STYLE = (
     ":root{color-scheme:light dark}"

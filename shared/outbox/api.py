@@ -9,16 +9,16 @@ import re
 import flask
 
 from shared import logs
-from shared.delivery.email import links, pages
-from shared.delivery.email.letters import one_line
-from shared.delivery.email.links import Found, Link
-from shared.delivery.email.pages import Listed
 from shared.errors import Retry
 from shared.gcp.clients import Cloud, connect
 from shared.gcp.documents import Snapshot, count, fields_of
 from shared.gcp.objects import Stored
 from shared.gcp.signing import signed_url
 from shared.http.answers import Answer, Handler, html, redirect
+from shared.outbox import links, pages
+from shared.outbox.letters import one_line
+from shared.outbox.links import Found, Link
+from shared.outbox.pages import Listed
 
 URL_SECONDS = 15 * 60
 """How long the URL works that a click leads to: long enough to begin a download, which then goes on."""

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from infra.local.pubsub import Delivery
-from shared.delivery.email import links, mails
+from shared.outbox import links, mails
 from tests.outside import Killed, Outside, When, die, sleep
-from tests.shared.delivery.email.post import RUN, Post, post, tokens
+from tests.shared.outbox.post import RUN, Post, post, tokens
 from tests.world import World
 
 CALLS = 9

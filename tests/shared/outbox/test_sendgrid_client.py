@@ -10,9 +10,9 @@ from threading import Thread
 
 import pytest
 
-from shared.delivery.email import sendgrid
-from shared.delivery.email.letters import Letter
-from shared.delivery.email.sendgrid import ANSWER_BYTES, LOST, UNREACHED, Account, Answer
+from shared.outbox import sendgrid
+from shared.outbox.letters import Letter
+from shared.outbox.sendgrid import ANSWER_BYTES, LOST, UNREACHED, Account, Answer
 
 LETTER = Letter("A subject", "text with the-secret-token", "<p>html with the-secret-token</p>")
 KEY = "SG.the-secret-key"

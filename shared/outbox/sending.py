@@ -19,15 +19,15 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import firestore
 
 from shared import logs
-from shared.delivery.email import letters, links, mails, sendgrid
-from shared.delivery.email.letters import Letter, Link
-from shared.delivery.email.mails import ENDED, REFUSED, SENDING, SENT, SKIPPED, UNKNOWN, WAITING, Mail
-from shared.delivery.email.sendgrid import Account, Answer
 from shared.errors import Busy, Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.gcp.messages import Message
 from shared.gcp.silence import change
+from shared.outbox import letters, links, mails, sendgrid
+from shared.outbox.letters import Letter, Link
+from shared.outbox.mails import ENDED, REFUSED, SENDING, SENT, SKIPPED, UNKNOWN, WAITING, Mail
+from shared.outbox.sendgrid import Account, Answer
 
 LEASE = timedelta(minutes=3)
 """How long after its intent an attempt may be alive: more than a function that sends is given."""

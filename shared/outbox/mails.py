@@ -15,12 +15,12 @@ from typing import Any
 from google.cloud import firestore
 
 from shared import logs
-from shared.delivery.email import letters
-from shared.delivery.email.config import folded, once
+from shared.addresses import folded, once
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, transact
 from shared.gcp.silence import change, silent
+from shared.outbox import letters
 
 WAITING, SENDING = "WAITING", "SENDING"
 SENT, SKIPPED, REFUSED, UNKNOWN = "SENT", "SKIPPED", "REFUSED", "UNKNOWN"

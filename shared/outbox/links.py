@@ -16,10 +16,10 @@ from typing import Any
 
 from google.cloud import firestore
 
-from shared.delivery.email.mails import Files, Mail
 from shared.errors import NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time, transact
+from shared.outbox.mails import Files, Mail
 
 LIFE = timedelta(days=7)
 """How long a link works, by Firestore's time from its sending."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from shared.delivery.email import letters
-from shared.delivery.email.letters import FACT_LONGEST, SUBJECT_LONGEST, Letter, Link, one_line, size
-from tests.shared.delivery.email.post import FACTS
+from shared.outbox import letters
+from shared.outbox.letters import FACT_LONGEST, SUBJECT_LONGEST, Letter, Link, one_line, size
+from tests.shared.outbox.post import FACTS
 
 URL = "https://waybill.example"
 LINK = Link(f"{URL}/v1/downloads/{'0' * 32}_{'s' * 43}", datetime(2026, 11, 29, 1, 0, 5, tzinfo=UTC))

@@ -13,12 +13,12 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
-from shared.delivery.email import links, mails
-from shared.delivery.email.links import Link
-from shared.delivery.email.mails import REFUSED, UNKNOWN, Mail
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot
+from shared.outbox import links, mails
+from shared.outbox.links import Link
+from shared.outbox.mails import REFUSED, UNKNOWN, Mail
 
 _ID = re.compile("[0-9a-f]{32}")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from shared.delivery.email import mails
-from shared.delivery.email.mails import Files, Mail
+from shared.outbox import mails
+from shared.outbox.mails import Files, Mail
 from tests.world import World
 
 RUN = "exports/11111111-2222-4333-8444-555555555555/runs/0123456789"
