@@ -25,6 +25,9 @@ When = Literal["before", "after"]
 BOTH = pytest.mark.parametrize("when", ["before", "after"])
 """For a test of a death just before a call is sent, and of one just after it took effect."""
 
+WRITES = ("Commit", "Publish", "POST", "PUT", "PATCH", "DELETE")
+"""How the calls begin that write to Firestore, Pub/Sub and Storage."""
+
 SFTP = {
     kind: name.removeprefix("FXP_").lower()
     for name, kind in vars(asyncssh.sftp).items()
@@ -49,11 +52,18 @@ class Outside:
     happens: Callable[[], None] | None = None
     dead: bool = False
     counting: bool = False
+    writes: bool = False
 
     def arm(self, at: int, when: When, happens: Callable[[], None] | None = None) -> None:
         """At the `at`-th call from now (from 1) die, or do `happens` once and go on."""
         self.calls.clear()
         self.at, self.when, self.happens, self.dead = at, when, happens, False
+        self.writes = False
+
+    def arm_write(self, at: int, happens: Callable[[], None] | None = None) -> None:
+        """After the `at`-th call that writes die, or do `happens` once and go on; `calls` has those alone."""
+        self.arm(at, "after", happens)
+        self.writes = True
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -80,6 +90,8 @@ class Outside:
             return False
         if self.dead:
             raise Killed(f"dead already, at {call}")
+        if self.writes and not call.startswith(WRITES):
+            return False
         self.calls.append(call)
         mine = len(self.calls) == self.at
         if mine and self.when == "before":

@@ -1,0 +1,127 @@
+"""An attempt at a piece. Its lease saves work; that two at once do no harm rests on other things: what is
+written is the same, names are written once, and one transaction decides whose result counts."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from google.api_core.exceptions import FailedPrecondition, NotFound
+from google.cloud import firestore
+
+from shared.clock import elapsed_since, stopwatch
+from shared.errors import Busy
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
+from shared.work.pieces import LEASE, OPEN, Piece
+
+HEARTBEAT_SECONDS = 45.0
+"""How often an attempt writes down that it is alive, and at most how often a work's document is written for
+that, however many attempts there are. A document takes about one write a second.
+https://cloud.google.com/firestore/quotas#soft_limits"""
+
+
+class Stopped(Exception):
+    """The work has ended, or has gone on without this attempt: nothing more is to be done."""
+
+
+class Attempt:
+    """The right to do one piece, for as long as it shows life.
+
+    id     its own id, for the names of what it stages
+    piece  the piece as it was taken
+    """
+
+    def __init__(self, cloud: Cloud, id: str, piece: Piece, work: Snapshot) -> None:
+        self.id = id
+        self.piece = piece
+        self.work = work
+        self._cloud = cloud
+        self._began = self._alive = stopwatch()
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The kind's own fields of the piece, as they were taken."""
+        return self.piece.fields
+
+    @property
+    def first(self) -> bool:
+        """Whether no other attempt began the piece before, since it last got on."""
+        return self.piece.attempts == 1
+
+    def time_is_up(self) -> bool:
+        """Whether the attempt should save where it is and return Later."""
+        return elapsed_since(self._began) >= self._cloud.settings.attempt_seconds
+
+    def heartbeat(self) -> None:
+        """Show life, every HEARTBEAT_SECONDS. Stopped and Busy as `save`."""
+        if elapsed_since(self._alive) >= HEARTBEAT_SECONDS:
+            self.save({})
+
+    def save(
+        self, fields: Mapping[str, Any], documents: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """Write down how far the piece is, with documents to create, and show life.
+
+        Busy where another attempt has taken over; Stopped where the work has ended meanwhile.
+        """
+        reference = self._cloud.db.document(self.piece.path)
+
+        def save(transaction: firestore.Transaction) -> bool:
+            snapshot = reference.get(transaction=transaction)
+            if not holds(snapshot, self.id):
+                return False
+            # Whoever gets on has not failed: what counts its attempts begins anew.
+            got_on = {"attempts": 1, "tries": 0, "waits_for": None, "since": None} if fields else {}
+            transaction.update(reference, {**fields, **got_on, **alive(read_time(snapshot))})
+            for path, content in (documents or {}).items():
+                transaction.create(self._cloud.db.document(path), dict(content))
+            return True
+
+        if not transact(self._cloud.db, save):
+            raise Busy(f"another attempt has taken over {self.piece.path}")
+        self._alive = stopwatch()
+        self.look(got_on=bool(fields))
+
+    def look(self, got_on: bool = False) -> None:
+        """Look at the work's document, and show there that it is alive. Stopped where it needs nobody."""
+        self.work = self.work.reference.get()
+        if not wanted(self.work, self.piece):
+            raise Stopped
+        show_life(self._cloud, self.work, got_on=got_on)
+
+
+def holds(snapshot: Snapshot, attempt: str) -> bool:
+    """Whether an attempt still has the lease of a piece."""
+    return bool(snapshot.exists and snapshot.get("status") == OPEN and snapshot.get("holder") == attempt)
+
+
+def alive(at: datetime) -> dict[str, Any]:
+    """The fields that show the life of an attempt, at Firestore's time."""
+    return {"heartbeat": at, "next": at + LEASE}
+
+
+def wanted(work: Snapshot, piece: Piece) -> bool:
+    """Whether a work is open and at the stage of a piece, by the plan that counts."""
+    return bool(work.exists and work.get("open") and work.get("plan") == piece.plan)
+
+
+def show_life(cloud: Cloud, work: Snapshot, got_on: bool) -> None:
+    """Write into a work's document that it is alive, unless that was done within HEARTBEAT_SECONDS; and that
+    it waits no longer, where it got on. Nothing where others wrote meanwhile: then they did."""
+    fields = fields_of(work)
+    waits_no_longer = got_on and fields["waits_for"] is not None
+    old = (read_time(work) - fields["heartbeat"]).total_seconds() >= HEARTBEAT_SECONDS
+    if not (old or waits_no_longer):
+        return
+    changes: dict[str, Any] = {"heartbeat": read_time(work)}
+    if waits_no_longer:
+        changes |= WAITS_NO_LONGER
+    option = cloud.db.write_option(last_update_time=work.update_time)
+    try:
+        work.reference.update(changes, option=option)
+    except (FailedPrecondition, NotFound):
+        return
+
+
+WAITS_NO_LONGER = {"waits_for": None, "waiting": False, "since": None, "waiting_reported": False}
+"""The fields of a work that gets on."""

@@ -1,0 +1,23 @@
+"""A document as it will be: what a transaction that changes one parses before it is written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Changed:
+    """Has of a snapshot what parsing it needs."""
+
+    exists = True
+
+    def __init__(self, reference: Any, fields: Mapping[str, Any]) -> None:
+        self.reference = reference
+        self.id: str = reference.id
+        self._fields = dict(fields)
+
+    def get(self, name: str) -> Any:
+        """The value of a field. KeyError where there is none."""
+        return self._fields[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields."""
+        return dict(self._fields)

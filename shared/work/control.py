@@ -1,0 +1,142 @@
+"""What is asked of a work from outside: create it, cancel it, try it again."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from google.cloud import firestore
+
+from shared.errors import Conflict
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
+from shared.work import engine, pieces
+from shared.work.attempts import WAITS_NO_LONGER
+from shared.work.changed import Changed
+from shared.work.kinds import CANCELLED, FAILED, PENDING, End, Kind, Writes
+from shared.work.pieces import CLOSED, LEASE, OPEN, QUEUED
+
+COMMIT_PIECES = 400
+"""How many pieces are opened again with one commit."""
+
+
+def new(kind: Kind[Any], customer: str, at: datetime) -> dict[str, Any]:
+    """The engine's fields of a work that is being created, at Firestore's time `at`."""
+    return {
+        "kind": kind.name,
+        "customer": customer,
+        "state": PENDING,
+        "stage": None,
+        "plan": None,
+        "plans": {},
+        "open": True,
+        "heartbeat": at,
+        "created": firestore.SERVER_TIMESTAMP,
+        **WAITS_NO_LONGER,
+    }
+
+
+def create(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, fields: Mapping[str, Any]) -> None:
+    """Create a work and have it run. One that is there already stays as it is, and is published again."""
+
+    def write(transaction: firestore.Transaction) -> None:
+        snapshot = reference.get(transaction=transaction)
+        if snapshot.exists:
+            return
+        now = read_time(snapshot)
+        document = {**fields, **new(kind, customer, now)}
+        transaction.create(reference, document)
+        engine.begin(cloud, kind, transaction, Changed(reference, document), now)
+
+    transact(cloud.db, write)
+    engine.resume(cloud, kind, reference.get())
+
+
+def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
+    """Cancel a work; False where it is cancelled already.
+
+    Conflict where it has ended, or is at a stage that finishes: unless it waits there for something outside,
+    and no attempt is at it.
+    """
+
+    def write(transaction: firestore.Transaction) -> Writes | None:
+        work = reference.get(transaction=transaction)
+        fields = fields_of(work)
+        if fields["state"] == CANCELLED:
+            return None
+        if not fields["open"]:
+            raise Conflict(f"{work.id} is {fields['state']} and cannot be cancelled: it has ended")
+        piece = _single_piece(transaction, work) if fields["stage"] else None
+        if fields["state"] != PENDING and not kind.stage(fields["stage"]).cancellable:
+            if not fields["waiting"]:
+                raise Conflict(f"{work.id} is {fields['state']} and cannot be cancelled: it finishes")
+            if piece and piece.get("holder") and read_time(work) - piece.get("heartbeat") < LEASE:
+                raise Conflict(f"{work.id} is being tried right now: try again in a minute")
+        end = End(CANCELLED)
+        writes = kind.ending(cloud, transaction, work, end)
+        engine.write_end(cloud, transaction, work, end, writes)
+        if piece:
+            transaction.update(piece.reference, pieces.ended(CLOSED))
+        return writes
+
+    writes = transact(cloud.db, write)
+    if writes:
+        engine.publish(cloud, writes)
+    return writes is not None
+
+
+def _single_piece(transaction: firestore.Transaction, work: Snapshot) -> Snapshot | None:
+    if work.get("plan") != work.get("stage"):
+        return None
+    collection = work.reference.collection("pieces")
+    piece = collection.document(work.get("plan")).get(transaction=transaction)
+    return piece if piece.exists and piece.get("status") == OPEN else None
+
+
+def retry(cloud: Cloud, kind: Kind[Any], seen: Snapshot, changes: Mapping[str, Any] | None = None) -> bool:
+    """Have a work that failed run again from where it was, with these changes of its fields; from its first
+    stage where what it had planned is too old. False where it has not failed, or has changed since `seen` was
+    read.
+
+    Its pieces are opened first: a death in between leaves it failed, and the next retry opens them again.
+    """
+    fields = fields_of(seen)
+    if fields["state"] != FAILED:
+        return False
+    anew = kind.replans(kind.parse(seen), read_time(seen))
+    if not anew and fields["plan"] != fields["stage"]:
+        _open_again(cloud, seen)
+    reference = seen.reference
+
+    def write(transaction: firestore.Transaction) -> bool:
+        work = reference.get(transaction=transaction)
+        if work.get("state") != FAILED or work.update_time != seen.update_time:
+            return False
+        now = read_time(work)
+        again = {**WAITS_NO_LONGER, "state": PENDING, "open": True, "heartbeat": now, **(changes or {})}
+        again |= {"error": firestore.DELETE_FIELD, "next_action": firestore.DELETE_FIELD}
+        if anew:
+            again |= {"stage": None, "plan": None, "plans": {}}
+        transaction.update(reference, again)
+        engine.begin(cloud, kind, transaction, Changed(reference, {**fields, **again}), now)
+        return True
+
+    if not transact(cloud.db, write):
+        return False
+    engine.resume(cloud, kind, reference.get())
+    return True
+
+
+def _open_again(cloud: Cloud, work: Snapshot) -> None:
+    path, now = work.reference.path, read_time(work)
+    left = pieces.of_plan(cloud, path, work.get("plan"), [OPEN, QUEUED, CLOSED]).select(["name"])
+    batch, size = cloud.db.batch(), 0
+    for each in left.stream():
+        if each.get("name") == pieces.GATE:
+            continue
+        batch.update(each.reference, pieces.untried(now, QUEUED))
+        size += 1
+        if size == COMMIT_PIECES:
+            batch.commit()
+            batch, size = cloud.db.batch(), 0
+    if size:
+        batch.commit()

@@ -1,0 +1,530 @@
+"""Performs a piece, and moves its work from stage to stage. Only this package writes a work's `state`.
+
+A work's document has, beside its kind's own fields:
+
+kind, customer      whose it is, and the kind's name
+state, stage, open  where it is; `open` until it has ended
+plan, plans         the plan that counts at its stage; and those of stages to come, by stage
+heartbeat           when an attempt at one of its pieces last showed life
+waits_for, since    what it waits for, from the first failed try on; `waiting` once that took a second try
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from google.cloud import firestore
+
+from shared import logs
+from shared.errors import Busy, GiveUp, Retry
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, fields_of, plain, read_time, server_time, transact
+from shared.work import pieces
+from shared.work.attempts import WAITS_NO_LONGER, Attempt, Stopped, alive, holds, show_life, wanted
+from shared.work.changed import Changed
+from shared.work.kinds import FAILED, PENDING, Done, End, Fields, Kind, Later, Stage, Writes
+from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, Piece
+
+MAX_ATTEMPTS = 10
+"""How many attempts may begin a piece and end without a result before its work fails."""
+
+BACKOFF = timedelta(seconds=10)
+MAX_BACKOFF = timedelta(minutes=10)
+"""How long a piece waits after its first failed try; twice as long after each, up to the most."""
+
+REPORT_WAITING = timedelta(hours=1)
+"""After which time of waiting the kind reports it to people."""
+
+MAX_PUBLISHED = 50
+"""How many pieces of one customer a function has to do at once, beside MIN_PUBLISHED of each work. The others
+are queued, and published as those end: so no piece of another customer stands behind more of them."""
+
+MIN_PUBLISHED = 10
+
+COMMIT_PIECES = 100
+"""How many pieces are written with one commit. It may hold 10 MiB, index entries counted.
+https://cloud.google.com/firestore/quotas#writes_and_transactions"""
+
+
+def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
+    """What a function does with a message: do the piece, and go on with what follows at the same function.
+
+    Returning acknowledges the message: what is passing is tried again by the sweep. Only a fault of ours is
+    raised, after it was written down.
+    """
+    id: str | None = message["piece"]
+    reference = cloud.db.document(message["work"])
+    held: Attempt | None = None
+    while id is not None:
+        work = reference.get()
+        if not work.exists:
+            return
+        with logs.bound(piece=id, **kind.ids(kind.parse(work))):
+            try:
+                held = _perform(cloud, kind, work, id, held)
+            except Busy as busy:
+                logs.info("another attempt is at it", reason=str(busy))
+                return
+            except Stopped:
+                logs.info("the work has ended or gone on")
+                return
+        id = held.piece.id if held else None
+
+
+def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attempt | None) -> Attempt | None:
+    """Do one piece; returns the attempt at the next one where that goes on here."""
+    reference = work.reference.collection("pieces").document(id)
+    try:
+        attempt = held or _take(cloud, kind, work, reference)
+    except GiveUp as error:
+        _failed(cloud, kind, work, pieces.parse(reference.get()), None, error)
+        return None
+    if attempt is None:
+        resume(cloud, kind, work, again=not kind.standing)
+        return None
+    attempt.work = work
+    show_life(cloud, work, got_on=False)
+    stage = kind.stage(attempt.piece.stage)
+    subject = kind.parse(work)
+    try:
+        result = stage.step(cloud, subject, attempt)
+        if isinstance(result, Later):
+            _save_later(cloud, attempt, result)
+            return None
+        return _finish(cloud, kind, attempt, result)
+    except (Busy, Stopped):
+        raise
+    except GiveUp as error:
+        _failed(cloud, kind, work, attempt.piece, attempt, error)
+        return None
+    except Retry as passing:
+        _save_failure(cloud, kind, attempt, str(passing), counted=False)
+        return None
+    except Exception as fault:
+        _save_failure(cloud, kind, attempt, f"a fault of ours ({type(fault).__name__})", counted=True)
+        raise
+
+
+def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Attempt | None:
+    """Begin an attempt; None where the piece has ended or is the gate. Busy where another attempt is alive at
+    it or it is too early; GiveUp where too many have begun it, or it waited too long."""
+    id = cloud.new_id()[:12]
+
+    def take(transaction: firestore.Transaction) -> Piece | None:
+        snapshot = reference.get(transaction=transaction)
+        if not snapshot.exists:
+            return None
+        piece, now = pieces.parse(snapshot), read_time(snapshot)
+        if piece.ended or piece.name == GATE:
+            return None
+        if not wanted(work, piece):
+            if work.get("open") and piece.plan not in (work.get("plans") or {}).values():
+                raise Stopped  # its plan may come to count yet; else the sweep closes it
+            transaction.update(reference, pieces.ended(CLOSED))
+            raise_after.append(True)
+            return None
+        if piece.holder and now - piece.heartbeat < LEASE:
+            raise Busy(f"attempt {piece.holder} is at {piece.id}")
+        if piece.retry_at and now < piece.retry_at:
+            raise Busy(f"{piece.id} is to be tried again at {piece.retry_at:%H:%M:%S}")
+        if piece.since and now - piece.since >= kind.max_wait:
+            raise GiveUp(
+                f"It waited for {_hours(kind.max_wait)}. What it waited for last: {piece.waits_for}",
+                "See to that, then retry it. If it is nothing of yours, ask Waybill's operators.",
+            )
+        if piece.attempts >= MAX_ATTEMPTS:
+            last = f" What it met last: {piece.waits_for}." if piece.waits_for else ""
+            raise GiveUp(
+                f"{piece.id} was begun {piece.attempts} times and never ended.{last}",
+                "This is ours to fix: look into the functions' logs for it, then retry it.",
+            )
+        begun = {"holder": id, "attempts": piece.attempts + 1, "status": OPEN, **alive(now)}
+        transaction.update(reference, begun)
+        return pieces.parse(Changed(reference, {**fields_of(snapshot), **begun}))
+
+    raise_after: list[bool] = []
+    piece = transact(cloud.db, take)
+    if raise_after:
+        raise Stopped
+    return Attempt(cloud, id, piece, work) if piece else None
+
+
+def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Attempt | None:
+    """Write down that a piece is done, with what follows from it."""
+    piece = attempt.piece
+    single = piece.plan == piece.stage
+    plans = {stage: _plan(cloud, kind, attempt, stage, each) for stage, each in done.plans.items()}
+    reference = cloud.db.document(piece.path)
+    owner = cloud.db.document(piece.work)
+    next: list[Attempt | dict[str, str]] = []
+    writes = Writes()
+
+    def finish(transaction: firestore.Transaction) -> bool:
+        nonlocal writes
+        next.clear()
+        snapshot = reference.get(transaction=transaction)
+        work = owner.get(transaction=transaction) if single else None
+        if not holds(snapshot, attempt.id):
+            if work is None or done.end is None or not kind.corrects(kind.parse(work), attempt.id, done.end):
+                raise Busy(f"another attempt has taken over {piece.id}")
+            transaction.update(owner, {**done.end.fields, "state": done.end.state})
+            return True
+        if work is not None and not wanted(work, piece):
+            raise Stopped
+        now = read_time(snapshot)
+        if work is not None and done.end is not None:
+            writes = kind.ending(cloud, transaction, work, done.end)
+            write_end(cloud, transaction, work, done.end, writes, done.work)
+        elif work is not None:
+            next.extend(_move(cloud, kind, transaction, work, done, plans, now, attempt))
+        if kind.standing:
+            transaction.delete(reference)
+        else:
+            transaction.update(reference, {**done.fields, **pieces.ended(DONE), "heartbeat": now})
+        for name, fields in done.rest.items():
+            rest = pieces.new(piece.customer, piece.function, piece.stage, piece.plan, name, now)
+            id = pieces.id_of(piece.plan, name)
+            transaction.create(owner.collection("pieces").document(id), {**fields, **rest})
+            next.append(pieces.message(piece.work, id))
+        for path, content in done.documents.items():
+            transaction.create(cloud.db.document(path), dict(content))
+        return True
+
+    transact(cloud.db, finish)
+    return _go_on(cloud, kind, attempt, next, writes, single)
+
+
+def _go_on(
+    cloud: Cloud,
+    kind: Kind[Any],
+    attempt: Attempt,
+    next: list[Attempt | dict[str, str]],
+    writes: Writes,
+    single: bool,
+) -> Attempt | None:
+    piece = attempt.piece
+    publish(cloud, writes)
+    mine = [each for each in next if isinstance(each, Attempt)]
+    cloud.messages.publish(piece.function, *(each for each in next if isinstance(each, dict)))
+    if mine:
+        return mine[0]
+    work = cloud.db.document(piece.work).get()
+    if not single:
+        show_life(cloud, work, got_on=True)
+    if work.exists and work.get("open"):
+        resume(cloud, kind, work, again=single)
+    return None
+
+
+def _move(
+    cloud: Cloud,
+    kind: Kind[Any],
+    transaction: firestore.Transaction,
+    work: Snapshot,
+    done: Done,
+    plans: Mapping[str, str],
+    now: datetime,
+    attempt: Attempt | None,
+) -> list[Attempt]:
+    """Move a work on to the stage that follows, in the transaction that read it; returns the attempt at that
+    where it is one piece of the same function and can be done at once."""
+    fields = fields_of(work)
+    known = {**fields.get("plans", {}), **plans}
+    subject = kind.parse(Changed(work.reference, {**fields, **done.work, "plans": known}))
+    stage = kind.stage(done.next) if done.next else kind.after(subject, fields["stage"])
+    moved = {**done.work, **_at(stage, known), "plans": known, "heartbeat": now}
+    moved |= {"waits_for": done.waits_for, "waiting": False, "waiting_reported": False}
+    moved["since"] = now if done.waits_for else None
+    transaction.update(work.reference, moved)
+    started = _first_piece(cloud, stage, work.reference, fields["customer"], subject, known, now)
+    reference, piece = started
+    here = attempt is not None and piece["function"] == attempt.piece.function and piece["name"] != GATE
+    if done.until is not None:
+        piece |= {"retry_at": done.until, "next": done.until, "waits_for": done.waits_for, "since": now}
+    elif here and attempt is not None:
+        piece |= {"holder": attempt.id, "attempts": 1, **alive(now)}
+    transaction.set(reference, piece)
+    if not (here and attempt is not None) or done.until is not None:
+        return []
+    taken = pieces.parse(Changed(reference, piece))
+    return [Attempt(cloud, attempt.id, taken, work)]
+
+
+def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:
+    """The fields that say that a work is at a stage."""
+    return {"state": stage.state, "stage": stage.name, "plan": plans.get(stage.name, stage.name)}
+
+
+def _first_piece(
+    cloud: Cloud,
+    stage: Stage[Any],
+    work: Any,
+    customer: str,
+    subject: Any,
+    plans: Mapping[str, str],
+    at: datetime,
+) -> tuple[Any, dict[str, Any]]:
+    """The document with which a stage begins: its one piece, or the gate of its plan."""
+    plan = plans.get(stage.name)
+    function = stage.function(subject)
+    collection = work.collection("pieces")
+    if plan is None:
+        piece = pieces.new(customer, function, stage.name, stage.name, stage.name, at)
+        return collection.document(stage.name), piece
+    gate = pieces.new(customer, function, stage.name, plan, GATE, at)
+    # The gate is no piece to be done: no count of those finds it.
+    return collection.document(pieces.id_of(plan, GATE)), {**gate, "status": GATE}
+
+
+def begin(
+    cloud: Cloud, kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot, at: datetime
+) -> None:
+    """Have a work run from the stage where it is, in the transaction that read it."""
+    fields = fields_of(work)
+    subject = kind.parse(work)
+    stage = kind.stage(fields["stage"]) if fields.get("stage") else kind.first(subject)
+    plans = fields.get("plans", {})
+    started = {"started": firestore.SERVER_TIMESTAMP} if not fields.get("started") else {}
+    changes = {**_at(stage, plans), **WAITS_NO_LONGER, **started, "heartbeat": at, "open": True}
+    transaction.update(work.reference, changes)
+    reference, piece = _first_piece(cloud, stage, work.reference, fields["customer"], subject, plans, at)
+    transaction.set(reference, piece)
+
+
+def _plan(
+    cloud: Cloud, kind: Kind[Any], attempt: Attempt, stage: str, planned: Iterable[tuple[str, Fields]]
+) -> str:
+    """Write the pieces of a stage, in several commits. They count once the work names their plan."""
+    plan = f"{stage}-{attempt.id}"
+    piece = attempt.piece
+    function = kind.stage(stage).function(kind.parse(attempt.work))
+    at = server_time(cloud.db)
+    collection = cloud.db.collection(f"{piece.work}/pieces")
+    batch, size = cloud.db.batch(), 0
+    for name, fields in planned:
+        new = pieces.new(piece.customer, function, stage, plan, name, at, QUEUED)
+        batch.set(collection.document(pieces.id_of(plan, name)), {**fields, **new})
+        size += 1
+        if size == COMMIT_PIECES:
+            batch.commit()
+            attempt.heartbeat()
+            batch, size = cloud.db.batch(), 0
+    if size:
+        batch.commit()
+    return plan
+
+
+def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot, again: bool = True) -> None:
+    """See to it that a work goes on: publish what of its stage is to be published, and move it on where all
+    is done. Doing it twice is doing it once. `again`: also what may have been published before."""
+    fields = fields_of(work)
+    if not fields["open"] or fields["state"] == PENDING:
+        return
+    subject, plan = kind.parse(work), fields["plan"]
+    function = kind.stage(fields["stage"]).function(subject)
+    collection = work.reference.collection("pieces")
+    if plan == fields["stage"]:
+        snapshot = collection.document(plan).get()
+        if snapshot.exists and snapshot.get("holder") is None and snapshot.get("retry_at") is None:
+            cloud.messages.publish(function, pieces.message(work.reference.path, plan))
+        return
+    if not pieces.open_left(cloud, work.reference.path, plan):
+        if not kind.standing:
+            _advance(cloud, kind, work)
+        return
+    if again:
+        waiting = pieces.of_plan(cloud, work.reference.path, plan, [OPEN]).select(["holder", "retry_at"])
+        unheld = (each for each in waiting.stream() if not (each.get("holder") or each.get("retry_at")))
+        messages = [pieces.message(work.reference.path, each.id) for each in unheld]
+        cloud.messages.publish(function, *messages)
+    publish_queued(cloud, work, function, plan)
+
+
+def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> None:
+    """Publish queued pieces of a plan, as many as their customer has room for at the function."""
+    path, customer = work.reference.path, work.get("customer")
+    queue = pieces.of_plan(cloud, path, plan, [QUEUED]).order_by("__name__").select([])
+    if not (some := list(queue.limit(MIN_PUBLISHED).stream())):
+        return
+    everywhere = pieces.published(cloud.db, customer, function, MAX_PUBLISHED)
+    room = max(MAX_PUBLISHED - everywhere, 0)
+    if room < MIN_PUBLISHED:
+        here = len(list(pieces.of_plan(cloud, path, plan, [OPEN]).select([]).limit(MIN_PUBLISHED).stream()))
+        room = max(room, MIN_PUBLISHED - here)
+    if room > len(some) == MIN_PUBLISHED:
+        some = list(queue.limit(room).stream())
+    batch = cloud.db.batch()
+    now = read_time(work)
+    for each in some[:room]:
+        batch.update(each.reference, {"status": OPEN, "next": now + pieces.STALLED})
+    batch.commit()
+    cloud.messages.publish(function, *(pieces.message(path, each.id) for each in some[:room]))
+
+
+def _advance(cloud: Cloud, kind: Kind[Any], seen: Snapshot) -> None:
+    """Move a work on whose planned pieces are all done."""
+    plan = seen.get("plan")
+
+    def advance(transaction: firestore.Transaction) -> bool:
+        work = seen.reference.get(transaction=transaction)
+        if not (work.exists and work.get("open") and work.get("plan") == plan):
+            return False
+        gate = work.reference.collection("pieces").document(pieces.id_of(plan, GATE))
+        _move(cloud, kind, transaction, work, Done(), {}, read_time(work), None)
+        transaction.update(gate, pieces.ended(CLOSED))
+        return True
+
+    if transact(cloud.db, advance):
+        resume(cloud, kind, seen.reference.get())
+
+
+def write_end(
+    cloud: Cloud,
+    transaction: firestore.Transaction,
+    work: Snapshot,
+    end: End,
+    writes: Writes,
+    more: Fields | None = None,
+) -> None:
+    """Write the end of a work, in the transaction that read it."""
+    ended = {
+        **(more or {}),
+        **end.fields,
+        **writes.fields,
+        **WAITS_NO_LONGER,
+        "state": end.state,
+        "open": False,
+        "finished": firestore.SERVER_TIMESTAMP,
+    }
+    transaction.update(work.reference, ended)
+    for path, content in writes.documents.items():
+        transaction.create(cloud.db.document(path), dict(content))
+    for path, content in writes.updates.items():
+        transaction.update(cloud.db.document(path), dict(content))
+
+
+def end(cloud: Cloud, kind: Kind[Any], reference: Any, end: End, may: Callable[[Snapshot], bool]) -> bool:
+    """End a work in one transaction, if it `may` end so as it stands; returns whether it did."""
+    writes = Writes()
+
+    def write(transaction: firestore.Transaction) -> bool:
+        nonlocal writes
+        work = reference.get(transaction=transaction)
+        if not (work.exists and work.get("open") and may(work)):
+            return False
+        writes = kind.ending(cloud, transaction, work, end)
+        write_end(cloud, transaction, work, end, writes)
+        return True
+
+    ended = transact(cloud.db, write)
+    if ended:
+        publish(cloud, writes)
+    return ended
+
+
+def publish(cloud: Cloud, writes: Writes) -> None:
+    """Publish what follows from the end of a work, after its transaction."""
+    for function, message in writes.messages:
+        cloud.messages.publish(function, message)
+
+
+def _failed(
+    cloud: Cloud, kind: Kind[Any], work: Snapshot, piece: Piece, attempt: Attempt | None, error: GiveUp
+) -> None:
+    """End the work of a piece that trying again cannot help; of a standing work, the piece alone."""
+    logs.error("work failed", error=str(error), next_action=error.next_action)
+    if kind.standing:
+        kind.piece_failed(cloud, kind.parse(work), attempt or Attempt(cloud, "", piece, work), error)
+        cloud.db.document(piece.path).delete()
+        return
+    why = {"error": str(error), "next_action": error.next_action}
+    # What an attempt met before its work was retried, or planned anew, says nothing of it now.
+    end(cloud, kind, work.reference, End(FAILED, why), lambda now: wanted(now, piece))
+
+
+def _save_later(cloud: Cloud, attempt: Attempt, later: Later) -> None:
+    """Let another attempt continue a piece."""
+    piece = attempt.piece
+    reference = cloud.db.document(piece.path)
+
+    def save(transaction: firestore.Transaction) -> bool:
+        snapshot = reference.get(transaction=transaction)
+        if not holds(snapshot, attempt.id):
+            return False
+        now = read_time(snapshot)
+        waits = {"waits_for": later.waits_for, "next": now + later.after}
+        transaction.update(reference, {**later.fields, **pieces.untried(now), **waits})
+        return True
+
+    if not transact(cloud.db, save):
+        return
+    if later.waits_for is None:
+        cloud.messages.publish(piece.function, piece.message)
+    _note_waiting(cloud, None, piece, later.waits_for, waiting=later.waits_for is not None)
+
+
+def _save_failure(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str, counted: bool) -> None:
+    """Write down what a piece waits for, and when it is tried again. `counted`: as an attempt without a
+    result, of which there may be MAX_ATTEMPTS."""
+    piece = attempt.piece
+    reference = cloud.db.document(piece.path)
+    tries = piece.tries + 1
+    backoff = min(BACKOFF * 2 ** min(tries - 1, 10), MAX_BACKOFF)
+
+    def save(transaction: firestore.Transaction) -> bool:
+        snapshot = reference.get(transaction=transaction)
+        if not holds(snapshot, attempt.id):
+            return False
+        now = read_time(snapshot)
+        changes = {
+            "holder": None,
+            "tries": tries,
+            "waits_for": why,
+            "since": piece.since or now,
+            "retry_at": now + backoff,
+            "next": now + backoff,
+        }
+        if not counted:
+            changes["attempts"] = max(snapshot.get("attempts") - 1, 0)
+        transaction.update(reference, changes)
+        return True
+
+    if not transact(cloud.db, save):
+        return
+    logs.warning("to be tried again", reason=why, tries=tries, seconds=backoff.total_seconds())
+    _note_waiting(cloud, kind, piece, why, waiting=tries > 1)
+
+
+def _note_waiting(cloud: Cloud, kind: Kind[Any] | None, piece: Piece, why: str | None, waiting: bool) -> None:
+    """Write into a work's document what it waits for, unless it says so. After REPORT_WAITING report it."""
+    reference = cloud.db.document(piece.work)
+    seen = reference.get()
+    if not wanted(seen, piece):
+        return
+    fields = fields_of(seen)
+    since = fields.get("since")
+    now = read_time(seen)
+    report = bool(kind and since and now - since >= REPORT_WAITING and not fields.get("waiting_reported"))
+    if fields["waits_for"] == why and (fields.get("waiting") or not waiting) and not report:
+        return
+    writes = kind.waiting(cloud, kind.parse(seen), why or "") if kind and report else Writes()
+
+    def note(transaction: firestore.Transaction) -> bool:
+        work = reference.get(transaction=transaction)
+        if not wanted(work, piece) or (report and work.get("waiting_reported")):
+            return False
+        changes: dict[str, Any] = {"waits_for": why, "waiting": waiting and why is not None}
+        changes["since"] = (plain(work.get("since")) or now) if why else None
+        changes |= {"waiting_reported": True} if report else {}
+        transaction.update(reference, changes | dict(writes.fields))
+        for path, content in writes.documents.items():
+            transaction.create(cloud.db.document(path), dict(content))
+        return True
+
+    if transact(cloud.db, note):
+        publish(cloud, writes)
+
+
+def _hours(time: timedelta) -> str:
+    hours = time.total_seconds() / 3600
+    return "an hour" if hours == 1 else f"{hours:g} hours"

@@ -1,0 +1,193 @@
+"""A piece as Firestore holds it, at `<work>/pieces/<id>`. A piece is the only thing that is ever executed.
+
+Its id is the name of its stage where that is one piece, else `<plan>.<name>`: a plan is one attempt's list of
+the pieces of a stage, and counts once the work's document names it. Pieces of a plan that never counted are
+closed by the sweep.
+
+customer, function  whose it is, and the function that does it
+stage, plan, name   where it belongs
+status              QUEUED (to be published later), OPEN, DONE or CLOSED (not needed any more)
+attempts            how many attempts began it since it last got on
+tries               how many of its attempts failed since it last got on
+holder, heartbeat   the attempt that is at it, and when that was last alive
+waits_for, since    what it waits for since its first failed try, and since when
+retry_at            when it may be tried again after a failed try
+next                when the sweep looks at it; None where it does not
+shard               spreads `next`, which grows, over the index
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
+
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, count, fields_of
+
+QUEUED, OPEN, DONE, CLOSED = "QUEUED", "OPEN", "DONE", "CLOSED"
+
+LEASE = timedelta(minutes=3)
+"""How long an attempt that shows no life keeps others from its piece."""
+
+STALLED = timedelta(minutes=15)
+"""How long after it was published a piece that nobody began is published again."""
+
+LOST = timedelta(days=1)
+"""After which time a piece that is still queued is looked at: its plan may never have counted."""
+
+SHARDS = 16
+"""Over how many values the index of `next` is spread: an index on a time takes about 500 writes a second.
+https://cloud.google.com/firestore/docs/best-practices#high_read_write_and_delete_rates_to_a_narrow_document_range"""
+
+GATE = "~gate"
+"""The name of the piece of a planned stage that has no step: by it the sweep finds a stage whose queue or end
+nobody saw to."""
+
+_OWN = (
+    "customer",
+    "function",
+    "stage",
+    "plan",
+    "name",
+    "status",
+    "attempts",
+    "tries",
+    "holder",
+    "heartbeat",
+    "waits_for",
+    "since",
+    "retry_at",
+    "next",
+    "shard",
+)
+"""The engine's own fields; what else a document has is its kind's."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece as it was read. `fields` are those of its kind."""
+
+    path: str
+    customer: str
+    function: str
+    stage: str
+    plan: str
+    name: str
+    status: str
+    attempts: int
+    tries: int
+    holder: str | None
+    heartbeat: datetime
+    waits_for: str | None
+    since: datetime | None
+    retry_at: datetime | None
+    fields: Mapping[str, Any]
+
+    @property
+    def work(self) -> str:
+        """The path of its work's document."""
+        return self.path.rpartition("/pieces/")[0]
+
+    @property
+    def id(self) -> str:
+        """Its document's id."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.status in (DONE, CLOSED)
+
+    @property
+    def message(self) -> dict[str, str]:
+        """The message by which its function is asked to do it."""
+        return message(self.work, self.id)
+
+
+def message(work: str, piece: str) -> dict[str, str]:
+    """The one form of message of all work: the path of the work's document, and the id of a piece."""
+    return {"work": work, "piece": piece}
+
+
+def id_of(plan: str, name: str) -> str:
+    """The id of a piece of a plan."""
+    return f"{plan}.{name}"
+
+
+def new(
+    customer: str, function: str, stage: str, plan: str, name: str, at: datetime, status: str = OPEN
+) -> dict[str, Any]:
+    """The engine's fields of a piece that nobody has begun, at Firestore's time `at`."""
+    return {
+        "customer": customer,
+        "function": function,
+        "stage": stage,
+        "plan": plan,
+        "name": name,
+        "shard": zlib.crc32(f"{customer}{plan}{name}".encode()) % SHARDS,
+        **untried(at, status),
+    }
+
+
+def untried(at: datetime, status: str = OPEN) -> dict[str, Any]:
+    """The fields of a piece that changes to nobody having begun it."""
+    return {
+        "status": status,
+        "attempts": 0,
+        "tries": 0,
+        "holder": None,
+        "heartbeat": at,
+        "waits_for": None,
+        "since": None,
+        "retry_at": None,
+        "next": at + (STALLED if status == OPEN else LOST),
+    }
+
+
+def ended(status: str) -> dict[str, Any]:
+    """The fields of a piece that ends."""
+    return {
+        "status": status,
+        "holder": None,
+        "waits_for": None,
+        "since": None,
+        "retry_at": None,
+        "next": None,
+    }
+
+
+def parse(snapshot: Snapshot) -> Piece:
+    """The piece in a snapshot. LookupError where it is not there."""
+    fields = fields_of(snapshot)
+    known = {name: fields.pop(name) for name in _OWN}
+    del known["next"], known["shard"]
+    return Piece(path=snapshot.reference.path, fields=fields, **known)
+
+
+def of_plan(cloud: Cloud, work: str, plan: str, status: Sequence[str]) -> Any:
+    """A query for the pieces of a plan that have one of these states, to be ordered by name or counted."""
+    planned = cloud.db.collection(f"{work}/pieces").where(filter=FieldFilter("plan", "==", plan))
+    return planned.where(filter=FieldFilter("status", "in", list(status)))
+
+
+def results(cloud: Cloud, work: str, plan: str) -> Iterator[Piece]:
+    """The pieces of a plan that are done, in the order of their names."""
+    query = of_plan(cloud, work, plan, [DONE]).order_by("__name__")
+    return (parse(each) for each in query.stream())
+
+
+def open_left(cloud: Cloud, work: str, plan: str) -> bool:
+    """Whether pieces of a plan are still to be done, by a strong count."""
+    return count(of_plan(cloud, work, plan, [OPEN, QUEUED]), up_to=1) > 0
+
+
+def published(db: firestore.Client, customer: str, function: str, up_to: int) -> int:
+    """How many pieces of a customer a function has to do, at most so many."""
+    query = db.collection_group("pieces")
+    for name, value in (("customer", customer), ("function", function), ("status", OPEN)):
+        query = query.where(filter=FieldFilter(name, "==", value))
+    return count(query, up_to=up_to)

@@ -1,0 +1,59 @@
+"""The sweep of every minute: whatever nobody is alive at is published again, whatever kind of work it is.
+
+A piece says itself when it is to be looked at: its `next` is a lease after its last heartbeat, the end of its
+backoff, or a quarter of an hour after it was published. Publishing once more is always safe.
+"""
+
+from collections import defaultdict
+from datetime import datetime
+
+from google.cloud.firestore_v1 import FieldFilter
+
+from shared import logs
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot
+from shared.gcp.silence import change
+from shared.work import pieces
+from shared.work.pieces import CLOSED, GATE, SHARDS, STALLED
+
+MAX_SWEPT = 500
+"""How many pieces one tick resumes; the next one resumes the rest."""
+
+
+def sweep(cloud: Cloud, at: datetime) -> None:
+    """Publish every piece again that is to be looked at by `at`, customers in turn. What fails here is logged
+    and stops nothing else."""
+    query = (
+        cloud.db.collection_group("pieces")
+        .where(filter=FieldFilter("shard", "in", list(range(SHARDS))))
+        .where(filter=FieldFilter("next", "<=", at))
+        .order_by("next")
+        .limit(MAX_SWEPT)
+    )
+    by_customer: dict[str, list[Snapshot]] = defaultdict(list)
+    for snapshot in query.stream():
+        by_customer[snapshot.get("customer")].append(snapshot)
+    while by_customer:
+        for customer in list(by_customer):
+            snapshot = by_customer[customer].pop(0)
+            if not by_customer[customer]:
+                del by_customer[customer]
+            with logs.bound(customer=customer, document=snapshot.reference.path):
+                try:
+                    _resume(cloud, snapshot, at)
+                except Exception as failure:
+                    logs.error("a stalled piece could not be resumed", exception=failure)
+
+
+def _resume(cloud: Cloud, snapshot: Snapshot, at: datetime) -> None:
+    work = snapshot.reference.parent.parent.get()
+    plan = snapshot.get("plan")
+    counts = work.exists and (plan == work.get("plan") or plan in (work.get("plans") or {}).values())
+    if not work.exists or not work.get("open") or not counts:
+        change(cloud, snapshot, pieces.ended(CLOSED))
+        return
+    if change(cloud, snapshot, {"next": at + STALLED}):
+        message = pieces.message(work.reference.path, snapshot.id)
+        cloud.messages.publish(snapshot.get("function"), message)
+        if snapshot.get("status") != GATE and not snapshot.get("tries"):
+            logs.warning("a stalled piece is resumed", **message)

@@ -1,0 +1,313 @@
+"""The engine, proved with a toy kind: each real kind has a thin set of its own."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.errors import Conflict, GiveUp, Retry
+from shared.work import control, engine, pieces
+from shared.work.attempts import Attempt, Stopped
+from shared.work.kinds import Later
+from tests.shared.work.toy import DOUBLES, Toys, fails, fields
+
+
+def test_a_work_goes_from_stage_to_stage_and_ends(toys: Toys) -> None:
+    work = toys.make(count=3)
+    assert fields(work)["state"] == "PLANNING"
+    toys.drain()
+    after = fields(work)
+    assert (after["state"], after["open"], after["sum"]) == ("COMPLETED", False, 6), after
+    assert sorted(toys.steps.done) == ["000000", "000001", "000002", "finish", "plan"]
+    assert list(toys.open_pieces()) == []
+    assert [each.id for each in work.collection("ends").stream()] == ["COMPLETED"]
+
+
+def test_a_plan_without_pieces_goes_on_to_the_next_stage(toys: Toys) -> None:
+    work = toys.make(count=0)
+    toys.drain()
+    assert (fields(work)["state"], fields(work)["sum"]) == ("COMPLETED", 0)
+
+
+def test_every_message_twice_does_each_piece_once(toys: Toys) -> None:
+    toys.twice = True
+    work = toys.make(count=5)
+    toys.drain()
+    assert fields(work)["sum"] == 20
+    assert len(toys.steps.done) == len(set(toys.steps.done)) == 7, toys.steps.done
+
+
+def test_what_a_piece_waits_for_is_written_down_at_the_first_failed_try(toys: Toys) -> None:
+    toys.steps.does["double"] = fails(Retry("the server does not answer"))
+    work = toys.make(count=1)
+    toys.drain()
+    assert (fields(work)["waits_for"], fields(work)["waiting"]) == ("the server does not answer", False)
+    assert not toys.faults
+    toys.world.wait(timedelta(minutes=1))
+    toys.sweep()
+    toys.drain()
+    assert fields(work)["waiting"] is True  # from the second failed try on it holds nobody up
+
+
+def test_a_piece_is_tried_again_after_its_backoff_and_not_before(toys: Toys) -> None:
+    toys.steps.does["double"] = fails(Retry("away"))
+    work = toys.make(count=1)
+    toys.drain()
+    tried = len(toys.steps.done)
+    (piece,) = list(toys.open_pieces())[:1]
+    toys.cloud.messages.publish(DOUBLES, pieces.message(work.path, piece.id))
+    toys.drain()
+    assert len(toys.steps.done) == tried
+    del toys.steps.does["double"]
+    toys.settle()
+    assert fields(work)["state"] == "COMPLETED"
+    assert fields(work)["waits_for"] is None
+
+
+def test_waiting_for_an_hour_is_reported_once(toys: Toys) -> None:
+    toys.steps.does["double"] = fails(Retry("away"))
+    work = toys.make(count=1)
+    toys.drain()
+
+    def reports() -> list[str]:
+        return [each.get("why") for each in work.collection("reports").stream()]
+
+    for minutes in (20, 20, 15):
+        toys.world.wait(timedelta(minutes=minutes))
+        toys.sweep()
+        toys.drain()
+        assert reports() == []
+    for _ in range(2):
+        toys.world.wait(timedelta(minutes=11))
+        toys.sweep()
+        toys.drain()
+    assert reports() == ["away"]
+
+
+def test_what_waits_for_longer_than_its_kind_allows_fails_with_what_it_waited_for(toys: Toys) -> None:
+    toys.steps.does["double"] = fails(Retry("the bucket answers 429"))
+    work = toys.make(count=1)
+    toys.drain()
+    for _ in range(2):
+        toys.world.wait(toys.kind.max_wait)
+        toys.sweep()
+        toys.drain()
+    after = fields(work)
+    assert after["state"] == "FAILED"
+    assert "12 hours" in after["error"]
+    assert "the bucket answers 429" in after["error"]
+
+
+def test_a_final_failure_ends_the_work_and_says_what_to_do(toys: Toys) -> None:
+    toys.steps.does["double"] = fails(GiveUp("the bucket is gone", "Create it."))
+    work = toys.make(count=3)
+    toys.drain()
+    after = fields(work)
+    assert (after["state"], after["error"], after["next_action"]) == (
+        "FAILED",
+        "the bucket is gone",
+        "Create it.",
+    )
+    toys.settle()
+    assert [each.id for each in work.collection("ends").stream()] == ["FAILED"]
+
+
+def test_a_fault_of_ours_is_raised_and_counted_and_ends_in_a_failure(toys: Toys) -> None:
+    toys.steps.does["double"] = fails(ZeroDivisionError())
+    work = toys.make(count=1)
+    for _ in range(engine.MAX_ATTEMPTS + 2):
+        toys.drain()
+        toys.world.wait(timedelta(minutes=11))
+        toys.sweep()
+    toys.drain()
+    assert toys.steps.done.count("000000") == engine.MAX_ATTEMPTS
+    assert len(toys.faults) == engine.MAX_ATTEMPTS
+    assert fields(work)["state"] == "FAILED"
+    assert "ZeroDivisionError" in fields(work)["error"]
+
+
+def test_a_failed_work_goes_on_from_where_it_was(toys: Toys) -> None:
+    def one_fails(attempt: Attempt) -> Any:
+        if attempt.piece.name == "000001":
+            raise GiveUp("not now", "Retry.")
+        return None
+
+    toys.steps.does["double"] = one_fails
+    work = toys.make(count=3)
+    toys.drain()
+    toys.settle()
+    done = toys.steps.done.count("plan")
+    toys.steps.does.clear()
+    assert control.retry(toys.cloud, toys.kind, work.get())
+    toys.settle()
+    assert (fields(work)["state"], fields(work)["sum"]) == ("COMPLETED", 6)
+    assert toys.steps.done.count("plan") == done == 1
+    assert toys.steps.done.count("000000") == 1
+    assert not control.retry(toys.cloud, toys.kind, work.get())
+
+
+def test_a_failed_work_whose_plan_is_too_old_is_planned_anew(toys: Toys) -> None:
+    toys.steps.does["double"] = fails(GiveUp("not now", "Retry."))
+    work = toys.make(count=2)
+    toys.drain()
+    toys.world.wait(timedelta(days=8))
+    toys.steps.does.clear()
+    assert control.retry(toys.cloud, toys.kind, work.get())
+    toys.settle()
+    assert toys.steps.done.count("plan") == 2
+    assert fields(work)["sum"] == 2
+
+
+@pytest.mark.parametrize("events", range(4))
+def test_a_cancelled_work_ends_at_once_and_leaves_nothing_open(toys: Toys, events: int) -> None:
+    work = toys.make(count=2)
+    topics = [DOUBLES, "export_source"]
+    for _ in range(events):
+        toys.world.suite.pubsub.deliver_due(toys.push)
+        if fields(work)["state"] in ("FINISHING", "COMPLETED"):
+            return
+    assert topics
+    assert control.cancel(toys.cloud, toys.kind, work)
+    assert not control.cancel(toys.cloud, toys.kind, work)
+    toys.settle()
+    assert fields(work)["state"] == "CANCELLED"
+    assert [each.id for each in work.collection("ends").stream()] == ["CANCELLED"]
+
+
+def test_a_stage_that_finishes_cannot_be_cancelled_unless_it_waits(toys: Toys) -> None:
+    def while_it_runs(_: Attempt) -> Any:
+        with pytest.raises(Conflict, match="it finishes"):
+            control.cancel(toys.cloud, toys.kind, work)
+        raise Retry("the server does not answer")
+
+    toys.steps.does["finish"] = while_it_runs
+    work = toys.make(count=1)
+    toys.drain()
+    toys.world.wait(timedelta(minutes=1))
+
+    def waits(_: Attempt) -> Any:
+        raise Retry("the server does not answer")
+
+    toys.steps.does["finish"] = waits
+    toys.sweep()
+    toys.drain()
+    assert fields(work)["waiting"]
+    assert control.cancel(toys.cloud, toys.kind, work)
+    toys.settle()
+    assert fields(work)["state"] == "CANCELLED"
+
+
+def test_an_attempt_that_is_alive_at_a_waiting_finish_keeps_it_from_being_cancelled(toys: Toys) -> None:
+    tried = []
+
+    def step(_: Attempt) -> Any:
+        tried.append(1)
+        if len(tried) == 3:
+            with pytest.raises(Conflict, match="right now"):
+                control.cancel(toys.cloud, toys.kind, work)
+            return None
+        raise Retry("away")
+
+    toys.steps.does["finish"] = step
+    work = toys.make(count=1)
+    toys.drain()
+    toys.settle()
+    assert len(tried) == 3
+    assert fields(work)["state"] == "COMPLETED"
+
+
+def test_an_attempt_learns_at_its_next_save_that_its_work_was_cancelled(toys: Toys) -> None:
+    def step(attempt: Attempt) -> Any:
+        attempt.save({"position": 1})
+        control.cancel(toys.cloud, toys.kind, work)
+        with pytest.raises(Stopped):
+            attempt.save({"position": 2})
+        raise Stopped
+
+    toys.steps.does["double"] = step
+    work = toys.make(count=1)
+    toys.drain()
+    assert fields(work)["state"] == "CANCELLED"
+
+
+def test_saved_progress_is_what_the_next_attempt_begins_with(toys: Toys) -> None:
+    seen = []
+
+    def step(attempt: Attempt) -> Any:
+        seen.append(attempt.fields.get("position"))
+        if attempt.fields.get("position") is None:
+            attempt.save({"position": 7})
+            return Later({"position": 8})
+        return None
+
+    toys.steps.does["double"] = step
+    work = toys.make(count=1)
+    toys.drain()
+    assert seen == [None, 8]
+    assert fields(work)["state"] == "COMPLETED"
+
+
+def test_100_attempts_that_save_write_the_works_document_once_a_heartbeat(toys: Toys) -> None:
+    """A document takes about one write a second: 100 pieces that save at once must not each write it."""
+    work = toys.make(count=0)
+    document = {**fields(work), "open": True, "plan": "double-x", "stage": "double", "count": 1}
+    work.set(document)
+    now = toys.world.suite.clock.now()
+    attempts = []
+    for number in range(100):
+        piece = pieces.new("acme", DOUBLES, "double", "double-x", f"{number:06}", now)
+        reference = work.collection("pieces").document(f"double-x.{number:06}")
+        reference.set({**piece, "holder": f"a{number}"})
+        attempts.append(Attempt(toys.cloud, f"a{number}", pieces.parse(reference.get()), work.get()))
+    updates = set()
+    for seconds in range(100):
+        toys.world.wait(timedelta(seconds=1))
+        attempts[seconds].save({"position": 1})
+        updates.add(work.get().update_time)
+    assert len(updates) <= 1 + 100 / 45, len(updates)
+
+
+def test_one_customers_many_pieces_do_not_keep_anothers_waiting(toys: Toys) -> None:
+    """However many pieces one customer has, at most MAX_PUBLISHED of them stand before another's."""
+    toys.make("large", count=300)
+    toys.world.suite.pubsub.deliver_due(toys.push)
+    toys.make("small", count=1, customer="globex")
+    toys.steps.done.clear()
+    order: list[str] = []
+
+    def step(attempt: Attempt) -> Any:
+        order.append(f"{attempt.piece.customer} {attempt.piece.stage}")
+
+    toys.steps.does = {"plan": step, "double": step}
+    toys.drain()
+    assert order.count("acme double") == 300
+    planned, doubled = order.index("globex plan"), order.index("globex double")
+    most = engine.MAX_PUBLISHED + engine.MIN_PUBLISHED
+    assert max(planned, doubled - planned) <= most, (planned, doubled)
+
+
+def test_a_plan_of_12000_pieces_is_written_in_commits_of_a_bounded_size(toys: Toys) -> None:
+    work = toys.make(count=12_000)
+    toys.world.suite.traffic.forget()
+    toys.world.suite.pubsub.deliver_due(toys.push)
+    commits = toys.world.suite.traffic.calls("firestore.Commit")
+    assert 12_000 / engine.COMMIT_PIECES <= len(commits) <= 12_000 / engine.COMMIT_PIECES + 10
+    assert fields(work)["state"] == "DOUBLING"
+    toys.make("other", count=1, customer="globex")  # others go on
+    for _ in range(3):
+        toys.world.suite.pubsub.deliver_due(toys.push)
+    control.cancel(toys.cloud, toys.kind, work)
+
+
+def test_pieces_of_a_plan_that_never_counted_are_closed(toys: Toys) -> None:
+    """A plan whose attempt died before it counted leaves pieces that must never be done."""
+    work = toys.make(count=1)
+    lost = pieces.new("acme", DOUBLES, "double", "double-lost", "000000", toys.world.suite.clock.now())
+    reference = work.collection("pieces").document("double-lost.000000")
+    reference.set({**lost, "number": 9})
+    toys.drain()
+    toys.cloud.messages.publish(DOUBLES, pieces.message(work.path, "double-lost.000000"))
+    toys.drain()
+    toys.settle()
+    assert (fields(work)["state"], fields(work)["sum"]) == ("COMPLETED", 0)
+    assert reference.get().get("status") == "CLOSED"
