@@ -3,7 +3,7 @@ errors says.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cloudevents.http.event import CloudEvent
 from werkzeug.exceptions import ServiceUnavailable
@@ -12,6 +12,8 @@ from shared import logs
 from shared.errors import GiveUp, Retry
 from shared.gcp.clients import Cloud, connect
 from shared.gcp.messages import Message, ObjectFinalised, parse, parse_finalised
+from shared.work.engine import perform
+from shared.work.kinds import Kind
 
 Event = TypeVar("Event", Message, ObjectFinalised)
 
@@ -23,6 +25,11 @@ def answer(event: CloudEvent, use_case: Callable[[Cloud, Message], None]) -> Non
     acknowledged, whoever it concerned having been told; anything else passes, which is a 500.
     """
     _answer(parse(event), use_case)
+
+
+def answer_work(event: CloudEvent, kind: Kind[Any]) -> None:
+    """Do the piece of work that the event names."""
+    _answer(parse(event), lambda cloud, message: perform(cloud, kind, message.body))
 
 
 def answer_object(event: CloudEvent, use_case: Callable[[Cloud, ObjectFinalised], None]) -> None:

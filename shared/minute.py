@@ -6,12 +6,13 @@ from shared.exports import steps as exports
 from shared.gcp.clients import Cloud
 from shared.gcp.messages import Message
 from shared.outbox import mails
+from shared.work.sweep import sweep
 
 
 def tick(cloud: Cloud, message: Message) -> None:
-    """Start what is due and take up what got stuck, of exports, batches and mails; none stops another."""
+    """Start what is due and resume what got stuck: exports, batches, mails, pieces; none stops another."""
     failures = []
-    for each in (exports.tick, batches.sweep, mails.sweep):
+    for each in (exports.tick, batches.sweep, mails.sweep, sweep):
         try:
             each(cloud, message.published)
         except Exception as failure:

@@ -30,6 +30,8 @@ from shared.accounts.keys import create_key
 from shared.exports import runs
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
+from shared.work.pieces import OPEN, QUEUED
+from shared.work.sweep import sweep
 from shared.workorders import envelope, store
 from shared.workorders.record import DataConformity, JobConformity, WorkOrder
 from shared.workorders.store import Photograph
@@ -125,15 +127,28 @@ class World:
         return True
 
     def settle(self, *, sweeps: bool = False) -> None:
-        """Let time go by, with its redeliveries, until nothing is outstanding; `sweeps`: ticks come, too."""
+        """Let time go by, with redeliveries and the sweep of pieces, until nothing is outstanding; `sweeps`:
+        with ticks, too."""
         for _ in range(60):
             if sweeps:
                 self.tick()
+            self.sweep()
             self.drain()
-            if not self.suite.pubsub.outstanding() and not (sweeps and self.slots()):
+            open_pieces = self.open_pieces()
+            if not (self.suite.pubsub.outstanding() or open_pieces or (sweeps and self.slots())):
                 return
             self.wait(timedelta(minutes=6))
-        raise AssertionError(f"still outstanding: {self.suite.pubsub.outstanding()}, {self.slots()}")
+        left = self.suite.pubsub.outstanding(), open_pieces, self.slots()
+        raise AssertionError(f"still outstanding: {left}")
+
+    def sweep(self) -> None:
+        """The engine's sweep alone: no window begins."""
+        sweep(self.cloud, self.suite.clock.now())
+
+    def open_pieces(self) -> list[str]:
+        """The paths of the pieces that are still to be done."""
+        found = self.cloud.db.collection_group("pieces").stream()
+        return [each.reference.path for each in found if each.get("status") in (OPEN, QUEUED)]
 
     def run_due(self, at: datetime | None = None) -> None:
         """A tick, and all that comes of it; nothing may fail."""

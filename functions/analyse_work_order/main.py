@@ -4,10 +4,10 @@ import functions_framework
 from cloudevents.http.event import CloudEvent
 
 from shared import events
-from shared.analysis import steps
+from shared.analysis.steps import KIND
 
 
 @functions_framework.cloud_event
 def analyse_work_order(event: CloudEvent) -> None:
-    """Take the analysis of the work order on, where one is due."""
-    events.answer(event, steps.analyse)
+    """Analyse the work order, where that is due."""
+    events.answer_work(event, KIND)

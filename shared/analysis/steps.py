@@ -1,30 +1,34 @@
 """A work order's analysis. Each step can be done twice, or by two at once, and is done once.
 
-1. ask    whoever makes an analysis due publishes a message, or takes it on at once (`take_on`)
+1. ask    whoever makes an analysis due writes a piece in the same commit (`queue`), and publishes it
 2. check  its new photographs, some at a time (`checking`); what is checked is saved
 3. post   the work order to the site's analyser, if it has one (`analyser`)
 4. store  what that says, beside what changed meanwhile (`results`)
 
-What is passing is tried again as long as GIVE_UP_AFTER; what is not, or stays, makes the analysis FAILED,
-with a sentence for the customer.
+What is passing is tried again for MAX_WAIT; what is not, or stays, makes the analysis FAILED, with a sentence
+for the customer.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from shared import logs
 from shared.accounts.customers import Site, get_site
-from shared.analysis import analyser, checking, messages, results
+from shared.analysis import analyser, checking, queue, results
 from shared.clock import elapsed_since, stopwatch
-from shared.errors import Conflict, CustomerMustAct, Invalid, NotFound, Retry
+from shared.errors import Conflict, CustomerMustAct, GiveUp, Invalid, NotFound, Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.messages import Message
+from shared.gcp.documents import Snapshot
+from shared.work import control
+from shared.work.attempts import Attempt
+from shared.work.kinds import Done, Kind, Later, Stage, WaitedTooLong
 from shared.workorders import store
 from shared.workorders.kept import DUE, FAILED, WAITING, Kept
 from shared.workorders.store import Held
 
-GIVE_UP_AFTER = timedelta(hours=1)
-"""How long an analyser may be away, from when the message was published."""
+MAX_WAIT = timedelta(hours=1)
+"""How long an analyser may be away, from the first failed try on."""
 
 AFTER_MENDING = "Once that is mended, POST to the work order's /analyze to have it analysed again."
 """What to do about every analysis that failed."""
@@ -39,29 +43,51 @@ class Time:
     analyser: float
 
 
-def analyse(cloud: Cloud, message: Message) -> None:
-    """What `analyse_work_order` does with a message. Nothing where the work order is not there, or no
-    analysis of it is due."""
-    id = message["work_order"]
+@dataclass(frozen=True)
+class Analyses:
+    """The analyses of a site."""
+
+    site: str
+    customer: str
+
+
+def analyse(cloud: Cloud, analyses: Analyses, attempt: Attempt) -> Done | Later:
+    """Analyse one work order, as far as there is time. Nothing where it is not there, or no analysis of it is
+    due."""
+    id = attempt.piece.name
     time = Time(checks=cloud.settings.attempt_seconds, analyser=2 * analyser.ANSWER_SECONDS)
-    with logs.bound(customer=message["customer"], site=message["site"], work_order=id):
+    with logs.bound(work_order=id):
         try:
-            site = get_site(cloud.db, message["site"], message["customer"])
-            after = take_on(cloud, site, id, time, asked=message.published)
+            site = get_site(cloud.db, analyses.site, analyses.customer)
+            after = take_on(cloud, site, id, time)
         except NotFound as gone:
             logs.info("nothing to analyse", reason=str(gone))
-            return
+            return Done()
         except Conflict as others:
             raise Retry(str(others)) from others
-        if after.analysis == DUE:
-            messages.publish(cloud, site, [after])
+    return Later() if after.analysis == DUE else Done()
 
 
-def take_on(cloud: Cloud, site: Site, id: str, time: Time, asked: datetime | None = None) -> Kept:
+def failed(cloud: Cloud, analyses: Analyses, attempt: Attempt, error: GiveUp) -> None:
+    """Write down that an analysis failed, whose analyser was away for MAX_WAIT, or at which we fail."""
+    piece = attempt.piece
+    failure = f"{error} {error.next_action}"
+    if isinstance(error, WaitedTooLong):
+        failure = f"The site's analyser was away for an hour. {piece.waits_for} {AFTER_MENDING}"
+    try:
+        site = get_site(cloud.db, analyses.site, analyses.customer)
+        store.change(cloud, site, piece.name, lambda now: _given_up(now.kept, failure))
+    except NotFound as gone:
+        logs.info("nothing to analyse", reason=str(gone))
+
+
+def _given_up(now: Kept, failure: str) -> Kept:
+    return replace(now, analysis=FAILED, failure=failure) if now.analysis == DUE else now
+
+
+def take_on(cloud: Cloud, site: Site, id: str, time: Time) -> Kept:
     """Analyse a work order as far as there is time; returns it as it is then. DUE means that there is more
-    to do: publish a message.
-
-    asked  when the analysis was asked for, by Pub/Sub; None: just now
+    to do.
 
     NotFound where there is no such work order, Conflict where too many change it, Retry where its analyser
     is away or busy.
@@ -76,10 +102,10 @@ def take_on(cloud: Cloud, site: Site, id: str, time: Time, asked: datetime | Non
         held = store.look(cloud, site, id)
     if held.kept.analysis != DUE or held.kept.unchecked or not site.analysis_url:
         return held.kept
-    return _posted(cloud, site, held, time.analyser, asked)
+    return _posted(cloud, site, held, time.analyser)
 
 
-def _posted(cloud: Cloud, site: Site, posted: Held, seconds: float, asked: datetime | None) -> Kept:
+def _posted(cloud: Cloud, site: Site, posted: Held, seconds: float) -> Kept:
     """Ask the analyser, and keep what comes of it."""
     id = posted.kept.work_order.id
     try:
@@ -87,10 +113,6 @@ def _posted(cloud: Cloud, site: Site, posted: Held, seconds: float, asked: datet
         if found is None:
             return store.change(cloud, site, id, lambda now: _noted(now.kept, posted.kept, WAITING))
         return store.change(cloud, site, id, lambda now: results.put_into(site, now.kept, posted.kept, found))
-    except analyser.Away as away:
-        if asked is None or posted.read - asked <= GIVE_UP_AFTER:
-            raise
-        failure = f"The site's analyser was away for an hour. {away}"
     except CustomerMustAct as final:
         failure = f"{final} {final.next_action}"
     except Invalid as too_large:
@@ -105,3 +127,29 @@ def _noted(now: Kept, posted: Kept, analysis: str, failure: str = "") -> Kept:
     if now.analysis != DUE or not results.same(now, posted):
         return now
     return replace(now, analysis=analysis, failure=failure)
+
+
+def _parse(snapshot: Snapshot) -> Analyses:
+    return Analyses(snapshot.id, snapshot.get("customer"))
+
+
+def _ids(analyses: Analyses) -> Mapping[str, str]:
+    return {"site": analyses.site, "customer": analyses.customer}
+
+
+KIND = Kind(
+    name="analysis",
+    collection="analyses",
+    stages=(Stage(queue.STAGE, "RUNNING", lambda _: queue.FUNCTION, analyse),),
+    parse=_parse,
+    ids=_ids,
+    standing=True,
+    piece_failed=failed,
+    max_wait=MAX_WAIT,
+)
+"""A site's analyses: they never end, and each work order is a piece."""
+
+
+def ready(cloud: Cloud, site: Site) -> None:
+    """Have the document of a site's analyses there, before a work order's can be due."""
+    control.stand(cloud, KIND, queue.document(cloud, site), site.customer, queue.PLAN)

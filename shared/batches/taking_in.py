@@ -12,7 +12,7 @@ from typing import Any
 
 from shared import logs
 from shared.accounts.customers import Site, get_site
-from shared.analysis import messages as analysis
+from shared.analysis import queue, steps
 from shared.batches import batch as batches
 from shared.batches import errors_file, folders, json_files, naming
 from shared.batches.archive import Entry, region, unpack
@@ -92,6 +92,7 @@ async def _take_in(
 ) -> Done:
     began = stopwatch()
     site = get_site(cloud.db, batch.site, batch.customer)
+    steps.ready(cloud, site)
     position = fields["position"]
     reached = Progress(**{name: fields[name] for name in PROGRESS})
     async with Many(cloud.objects, cloud.settings.storage_url) as many:
@@ -99,8 +100,8 @@ async def _take_in(
         planned = _planned(cloud, batch, fields["start"], fields["end"])
         for chunk in _chunks(planned[position:]):
             outcomes = await taking.run(chunk)
-            due = [each.kept for each in outcomes if each.kept and each.kept.analysis == DUE]
-            analysis.publish(cloud, site, due)
+            if any(each.kept and each.kept.analysis == DUE for each in outcomes):
+                queue.publish_queued(cloud, site)
             problems = [problem for each in outcomes for problem in each.problems]
             more = errors_file.documents(batch, slice_id, position, problems)
             position += len(chunk)
@@ -245,7 +246,8 @@ class _TakingIn:
     def _write(self, readings: Sequence["_Reading"]) -> list[_Outcome]:
         """The work orders' documents, of those with which nothing is wrong."""
         arrivals = {reading.name: reading.arrive for reading in readings if not reading.problems}
-        written = store.take_in(self._cloud, self._site, arrivals)
+        due = queue.due(self._site, queue.QUEUED)
+        written = store.take_in(self._cloud, self._site, arrivals, due)
         return [reading.outcome(written.get(reading.name)) for reading in readings]
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared import logs
 from shared.accounts.customers import Site
-from shared.analysis import messages, results, sent, steps
+from shared.analysis import queue, results, sent, steps
 from shared.analysis.results import Name, PlainValue, Text
 from shared.batches.caller import who_and_where
 from shared.batches.json_files import DEPTH_MOST
@@ -116,6 +116,7 @@ def _change(request: flask.Request, work_order: UUID, site: str | None = None) -
         Correction(each.input_id, each.task_name, each.corrected_value, each.message)
         for each in asked.corrections
     ]
+    steps.ready(cloud, where)
     after = store.edit(
         cloud,
         where,
@@ -124,10 +125,10 @@ def _change(request: flask.Request, work_order: UUID, site: str | None = None) -
         tags=asked.tags,
         parameters=asked.parameters,
         corrections=corrections,
+        beside=queue.due(where),
     )
     if after.analysis == DUE:
-        # Also where it was due before: the message then may have been lost with the answer.
-        messages.publish(cloud, where, [after])
+        queue.publish(cloud, where, after)
     return _shown(store.look(cloud, where, str(work_order))), 200
 
 
@@ -146,15 +147,16 @@ def _analyze(request: flask.Request, work_order: UUID, site: str | None = None) 
     store.look(cloud, where, id)  # before anything is fetched for a work order that is not there
     inputs = [sent.Sent(each.name, each.data.value) for each in asked.inputs]
     photographs = sent.photographs(cloud.settings, where, inputs, asked.metadata)
-    store.add_photographs(cloud, where, id, photographs)
-    store.change(cloud, where, id, lambda held: results.again(held.kept))
+    steps.ready(cloud, where)
+    store.add_photographs(cloud, where, id, photographs, queue.due(where))
+    store.change(cloud, where, id, lambda held: results.again(held.kept), queue.due(where))
     with logs.bound(customer=where.customer, site=where.id, work_order=id):
         _analysed(cloud, where, id)
     return _shown(store.look(cloud, where, id)), 200
 
 
 def _analysed(cloud: Cloud, site: Site, id: str) -> None:
-    """Analyse at once what can be; a message sees to the rest."""
+    """Analyse at once what can be; the function does the rest."""
     try:
         after = steps.take_on(cloud, site, id, AT_ONCE)
     except NotFound:
@@ -164,7 +166,7 @@ def _analysed(cloud: Cloud, site: Site, id: str) -> None:
         logs.warning("an analysis is left to its function", reason=type(failure).__name__)
         after = store.look(cloud, site, id).kept
     if after.analysis == DUE:
-        messages.publish(cloud, site, [after])
+        queue.publish(cloud, site, after)
 
 
 def _results(request: flask.Request, work_order: UUID, site: str | None = None) -> Answer:

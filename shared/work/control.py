@@ -1,9 +1,11 @@
 """What is asked of a work from outside: create it, cancel it, try it again."""
 
+import contextlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
 
 from shared.errors import Conflict
@@ -49,6 +51,18 @@ def create(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, fields:
 
     transact(cloud.db, write)
     engine.resume(cloud, kind, reference.get())
+
+
+def stand(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, plan: str) -> None:
+    """Have the document of a standing work there, whose pieces all belong to one plan. They are written by
+    whoever makes them due, and published with `engine.publish_queued`."""
+    snapshot = reference.get()
+    if snapshot.exists:
+        return
+    (stage,) = kind.stages
+    standing = {"state": stage.state, "stage": stage.name, "plan": plan, "plans": {stage.name: plan}}
+    with contextlib.suppress(AlreadyExists):  # another one is as good
+        reference.create({**new(kind, customer, read_time(snapshot)), **standing})
 
 
 def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:

@@ -22,7 +22,7 @@ from shared.gcp.documents import Snapshot, fields_of, plain, read_time, server_t
 from shared.work import pieces
 from shared.work.attempts import WAITS_NO_LONGER, Attempt, Stopped, alive, holds, show_life, wanted
 from shared.work.changed import Changed
-from shared.work.kinds import FAILED, PENDING, Done, End, Fields, Kind, Later, Stage, Writes
+from shared.work.kinds import FAILED, PENDING, Done, End, Fields, Kind, Later, Stage, WaitedTooLong, Writes
 from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, Piece
 
 MAX_ATTEMPTS = 10
@@ -57,7 +57,7 @@ def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
     held: Attempt | None = None
     while id is not None:
         work = reference.get()
-        if not work.exists:
+        if not work.exists or fields_of(work).get("kind") != kind.name:
             return
         with logs.bound(piece=id, **kind.ids(kind.parse(work))):
             try:
@@ -128,7 +128,7 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
         if piece.retry_at and now < piece.retry_at:
             raise Busy(f"{piece.id} is to be tried again at {piece.retry_at:%H:%M:%S}")
         if piece.since and now - piece.since >= kind.max_wait:
-            raise GiveUp(
+            raise WaitedTooLong(
                 f"It waited for {_hours(kind.max_wait)}. What it waited for last: {piece.waits_for}",
                 "See to that, then retry it. If it is nothing of yours, ask Waybill's operators.",
             )
@@ -480,7 +480,7 @@ def _save_failure(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str, cou
             "holder": None,
             "tries": tries,
             "waits_for": why,
-            "since": piece.since or now,
+            "since": piece.since if counted else piece.since or now,
             "retry_at": now + backoff,
             "next": now + backoff,
         }

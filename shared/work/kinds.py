@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from shared.errors import GiveUp
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot
 
 if TYPE_CHECKING:
     from google.cloud import firestore
 
-    from shared.errors import GiveUp
     from shared.work.attempts import Attempt
 
 T = TypeVar("T")
@@ -25,6 +25,10 @@ MAX_WAIT = timedelta(hours=12)
 Fields = Mapping[str, Any]
 Documents = Mapping[str, Fields]
 """Documents to create, by their paths."""
+
+
+class WaitedTooLong(GiveUp):
+    """A piece waited for something outside for as long as its kind allows."""
 
 
 @dataclass(frozen=True)

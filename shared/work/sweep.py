@@ -14,7 +14,8 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot
 from shared.gcp.silence import change
 from shared.work import pieces
-from shared.work.pieces import CLOSED, GATE, SHARDS, STALLED
+from shared.work.engine import publish_queued
+from shared.work.pieces import CLOSED, GATE, QUEUED, SHARDS, STALLED
 
 MAX_SWEPT = 500
 """How many pieces one tick resumes; the next one resumes the rest."""
@@ -52,7 +53,11 @@ def _resume(cloud: Cloud, snapshot: Snapshot, at: datetime) -> None:
     if not work.exists or not work.get("open") or not counts:
         change(cloud, snapshot, pieces.ended(CLOSED))
         return
-    if change(cloud, snapshot, {"next": at + STALLED}):
+    if not change(cloud, snapshot, {"next": at + STALLED}):
+        return
+    if snapshot.get("status") == QUEUED:
+        publish_queued(cloud, work, snapshot.get("function"), plan)
+    else:
         message = pieces.message(work.reference.path, snapshot.id)
         cloud.messages.publish(snapshot.get("function"), message)
         if snapshot.get("status") != GATE and not snapshot.get("tries"):

@@ -123,8 +123,20 @@ def create(
     raise _too_busy(id)
 
 
+Beside = Callable[[Kept, datetime], Mapping[str, Mapping[str, Any]]]
+"""Documents that are written in the commit that changes a work order, by their paths. It is given what the
+work order becomes, and Firestore's time when that was read."""
+
+
+def _nothing(_: Kept, __: datetime) -> Mapping[str, Mapping[str, Any]]:
+    return {}
+
+
 def take_in(
-    cloud: Cloud, site: Site, arrivals: Mapping[str, Callable[[Kept], Kept]]
+    cloud: Cloud,
+    site: Site,
+    arrivals: Mapping[str, Callable[[Kept], Kept]],
+    beside: Beside = _nothing,
 ) -> dict[str, Kept | Refused]:
     """Put what each arrival makes of the work order of its name in that one's place, a new one where the site
     has none; many with one commit. What is as it was already is not written.
@@ -145,10 +157,10 @@ def take_in(
     for name, arrive in arrivals.items():
         snapshot = there[work_order_id(site.id, name)]
         if _late(snapshot):
-            outcomes[name] = _take_in_one(cloud, site, name, arrive)
+            outcomes[name] = _take_in_one(cloud, site, name, arrive, beside)
             continue
         try:
-            change = _arrived(cloud, site, name, snapshot, arrive)
+            change = _arrived(cloud, site, name, snapshot, arrive, beside)
         except Refused as refused:
             outcomes[name] = refused
             continue
@@ -157,11 +169,11 @@ def take_in(
             continue
         size = change.size
         if together and (size > room or len(together) == COMMIT_ORDERS):
-            outcomes |= _write_all(cloud, site, together, arrivals)
+            outcomes |= _write_all(cloud, site, together, arrivals, beside)
             together, room = {}, COMMIT_BYTES
         together[name] = change
         room -= size
-    return outcomes | _write_all(cloud, site, together, arrivals)
+    return outcomes | _write_all(cloud, site, together, arrivals, beside)
 
 
 @dataclass(frozen=True)
@@ -171,6 +183,7 @@ class _Change:
     after: Kept
     fields: Mapping[str, Any]
     expected: datetime | None
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -179,14 +192,15 @@ class _Change:
 
 
 def _arrived(
-    cloud: Cloud, site: Site, name: str, snapshot: Snapshot, arrive: Callable[[Kept], Kept]
+    cloud: Cloud, site: Site, name: str, snapshot: Snapshot, arrive: Callable[[Kept], Kept], beside: Beside
 ) -> _Change:
     there = snapshot.exists and not snapshot.get("deleted")
     before = _held(cloud, site, snapshot).kept if there else kept.new(site, snapshot.id, name)
     after = arrive(before)
     if there and after == before:
         return _Change(after, {}, None)
-    return _Change(after, _fields(cloud, site, after), snapshot.update_time)
+    more = beside(after, read_time(snapshot))
+    return _Change(after, _fields(cloud, site, after), snapshot.update_time, more)
 
 
 def _write_all(
@@ -194,6 +208,7 @@ def _write_all(
     site: Site,
     changes: Mapping[str, _Change],
     arrivals: Mapping[str, Callable[[Kept], Kept]],
+    beside: Beside,
 ) -> dict[str, Kept | Refused]:
     """Write these with one commit; where one of them met others, each by itself."""
     if not changes:
@@ -208,22 +223,27 @@ def _write_all(
             batch.create(reference, stamped)
         else:
             batch.update(reference, stamped, option=cloud.db.write_option(last_update_time=change.expected))
+    for change in changes.values():
+        for path, content in change.beside.items():
+            batch.set(cloud.db.document(path), dict(content))
     try:
         results: Any = batch.commit()
     except (AlreadyExists, FailedPrecondition):
-        return {name: _take_in_one(cloud, site, name, arrivals[name]) for name in changes}
-    for reference, result in zip(references, results, strict=True):
+        return {name: _take_in_one(cloud, site, name, arrivals[name], beside) for name in changes}
+    for reference, result in zip(references, results, strict=False):
         _see_to_it(cloud, reference, result)
     return {name: change.after for name, change in changes.items()}
 
 
-def _take_in_one(cloud: Cloud, site: Site, name: str, arrive: Callable[[Kept], Kept]) -> Kept | Refused:
+def _take_in_one(
+    cloud: Cloud, site: Site, name: str, arrive: Callable[[Kept], Kept], beside: Beside
+) -> Kept | Refused:
     reference = cloud.db.document(f"work_orders/{work_order_id(site.id, name)}")
     for _ in range(WRITE_ATTEMPTS):
         try:
-            change = _arrived(cloud, site, name, _on_time(cloud, reference), arrive)
+            change = _arrived(cloud, site, name, _on_time(cloud, reference), arrive, beside)
             if change.fields:
-                _stamped(cloud, reference, change.fields, change.expected)
+                _stamped(cloud, reference, change.fields, change.expected, change.beside)
         except Refused as refused:
             return refused
         except (AlreadyExists, FailedPrecondition):
@@ -232,10 +252,12 @@ def _take_in_one(cloud: Cloud, site: Site, name: str, arrive: Callable[[Kept], K
     raise Busy(f"the work order {name!r} is being changed by others")
 
 
-def add_photographs(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]) -> WorkOrder:
+def add_photographs(
+    cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph], beside: Beside = _nothing
+) -> WorkOrder:
     """Add photographs to a work order; one that it already has changes nothing. Errors as `create`."""
     taken = _stored(cloud, site, id, photographs)
-    return change(cloud, site, id, lambda held: kept.change(site, held.kept, taken=taken)).work_order
+    return change(cloud, site, id, lambda held: kept.change(site, held.kept, taken=taken), beside).work_order
 
 
 def edit(
@@ -247,6 +269,7 @@ def edit(
     tags: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     corrections: Sequence[Correction] = (),
+    beside: Beside = _nothing,
 ) -> Kept:
     """Replace what is given of a work order, and store a person's corrections beside the values that they
     correct; their date is Firestore's time when the work order was read for it.
@@ -265,7 +288,7 @@ def edit(
             at=iso(held.read),
         )
 
-    return change(cloud, site, id, edited)
+    return change(cloud, site, id, edited, beside)
 
 
 def delete(cloud: Cloud, site: Site, id: str) -> None:
@@ -297,7 +320,9 @@ def look(cloud: Cloud, site: Site, id: str) -> Held:
     return _held(cloud, site, cloud.db.document(f"work_orders/{id}").get())
 
 
-def change(cloud: Cloud, site: Site, id: str, change: Callable[[Held], Kept]) -> Kept:
+def change(
+    cloud: Cloud, site: Site, id: str, change: Callable[[Held], Kept], beside: Beside = _nothing
+) -> Kept:
     """Put what `change` makes of a work order in its place; it is called again where others were quicker.
 
     NotFound where the site has no such work order, Invalid where it does not fit into a document.
@@ -309,7 +334,7 @@ def change(cloud: Cloud, site: Site, id: str, change: Callable[[Held], Kept]) ->
         if after == held.kept:
             return after
         try:
-            _write(cloud, site, after, held.version)
+            _write(cloud, site, after, held.version, beside(after, held.read))
         except FailedPrecondition:
             continue  # it changed since it was read: change what it is now
         return after
@@ -361,9 +386,15 @@ def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]
     return taken
 
 
-def _write(cloud: Cloud, site: Site, after: Kept, expected: datetime | None) -> None:
+def _write(
+    cloud: Cloud,
+    site: Site,
+    after: Kept,
+    expected: datetime | None,
+    beside: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
     reference = cloud.db.document(f"work_orders/{after.work_order.id}")
-    _stamped(cloud, reference, _fields(cloud, site, after), expected)
+    _stamped(cloud, reference, _fields(cloud, site, after), expected, beside)
 
 
 def _fields(cloud: Cloud, site: Site, after: Kept) -> dict[str, Any]:
@@ -400,16 +431,23 @@ def _fields(cloud: Cloud, site: Site, after: Kept) -> dict[str, Any]:
 
 
 def _stamped(
-    cloud: Cloud, reference: firestore.DocumentReference, fields: Mapping[str, Any], expected: datetime | None
+    cloud: Cloud,
+    reference: firestore.DocumentReference,
+    fields: Mapping[str, Any],
+    expected: datetime | None,
+    beside: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write `fields` with a stamp, if the document is as it was at `expected` (None: not there yet), and see
-    to it that the commit is on time."""
+    """Write `fields` with a stamp, if the document is as it was at `expected` (None: not there yet), with the
+    documents `beside` it in one commit, and see to it that the commit is on time."""
     changes = {**fields, "update_date": firestore.SERVER_TIMESTAMP}
-    result: Any  # typed as protobuf's classes, though the client gives datetimes
+    batch = cloud.db.batch()
     if expected is None:
-        result = reference.create(changes)
+        batch.create(reference, changes)
     else:
-        result = reference.update(changes, option=cloud.db.write_option(last_update_time=expected))
+        batch.update(reference, changes, option=cloud.db.write_option(last_update_time=expected))
+    for path, content in (beside or {}).items():
+        batch.set(cloud.db.document(path), dict(content))
+    result: Any = batch.commit()[0]  # typed as protobuf's classes, though the client gives datetimes
     _see_to_it(cloud, reference, result)
 
 

@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from shared.accounts.customers import Site
+from shared.analysis import queue, steps
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import server_time
+from shared.workorders import store
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -111,3 +117,13 @@ def result(input_id: str, value: Any = 7, **more: Any) -> dict[str, Any]:
 def right(asked: Asked) -> Reply:
     """What a good analyser answers: 7 for each image."""
     return Reply(body={"results": [result(image["id"]) for image in asked.body["images"]]})
+
+
+def ask(cloud: Cloud, site: Site, id: str, *, publish: bool = True) -> None:
+    """Have a work order analysed, as whoever made that due would."""
+    steps.ready(cloud, site)
+    kept = store.look(cloud, site, id).kept
+    for path, piece in queue.due(site)(kept, server_time(cloud.db)).items():
+        cloud.db.document(path).set(dict(piece))
+    if publish:
+        queue.publish(cloud, site, kept)

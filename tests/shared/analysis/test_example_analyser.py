@@ -13,9 +13,10 @@ from PIL import Image as Picture
 from infra.local import example_analyser
 from infra.local.clock import machine_time
 from shared.accounts.customers import add_site
-from shared.analysis import analyser, messages
+from shared.analysis import analyser
 from shared.workorders import store
 from shared.workorders.store import Photograph
+from tests.shared.analysis.analysers import ask
 from tests.world import SITE, World
 
 NOW = 1_800_000_000
@@ -42,7 +43,7 @@ def test_it_measures_every_photograph(world: World, url: str) -> None:
     photographs = [Photograph("meter", f"{shade}.png", grey(shade)) for shade in (120, 250)]
     photographs.append(Photograph("meter", "broken.png", b"\x89PNG"))
     id = store.create(world.cloud, site, "WO_1", photographs=photographs).id
-    messages.publish(world.cloud, site, [store.look(world.cloud, site, id).kept])
+    ask(world.cloud, site, id)
     world.drain()
     kept = store.look(world.cloud, site, id).kept
     assert kept.analysis == "DONE", kept.failure

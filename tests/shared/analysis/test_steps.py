@@ -17,14 +17,14 @@ from PIL import Image as Picture
 
 from infra.local import example_analyser
 from shared.accounts.customers import Parameter, Site, add_site
-from shared.analysis import analyser, checking, messages, steps
+from shared.analysis import analyser, checking, queue, steps
 from shared.errors import Retry
 from shared.gcp.documents import fields_of
-from shared.gcp.messages import Message
+from shared.work import engine, pieces
 from shared.workorders import images, kept, store
 from shared.workorders.kept import Correction, Kept
 from shared.workorders.store import Photograph
-from tests.shared.analysis.analysers import Analyser, Asked, Reply, analysing, result, right
+from tests.shared.analysis.analysers import Analyser, Asked, Reply, analysing, ask, result, right
 from tests.world import SITE, World
 
 TIME = steps.Time(checks=60, analyser=30)
@@ -59,7 +59,7 @@ def made(world: World, site: Site, contents: Sequence[bytes] = CONTENTS[:1], nam
     """A work order with these photographs, its message published; returns its id."""
     photographs = [Photograph("meter", f"meter-{n}.png", content) for n, content in enumerate(contents)]
     work_order = store.create(world.cloud, site, name, parameters={"kind": "gas"}, photographs=photographs)
-    messages.publish(world.cloud, site, [store.look(world.cloud, site, work_order.id).kept])
+    ask(world.cloud, site, work_order.id)
     return work_order.id
 
 
@@ -109,7 +109,7 @@ def test_only_new_photographs_are_read_again(world: World) -> None:
     world.suite.traffic.forget()
     again = [Photograph("door", "door.png", CONTENTS[0])]
     store.add_photographs(world.cloud, world.site, id, again)
-    messages.publish(world.cloud, world.site, [held(world, id)])
+    ask(world.cloud, world.site, id)
     world.drain()
     assert [[c.code for c in each.data_conformity] for each in inputs(held(world, id))] == [[], ["DUPLICATE"]]
     assert len(world.suite.traffic.calls("storage.objects.get_media")) == 1
@@ -128,8 +128,8 @@ def test_what_cannot_be_checked_in_time_is_left_to_the_next_message(world: World
     photographs = [Photograph("meter", "meter.png", CONTENTS[0])]
     id = store.create(world.cloud, world.site, "WO_1", photographs=photographs).id
     hurried = replace(world.cloud, settings=replace(world.cloud.settings, attempt_seconds=0))
-    body = {"customer": "acme", "site": SITE, "work_order": id}
-    steps.analyse(hurried, Message(body, world.suite.clock.now(), "1"))
+    ask(world.cloud, world.site, id, publish=False)
+    engine.perform(hurried, steps.KIND, pieces.message(f"analyses/{SITE}", pieces.id_of(queue.PLAN, id)))
     assert (held(world, id).analysis, held(world, id).checked) == ("DUE", 0)
     assert len(world.suite.pubsub.outstanding()) == 1
     world.drain()
@@ -445,12 +445,13 @@ PASSING = [Reply(500), Reply(503), Reply(429), Reply(502, b"<html>")]
 
 
 @pytest.mark.parametrize("reply", PASSING, ids=lambda reply: reply.status)
-def test_what_passes_is_asked_again_by_redelivery(world: World, reply: Reply) -> None:
+def test_what_passes_is_asked_again_after_its_backoff(world: World, reply: Reply) -> None:
     with analysing(reply) as server:
         id = made(world, site_with(world, server.url))
         world.drain()
         assert (held(world, id).analysis, len(server.asked)) == ("DUE", 1)
-        assert len(world.suite.pubsub.outstanding()) == 1
+        waits = fields_of(world.cloud.db.document(f"analyses/{SITE}").get())["waits_for"]
+        assert waits == f"127.0.0.1 answered {reply.status}."
         server.answers = right
         world.settle()
         assert (held(world, id).analysis, results_of(held(world, id))) == ("DONE", [[("reading", 7)]])
@@ -465,11 +466,13 @@ def test_who_stays_away_for_an_hour_is_given_up(world: World) -> None:
             world.drain()
             assert held(world, id).analysis == "DUE"
             world.wait(timedelta(minutes=19))
-        asked = len(server.asked)
-        world.wait(timedelta(minutes=4))
+            world.sweep()
+        world.drain()
+        assert (held(world, id).analysis, len(server.asked)) == ("DUE", 4)
+        world.wait(timedelta(minutes=10))
+        world.sweep()
         world.drain()
         assert held(world, id).analysis == "FAILED"
-        assert len(server.asked) == asked + 1
     assert held(world, id).failure == (
         "The site's analyser was away for an hour. 127.0.0.1 answered 503." + MEND
     )
@@ -523,7 +526,7 @@ def test_no_url_secret_or_body_is_in_a_log(
         made(world, site, name=f"WO_{number}")
         world.drain()
     out = capsys.readouterr().out
-    assert "to be delivered again" in out
+    assert "to be tried again" in out
     assert "an analysis failed" in out
     for never in ("s3cr3t", "secret-path", "X-Goog", "v1=", analyser.secret(world.cloud.settings, site)):
         assert never not in out
@@ -537,7 +540,7 @@ def test_an_analyser_may_answer_later(world: World) -> None:
         id = made(world, site_with(world, server.url))
         world.drain()
         assert (held(world, id).analysis, held(world, id).checked) == ("WAITING", 1)
-        messages.publish(world.cloud, world.site, [held(world, id)])
+        ask(world.cloud, world.site, id)
         world.drain()
         assert len(server.asked) == 1, "it is not asked again while it is waited for"
     assert not world.suite.pubsub.outstanding()
@@ -556,7 +559,7 @@ def test_a_correction_made_meanwhile_stays(world: World, server: Analyser) -> No
 
     server.answers = correct
     store.add_photographs(world.cloud, site, id, [Photograph("door", "door.png", CONTENTS[1])])
-    messages.publish(world.cloud, site, [held(world, id)])
+    ask(world.cloud, site, id)
     world.drain()
     corrected, second = inputs(held(world, id))
     [one] = corrected.job_conformity
@@ -648,11 +651,12 @@ def test_one_made_anew_meanwhile_gets_nothing_of_the_old_ones_checks(world: Worl
 def test_a_message_that_comes_twice_is_done_once(world: World, server: Analyser) -> None:
     site = site_with(world, server.url)
     id = made(world, site)
-    messages.publish(world.cloud, site, [held(world, id), held(world, id)])
+    for _ in range(2):
+        queue.publish(world.cloud, site, held(world, id))
     world.drain()
     reference = world.cloud.db.document(f"work_orders/{id}")
     done = reference.get()
-    messages.publish(world.cloud, site, [held(world, id)])
+    ask(world.cloud, site, id)
     world.drain()
     assert len(server.asked) == 1
     assert reference.get().update_time == done.update_time
@@ -694,22 +698,52 @@ def test_who_comes_late_changes_nothing_that_others_found(world: World, server: 
 
 
 @pytest.mark.parametrize(
-    "message",
-    [
-        {"customer": "globex", "site": SITE, "work_order": "{id}"},
-        {"customer": "acme", "site": "none", "work_order": "{id}"},
-        {"customer": "acme", "site": SITE, "work_order": "none"},
-    ],
+    ("work", "work_order"),
+    [("analyses/none", "{id}"), (f"analyses/{SITE}", "none"), ("work_orders/{id}", "{id}")],
 )
-def test_a_message_about_nothing_of_that_customer_does_nothing(
-    world: World, server: Analyser, message: dict[str, str]
+def test_a_message_about_nothing_that_is_due_does_nothing(
+    world: World, server: Analyser, work: str, work_order: str
 ) -> None:
     site = site_with(world, server.url)
+    steps.ready(world.cloud, site)
     photographs = [Photograph("meter", "meter.png", CONTENTS[0])]
     id = store.create(world.cloud, site, "WO_1", photographs=photographs).id
-    body = {name: value.replace("{id}", id) for name, value in message.items()}
-    world.cloud.messages.publish(messages.FUNCTION, body)
+    piece = pieces.id_of(queue.PLAN, work_order.replace("{id}", id))
+    world.cloud.messages.publish(queue.FUNCTION, pieces.message(work.replace("{id}", id), piece))
     world.drain()
     assert (held(world, id).analysis, held(world, id).checked, server.asked) == ("DUE", 0, [])
     assert not world.failures
     assert not world.suite.pubsub.outstanding()
+
+
+def test_an_analysis_whose_message_was_lost_is_found_by_the_sweep(world: World, server: Analyser) -> None:
+    site = site_with(world, server.url)
+    id = store.create(
+        world.cloud, site, "WO_1", photographs=[Photograph("meter", "meter.png", CONTENTS[0])]
+    ).id
+    ask(world.cloud, site, id, publish=False)
+    world.settle()
+    assert (held(world, id).analysis, results_of(held(world, id))) == ("DONE", [[("reading", 7)]])
+
+
+def test_an_analysis_at_which_we_fail_is_reported_as_ours_and_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = made(world, world.site), made(world, world.site, name="WO_2")
+    take_on = steps.take_on
+
+    def fail(cloud: Any, site: Site, id: str, time: steps.Time) -> Kept:
+        if id == bad:
+            raise ZeroDivisionError
+        return take_on(cloud, site, id, time)
+
+    monkeypatch.setattr(steps, "take_on", fail)
+    for _ in range(engine.MAX_ATTEMPTS + 2):
+        world.drain()
+        world.wait(timedelta(minutes=11))
+        world.sweep()
+    world.drain()
+    assert held(world, good).analysis == "DONE"
+    assert held(world, bad).analysis == "FAILED"
+    assert "This is ours to fix" in held(world, bad).failure
+    assert world.open_pieces() == []

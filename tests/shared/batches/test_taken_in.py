@@ -19,7 +19,7 @@ from PIL import Image as Picture
 
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import Parameter, add_site
-from shared.analysis import messages as analysis
+from shared.analysis import queue
 from shared.batches import folders, taking_in
 from shared.batches.batch import ENDED
 from shared.batches.problems import KINDS
@@ -898,13 +898,13 @@ def test_cancelled_in_the_middle_of_a_slice_it_stops_there(
 ) -> None:
     monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
     id = world.batch(SIX)
-    publish = analysis.publish
+    publish = queue.publish_queued
 
     def cancel(*told: Any) -> None:
         publish(*told)
         world.request("DELETE", f"/v0.2/batches/{id}")
 
-    monkeypatch.setattr(analysis, "publish", cancel)
+    monkeypatch.setattr(queue, "publish_queued", cancel)
     world.drain()
     assert (world.shown(id)["status"], set(world.taken_in())) == ("CANCELLED", {"WO_1"})
 

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import Conflict, GiveUp, Retry
 from shared.work import control, engine, pieces
 from shared.work.attempts import Attempt, Stopped
-from shared.work.kinds import Later
+from shared.work.kinds import Done, Later
 from tests.shared.work.toy import DOUBLES, Toys, fails, fields
 
 
@@ -228,6 +228,20 @@ def test_an_attempt_learns_at_its_next_save_that_its_work_was_cancelled(toys: To
     work = toys.make(count=1)
     toys.drain()
     assert fields(work)["state"] == "CANCELLED"
+
+
+def test_the_result_of_an_attempt_that_lost_its_lease_counts_for_nothing(toys: Toys) -> None:
+    def step(attempt: Attempt) -> Any:
+        toys.steps.does.clear()
+        toys.world.wait(timedelta(minutes=5))
+        toys.sweep()
+        toys.drain()
+        return Done({"doubled": 1_000})
+
+    toys.steps.does["double"] = step
+    work = toys.make(count=1)
+    toys.drain()
+    assert (fields(work)["state"], fields(work)["sum"]) == ("COMPLETED", 0)
 
 
 def test_saved_progress_is_what_the_next_attempt_begins_with(toys: Toys) -> None:

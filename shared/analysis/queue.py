@@ -1,0 +1,60 @@
+"""The analyses of a site that are due: one standing work a site, a piece for each work order.
+
+The piece is written in the very commit that makes an analysis due: so none can be lost, whatever dies.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from google.cloud import firestore
+
+from shared.accounts.customers import Site
+from shared.gcp.clients import Cloud
+from shared.work import engine, pieces
+from shared.work.kinds import Documents
+from shared.work.pieces import OPEN, QUEUED
+from shared.workorders.kept import DUE, Kept
+
+FUNCTION = "analyse_work_order"
+STAGE = "analyse"
+PLAN = "site"
+"""The one plan of a site's analyses: whatever is due belongs to it."""
+
+
+def document(cloud: Cloud, site: Site) -> firestore.DocumentReference:
+    """The document of a site's analyses."""
+    return cloud.db.document(f"analyses/{site.id}")
+
+
+def due(site: Site, status: str = OPEN) -> Callable[[Kept, datetime], Documents]:
+    """The piece that is written with a work order, at Firestore's time, where that makes an analysis due.
+
+    OPEN where its writer publishes it, too (`publish`); QUEUED where there are many (`publish_queued`).
+    """
+
+    def beside(work_order: Kept, at: datetime) -> Documents:
+        if work_order.analysis != DUE:
+            return {}
+        id = work_order.work_order.id
+        piece = pieces.new(site.customer, FUNCTION, STAGE, PLAN, id, at, status)
+        path = f"analyses/{site.id}/pieces/{pieces.id_of(PLAN, id)}"
+        return {path: {**piece, "next": at + pieces.STALLED}}
+
+    return beside
+
+
+def publish(cloud: Cloud, site: Site, work_order: Kept) -> None:
+    """Have a work order analysed. Asking twice is asking once."""
+    id = pieces.id_of(PLAN, work_order.work_order.id)
+    cloud.messages.publish(FUNCTION, pieces.message(f"analyses/{site.id}", id))
+
+
+def publish_queued(cloud: Cloud, site: Site) -> None:
+    """Have work orders analysed that are QUEUED, as many as the customer has room for."""
+    work: Any = document(cloud, site).get()
+    if work.exists:
+        engine.publish_queued(cloud, work, FUNCTION, PLAN)
+
+
+__all__ = ["FUNCTION", "OPEN", "QUEUED", "due", "publish", "publish_queued"]
