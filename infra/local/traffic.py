@@ -8,7 +8,7 @@ from typing import Literal
 CALLS_KEPT = 100_000
 """How many calls the journal remembers; the oldest go first."""
 
-Action = Literal["error", "reset_before", "reset_after", "delay", "truncate"]
+Action = Literal["error", "reset_before", "reset_after", "delay", "truncate", "abort"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Fault:
     reset_after   the call takes effect and the connection breaks before the answer
     delay         answered rightly, after `seconds` of the machine's time (Firestore's Commit: see its README)
     truncate      the answer's body breaks off in the middle
+    abort         Firestore ends the call's transaction, as for another's sake; calls in none are passed over
     """
 
     action: Action
@@ -58,11 +59,18 @@ class Traffic:
         self._calls: deque[Call] = deque(maxlen=CALLS_KEPT)
         self._armed: list[_Armed] = []
 
-    def enter(self, kind: str, resource: str = "", principal: str = "") -> Fault | None:
-        """Write a call down; return the fault it must suffer, if one was asked for."""
+    def enter(
+        self, kind: str, resource: str = "", principal: str = "", *, transaction: bool = False
+    ) -> Fault | None:
+        """Write a call down; return the fault it must suffer, if one was asked for.
+
+        `transaction`: whether it belongs to a transaction that can be aborted.
+        """
         with self._lock:
             self._calls.append(Call(kind, resource, principal))
             for armed in self._armed:
+                if armed.fault.action == "abort" and not transaction:
+                    continue
                 if armed.kind == kind and armed.resource in resource:
                     if armed.skip:
                         armed.skip -= 1

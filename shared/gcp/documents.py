@@ -1,10 +1,12 @@
 """Documents in Firestore: the few things that Google's client leaves to its users."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import grpc
+from google.api_core.exceptions import Aborted, GoogleAPICallError
 from google.cloud import firestore
 from google.cloud.firestore_v1.types import firestore as api
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -43,11 +45,31 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -> T:
     """Run `work` in a transaction until it commits; its reads come first, its writes last.
 
-    Raises what `work` raises, and ValueError where it met others at every attempt.
+    Firestore answers ABORTED at the commit or at a read already, where the transaction met another
+    (https://firebase.google.com/docs/firestore/transaction-data-contention). The client's own `transactional`
+    tries again after the commit only. Raises what `work` raises, and ValueError where the transaction met
+    others at every attempt.
     """
-    transaction = db.transaction(max_attempts=TRANSACTION_ATTEMPTS)
-    result: T = firestore.transactional(work)(transaction)
-    return result
+    first: bytes | None = None
+    met: Aborted | None = None
+    for _ in range(TRANSACTION_ATTEMPTS):
+        transaction = db.transaction()
+        transaction._begin(
+            retry_id=first
+        )  # with the first attempt's id a transaction keeps its place in line
+        first = first or transaction.id
+        try:
+            result = work(transaction)
+            transaction._commit()
+        except Aborted as aborted:
+            met = aborted
+        except BaseException:
+            with contextlib.suppress(GoogleAPICallError):  # what went wrong first says what is to be done
+                transaction._rollback()
+            raise
+        else:
+            return result
+    raise ValueError(f"the transaction met others at each of {TRANSACTION_ATTEMPTS} attempts") from met
 
 
 def fields_of(snapshot: Snapshot) -> dict[str, Any]:

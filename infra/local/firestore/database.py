@@ -18,6 +18,7 @@ from infra.local.firestore.errors import Refused, invalid
 from infra.local.firestore.indexes import Indexes
 from infra.local.firestore.messages import Document, WriteResult, from_timestamp, micros, timestamp
 from infra.local.firestore.queries import Query, relative
+from infra.local.firestore.sizes import MAX_COMMIT_BYTES, change_size
 from infra.local.firestore.store import Change, Store, Version
 from infra.local.firestore.transactions import Transaction, Transactions, conflict
 from infra.local.firestore.values import check_document, check_id
@@ -26,6 +27,9 @@ _HOUR = 3_600 * 1_000_000
 _MINUTE = 60 * 1_000_000
 OLDEST_READ = 7 * 24 * _HOUR
 """How far back a read reaches with point-in-time recovery on (https://cloud.google.com/firestore/docs/pitr)."""
+
+SMALL_WRITES, SMALL_BYTES = 100, 100_000
+"""A commit of no more documents and bytes stays far below MAX_COMMIT_BYTES, whatever is indexed."""
 
 PATIENCE = 2.0
 """Seconds of the machine's time that a commit waits for a retried transaction that goes first."""
@@ -157,6 +161,13 @@ class Database:
                 self._transactions.finish(self._transactions.get(token, space.id, now))
                 self._turn.notify_all()
 
+    def abort(self, space: Space, token: bytes, paths: list[str]) -> Refused:
+        """End a transaction as if it had met another at these paths; returns the answer to its call."""
+        with self._turn:
+            self._transactions.lose(self._transactions.get(token, space.id, self._now()), paths)
+            self._turn.notify_all()
+        return conflict()
+
     # Reading
 
     def read(self, space: Space, path: str, time: int, transaction: Transaction | None) -> Version | None:
@@ -253,6 +264,7 @@ class Database:
             draft.document = after
             answers.append((draft, transformed))
         changes = [change for draft in drafts.values() if (change := _change(draft, time))]
+        self._check_size(changes)
         with self._store.writing():
             self._store.write(space.id, changes, time)
         self._last = time
@@ -267,6 +279,15 @@ class Database:
                 result.update_time.CopyFrom(timestamp(at))
             results.append(result)
         return time, results
+
+    def _check_size(self, changes: list[Change]) -> None:
+        documents = [each for change in changes for each in (change.before, change.after) if each is not None]
+        if len(changes) <= SMALL_WRITES and sum(each.ByteSize() for each in documents) <= SMALL_BYTES:
+            return
+        size = sum(change_size(self.indexes, c.path, c.before, c.after) for c in changes)
+        if size > MAX_COMMIT_BYTES:
+            # https://github.com/firebase/firebase-tools/issues/1036
+            raise invalid("Transaction too big. Decrease transaction size.")
 
     def _draft(self, space: Space, path: str) -> _Draft:
         old = self.read(space, path, self._last, None)

@@ -46,12 +46,17 @@ class CompositeIndex:
         return b"".join(parts)
 
 
-_AUTOMATIC = frozenset({(False, False), (False, True)})
-"""What a field's own indexes serve unless an override says otherwise: (across, descending) pairs."""
+ASCENDING, DESCENDING, CONTAINS = "ASCENDING", "DESCENDING", "CONTAINS"
+
+Mode = tuple[bool, str]
+"""One of a field's own indexes: whether it is over a collection group, and its order or CONTAINS."""
+
+_AUTOMATIC: frozenset[Mode] = frozenset({(False, ASCENDING), (False, DESCENDING), (False, CONTAINS)})
+"""A field's own indexes unless an override says otherwise."""
 
 
 class Indexes:
-    """The content of firestore.indexes.json. Only ordered fields: array and vector indexes are not built."""
+    """The content of firestore.indexes.json. Queries are served by ordered fields only."""
 
     def __init__(self, file: Path) -> None:
         content = json.loads(file.read_text())
@@ -62,12 +67,11 @@ class Indexes:
         self._groups: dict[str, list[CompositeIndex]] = {}
         for index in self.composite:
             self._groups.setdefault(index.group, []).append(index)
-        self._singles: dict[tuple[str, str], frozenset[tuple[bool, bool]]] = {}
+        self._singles: dict[tuple[str, str], frozenset[Mode]] = {}
         for entry in content.get("fieldOverrides", []):
             modes = frozenset(
-                (i.get("queryScope") == "COLLECTION_GROUP", i["order"] == "DESCENDING")
+                (i.get("queryScope") == "COLLECTION_GROUP", i.get("order") or i["arrayConfig"])
                 for i in entry.get("indexes", [])
-                if "order" in i
             )
             self._singles[entry["collectionGroup"], entry["fieldPath"]] = modes
 
@@ -77,10 +81,10 @@ class Indexes:
 
     def single_serves(self, group: str, path: FieldPath, *, across: bool, descends: bool | None) -> bool:
         """Whether the field's own index serves; `descends` None when the order does not matter."""
-        modes = self._single(group, path)
+        modes = self.of_field(group, path)
         if descends is None:
-            return (across, False) in modes or (across, True) in modes
-        return (across, descends) in modes
+            return (across, ASCENDING) in modes or (across, DESCENDING) in modes
+        return (across, DESCENDING if descends else ASCENDING) in modes
 
     def choose(
         self,
@@ -106,8 +110,9 @@ class Indexes:
                 return index
         return None
 
-    def _single(self, group: str, path: FieldPath) -> frozenset[tuple[bool, bool]]:
-        """The exemption nearest to the field: its own, its parents', the one for every field, the default."""
+    def of_field(self, group: str, path: FieldPath) -> frozenset[Mode]:
+        """A field's own indexes, by the override nearest to it: its own, its parents', the one for every
+        field, the default."""
         for length in range(len(path), 0, -1):
             found = self._singles.get((group, ".".join(path[:length])))
             if found is not None:

@@ -172,7 +172,7 @@ class FirestoreService:
     def _get_document(self, request: Any, call: "_Call") -> Any:
         space = self._space_of(request.name)
         path = self._database.document_path(space, request.name)
-        call.enter(path)
+        call.enter(path, space, request.transaction)
         time, transaction, _ = self._database.reading(space, request)
         version = self._database.read(space, path, time, transaction)
         if version is None:
@@ -182,7 +182,7 @@ class FirestoreService:
     def _batch_get_documents(self, request: Any, call: "_Call") -> Iterator[bytes]:
         space = self._database.space(request.database)
         paths = {name: self._database.document_path(space, name) for name in request.documents}
-        call.enter(" ".join(paths.values()))
+        call.enter(" ".join(paths.values()), space, request.transaction)
         mask = _mask(request)
         time, transaction, begun = self._database.reading(space, request)
         return self._found(space, paths, time, transaction, begun, mask)
@@ -288,7 +288,7 @@ class FirestoreService:
         space, parent = self._parent(request.parent)
         sources = structured.from_
         collection = sources[0].collection_id if sources else ""
-        call.enter(f"{parent}/{collection}" if parent else collection)
+        call.enter(f"{parent}/{collection}" if parent else collection, space, request.transaction)
         if request.HasField("explain_options"):
             raise unimplemented("explain_options")
         return space, self._database.understand(space, parent, structured)
@@ -309,7 +309,7 @@ class FirestoreService:
         space = self._database.space(request.database)
         resource = _written(space, request.writes)
         stamp = self._database.stamp()
-        call.enter(resource)
+        call.enter(resource, space, request.transaction)
         for hold in self._holds:
             hold.meet(resource)
         time, results = self._database.commit(space, list(request.writes), stamp, request.transaction)
@@ -339,9 +339,13 @@ class FirestoreService:
         """Move the suite's clock: what a delayed commit does."""
         self._clock.advance(timedelta(seconds=seconds))
 
-    def enter(self, name: str, resource: str) -> Fault | None:
+    def enter(self, name: str, resource: str, transaction: bool) -> Fault | None:
         """Write a call down in the journal."""
-        return self._traffic.enter(f"firestore.{name}", resource)
+        return self._traffic.enter(f"firestore.{name}", resource, transaction=transaction)
+
+    def abort(self, space: Space, token: bytes, resource: str) -> Refused:
+        """End a transaction at a call; returns the answer to it."""
+        return self._database.abort(space, token, resource.split(" "))
 
     def _space_of(self, name: str) -> Space:
         return self._database.space("/".join(name.split("/")[:4]))
@@ -381,11 +385,16 @@ class _Call:
         self.breaks = ""
         """How a call that took effect ends badly: `reset_after` or `truncate`, or nothing."""
 
-    def enter(self, resource: str) -> None:
-        """Write the call down. Raises Refused for a fault that leaves it without effect."""
-        fault = self._service.enter(self._name, resource)
+    def enter(self, resource: str, space: Space | None = None, transaction: bytes = b"") -> None:
+        """Write the call down. Raises Refused for a fault that leaves it without effect.
+
+        `transaction` is the token of the one that it belongs to, in `space`.
+        """
+        fault = self._service.enter(self._name, resource, bool(transaction))
         if fault is None:
             return
+        if fault.action == "abort" and space is not None:
+            raise self._service.abort(space, transaction, resource)
         if fault.action == "error":
             code = _GRPC.get(fault.status) or _HTTP.get(fault.status, StatusCode.UNKNOWN)
             raise Refused(code, "an error (as asked)")

@@ -182,6 +182,11 @@ def name_size(path: str) -> int:
     return 16 + sum(len(s.encode()) + 1 for s in path.split("/"))
 
 
+def value_size(value: Any) -> int:
+    """The stored size of a value that was checked."""
+    return _check_value(value, "", 0)
+
+
 def check_id(segment: str, what: str) -> None:
     """Hold an id of a document or a collection against the documented constraints, else INVALID_ARGUMENT."""
     if not segment or segment in (".", "..") or "\x00" in segment or _RESERVED.fullmatch(segment):

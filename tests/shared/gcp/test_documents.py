@@ -1,16 +1,19 @@
 """Scans that break and go on, transactions that meet, and times that are plain."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
+from google.api_core.exceptions import Forbidden, InvalidArgument
+from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from infra.local.traffic import Fault
 from shared.gcp import documents
-from shared.gcp.documents import Scan, count, fields_of, server_time, transact
+from shared.gcp.documents import TRANSACTION_ATTEMPTS, Scan, count, fields_of, server_time, transact
 from tests.world import SITE, World
 
 UNAVAILABLE = Fault("error", status=14)
@@ -99,6 +102,82 @@ def test_transactions_that_meet_are_tried_until_each_is_done(world: World) -> No
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(add, range(12)))
     assert sorted(results) == list(range(1, 13))
+
+
+@pytest.mark.parametrize("call", ["BatchGetDocuments", "RunQuery", "RunAggregationQuery", "Commit"])
+@pytest.mark.parametrize("times", [1, TRANSACTION_ATTEMPTS - 1])
+def test_a_transaction_that_is_aborted_at_any_call_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, call: str, times: int
+) -> None:
+    db = world.cloud.db
+    counters = db.collection("counters")
+    counters.document("one").set({"value": 1})
+    begun: list[bytes | None] = []
+    begin = firestore.Transaction._begin
+
+    def watched(transaction: Any, retry_id: bytes | None = None) -> None:
+        begin(transaction, retry_id)
+        begun.extend([retry_id, transaction.id])
+
+    monkeypatch.setattr(firestore.Transaction, "_begin", watched)
+    world.suite.traffic.arm(f"firestore.{call}", Fault("abort"), times=times)
+
+    assert transact(db, adding_one(counters)) == 2
+    assert fields_of(counters.document("one").get()) == {"value": 2}
+    assert len(begun) == 2 * (times + 1)
+    assert begun[0] is None
+    assert set(begun[2::2]) == {begun[1]}, "each attempt names the first, to keep its place in line"
+
+
+@pytest.mark.parametrize("call", ["BatchGetDocuments", "RunQuery", "RunAggregationQuery", "Commit"])
+def test_a_transaction_that_is_always_aborted_gives_up(world: World, call: str) -> None:
+    counters = world.cloud.db.collection("counters")
+    counters.document("one").set({"value": 1})
+    world.suite.traffic.arm(f"firestore.{call}", Fault("abort"), times=TRANSACTION_ATTEMPTS)
+    with pytest.raises(ValueError, match=f"at each of {TRANSACTION_ATTEMPTS} attempts"):
+        transact(world.cloud.db, adding_one(counters))
+    assert fields_of(counters.document("one").get()) == {"value": 1}
+
+
+def adding_one(counters: Any) -> Callable[[Any], int]:
+    """A transaction that makes every kind of read and one write."""
+
+    def work(transaction: Any) -> int:
+        value = int(fields_of(counters.document("one").get(transaction=transaction))["value"])
+        assert [each.id for each in counters.stream(transaction=transaction)] == ["one"]
+        assert counters.count().get(transaction=transaction)[0][0].value == 1
+        transaction.update(counters.document("one"), {"value": value + 1})
+        return value + 1
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised", "value"),
+    [(Fault("reset_after"), InvalidArgument, 2), (Fault("error", status=403), Forbidden, 1)],
+)
+def test_a_transaction_that_fails_otherwise_is_not_tried_again(
+    world: World, fault: Fault, raised: type[Exception], value: int
+) -> None:
+    """A commit whose answer was lost has taken effect; the client's second try of it is refused."""
+    counters = world.cloud.db.collection("counters")
+    counters.document("one").set({"value": 1})
+    world.suite.traffic.arm("firestore.Commit", fault)
+    with pytest.raises(raised):
+        transact(world.cloud.db, adding_one(counters))
+    assert fields_of(counters.document("one").get()) == {"value": value}
+    assert len(world.suite.traffic.calls("firestore.Rollback")) == 1
+
+
+def test_what_a_transaction_was_stopped_by_is_raised_even_if_it_cannot_be_rolled_back(world: World) -> None:
+    world.suite.traffic.arm("firestore.Rollback", Fault("error", status=403))
+
+    def work(transaction: Any) -> None:
+        raise LookupError("nothing to do")
+
+    with pytest.raises(LookupError, match="nothing to do"):
+        transact(world.cloud.db, work)
+    assert world.suite.traffic.calls("firestore.Rollback")
 
 
 def test_a_count_is_of_now_or_of_a_past_moment(world: World, forty: list[str]) -> None:

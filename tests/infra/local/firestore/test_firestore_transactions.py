@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import grpc
 import pytest
 from google.api_core import exceptions
 from google.cloud import firestore
@@ -12,6 +13,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 from grpc import StatusCode
 
 from infra.local.firestore import messages as m
+from infra.local.traffic import Fault
 from tests.infra.local.firestore.conftest import ROOT, Bench, stamp
 
 DATABASE = "projects/p/databases/(default)"
@@ -30,21 +32,26 @@ def query(**more: Any) -> dict[str, Any]:
     return {"from_": [{"collection_id": "boxes"}], **more}
 
 
+def within(transaction: bytes) -> dict[str, bytes]:
+    """The field that puts a read into a transaction; none for one outside."""
+    return {"transaction": transaction} if transaction else {}
+
+
 def read_documents(bench: Bench, transaction: bytes, *names: str) -> None:
     documents = [f"{ROOT}/boxes/{name}" for name in names]
     bench.call(
         "BatchGetDocuments",
-        m.BatchGetDocumentsRequest(database=DATABASE, documents=documents, transaction=transaction),
+        m.BatchGetDocumentsRequest(database=DATABASE, documents=documents, **within(transaction)),
     )
 
 
 def read_one(bench: Bench, transaction: bytes) -> None:
-    bench.call("GetDocument", m.GetDocumentRequest(name=f"{ROOT}/boxes/a", transaction=transaction))
+    bench.call("GetDocument", m.GetDocumentRequest(name=f"{ROOT}/boxes/a", **within(transaction)))
 
 
 def read_query(bench: Bench, transaction: bytes, **more: Any) -> None:
     bench.call(
-        "RunQuery", m.RunQueryRequest(parent=ROOT, structured_query=query(**more), transaction=transaction)
+        "RunQuery", m.RunQueryRequest(parent=ROOT, structured_query=query(**more), **within(transaction))
     )
 
 
@@ -52,9 +59,7 @@ def read_count(bench: Bench, transaction: bytes) -> None:
     asked = {"structured_query": query(), "aggregations": [{"count": {}}]}
     bench.call(
         "RunAggregationQuery",
-        m.RunAggregationQueryRequest(
-            parent=ROOT, structured_aggregation_query=asked, transaction=transaction
-        ),
+        m.RunAggregationQueryRequest(parent=ROOT, structured_aggregation_query=asked, **within(transaction)),
     )
 
 
@@ -109,6 +114,33 @@ def test_what_was_read_must_still_be_so(bench: Bench, read: Read, meanwhile: Ste
     else:
         bench.commit(WRITE, transaction=transaction)
     assert bench.db.document("results/r").get().exists is not conflict
+
+
+@pytest.mark.parametrize(
+    ("method", "read"),
+    [
+        ("BatchGetDocuments", lambda b, t: read_documents(b, t, "a")),
+        ("GetDocument", read_one),
+        ("RunQuery", read_query),
+        ("RunAggregationQuery", read_count),
+        ("Commit", lambda b, t: b.commit(WRITE, transaction=t)),
+    ],
+)
+def test_a_transaction_is_aborted_on_demand(bench: Bench, method: str, read: Read) -> None:
+    """At any call in it, and only there; then it is over."""
+    bench.put("boxes/a", n=1)
+    bench.traffic.arm(f"firestore.{method}", Fault("abort"))
+    read(bench, b"")
+    transaction = begin(bench)
+    with pytest.raises(grpc.RpcError) as caught:
+        read(bench, transaction)
+    error: Any = caught.value
+    assert error.code() is StatusCode.ABORTED
+    code, _ = bench.refused(
+        "Commit", m.CommitRequest(database=DATABASE, writes=[WRITE], transaction=transaction)
+    )
+    assert code is StatusCode.INVALID_ARGUMENT
+    bench.commit(WRITE, transaction=begin(bench, read_write={"retry_transaction": transaction}))
 
 
 def test_a_transaction_reads_one_moment(bench: Bench) -> None:
