@@ -54,9 +54,8 @@ def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -
     met: Aborted | None = None
     for _ in range(TRANSACTION_ATTEMPTS):
         transaction = db.transaction()
-        transaction._begin(
-            retry_id=first
-        )  # with the first attempt's id a transaction keeps its place in line
+        # With the first attempt's id a transaction keeps its place in line.
+        transaction._begin(retry_id=first)
         first = first or transaction.id
         try:
             result = work(transaction)
