@@ -1,7 +1,7 @@
 """Add a customer, or change one's name and addresses.
 
 Given again, it replaces what it said before; an option that is left out is empty. The slug stays. The
-customer's account is Terraform's to make: infra/docs/deploying.md, "A new customer".
+customer's account is Terraform's to make: docs/operators/deploying.md, "A new customer".
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 First give the functions the newest version in WAYBILL_SECRET_KEYS, then run this with the same value: those
 that have it not cannot open what it seals. It can be run at any time, and again. The steps of a
-rotation are in infra/docs/operating.md, "A new key for secrets".
+rotation are in docs/operators/operating.md, "A new key for secrets".
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """List what is due, running, waiting and failing now, of all customers.
 
 At most 200 of each are listed. What could not be delivered at all waits in the topic `undelivered`:
-infra/docs/deploying.md, "What goes wrong, and what then".
+docs/operators/deploying.md, "What goes wrong, and what then".
 """
 
 import argparse
@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from infra.commands import connect, say, second, span, table
+from shared.analysis.steps import KIND
 from shared.batches import operating as batches
 from shared.batches.operating import BatchNow
 from shared.exports import operating as exports
 from shared.exports.audit import bounds
 from shared.exports.operating import FAILED_WITHIN, LISTED_MOST, RunNow
 from shared.outbox.service import not_sent
+from shared.work.overview import waiting
 
 
 def arguments(_: argparse.ArgumentParser) -> None:
@@ -74,6 +76,13 @@ def run(_: argparse.Namespace) -> None:
         title,
         [_batch(each, at) for each in failed],
         [_why((each.batch.error or {}).get("message"), None) for each in failed],
+    )
+    sites = waiting(cloud, KIND, LISTED_MOST)
+    _section(
+        "Sites whose analyses wait",
+        ("CUSTOMER", "SITE", "FOR"),
+        [(each.customer, each.id, span(at - each.since)) for each in sites],
+        [each.waits_for for each in sites],
     )
     mails = not_sent(cloud, at - FAILED_WITHIN, LISTED_MOST)
     _section(

@@ -17,8 +17,8 @@ def kept(file: Path, names: Iterable[str]) -> dict[str, str]:
     """The secrets of these names: those in the file, and fresh ones, kept there, for those that are not.
 
     A value is `1:<base64url of KEY_BYTES random bytes>`: versioned keys, comma-separated, newest first, as
-    infra/docs/deploying.md has a deployer make it. SENDGRID_KEY looks as SendGrid's own do. Only the file's
-    owner may read it.
+    docs/operators/deploying.md has a deployer make it. SENDGRID_KEY looks as SendGrid's own do. Only the
+    file's owner may read it.
     """
     values: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
     fresh = [name for name in names if name not in values]

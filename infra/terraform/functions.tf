@@ -51,6 +51,9 @@ resource "google_cloudfunctions2_function" "own" {
     ingress_settings      = can(each.value.trigger.http) ? "ALLOW_INTERNAL_AND_GCLB" : "ALLOW_INTERNAL_ONLY"
 
     environment_variables = {
+      # As many threads as requests: functions-framework takes four a processor unless it is told.
+      # https://github.com/GoogleCloudPlatform/functions-framework-python
+      THREADS                   = tostring(each.value.concurrency)
       GOOGLE_CLOUD_PROJECT      = var.project
       WAYBILL_URL               = "https://${var.domain}"
       WAYBILL_MAIL_FROM         = coalesce(var.mail_from, "waybill@${var.domain}")

@@ -1,7 +1,7 @@
 """Everything that can be wrong with a batch: the one list of codes, what each means and what to do.
 
-`infra/docs/batch-errors.md` shows the same list; a test holds it against this one. The sentences are for the
-person who made the archive. A code once published keeps its meaning.
+`docs/customers/batch-errors.md` shows the same list; a test compares them. The sentences are for whoever made
+the archive. A code once published keeps its meaning.
 """
 
 import re

@@ -1,8 +1,8 @@
 """What all exports of documents with a server timestamp share: their parts, and the walk over what one holds.
 
-The rule is that of work orders (`infra/docs/windows.md`): a document is in a window exactly when its version
-visible at the window's end was committed in it. It is found by its stamp and chosen by its `update_time`. It
-holds for documents that never change without a new stamp, but for signs of life.
+The rule is that of work orders (`docs/developers/windows.md`): a document is in a window exactly when its
+version visible at the window's end was committed in it. It is found by its stamp and chosen by its
+`update_time`. It holds for documents that never change without a new stamp, but for signs of life.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

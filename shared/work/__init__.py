@@ -7,6 +7,7 @@ engine    performs a piece, and moves a work from stage to stage
 control   creates, cancels and retries a work
 changed   a document as it will be
 sweep     resumes pieces that nobody is alive at
+overview  what operators look at
 
 `docs/developers/work.md` explains it, and how to add a kind.
 """

@@ -61,7 +61,7 @@ def test_terraform_runs_where_gcloud_is_and_from_where_it_was_put() -> None:
 def test_every_substitution_is_named_in_the_command_to_start_it() -> None:
     used = set(re.findall(r"\$\{?(_[A-Z_]+)", yaml.safe_dump(BUILD)))
     command = next(line for line in TEXT.splitlines() if "gcloud builds submit" in line)
-    page = (ROOT / "infra/docs/deploying.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/operators/deploying.md").read_text(encoding="utf-8")
     assert used == set(re.findall(r"(_[A-Z_]+)=", command))
     assert used == set(re.findall(r"(?<![A-Z])(_[A-Z_]+)=", page))
 

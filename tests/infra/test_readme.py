@@ -35,7 +35,7 @@ def test_the_table_of_functions_is_the_bundles() -> None:
 
 
 def table_of(page: str, title: str) -> list[list[str]]:
-    text = (REPOSITORY / "infra" / "docs" / page).read_text()
+    text = (REPOSITORY / "docs" / "customers" / page).read_text()
     found = text.partition(f"\n## {title}")[2].partition("\n## ")[0]
     lines = [line for line in found.splitlines() if line.startswith("|")][2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]

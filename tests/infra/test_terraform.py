@@ -28,7 +28,7 @@ FOLDER = ROOT / "infra" / "terraform"
 FILES = sorted(FOLDER.glob("*.tf"))
 BUNDLE: dict[str, Any] = yaml.safe_load(BUNDLE_YAML.read_text(encoding="utf-8"))
 INDEXES: dict[str, Any] = json.loads((ROOT / "infra" / "firestore.indexes.json").read_text(encoding="utf-8"))
-PAGE = (ROOT / "infra" / "docs" / "deploying.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "operators" / "deploying.md").read_text(encoding="utf-8")
 
 
 def plain(value: Any) -> Any:
@@ -201,6 +201,7 @@ def test_a_function_is_what_the_bundle_says() -> None:
     assert "each.value.concurrency > 1" in service["available_cpu"]
     assert service["service_account_email"] == "${google_service_account.own[each.value.account].email}"
     assert service["environment_variables"] == {
+        "THREADS": "${tostring(each.value.concurrency)}",
         "GOOGLE_CLOUD_PROJECT": "${var.project}",
         "WAYBILL_URL": "https://${var.domain}",
         "WAYBILL_MAIL_FROM": '${coalesce(var.mail_from, "waybill@${var.domain}")}',

@@ -6,7 +6,7 @@ import pytest
 
 from shared.batches.problems import KINDS, NAME_SHOWN, BadArchive, problem
 
-DOCUMENT = Path(__file__).parents[3] / "infra" / "docs" / "batch-errors.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "customers" / "batch-errors.md"
 
 
 def rows() -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The table of an export's life in `infra/docs/lifecycle.md`: each cell, and each call in between."""
+"""The table of an export's life in `docs/customers/lifecycle.md`: each cell, and each call in between."""
 
 import itertools
 import re
@@ -25,7 +25,7 @@ from tests.world import BUCKET, OTHER_SITE, SITE, THEIR_SITE, Answer, World
 
 __all__ = ["small"]
 
-DOCUMENT = Path(__file__).parents[3] / "infra/docs/lifecycle.md"
+DOCUMENT = Path(__file__).parents[3] / "docs/customers/lifecycle.md"
 
 MIDNIGHT = datetime(2026, 11, 23, tzinfo=UTC)
 MORNING = MIDNIGHT.replace(hour=2)

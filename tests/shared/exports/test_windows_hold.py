@@ -1,7 +1,7 @@
 """A window holds each version that is visible at its end and was committed in it, and no other window does.
 
 Held against what Firestore itself says: documents read at the windows' ends, and the commits' own answers.
-See infra/docs/windows.md.
+See docs/developers/windows.md.
 """
 
 import itertools

@@ -21,7 +21,7 @@ from tests.shared.sources.reading import asked, items, one_by_one, rows_of, sinc
 from tests.world import World
 
 ROOT = Path(__file__).parents[3]
-GUIDE = (ROOT / "infra" / "docs" / "sources.md").read_text()
+GUIDE = (ROOT / "docs" / "developers" / "sources.md").read_text()
 
 
 def block(language: str) -> str:
