@@ -1,9 +1,12 @@
-"""Every test that asks for `world` gets services of its own, begun at the same moment, gone at its end."""
+"""Every test that asks for `world` gets services without any state, at the same moment.
+
+A process starts the services once and resets them for each test. A test that stops or kills services has its
+own.
+"""
 
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -64,17 +67,25 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ours, "BACKOFF_MOST", 0.002)
 
 
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """The services that the tests of this process use one after the other."""
+    state = tmp_path_factory.mktemp("services")
+    with Suite(state=state, clock=SuiteClock(frozen_at=START), run_functions=False) as services:
+        yield services
+
+
 @pytest.fixture
-def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_waiting: None) -> Iterator[Suite]:
-    """The services, without function processes, on a clock that stands."""
-    with Suite(state=tmp_path / "suite", clock=SuiteClock(frozen_at=START), run_functions=False) as suite:
-        environment = suite.env(ACCOUNT)
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        # google-auth reads where the metadata server is once, when it is imported; ours moves each time.
-        monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", environment["GCE_METADATA_HOST"])
-        yield suite
-        clients.forget()
+def suite(services: Suite, monkeypatch: pytest.MonkeyPatch, no_waiting: None) -> Iterator[Suite]:
+    """The services, without function processes, on a clock that stands, as if just started."""
+    services.reset()
+    environment = services.env(ACCOUNT)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    # google-auth reads where the metadata server is once, when it is imported.
+    monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", environment["GCE_METADATA_HOST"])
+    yield services
+    clients.forget()
 
 
 @pytest.fixture

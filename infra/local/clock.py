@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 _MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SuiteClock:
@@ -20,8 +21,8 @@ class SuiteClock:
     def __init__(self, *, frozen_at: datetime | None = None, file: Path | None = None) -> None:
         self._lock = threading.Lock()
         self._file = file
-        self._frozen = frozen_at
-        self._last = datetime(1970, 1, 1, tzinfo=UTC)
+        self._begins = self._frozen = frozen_at
+        self._last = _EPOCH
         self._offset = timedelta()
         if file is not None and file.exists():
             kept = json.loads(file.read_text())
@@ -50,6 +51,14 @@ class SuiteClock:
         with self._lock:
             self._move(by)
             return self._read()
+
+    def restart(self) -> None:
+        """Go back to where a frozen clock began, for services that forgot everything. ValueError for one that
+        runs."""
+        if self._begins is None:
+            raise ValueError("only a frozen clock goes back")
+        with self._lock:
+            self._frozen, self._last = self._begins, _EPOCH
 
     def _read(self) -> datetime:
         if self._frozen is not None:

@@ -108,6 +108,15 @@ class Identity:
         with self._lock:
             self._save()
 
+    def reset(self) -> None:
+        """Forget every account and grant. Keys stay: making one takes long, and no answer tells it from a new
+        one."""
+        with self._lock:
+            self._state.accounts.clear()
+            self._state.creators.clear()
+            self._verified.clear()
+            self._save()
+
     def create_account(self, email: str) -> None:
         """Make a service account. One that exists stays as it is."""
         with self._lock:

@@ -251,6 +251,14 @@ class PubSubService:
         with self._lock:
             self._db.close()
 
+    def reset(self) -> None:
+        """Forget every topic, subscription and message, and who watches."""
+        with self._lock, self._db:
+            for table in ("deliveries", "messages", "subscriptions", "topics", "sqlite_sequence"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608
+            self._duplicates, self._more, self._watchers = {}, {}, []
+            self._swept = _EPOCH
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, from any thread, after each change to what is waiting."""
         self._watchers.append(changed)

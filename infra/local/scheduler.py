@@ -87,6 +87,12 @@ class SchedulerService:
         if self._server is not None:
             self._server.stop(grace=None).wait()
 
+    def reset(self) -> None:
+        """Forget every job."""
+        with self._lock:
+            self._jobs.clear()
+            self._file.unlink(missing_ok=True)
+
     def has_jobs(self) -> bool:
         """Whether there is a job at all, paused or not."""
         with self._lock:

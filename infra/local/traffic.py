@@ -99,6 +99,12 @@ class Traffic:
         with self._lock:
             return [c for c in self._calls if c.kind.startswith(kind) and resource in c.resource]
 
+    def reset(self) -> None:
+        """Forget every call and every fault."""
+        with self._lock:
+            self._calls.clear()
+            self._armed.clear()
+
     def forget(self) -> None:
         """Empty the journal."""
         with self._lock:

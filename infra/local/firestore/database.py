@@ -70,6 +70,14 @@ class Database:
         """Close the file."""
         self._store.close()
 
+    def reset(self) -> None:
+        """Forget all data and every transaction."""
+        with self._turn:
+            self._store.reset()
+            self._transactions = Transactions()
+            self._last = 0
+            self._turn.notify_all()
+
     # Names and times
 
     def space(self, name: str) -> Space:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,9 @@ from infra.local.traffic import Fault, Traffic
 
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
 """https://cloud.google.com/firestore/quotas#writes_and_transactions."""
+
+WRITE_SECONDS = 10.0
+"""How long `reset` waits for a write."""
 
 _TRANSPORT_BYTES = 64 * 1024 * 1024
 _THREADS = 64
@@ -89,6 +93,8 @@ class FirestoreService:
         self._traffic = traffic
         self._database = Database(clock=clock, file=file, indexes=indexes)
         self._holds: list[HeldCommits] = []
+        self._writes = 0
+        self._written = threading.Condition()
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="firestore"),
             options=[
@@ -131,6 +137,27 @@ class FirestoreService:
             hold.release()
         self._server.stop(grace=0.2).wait()
         self._database.close()
+
+    def reset(self) -> None:
+        """Forget all data, when the writes that are on their way have ended. TimeoutError if one goes on."""
+        for hold in self._holds:
+            hold.release()
+        self._holds.clear()
+        with self._written:
+            if not self._written.wait_for(lambda: not self._writes, WRITE_SECONDS):
+                raise TimeoutError(f"{self._writes} writes went on for {WRITE_SECONDS} s")
+            self._database.reset()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._written:
+            self._writes += 1
+        try:
+            yield
+        finally:
+            with self._written:
+                self._writes -= 1
+                self._written.notify_all()
 
     def hold_commits(self, resource: str) -> HeldCommits:
         """Hold the commits that touch a path containing `resource`, from now until released."""
@@ -306,16 +333,24 @@ class FirestoreService:
         return m.Empty()
 
     def _commit(self, request: Any, call: "_Call") -> Any:
+        with self._writing():
+            return self._commit_now(request, call)
+
+    def _commit_now(self, request: Any, call: "_Call") -> Any:
         space = self._database.space(request.database)
         resource = _written(space, request.writes)
         stamp = self._database.stamp()
         call.enter(resource, space, request.transaction)
-        for hold in self._holds:
+        for hold in list(self._holds):
             hold.meet(resource)
         time, results = self._database.commit(space, list(request.writes), stamp, request.transaction)
         return m.CommitResponse(write_results=results, commit_time=m.timestamp(time))
 
     def _batch_write(self, request: Any, call: "_Call") -> Any:
+        with self._writing():
+            return self._batch_write_now(request, call)
+
+    def _batch_write_now(self, request: Any, call: "_Call") -> Any:
         space = self._database.space(request.database)
         resource = _written(space, request.writes)
         stamp = self._database.stamp()

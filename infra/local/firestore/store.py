@@ -98,6 +98,13 @@ class Store:
         with self.lock:
             self._db.close()
 
+    def reset(self) -> None:
+        """Forget all data."""
+        with self.writing():
+            for table in ("entries", "versions", "collections", "spaces", "meta"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608
+            self._load_names()
+
     # Times
 
     def last_commit(self) -> int:

@@ -37,6 +37,11 @@ class Outbox:
         """The requests that were accepted, oldest first."""
         return [json.loads(file.read_bytes()) for file in sorted(self._folder.glob("*.json"))]
 
+    def empty(self) -> None:
+        """Remove every file."""
+        for file in self._folder.iterdir():
+            file.unlink()
+
     def _write(self, name: str, content: bytes) -> None:
         new = self._folder / f"{name}.new"
         new.touch(mode=0o600)  # mails hold links that are secret

@@ -61,6 +61,13 @@ class SendGridService:
         if file.exists():
             self._lists |= json.loads(file.read_text())
 
+    def reset(self) -> None:
+        """Forget every mail and every suppressed address."""
+        with self._lock:
+            self._outbox.empty()
+            self._lists = {each: {} for each in LISTS}
+            self._file.unlink(missing_ok=True)
+
     @property
     def sent(self) -> list[dict[str, Any]]:
         """The requests to send mail that were accepted, oldest first, as long as they are in the outbox."""

@@ -47,6 +47,11 @@ class StorageService:
         """What to add to the application."""
         return self._server.routes()
 
+    def reset(self) -> None:
+        """Forget every bucket, object, grant and session. No request may be on its way."""
+        self._server.reset()
+        self._store.reset()
+
     def close(self) -> None:
         """Close the files; the application must have stopped."""
         self._store.close()

@@ -45,6 +45,10 @@ class Server:
         self._api = JsonApi(store)
         self._uploads = Uploads(store, self._api)
 
+    def reset(self) -> None:
+        """Forget the upload sessions in memory."""
+        self._uploads.reset()
+
     def routes(self) -> list[web.RouteDef]:
         """The paths of the JSON API. The rest of each path is taken apart here, undecoded."""
         anything = r"{rest:[\s\S]*}"

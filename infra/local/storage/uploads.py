@@ -83,6 +83,10 @@ class Uploads:
         self._api = api
         self._live: dict[str, _Live] = {}
 
+    def reset(self) -> None:
+        """Forget the sessions in memory."""
+        self._live.clear()
+
     def start(
         self,
         principal: str,
