@@ -449,7 +449,7 @@ class Resuming(Subject):
         assert exported(world) == each_day(1, 4)
 
 
-SUSPENDING, RESUMING = 89, 86
+SUSPENDING, RESUMING = 90, 86
 """How many calls each makes; a test holds them to that."""
 
 KINDS = {"suspending": (Suspending, SUSPENDING), "resuming": (Resuming, RESUMING)}
