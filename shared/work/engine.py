@@ -9,16 +9,19 @@ heartbeat           when an attempt at one of its pieces last showed life
 waits_for, since    what it waits for, from the first failed try on; `waiting` once that took a second try
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from google.api_core.exceptions import FailedPrecondition, NotFound
 from google.cloud import firestore
 
 from shared import logs
 from shared.errors import Busy, GiveUp, Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, plain, read_time, server_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, server_time, transact
+from shared.gcp.silence import change
 from shared.work import pieces
 from shared.work.attempts import WAITS_NO_LONGER, Attempt, Stopped, alive, holds, show_life, wanted
 from shared.work.changed import Changed
@@ -89,7 +92,7 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
     try:
         result = stage.step(cloud, subject, attempt)
         if isinstance(result, Later):
-            _save_later(cloud, attempt, result)
+            _save_later(cloud, kind, attempt, result)
             return None
         return _finish(cloud, kind, attempt, result)
     except (Busy, Stopped):
@@ -353,12 +356,22 @@ def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> No
         room = max(room, MIN_PUBLISHED - here)
     if room > len(some) == MIN_PUBLISHED:
         some = list(queue.limit(room).stream())
+    opened = _opened(cloud, some[:room], read_time(work))
+    cloud.messages.publish(function, *(pieces.message(path, each.id) for each in opened))
+
+
+def _opened(cloud: Cloud, queued: list[Snapshot], now: datetime) -> list[Snapshot]:
+    """Open these pieces, but for those that another one opened meanwhile: they may even be done by now."""
+    opening = {"status": OPEN, "next": now + pieces.STALLED}
     batch = cloud.db.batch()
-    now = read_time(work)
-    for each in some[:room]:
-        batch.update(each.reference, {"status": OPEN, "next": now + pieces.STALLED})
-    batch.commit()
-    cloud.messages.publish(function, *(pieces.message(path, each.id) for each in some[:room]))
+    for each in queued:
+        option = cloud.db.write_option(last_update_time=each.update_time)
+        batch.update(each.reference, opening, option=option)
+    try:
+        batch.commit()
+    except (FailedPrecondition, NotFound):
+        return [each for each in queued if change(cloud, each, opening)]
+    return queued
 
 
 def _advance(cloud: Cloud, kind: Kind[Any], seen: Snapshot) -> None:
@@ -434,15 +447,19 @@ def _failed(
     """End the work of a piece that trying again cannot help; of a standing work, the piece alone."""
     logs.error("work failed", error=str(error), next_action=error.next_action)
     if kind.standing:
+        seen = cloud.db.document(piece.path).get()
+        if not seen.exists or (seen.get("attempts"), seen.get("tries")) != (piece.attempts, piece.tries):
+            return  # it was made due anew
         kind.piece_failed(cloud, kind.parse(work), attempt or Attempt(cloud, "", piece, work), error)
-        cloud.db.document(piece.path).delete()
+        with contextlib.suppress(FailedPrecondition):
+            seen.reference.delete(option=cloud.db.write_option(last_update_time=seen.update_time))
         return
     why = {"error": str(error), "next_action": error.next_action}
     # What an attempt met before its work was retried, or planned anew, says nothing of it now.
     end(cloud, kind, work.reference, End(FAILED, why), lambda now: wanted(now, piece))
 
 
-def _save_later(cloud: Cloud, attempt: Attempt, later: Later) -> None:
+def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -> None:
     """Let another attempt continue a piece."""
     piece = attempt.piece
     reference = cloud.db.document(piece.path)
@@ -460,7 +477,9 @@ def _save_later(cloud: Cloud, attempt: Attempt, later: Later) -> None:
         return
     if later.waits_for is None:
         cloud.messages.publish(piece.function, piece.message)
-    _note_waiting(cloud, None, piece, later.waits_for, waiting=later.waits_for is not None)
+        show_life(cloud, attempt.work.reference.get(), got_on=True)
+    else:
+        _note_waiting(cloud, kind, piece, later.waits_for, waiting=True)
 
 
 def _save_failure(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str, counted: bool) -> None:
@@ -495,7 +514,7 @@ def _save_failure(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str, cou
     _note_waiting(cloud, kind, piece, why, waiting=tries > 1)
 
 
-def _note_waiting(cloud: Cloud, kind: Kind[Any] | None, piece: Piece, why: str | None, waiting: bool) -> None:
+def _note_waiting(cloud: Cloud, kind: Kind[Any], piece: Piece, why: str, waiting: bool) -> None:
     """Write into a work's document what it waits for, unless it says so. After REPORT_WAITING report it."""
     reference = cloud.db.document(piece.work)
     seen = reference.get()
@@ -504,18 +523,20 @@ def _note_waiting(cloud: Cloud, kind: Kind[Any] | None, piece: Piece, why: str |
     fields = fields_of(seen)
     since = fields.get("since")
     now = read_time(seen)
-    report = bool(kind and since and now - since >= REPORT_WAITING and not fields.get("waiting_reported"))
-    if fields["waits_for"] == why and (fields.get("waiting") or not waiting) and not report:
-        return
-    writes = kind.waiting(cloud, kind.parse(seen), why or "") if kind and report else Writes()
+    report = bool(since and now - since >= REPORT_WAITING and not fields["waiting_reported"])
+    if fields["waits_for"] and (fields["waiting"] or not waiting) and not report:
+        return  # however many pieces wait, it is written once
+    writes = kind.waiting(cloud, kind.parse(seen), why) if report else Writes()
 
     def note(transaction: firestore.Transaction) -> bool:
         work = reference.get(transaction=transaction)
         if not wanted(work, piece) or (report and work.get("waiting_reported")):
             return False
-        changes: dict[str, Any] = {"waits_for": why, "waiting": waiting and why is not None}
-        changes["since"] = (plain(work.get("since")) or now) if why else None
-        changes |= {"waiting_reported": True} if report else {}
+        changes: dict[str, Any] = {"waits_for": why, "waiting": waiting or work.get("waiting")}
+        changes |= {
+            "since": work.get("since") or now,
+            "waiting_reported": report or work.get("waiting_reported"),
+        }
         transaction.update(reference, changes | dict(writes.fields))
         for path, content in writes.documents.items():
             transaction.create(cloud.db.document(path), dict(content))

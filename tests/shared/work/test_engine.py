@@ -300,6 +300,32 @@ def test_one_customers_many_pieces_do_not_keep_anothers_waiting(toys: Toys) -> N
     assert max(planned, doubled - planned) <= most, (planned, doubled)
 
 
+def test_a_queued_piece_that_is_done_meanwhile_stays_done(toys: Toys) -> None:
+    """Two publish the same queue: what the other one published may be done before this one writes."""
+    work = toys.make(count=60)
+    toys.world.suite.pubsub.deliver_due(toys.push)
+    queued = list(pieces.of_plan(toys.cloud, work.path, fields(work)["plan"], ["QUEUED"]).stream())
+    assert len(queued) == 10
+    queued[3].reference.update(pieces.ended("DONE"))
+    opened = engine._opened(toys.cloud, queued, toys.world.suite.clock.now())
+    assert [each.id for each in queued if each not in opened] == [queued[3].id]
+    found = [each.reference.get().get("status") for each in queued]
+    assert (found[3], found.count("OPEN")) == ("DONE", 9), found
+
+
+def test_100_pieces_that_wait_write_the_works_document_twice(toys: Toys) -> None:
+    toys.steps.does["double"] = lambda attempt: fails(Retry(f"no answer for {attempt.piece.name}"))(attempt)
+    work = toys.make(count=20)
+    toys.world.suite.pubsub.deliver_due(toys.push)
+    updates = {work.get().update_time}
+    for _ in range(2):
+        while toys.world.suite.pubsub.deliver_due(toys.push):
+            updates.add(work.get().update_time)
+        toys.world.wait(timedelta(seconds=30))
+        toys.sweep()
+    assert len(updates) <= 3, len(updates)
+
+
 def test_a_plan_of_12000_pieces_is_written_in_commits_of_a_bounded_size(toys: Toys) -> None:
     work = toys.make(count=12_000)
     toys.world.suite.traffic.forget()
