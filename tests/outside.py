@@ -25,8 +25,23 @@ When = Literal["before", "after"]
 BOTH = pytest.mark.parametrize("when", ["before", "after"])
 """For a test of a death just before a call is sent, and of one just after it took effect."""
 
-WRITES = ("Commit", "Publish", "POST", "PUT", "PATCH", "DELETE")
-"""How the calls begin that write to Firestore, Pub/Sub and Storage."""
+WRITES = (
+    *("Commit", "Publish", "POST", "PUT", "PATCH", "DELETE"),
+    *(f"sftp {name}" for name in ("mkdir", "open", "write", "setstat", "rename", "posix-rename", "remove")),
+)
+"""How the calls begin that write to Firestore, Pub/Sub, Storage, HTTP and SFTP."""
+
+END = "end of an event"
+"""The moment after the handler and before the acknowledgement; in `calls` only where writes are counted."""
+
+Mode = Literal["redelivered", "swept", "paused"]
+"""What happens at a place: a death resumed by redelivery, a death resumed by the sweep alone, or a pause for
+longer than any lease."""
+
+MODES = pytest.mark.parametrize("mode", ["redelivered", "swept", "paused"])
+
+SAMPLE = pytest.mark.parametrize(("mode", "of"), [("redelivered", 6), ("swept", 6), ("paused", 40)])
+"""For the quick tests: each sixth death and each fortieth pause."""
 
 SFTP = {
     kind: name.removeprefix("FXP_").lower()
@@ -61,7 +76,10 @@ class Outside:
         self.writes = False
 
     def arm_write(self, at: int, happens: Callable[[], None] | None = None) -> None:
-        """After the `at`-th call that writes die, or do `happens` once and go on; `calls` has those alone."""
+        """After the `at`-th call that writes, or end of an event, die, or do `happens` once and go on.
+
+        `calls` has those alone.
+        """
         self.arm(at, "after", happens)
         self.writes = True
 
@@ -79,7 +97,10 @@ class Outside:
         place."""
         try:
             with self.watching():
-                return work()
+                result = work()
+                if self.writes:
+                    self.after(END, self.before(END))
+                return result
         except Killed:
             self.dead = False
             return None
@@ -90,7 +111,7 @@ class Outside:
             return False
         if self.dead:
             raise Killed(f"dead already, at {call}")
-        if self.writes and not call.startswith(WRITES):
+        if self.writes and not call.startswith((*WRITES, END)):
             return False
         self.calls.append(call)
         mine = len(self.calls) == self.at
@@ -134,9 +155,17 @@ class Subject(Protocol):
         """Hold it against what it should have become."""
 
 
+S = TypeVar("S", bound=Subject)
+
+
 def die(subject: Subject, at: int, when: When, *, redelivered: bool) -> None:
     """Kill it at that call; let redelivery, or else the sweep alone, take it up."""
     subject.outside.arm(at, when)
+    finish_killed(subject, at, redelivered=redelivered)
+
+
+def finish_killed(subject: Subject, at: int, *, redelivered: bool) -> None:
+    """Run what is to be killed at the call `at`; let redelivery, or else the sweep alone, resume it."""
 
     def push(delivery: Delivery) -> bool:
         # What a killed process was sent may never come again, as after 24 hours: then only the sweep is left.
@@ -156,6 +185,61 @@ def sleep(subject: Subject, at: int, when: When) -> None:
     subject.outside.arm(0, "before")
     subject.settle()
     subject.done_once()
+
+
+def shares(of: int) -> pytest.MarkDecorator:
+    """Parametrizes a test that visits many places: each of its `of` shares is a test."""
+    return pytest.mark.parametrize(("share", "of"), [(share, of) for share in range(1, of + 1)])
+
+
+def each_place(
+    make: Callable[[], S],
+    what: str,
+    strike: Callable[[S, int], None],
+    *,
+    share: int,
+    of: int,
+    writes: bool = False,
+) -> None:
+    """Call `strike` with a fresh subject for each place of a share: `share`, `share + of`, and so on.
+
+    The places are the calls of a first, undisturbed pass, from 1; with `writes` those that write and the ends
+    of events. A failure names the place.
+    """
+    undisturbed = make()
+    if writes:
+        undisturbed.outside.arm_write(0)
+    else:
+        undisturbed.outside.arm(0, "before")
+    undisturbed.run(undisturbed.push)
+    places = list(undisturbed.outside.calls)
+    undisturbed.outside.arm(0, "before")
+    assert len(places) >= of, f"{len(places)} places are too few for {of} shares: {places}"
+    for at in range(share, len(places) + 1, of):
+        subject = make()
+        try:
+            strike(subject, at)
+        except BaseException as error:
+            error.add_note(f"{what} at {at} of {len(places)}: {places[at - 1]}")
+            raise
+
+
+def disturb(make: Callable[[], Subject], mode: Mode, share: int, of: int) -> None:
+    """Kill or pause a fresh subject at each place of a share; each time it must become what it should, once.
+
+    It dies after calls that write and at the ends of events: a death before a call is the death after the one
+    before it, and a call that only reads leaves nothing behind. It is paused before every call, because what
+    was read before a pause is out of date after it.
+    """
+
+    def strike(subject: Subject, at: int) -> None:
+        if mode == "paused":
+            sleep(subject, at, "before")
+            return
+        subject.outside.arm_write(at)
+        finish_killed(subject, at, redelivered=mode == "redelivered")
+
+    each_place(make, mode, strike, share=share, of=of, writes=mode != "paused")
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import pytest
 
 from infra.local.traffic import Fault
-from tests.shared.batches.test_batch_kills import Small, small
+from tests.shared.batches.test_batch_kills import Small, small, smalls
 from tests.shared.exports.test_mended import GRPC, GRPC_FAULTS, HTTP_FAULTS, named
 
-__all__ = ["small"]
+__all__ = ["small", "smalls"]
 
 HTTP = [
     "storage.uploads.start",

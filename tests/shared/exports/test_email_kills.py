@@ -1,13 +1,14 @@
 """A run by email dies at every call that it makes: it ends all the same, nobody is mailed twice, and of whom
 nobody knows whether they were mailed, that is said."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from infra.local.pubsub import Delivery
-from tests.outside import BOTH, Outside, When, die, sleep
+from tests.outside import MODES, SAMPLE, Mode, Outside, disturb, shares
 from tests.shared.exports.test_by_email import (
     ANN,
     BOB,
@@ -24,8 +25,6 @@ from tests.shared.exports.test_by_email import (
 from tests.world import World
 
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
-CALLS = 125
-"""How many calls the small run makes; a test holds it to that, so that each of them is a place to die."""
 
 
 class Small:
@@ -89,8 +88,14 @@ class Small:
 
 
 @pytest.fixture
-def small(world: World, outside: Outside) -> Small:
-    return Small(world, outside)
+def smalls(new_world: Callable[[], World], outside: Outside) -> Callable[[], Small]:
+    """Makes one after the other, each in a world of its own."""
+    return lambda: Small(new_world(), outside)
+
+
+@pytest.fixture
+def small(smalls: Callable[[], Small]) -> Small:
+    return smalls()
 
 
 def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
@@ -99,50 +104,21 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     assert not small.world.failures
     calls = list(small.outside.calls)
     small.done_once()
-    assert len(calls) == CALLS, calls
     assert sum("mail/send" in call for call in calls) == 2
     assert {mail["status"] for mail in listed(small.world, small.export).values()} == {"SENT"}
 
 
-SOME = [*range(1, CALLS + 1, 20), CALLS]
-FEWER = SOME[1::2]
-"""Spread over the run, for the quick tests; `make check` takes every call."""
-
-EVERY = pytest.mark.parametrize("at", range(1, CALLS + 1))
-
-
-@BOTH
-@pytest.mark.parametrize("at", SOME)
-def test_a_death_at_some_calls_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
-    die(small, at, when, redelivered=True)
-
-
-@pytest.mark.parametrize("at", FEWER)
-def test_a_death_at_some_calls_is_mended_by_the_sweep_alone(small: Small, at: int) -> None:
-    die(small, at, "after", redelivered=False)
-
-
-@pytest.mark.parametrize("at", FEWER)
-def test_an_attempt_that_slept_through_its_lease_does_no_harm(small: Small, at: int) -> None:
-    sleep(small, at, "before")
+@SAMPLE
+def test_a_death_or_a_pause_at_some_places_changes_nothing(
+    smalls: Callable[[], Small], mode: Mode, of: int
+) -> None:
+    disturb(smalls, mode, of, of)
 
 
 @pytest.mark.slow
-@BOTH
-@EVERY
-def test_a_death_at_any_call_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
-    die(small, at, when, redelivered=True)
-
-
-@pytest.mark.slow
-@BOTH
-@EVERY
-def test_a_death_at_any_call_is_mended_by_the_sweep_alone(small: Small, at: int, when: When) -> None:
-    die(small, at, when, redelivered=False)
-
-
-@pytest.mark.slow
-@BOTH
-@EVERY
-def test_an_attempt_paused_at_any_call_does_no_harm(small: Small, at: int, when: When) -> None:
-    sleep(small, at, when)
+@MODES
+@shares(10)
+def test_a_death_or_a_pause_at_any_place_changes_nothing(
+    smalls: Callable[[], Small], mode: Mode, share: int, of: int
+) -> None:
+    disturb(smalls, mode, share, of)

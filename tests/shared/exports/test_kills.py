@@ -1,5 +1,6 @@
 """A run dies at every call that it makes, and lands all the same, once."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,12 +10,10 @@ from infra.local.pubsub import Delivery
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from shared.workorders.record import iso, timeline_line
-from tests.outside import BOTH, Outside, When, die, sleep
+from tests.outside import MODES, SAMPLE, Mode, Outside, disturb, shares
 from tests.world import BUCKET, SITE, World
 
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
-CALLS = 164
-"""How many calls the small run makes; a test holds it to that, so that each of them is a place to die."""
 
 
 class Small:
@@ -94,10 +93,18 @@ class Small:
 
 
 @pytest.fixture
-def small(world: World, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Small:
+def smalls(
+    new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Small]:
+    """Makes one after the other, each in a world of its own."""
     monkeypatch.setenv("WAYBILL_PART_RECORDS", "2")
     monkeypatch.setenv("WAYBILL_SLICE_IMAGES", "2")
-    return Small(world, outside)
+    return lambda: Small(new_world(), outside)
+
+
+@pytest.fixture
+def small(smalls: Callable[[], Small]) -> Small:
+    return smalls()
 
 
 def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
@@ -105,7 +112,6 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     small.run(small.push)
     assert not small.world.failures
     small.done_once()
-    assert len(small.outside.calls) == CALLS
     kinds = {call.kind for call in small.world.suite.traffic.calls()}
     assert kinds >= {
         "storage.uploads.start",
@@ -125,43 +131,17 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     }
 
 
-SOME = [*range(1, CALLS + 1, 40), CALLS]
-"""Spread over the run, for the quick tests; `make check` takes every call."""
-
-
-@BOTH
-@pytest.mark.parametrize("at", SOME)
-def test_a_death_at_some_calls_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
-    die(small, at, when, redelivered=True)
-
-
-@pytest.mark.parametrize("at", SOME)
-def test_a_death_at_some_calls_is_mended_by_the_sweep_alone(small: Small, at: int) -> None:
-    die(small, at, "after", redelivered=False)
-
-
-@pytest.mark.parametrize("at", SOME)
-def test_an_attempt_that_slept_through_its_lease_does_no_harm(small: Small, at: int) -> None:
-    sleep(small, at, "before")
-
-
-# One test a call, so that a failing one says where it died.
-@pytest.mark.slow
-@BOTH
-@pytest.mark.parametrize("at", range(1, CALLS + 1))
-def test_a_death_at_any_call_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
-    die(small, at, when, redelivered=True)
+@SAMPLE
+def test_a_death_or_a_pause_at_some_places_changes_nothing(
+    smalls: Callable[[], Small], mode: Mode, of: int
+) -> None:
+    disturb(smalls, mode, of, of)
 
 
 @pytest.mark.slow
-@BOTH
-@pytest.mark.parametrize("at", range(1, CALLS + 1))
-def test_a_death_at_any_call_is_mended_by_the_sweep_alone(small: Small, at: int, when: When) -> None:
-    die(small, at, when, redelivered=False)
-
-
-@pytest.mark.slow
-@BOTH
-@pytest.mark.parametrize("at", range(1, CALLS + 1))
-def test_an_attempt_paused_at_any_call_does_no_harm(small: Small, at: int, when: When) -> None:
-    sleep(small, at, when)
+@MODES
+@shares(10)
+def test_a_death_or_a_pause_at_any_place_changes_nothing(
+    smalls: Callable[[], Small], mode: Mode, share: int, of: int
+) -> None:
+    disturb(smalls, mode, share, of)

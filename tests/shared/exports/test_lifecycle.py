@@ -19,11 +19,11 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
 from shared.window import Window
 from tests.conftest import START
-from tests.outside import Outside
-from tests.shared.exports.test_kills import CALLS, Small, small
+from tests.outside import Outside, each_place, shares
+from tests.shared.exports.test_kills import Small, small, smalls
 from tests.world import BUCKET, OTHER_SITE, SITE, THEIR_SITE, Answer, World
 
-__all__ = ["small"]
+__all__ = ["small", "smalls"]
 
 DOCUMENT = Path(__file__).parents[3] / "docs/customers/lifecycle.md"
 
@@ -315,10 +315,6 @@ def test_the_slot_of_a_run_that_is_cancelled_is_the_next_ones_at_once(life: Life
 # --- each call in between
 
 
-SOME = [*range(1, CALLS + 1, 40), CALLS]
-"""Spread over the run, for the quick tests; `make check` takes every call."""
-
-
 def edited_at(small: Small, at: int) -> None:
     """Edit the export at that call: the run keeps the version that it was created with, and lands whole."""
     world, path = small.world, f"/v1/exports/{small.export}"
@@ -375,26 +371,26 @@ def cancelled_at(small: Small, at: int) -> None:
     assert world.suite.pubsub.outstanding() == []
 
 
-@pytest.mark.parametrize("at", SOME)
-def test_an_edit_at_some_calls_changes_nothing_of_the_run(small: Small, at: int) -> None:
-    edited_at(small, at)
+def test_an_edit_at_some_calls_changes_nothing_of_the_run(smalls: Callable[[], Small]) -> None:
+    each_place(smalls, "edited", edited_at, share=30, of=30)
 
 
-@pytest.mark.parametrize("at", SOME)
-def test_a_cancel_at_some_calls_leaves_nothing_or_all(small: Small, at: int) -> None:
-    cancelled_at(small, at)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("at", range(1, CALLS + 1))
-def test_an_edit_at_any_call_changes_nothing_of_the_run(small: Small, at: int) -> None:
-    edited_at(small, at)
+def test_a_cancel_at_some_calls_leaves_nothing_or_all(smalls: Callable[[], Small]) -> None:
+    each_place(smalls, "cancelled", cancelled_at, share=30, of=30)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", range(1, CALLS + 1))
-def test_a_cancel_at_any_call_leaves_nothing_or_all(small: Small, at: int) -> None:
-    cancelled_at(small, at)
+@shares(10)
+def test_an_edit_at_any_call_changes_nothing_of_the_run(
+    smalls: Callable[[], Small], share: int, of: int
+) -> None:
+    each_place(smalls, "edited", edited_at, share=share, of=of)
+
+
+@pytest.mark.slow
+@shares(10)
+def test_a_cancel_at_any_call_leaves_nothing_or_all(smalls: Callable[[], Small], share: int, of: int) -> None:
+    each_place(smalls, "cancelled", cancelled_at, share=share, of=of)
 
 
 @pytest.mark.parametrize("call", ["backfill", "run", "retry"])

@@ -13,10 +13,10 @@ from shared.gcp import leases
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from tests.outside import Killed
-from tests.shared.exports.test_kills import MORNING, Small, small
+from tests.shared.exports.test_kills import MORNING, Small, small, smalls
 from tests.world import BUCKET, World
 
-__all__ = ["small"]
+__all__ = ["small", "smalls"]
 
 HTTP = [
     "storage.uploads.start",

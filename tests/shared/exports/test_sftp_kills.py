@@ -1,24 +1,23 @@
 """A run by SFTP dies at every call that it makes, those to the customer's server among them, and lands all
 the same, once."""
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.local.pubsub import Delivery
-from infra.local.suite import Suite
 from shared.delivery.sftp import connector
-from tests.outside import BOTH, Outside, When, die, sleep
-from tests.sftp_server import SftpServer, sftp
+from tests.outside import MODES, SAMPLE, Mode, Outside, disturb, shares
+from tests.sftp_server import SftpServer
 from tests.shared.exports.test_by_sftp import by_sftp, loopback_allowed, only, the_manifest, there
 from tests.world import SITE, World
 
-__all__ = ["loopback_allowed", "sftp"]
+__all__ = ["loopback_allowed"]
 
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
-CALLS = 159
-"""How many calls the small run makes; a test holds it to that, so that each of them is a place to die."""
 
 
 class Small:
@@ -72,11 +71,29 @@ class Small:
 
 
 @pytest.fixture
-def small(
-    suite: Suite, world: World, sftp: SftpServer, outside: Outside, monkeypatch: pytest.MonkeyPatch
-) -> Small:
+def smalls(
+    new_world: Callable[[], World], tmp_path: Path, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Small]]:
+    """Makes one after the other, each in a world and with a server of its own."""
     monkeypatch.setattr(connector, "IMAGES_IN_FLIGHT", 1)  # else the calls have no order, nor a fixed number
-    return Small(world, sftp, outside)
+    servers: list[SftpServer] = []
+
+    def make() -> Small:
+        if servers:
+            servers[-1].close()
+        root = tmp_path / f"sftp-{len(servers)}"
+        root.mkdir()
+        servers.append(SftpServer(root))
+        return Small(new_world(), servers[-1], outside)
+
+    yield make
+    if servers:
+        servers[-1].close()
+
+
+@pytest.fixture
+def small(smalls: Callable[[], Small]) -> Small:
+    return smalls()
 
 
 def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
@@ -85,7 +102,6 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     assert not small.world.failures
     calls = list(small.outside.calls)
     small.done_once()
-    assert len(calls) == CALLS, calls
     assert {call for call in calls if call.startswith("sftp")} == {
         "sftp login",
         "sftp limits@openssh.com",
@@ -101,45 +117,17 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     }
 
 
-SOME = [*range(1, CALLS + 1, 20), CALLS]
-FEWER = SOME[1::2]
-"""Spread over the run, for the quick tests; `make check` takes every call."""
-
-EVERY = pytest.mark.parametrize("at", range(1, CALLS + 1))
-
-
-@BOTH
-@pytest.mark.parametrize("at", SOME)
-def test_a_death_at_some_calls_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
-    die(small, at, when, redelivered=True)
-
-
-@pytest.mark.parametrize("at", FEWER)
-def test_a_death_at_some_calls_is_mended_by_the_sweep_alone(small: Small, at: int) -> None:
-    die(small, at, "after", redelivered=False)
-
-
-@pytest.mark.parametrize("at", FEWER)
-def test_an_attempt_that_slept_through_its_lease_does_no_harm(small: Small, at: int) -> None:
-    sleep(small, at, "before")
+@SAMPLE
+def test_a_death_or_a_pause_at_some_places_changes_nothing(
+    smalls: Callable[[], Small], mode: Mode, of: int
+) -> None:
+    disturb(smalls, mode, of, of)
 
 
 @pytest.mark.slow
-@BOTH
-@EVERY
-def test_a_death_at_any_call_is_mended_by_redelivery(small: Small, at: int, when: When) -> None:
-    die(small, at, when, redelivered=True)
-
-
-@pytest.mark.slow
-@BOTH
-@EVERY
-def test_a_death_at_any_call_is_mended_by_the_sweep_alone(small: Small, at: int, when: When) -> None:
-    die(small, at, when, redelivered=False)
-
-
-@pytest.mark.slow
-@BOTH
-@EVERY
-def test_an_attempt_paused_at_any_call_does_no_harm(small: Small, at: int, when: When) -> None:
-    sleep(small, at, when)
+@MODES
+@shares(10)
+def test_a_death_or_a_pause_at_any_place_changes_nothing(
+    smalls: Callable[[], Small], mode: Mode, share: int, of: int
+) -> None:
+    disturb(smalls, mode, share, of)
