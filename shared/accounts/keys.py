@@ -15,7 +15,7 @@ from shared.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from shared.gcp.documents import Snapshot, fields_of
 
 SCOPES = ("exports", "batches", "jobs", "datasets")
-"""What a key can be good for; `exports` is the DATAEXPORTER group of seed 3."""
+"""What a key can be good for; `exports` is the DATAEXPORTER group."""
 
 _KEY = re.compile(r"wb_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 

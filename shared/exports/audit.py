@@ -1,4 +1,4 @@
-"""The audit event of a run: seed 3's keys, then ours. A pure function of the run and what came of it."""
+"""The audit event of a run: the published keys, then ours. A pure function of the run and what came of it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from shared.window import Window, utc_second
 DESCRIPTION = "File Export Processed"
 
 KEYS = tuple(column.name for column in COLUMNS)
-"""An event's keys: seed 3's, then ours."""
+"""An event's keys: the published ones, then ours."""
 
 IMAGES_NAMED = 100
 """How many images that did not arrive an event names; the manifest names all."""
@@ -98,5 +98,5 @@ def bounds(window: Window) -> dict[str, str]:
 
 
 def milliseconds(at: datetime) -> str:
-    """As seed 3 writes a moment: `2024-07-10T13:31:02.651Z`."""
+    """A moment as the audit writes it: `2024-07-10T13:31:02.651Z`."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"

@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 Kind = Literal["text", "integer", "number", "boolean", "moment", "json"]
 
 DateFormat = Literal["iso8601", "day/month/year", "month/day/year", "epoch"]
-"""How a CSV file writes a moment; seed 3 has them as its `dateFormats`."""
+"""How a CSV file writes a moment."""
 
 UTC = ZoneInfo("UTC")
 
 SHEET_ROWS_MOST = 100_000
-"""How many records a CSV file or a JSON array may hold: seed 3's limit for both."""
+"""How many records a CSV file or a JSON array may hold: one limit for both."""
 
 
 class Column(NamedTuple):

@@ -11,7 +11,7 @@ from google.cloud import firestore
 from shared.errors import Invalid
 
 PAGE = 50
-"""How many entries a page has unless asked otherwise; the audit of seed 3 shows the last 50."""
+"""How many entries a page has unless asked otherwise; the audit shows the last 50."""
 
 PAGE_MOST = 500
 

@@ -42,7 +42,7 @@ COLUMNS = (
     Column("error", "text"),
     Column("next_action", "text"),
 )
-"""The keys of an audit event: seed 3's, then ours."""
+"""The keys of an audit event: the published ones, then ours."""
 
 
 def _query(cloud: Cloud, asked: Asked, site: str) -> BaseQuery:

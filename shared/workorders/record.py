@@ -1,4 +1,4 @@
-"""The export record of a work order: every field of seed 1, in the order of its tables.
+"""The export record of a work order: every field, in the order in which it is exported.
 
 A record is kept as the JSON that is exported, but for its two dates: those are the document's own and are
 spliced in when a line is written, so that writing a line copies bytes and parses nothing.

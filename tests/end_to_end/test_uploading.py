@@ -1,5 +1,5 @@
 """Customers' clients as they are run, against the suite with its functions in processes of their own: ours,
-stopped by signals in the middle of an upload, and the script of seed 2 unchanged."""
+stopped by signals in the middle of an upload, and a customer's own script unchanged."""
 
 import fcntl
 import os

@@ -43,3 +43,19 @@ def test_every_page_of_docs_is_found_from_its_first_page() -> None:
         todo += [page.parent / link for link in links]
     missing = [name for name in PAGES if name.startswith("docs/") and (ROOT / name).resolve() not in seen]
     assert missing == []
+
+
+OUTSIDE = re.compile(
+    r"\bseed [1-5]\b|\b(?:wire|design|platform|style)\.md\b|\bthe design\b|\.\./shared", re.I
+)
+
+
+def test_no_file_refers_to_papers_that_are_not_in_the_repository() -> None:
+    found = []
+    for name in TRACKED:
+        if (ROOT / name) == Path(__file__) or not (ROOT / name).is_file():
+            continue
+        for number, line in enumerate((ROOT / name).read_bytes().decode(errors="replace").splitlines(), 1):
+            if OUTSIDE.search(line):
+                found.append(f"{name}:{number}: {line.strip()}")
+    assert not found, "\n".join(found)

@@ -170,7 +170,7 @@ def half_sent(world: World, url: str) -> None:
 
 
 def carried_on(world: World, url: str) -> None:
-    """As the seed's client does it after a failed chunk."""
+    """As a customer's own script does it after a failed chunk."""
     world.suite.traffic.arm("storage.uploads.chunk", Fault("error", status=503), nth=3)
     statuses = send_all(url, SEED_CHUNK)
     assert statuses == [308, 308] + [503] * (len(statuses) - 2)

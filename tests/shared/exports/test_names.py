@@ -1,4 +1,4 @@
-"""Names in the customer's bucket, as wire.md section 2 has them."""
+"""Names in the customer's bucket."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo

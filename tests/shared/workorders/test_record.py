@@ -1,4 +1,4 @@
-"""The record, with every field of seed 1, byte for byte."""
+"""The record, with every field, byte for byte."""
 
 from collections.abc import Callable
 from dataclasses import replace

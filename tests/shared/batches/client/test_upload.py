@@ -925,7 +925,7 @@ def test_waybill_hands_it_out(world: World) -> None:
 
 
 def test_the_command_line_client_works_unchanged(world: World) -> None:
-    """It asks first, sends 2,621,440 bytes at a time, and needs 308 and then 200 (wire.md, 1)."""
+    """It asks first, sends 2,621,440 bytes at a time, and needs 308 and then 200."""
     content = large(10)
     made = world.request("POST", f"/v0.2/batches?site_id={SITE}", b"")
     url, total, at, statuses = made.body["upload_url"], len(content), 0, []
