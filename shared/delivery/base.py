@@ -1,13 +1,20 @@
 """What a connector is: it brings a run's files and images to where the customer wants them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
+from pydantic import BaseModel, ConfigDict
+
+from shared.gcp.clients import Cloud
 from shared.gcp.objects import Stored
 
 TAIL_BYTES = 320
 """More than any name takes that a connector is given; a test holds the names against it."""
+
+SECRET_FIELD = "secret"  # noqa: S105
+"""The field of a `connector_config` that holds the id of its stored secret."""
 
 Verdict = Literal["passed", "failed", "skipped", "warning"]
 
@@ -69,3 +76,90 @@ class Connector(Protocol):
         """Copy these; `between` is called now and then with what came of it so far, and may raise to end
         it."""
         ...
+
+
+class ConnectorConfig(BaseModel):
+    """The `connector_config` of one export. Each connector has a subclass with its fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def place(self, name: str) -> str:
+        """The full name, at the customer's place, of what the export gives this name. Manifests show it."""
+        return name
+
+
+C = TypeVar("C", bound=ConnectorConfig)
+
+
+@dataclass(frozen=True)
+class Secret(Generic[C]):
+    """The secret that a customer gives for Waybill to log in with.
+
+    It is stored encrypted. The config then holds its id in the field `secret`, which only Waybill sets.
+
+    fields      the config's fields that the secret is given in; a config is stored and shown without them
+    server      the config's fields that say which server the secret opens; it is sent to no other server
+    value       what is stored of the secret in a config that a customer sent; None where it has none
+    reached_as  a config with the login of a newer one, if both are of the same server; else as it is
+    """
+
+    fields: tuple[str, ...]
+    server: tuple[str, ...]
+    value: Callable[[C], str | None]
+    reached_as: Callable[[C, C], C]
+
+
+@dataclass(frozen=True)
+class Mailed(Generic[C]):
+    """A delivery by mail: the files stay in staging, and each recipient is mailed a link that leads to them.
+    A run is completed when each of its mails was sent or refused.
+
+    recipients  the addresses
+    max_files   how many files one mail may lead to
+    """
+
+    recipients: Callable[[C], tuple[str, ...]]
+    max_files: int
+
+
+@dataclass(frozen=True)
+class ConnectorType(Generic[C]):
+    """A connector and what it can do. Nothing outside `shared.delivery` asks which connector it is.
+
+    name     what an export's `connector_type` calls it
+    config   the class of its `connector_config`
+    open     opens the connector to one place of a customer, until the end of the `with`
+    test     runs the connection test of that place
+    by_site  whether each site has files of its own; else one set of files is for all sites
+    slow     whether the other side sets the pace: an attempt then ends in time, and the next continues
+    images   whether an export with this config takes images along; None where the connector takes none
+    secret   the secret that its config holds, if any
+    mailed   how its deliveries are mailed, if they are
+
+    `open` and `test` are given the customer's id, the customer's account and a config.
+    """
+
+    name: str
+    config: type[C]
+    open: Callable[[Cloud, str, str, C], AbstractContextManager[Connector]]
+    test: Callable[[Cloud, str, str, C], list[Step]]
+    by_site: bool
+    slow: bool
+    images: Callable[[C], bool] | None = None
+    secret: Secret[C] | None = None
+    mailed: Mailed[C] | None = None
+
+    def exports_images(self, config: C) -> bool:
+        """Whether an export with this config takes images along."""
+        return self.images is not None and self.images(config)
+
+    def secret_id(self, config: C) -> str | None:
+        """The id of the stored secret, an audit event's `sftpDetailsKey`; None where there is none."""
+        if self.secret is None:
+            return None
+        id: str | None = getattr(config, SECRET_FIELD)
+        return id
+
+    def recipients(self, config: C) -> tuple[str, ...]:
+        """Whom a delivery is mailed to, an audit event's `recipients`."""
+        return self.mailed.recipients(config) if self.mailed else ()

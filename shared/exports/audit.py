@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.delivery.email.config import EmailConfig
-from shared.delivery.sftp.config import SftpConfig
 from shared.exports.mailing import NO_MAILS, Sent
 from shared.exports.runs import SCHEDULE, Run
 from shared.outbox.mails import Mail
@@ -41,14 +39,12 @@ class Outcome:
 
 def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
     """The event of a run that ended at `at`, by Firestore's time; None while it has not."""
-    totals, place = run.totals, run.config.connector_config
+    totals = run.totals
     return {
         "scheduleFrequency": run.config.interval if run.origin == SCHEDULE else "",
-        "sftpDetailsKey": place.secret if isinstance(place, SftpConfig) else None,
+        "sftpDetailsKey": run.config.secret_id,
         "operations": [run.config.connector_type.upper()],
-        "recipients": [{"address": each, "name": ""} for each in place.emails]
-        if isinstance(place, EmailConfig)
-        else [],
+        "recipients": [{"address": each, "name": ""} for each in run.config.recipients],
         "description": DESCRIPTION,
         "from": run.origin,
         "dataSource": run.config.export_type,

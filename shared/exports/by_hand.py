@@ -10,7 +10,6 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.accounts.keys import Caller
-from shared.delivery.sftp.config import SftpConfig
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.exports import finishing, names, runs, service, slots
 from shared.exports.config import ExportConfig
@@ -190,14 +189,15 @@ def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | 
 
 
 def _reached_as_now(config: ExportConfig, export: Snapshot) -> ExportConfig:
-    """The config of a run, but that it logs in as its export does now: so what was mended there mends it."""
-    place = config.connector_config
-    if not isinstance(place, SftpConfig):
+    """The config of a run with the login that its export has now: a login fixed there is fixed here."""
+    secret = config.connector.secret
+    if secret is None:
         return config
-    newest = ExportConfig.model_validate(export.get("config")).connector_config
-    if not isinstance(newest, SftpConfig):
+    newest = ExportConfig.model_validate(export.get("config"))
+    if newest.connector_type != config.connector_type:
         return config
-    return config.model_copy(update={"connector_config": place.reached_as(newest)})
+    place = secret.reached_as(config.connector_config, newest.connector_config)
+    return config.model_copy(update={"connector_config": place})
 
 
 def _by_hand(export: Export, caller: Caller, id: str, window: Window, asked: datetime) -> Run:

@@ -14,7 +14,8 @@ from pydantic import (
     field_validator,
 )
 
-from shared.delivery.connectors import CONNECTORS, Config, Kind
+from shared.delivery.base import ConnectorType
+from shared.delivery.connectors import CONNECTORS, Config
 from shared.exports.schedules import EPOCH, Schedule, interval_problem
 from shared.formats import FORMATS
 from shared.formats.base import DateFormat, Format, Style
@@ -92,8 +93,8 @@ class ExportConfig(BaseModel):
     @classmethod
     def _connector_config(cls, value: Any, _: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
         # Which fields there are depends on the connector; a wrong connector is told of by itself.
-        kind = CONNECTORS.get(info.data.get("connector_type", ""))
-        return value if kind is None else kind.config.model_validate(value)
+        connector = CONNECTORS.get(info.data.get("connector_type", ""))
+        return value if connector is None else connector.config.model_validate(value)
 
     @field_validator("interval")
     @classmethod
@@ -157,9 +158,24 @@ class ExportConfig(BaseModel):
         return Style(self.date_format, self.zone)
 
     @property
-    def connector(self) -> Kind:
+    def connector(self) -> ConnectorType[Any]:
         """What brings it there."""
         return CONNECTORS[self.connector_type]
+
+    @property
+    def export_images(self) -> bool:
+        """Whether images go along."""
+        return self.connector.exports_images(self.connector_config)
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Whom its files are mailed to, if its connector mails them."""
+        return self.connector.recipients(self.connector_config)
+
+    @property
+    def secret_id(self) -> str | None:
+        """The id of the stored secret that its connector logs in with, if there is one."""
+        return self.connector.secret_id(self.connector_config)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -26,9 +26,6 @@ from shared.gcp.leases import ALIVE, BEAT_SECONDS
 from shared.gcp.objects import COMPOSE_MOST, Stored
 from shared.workorders.images import LINE_BYTES
 
-MAILED_FILES_MOST = 1_000
-"""How many files a mail's link leads to: its page names so many."""
-
 
 @contextlib.contextmanager
 def destination(cloud: Cloud, run: Run) -> Iterator[Connector]:
@@ -46,9 +43,10 @@ def pin(cloud: Cloud, run: Run) -> Run:
     parts = list(runs.written_parts(cloud, run))
     slices = sum(len(slices_of(cloud, part)) for part in parts)
     planned = list(files.plan(run, parts))
-    if not run.config.connector.by_site and len(planned) > MAILED_FILES_MOST:
+    mailed = run.config.connector.mailed
+    if mailed is not None and len(planned) > mailed.max_files:
         raise CustomerMustAct(
-            f"The window has {len(planned)} files; a mail leads to at most {MAILED_FILES_MOST}.",
+            f"The window has {len(planned)} files; a mail leads to at most {mailed.max_files}.",
             "Raise `max_file_bytes`, or export more often; then export this window with :backfill.",
         )
     totals = Totals(

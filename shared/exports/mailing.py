@@ -13,7 +13,6 @@ from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.customers import get_customer
-from shared.delivery.email.config import EmailConfig
 from shared.errors import CustomerMustAct, Retry
 from shared.exports.runs import Run
 from shared.gcp.clients import Cloud
@@ -49,10 +48,9 @@ NO_MAILS = Sent(0, ())
 
 
 def recipients(run: Run) -> tuple[str, ...]:
-    """Whom a run is mailed to: nobody but of an export by email, and then only where there is a file."""
-    config = run.config.connector_config
+    """Whom a run is mailed to: the recipients of its export, if the run has a file."""
     there_is_data = run.totals is not None and run.totals.files > 0
-    return config.emails if isinstance(config, EmailConfig) and there_is_data else ()
+    return run.config.recipients if there_is_data else ()
 
 
 def make_mails(cloud: Cloud, run: Run) -> None:

@@ -69,7 +69,7 @@ def pieces(
     yield b',"files":'
     yield from _array(files)
     yield b',"images":{"exported":%b,"referenced":%d,"missing":' % (
-        b"true" if run.config.connector_config.export_images else b"false",
+        b"true" if run.config.export_images else b"false",
         run.totals.images,
     )
     yield from _array(missing)

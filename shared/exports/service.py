@@ -13,7 +13,7 @@ from shared import logs
 from shared.accounts import secrets
 from shared.accounts.customers import get_customer, sites_of
 from shared.accounts.keys import Caller
-from shared.delivery.sftp.config import LOGIN_FIELDS, SERVER_FIELDS, SftpConfig
+from shared.delivery.base import SECRET_FIELD, ConnectorConfig, Secret
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.exports import finishing, names, slots
 from shared.exports.config import ExportConfig, parse
@@ -150,7 +150,7 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
                     f"the run {run.id} is being delivered: delete the export when that has ended, or pause "
                     "it now"
                 )
-        versions = reference.collection("versions").select(["config.connector_config.secret"])
+        versions = reference.collection("versions").select([f"config.connector_config.{SECRET_FIELD}"])
         kept = {_secret_of(each) for each in versions.stream(transaction=transaction)}
         for run in found:
             transaction.update(run.reference, finishing.cancelled(run))
@@ -168,7 +168,7 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
 
 def _secret_of(version: Snapshot) -> str | None:
     place = (version.to_dict() or {}).get("config", {}).get("connector_config", {})
-    secret: str | None = place.get("secret")
+    secret: str | None = place.get(SECRET_FIELD)
     return secret
 
 
@@ -204,17 +204,17 @@ def _merged(config: ExportConfig, body: dict[str, Any]) -> dict[str, Any]:
         return merged
 
     old = config.model_dump(mode="json", exclude_none=True)
-    place = body.get("connector_config")
+    place, secret = body.get("connector_config"), config.connector.secret
     if body.get("connector_type", config.connector_type) != config.connector_type:
         old.pop("connector_config")  # its fields are another connector's
-    elif isinstance(place, dict):
+    elif secret is not None and isinstance(place, dict):
         reached = old["connector_config"]
-        moved = any(place.get(field, reached.get(field)) != reached.get(field) for field in SERVER_FIELDS)
+        moved = any(place.get(field, reached.get(field)) != reached.get(field) for field in secret.server)
         # Given anew, or to be given anew: what opens one server is not told to another.
-        if moved or any(place.get(field) for field in LOGIN_FIELDS):
-            reached.pop("secret", None)
+        if moved or any(place.get(field) for field in secret.fields):
+            reached.pop(SECRET_FIELD, None)
         if moved:  # nor where the request names it, as one does that sends back what it was shown
-            kept = {name: value for name, value in place.items() if name != "secret"}
+            kept = {name: value for name, value in place.items() if name != SECRET_FIELD}
             body = {**body, "connector_config": kept}
     return merge(old, body)
 
@@ -222,10 +222,10 @@ def _merged(config: ExportConfig, body: dict[str, Any]) -> dict[str, Any]:
 def _check_secret(body: dict[str, Any], config: ExportConfig | None) -> None:
     """Invalid where a request names a stored secret that is not its export's own: that could be anybody's."""
     place = body.get("connector_config")
-    named = place.get("secret") if isinstance(place, dict) else None
-    if named is not None and (config is None or named != getattr(config.connector_config, "secret", None)):
+    named = place.get(SECRET_FIELD) if isinstance(place, dict) else None
+    if named is not None and (config is None or named != config.secret_id):
         raise Invalid.field(
-            "connector_config.secret", "is set by Waybill: give a password or a private_key instead"
+            f"connector_config.{SECRET_FIELD}", "is set by Waybill: give a password or a private_key instead"
         )
 
 
@@ -236,19 +236,21 @@ def _sealed(
 
     Of the same server it has the same id as `before`: so what waits, with an older config, has it too.
     """
-    place = config.connector_config
-    if not isinstance(place, SftpConfig) or (value := place.sealed_value()) is None:
+    place, secret = config.connector_config, config.connector.secret
+    if secret is None or (value := secret.value(place)) is None:
         return config, {}
-    old = before.connector_config if before else None
-    known = old.secret if isinstance(old, SftpConfig) and _server(old) == _server(place) else None
+    known = None
+    if before is not None and before.connector_type == config.connector_type:
+        same = _server(secret, before.connector_config) == _server(secret, place)
+        known = before.secret_id if same else None
     id = known or cloud.new_id()
-    kept = place.model_copy(update={**dict.fromkeys(LOGIN_FIELDS), "secret": id})
+    kept = place.model_copy(update={**dict.fromkeys(secret.fields), SECRET_FIELD: id})
     document = {secrets.path(id): secrets.seal(cloud.settings, caller.customer, id, value)}
     return config.model_copy(update={"connector_config": kept}), document
 
 
-def _server(place: SftpConfig) -> tuple[Any, ...]:
-    return tuple(getattr(place, field) for field in SERVER_FIELDS)
+def _server(secret: Secret[Any], place: ConnectorConfig) -> tuple[Any, ...]:
+    return tuple(getattr(place, field) for field in secret.server)
 
 
 def _start_after_edit(export: Export, config: ExportConfig) -> datetime:

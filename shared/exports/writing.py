@@ -123,7 +123,7 @@ def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[W
                     break
                 rows += item.rows
                 records.write(item.lines)
-                if config.connector_config.export_images:
+                if config.export_images:
                     images.write(item.images)
             last = item
             if elapsed_since(began) >= cloud.settings.attempt_seconds:

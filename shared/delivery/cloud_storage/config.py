@@ -1,18 +1,16 @@
 """What an export says of the customer's bucket."""
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
-from shared.delivery.base import TAIL_BYTES
+from shared.delivery.base import TAIL_BYTES, ConnectorConfig
 from shared.delivery.cloud_storage.uri import BucketUri
 
 OBJECT_NAME_BYTES = 1024
 """https://cloud.google.com/storage/docs/objects#naming"""
 
 
-class CloudStorageConfig(BaseModel):
+class CloudStorageConfig(ConnectorConfig):
     """Where a `cloud_storage` export lands, and whether its images go along."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     storage_uri: str
     export_images: bool = False

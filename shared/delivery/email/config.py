@@ -2,19 +2,18 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from shared.addresses import once
+from shared.delivery.base import ConnectorConfig
 from shared.http.bodies import Address
 
 RECIPIENTS_MOST = 1_000
 """How many addresses one export may be mailed to. Each gets a message of its own."""
 
 
-class EmailConfig(BaseModel):
+class EmailConfig(ConnectorConfig):
     """Whom an `email` export is mailed to. An address that comes twice, in whatever case, is kept once."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     emails: tuple[Address, ...] = Field(max_length=RECIPIENTS_MOST)
 
@@ -31,12 +30,3 @@ class EmailConfig(BaseModel):
         if not values:  # told once the addresses are right: else a wrong one would be told as none, too
             raise ValueError("needs at least one address")
         return once(values)
-
-    def place(self, name: str) -> str:
-        """Where a name that an export gives stands: nowhere but in staging, under the same."""
-        return name
-
-    @property
-    def export_images(self) -> bool:
-        """Whether images go along: never by email."""
-        return False

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+
+from shared.delivery.base import ConnectorConfig
 
 PORT = 22
 """Where SSH is spoken, and the only port below 1024 that is called for it.
@@ -31,12 +33,6 @@ https://man7.org/linux/man-pages/man7/path_resolution.7.html"""
 
 STEP_BYTES_MOST = 255
 """Bytes of one step of a path, as common file systems have it."""
-
-LOGIN_FIELDS = ("password", "private_key")
-"""What a customer gives to log in with: kept sealed, shown to nobody."""
-
-SERVER_FIELDS = ("host", "port", "host_key")
-"""What says which server it is: what opens one is never told to another."""
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -64,7 +60,7 @@ class Login:
         raise ValueError("a stored SFTP login is neither a password nor a private key")
 
 
-class SftpConfig(BaseModel):
+class SftpConfig(ConnectorConfig):
     """Where an `sftp` export lands, and whether its images go along.
 
     host, port   the server: a name or an address

@@ -40,8 +40,8 @@ def test_what_is_not_said_has_the_defaults_of_the_wire() -> None:
     assert config.export_type == "work-orders-timeline"
     assert config.file_format == "json"
     assert (config.timezone, config.at) == ("UTC", "02:00")
-    assert config.connector_config.export_images is True
-    assert parse(body(connector_config=bucket("gs://acme-bi"))).connector_config.export_images is False
+    assert config.export_images is True
+    assert parse(body(connector_config=bucket("gs://acme-bi"))).export_images is False
 
 
 def test_a_config_comes_back_from_its_document_as_it_was() -> None:

@@ -1,0 +1,30 @@
+"""The connector `cloud_storage`: a bucket of the customer."""
+
+import contextlib
+from collections.abc import Iterator
+
+from shared.delivery.base import Connector, ConnectorType, Step
+from shared.delivery.cloud_storage import testing
+from shared.delivery.cloud_storage.config import CloudStorageConfig
+from shared.delivery.cloud_storage.connector import CloudStorage
+from shared.gcp.clients import Cloud
+
+
+@contextlib.contextmanager
+def _open(cloud: Cloud, _: str, account: str, config: CloudStorageConfig) -> Iterator[Connector]:
+    yield CloudStorage(cloud, account, config)
+
+
+def _test(cloud: Cloud, _: str, account: str, config: CloudStorageConfig) -> list[Step]:
+    return testing.test(cloud, account, config.storage_uri)
+
+
+CLOUD_STORAGE = ConnectorType(
+    name="cloud_storage",
+    config=CloudStorageConfig,
+    open=_open,
+    test=_test,
+    by_site=True,
+    slow=False,
+    images=lambda config: config.export_images,
+)

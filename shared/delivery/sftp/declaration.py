@@ -1,0 +1,52 @@
+"""The connector `sftp`: a directory on a server of the customer."""
+
+import contextlib
+from collections.abc import Iterator
+
+from shared.accounts import secrets
+from shared.delivery.base import Connector, ConnectorType, Secret, Step
+from shared.delivery.sftp.config import Login, SftpConfig
+from shared.errors import GiveUp
+from shared.gcp.clients import Cloud
+
+
+@contextlib.contextmanager
+def _open(cloud: Cloud, customer: str, account: str, config: SftpConfig) -> Iterator[Connector]:
+    # Imported here because it loads asyncssh, which would add a third of a second to every cold start.
+    from shared.delivery.sftp.connector import Sftp
+
+    with Sftp(cloud, account, config, _login(cloud, customer, config)) as connector:
+        yield connector
+
+
+def _test(cloud: Cloud, customer: str, _: str, config: SftpConfig) -> list[Step]:
+    from shared.delivery.sftp import testing
+
+    try:
+        login = _login(cloud, customer, config)
+    except GiveUp as lost:
+        return [Step("login", "failed", f"{lost} {lost.next_action}")]
+    return testing.test(cloud, config, login)
+
+
+def _login(cloud: Cloud, customer: str, config: SftpConfig) -> Login:
+    if config.secret is None:
+        raise ValueError("an SFTP config without a stored secret was accepted")
+    return Login.parse(secrets.get(cloud, customer, config.secret))
+
+
+SFTP = ConnectorType(
+    name="sftp",
+    config=SftpConfig,
+    open=_open,
+    test=_test,
+    by_site=True,
+    slow=True,
+    images=lambda config: config.export_images,
+    secret=Secret(
+        fields=("password", "private_key"),
+        server=("host", "port", "host_key"),
+        value=SftpConfig.sealed_value,
+        reached_as=SftpConfig.reached_as,
+    ),
+)
