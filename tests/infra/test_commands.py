@@ -321,6 +321,7 @@ def test_status_of_nothing(command: Command) -> None:
         "Runs that failed within a day: 0",
         "Batches under way: 0",
         "Batches that failed within a day: 0",
+        "Sites whose analyses wait: 0",
         "Mails that were not sent, or may not have been, within a day: 0",
     ]
 

@@ -14,9 +14,12 @@ from typing import Any
 import orjson
 import pytest
 
+from infra.local.clock import SuiteClock
+from infra.local.suite import Suite
 from shared import sources
 from shared.gcp.documents import fields_of, plain
 from shared.workorders.record import iso
+from tests.conftest import START
 from tests.shared.sources.reading import asked, items, one_by_one, rows_of, since, wrong_archive
 from tests.world import World
 
@@ -29,6 +32,14 @@ def block(language: str) -> str:
     [found] = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
     assert isinstance(found, str)
     return found
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Suite]:
+    """Services of a test's own: they read which indexes are declared once, when they start."""
+    clock = SuiteClock(frozen_at=START)
+    with Suite(state=tmp_path / "services", clock=clock, run_functions=False) as services:
+        yield services
 
 
 @pytest.fixture
