@@ -211,6 +211,11 @@ def _go_on(
     cloud.messages.publish(piece.function, *(each for each in next if isinstance(each, dict)))
     if mine:
         return mine[0]
+    if kind.standing:  # it has no end to look for, only its queue
+        if attempt.work.get("waits_for"):
+            show_life(cloud, attempt.work.reference.get(), got_on=True)
+        publish_queued(cloud, attempt.work, piece.function, piece.plan)
+        return None
     work = cloud.db.document(piece.work).get()
     if not single:
         show_life(cloud, work, got_on=True)
