@@ -13,7 +13,7 @@ from shared.accounts.customers import Site
 from shared.gcp.clients import Cloud
 from shared.work import engine, pieces
 from shared.work.kinds import Documents
-from shared.work.pieces import OPEN, QUEUED
+from shared.work.pieces import OPEN
 from shared.workorders.kept import DUE, Kept
 
 FUNCTION = "analyse_work_order"
@@ -24,7 +24,7 @@ PLAN = "site"
 
 def document(cloud: Cloud, site: Site) -> firestore.DocumentReference:
     """The document of a site's analyses."""
-    return cloud.db.document(f"analyses/{site.id}")
+    return cloud.db.document(_path(site))
 
 
 def due(site: Site, status: str = OPEN) -> Callable[[Kept, datetime], Documents]:
@@ -38,7 +38,7 @@ def due(site: Site, status: str = OPEN) -> Callable[[Kept, datetime], Documents]
             return {}
         id = work_order.work_order.id
         piece = pieces.new(site.customer, FUNCTION, STAGE, PLAN, id, at, status)
-        path = f"analyses/{site.id}/pieces/{pieces.id_of(PLAN, id)}"
+        path = f"{_path(site)}/pieces/{pieces.id_of(PLAN, id)}"
         return {path: {**piece, "next": at + pieces.STALLED}}
 
     return beside
@@ -47,7 +47,7 @@ def due(site: Site, status: str = OPEN) -> Callable[[Kept, datetime], Documents]
 def publish(cloud: Cloud, site: Site, work_order: Kept) -> None:
     """Have a work order analysed. Asking twice is asking once."""
     id = pieces.id_of(PLAN, work_order.work_order.id)
-    cloud.messages.publish(FUNCTION, pieces.message(f"analyses/{site.id}", id))
+    cloud.messages.publish(FUNCTION, pieces.message(_path(site), id))
 
 
 def publish_queued(cloud: Cloud, site: Site) -> None:
@@ -57,4 +57,5 @@ def publish_queued(cloud: Cloud, site: Site) -> None:
         engine.publish_queued(cloud, work, FUNCTION, PLAN)
 
 
-__all__ = ["FUNCTION", "OPEN", "QUEUED", "due", "publish", "publish_queued"]
+def _path(site: Site) -> str:
+    return f"analyses/{site.id}"

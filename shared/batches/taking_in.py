@@ -25,6 +25,7 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
 from shared.gcp.leases import Done, Lease
 from shared.gcp.many import Many
+from shared.work.pieces import QUEUED
 from shared.workorders import images, kept, parameters, pictures, store
 from shared.workorders.kept import DUE, Kept, Taken
 from shared.workorders.parameters import WrongParameter
@@ -246,7 +247,7 @@ class _TakingIn:
     def _write(self, readings: Sequence["_Reading"]) -> list[_Outcome]:
         """The work orders' documents, of those with which nothing is wrong."""
         arrivals = {reading.name: reading.arrive for reading in readings if not reading.problems}
-        due = queue.due(self._site, queue.QUEUED)
+        due = queue.due(self._site, QUEUED)
         written = store.take_in(self._cloud, self._site, arrivals, due)
         return [reading.outcome(written.get(reading.name)) for reading in readings]
 

@@ -29,6 +29,7 @@ class Attempt:
 
     id     its own id, for the names of what it stages
     piece  the piece as it was taken
+    work   the work's document as it was last read
     """
 
     def __init__(self, cloud: Cloud, id: str, piece: Piece, work: Snapshot) -> None:
@@ -36,21 +37,12 @@ class Attempt:
         self.piece = piece
         self.work = work
         self._cloud = cloud
-        self._began = self._alive = stopwatch()
+        self._alive = stopwatch()
 
     @property
     def fields(self) -> Mapping[str, Any]:
         """The kind's own fields of the piece, as they were taken."""
         return self.piece.fields
-
-    @property
-    def first(self) -> bool:
-        """Whether no other attempt began the piece before, since it last got on."""
-        return self.piece.attempts == 1
-
-    def time_is_up(self) -> bool:
-        """Whether the attempt should save where it is and return Later."""
-        return elapsed_since(self._began) >= self._cloud.settings.attempt_seconds
 
     def heartbeat(self) -> None:
         """Show life, every HEARTBEAT_SECONDS. Stopped and Busy as `save`."""

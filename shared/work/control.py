@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping
 from datetime import datetime
+from operator import methodcaller
 from typing import Any
 
 from google.api_core.exceptions import AlreadyExists
@@ -16,9 +17,6 @@ from shared.work.attempts import WAITS_NO_LONGER
 from shared.work.changed import Changed
 from shared.work.kinds import CANCELLED, FAILED, PENDING, End, Kind, Writes
 from shared.work.pieces import CLOSED, LEASE, OPEN, QUEUED
-
-COMMIT_PIECES = 400
-"""How many pieces are opened again with one commit."""
 
 
 def new(kind: Kind[Any], customer: str, at: datetime) -> dict[str, Any]:
@@ -47,7 +45,7 @@ def create(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, fields:
         now = read_time(snapshot)
         document = {**fields, **new(kind, customer, now)}
         transaction.create(reference, document)
-        engine.begin(cloud, kind, transaction, Changed(reference, document), now)
+        engine.begin(kind, transaction, Changed(reference, document), now)
 
     transact(cloud.db, write)
     engine.resume(cloud, kind, reference.get())
@@ -79,8 +77,8 @@ def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
             return None
         if not fields["open"]:
             raise Conflict(f"{work.id} is {fields['state']} and cannot be cancelled: it has ended")
-        piece = _single_piece(transaction, work) if fields["stage"] else None
-        if fields["state"] != PENDING and not kind.stage(fields["stage"]).cancellable:
+        piece = _single_piece(transaction, work)
+        if not kind.stage(fields["stage"]).cancellable:
             if not fields["waiting"]:
                 raise Conflict(f"{work.id} is {fields['state']} and cannot be cancelled: it finishes")
             if piece and piece.get("holder") and read_time(work) - piece.get("heartbeat") < LEASE:
@@ -131,7 +129,7 @@ def retry(cloud: Cloud, kind: Kind[Any], seen: Snapshot, changes: Mapping[str, A
         if anew:
             again |= {"stage": None, "plan": None, "plans": {}}
         transaction.update(reference, again)
-        engine.begin(cloud, kind, transaction, Changed(reference, {**fields, **again}), now)
+        engine.begin(kind, transaction, Changed(reference, {**fields, **again}), now)
         return True
 
     if not transact(cloud.db, write):
@@ -143,14 +141,9 @@ def retry(cloud: Cloud, kind: Kind[Any], seen: Snapshot, changes: Mapping[str, A
 def _open_again(cloud: Cloud, work: Snapshot) -> None:
     path, now = work.reference.path, read_time(work)
     left = pieces.of_plan(cloud, path, work.get("plan"), [OPEN, QUEUED, CLOSED]).select(["name"])
-    batch, size = cloud.db.batch(), 0
-    for each in left.stream():
-        if each.get("name") == pieces.GATE:
-            continue
-        batch.update(each.reference, pieces.untried(now, QUEUED))
-        size += 1
-        if size == COMMIT_PIECES:
-            batch.commit()
-            batch, size = cloud.db.batch(), 0
-    if size:
-        batch.commit()
+    again = (
+        methodcaller("update", each.reference, pieces.untried(now, QUEUED))
+        for each in left.stream()
+        if each.get("name") != pieces.GATE
+    )
+    pieces.in_commits(cloud.db, again)

@@ -12,6 +12,7 @@ waits_for, since    what it waits for, from the first failed try on; `waiting` o
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from operator import methodcaller
 from typing import Any
 
 from google.api_core.exceptions import FailedPrecondition, NotFound
@@ -20,12 +21,12 @@ from google.cloud import firestore
 from shared import logs
 from shared.errors import Busy, GiveUp, Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time, server_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.gcp.silence import change
 from shared.work import pieces
 from shared.work.attempts import WAITS_NO_LONGER, Attempt, Stopped, alive, holds, show_life, wanted
 from shared.work.changed import Changed
-from shared.work.kinds import FAILED, PENDING, Done, End, Fields, Kind, Later, Stage, WaitedTooLong, Writes
+from shared.work.kinds import FAILED, Done, End, Fields, Kind, Later, Stage, WaitedTooLong, Writes
 from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, Piece
 
 MAX_ATTEMPTS = 10
@@ -43,10 +44,6 @@ MAX_PUBLISHED = 50
 are queued, and published as those end: so no piece of another customer stands behind more of them."""
 
 MIN_PUBLISHED = 10
-
-COMMIT_PIECES = 100
-"""How many pieces are written with one commit. It may hold 10 MiB, index entries counted.
-https://cloud.google.com/firestore/quotas#writes_and_transactions"""
 
 
 def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
@@ -92,7 +89,7 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
     try:
         result = stage.step(cloud, subject, attempt)
         if isinstance(result, Later):
-            _save_later(cloud, kind, attempt, result)
+            _save_later(cloud, attempt, result)
             return None
         return _finish(cloud, kind, attempt, result)
     except (Busy, Stopped):
@@ -113,7 +110,7 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
     it or it is too early; GiveUp where too many have begun it, or it waited too long."""
     id = cloud.new_id()[:12]
 
-    def take(transaction: firestore.Transaction) -> Piece | None:
+    def take(transaction: firestore.Transaction) -> Piece | Stopped | None:
         snapshot = reference.get(transaction=transaction)
         if not snapshot.exists:
             return None
@@ -124,8 +121,7 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
             if work.get("open") and piece.plan not in (work.get("plans") or {}).values():
                 raise Stopped  # its plan may come to count yet; else the sweep closes it
             transaction.update(reference, pieces.ended(CLOSED))
-            raise_after.append(True)
-            return None
+            return Stopped()  # after the commit
         if piece.holder and now - piece.heartbeat < LEASE:
             raise Busy(f"attempt {piece.holder} is at {piece.id}")
         if piece.retry_at and now < piece.retry_at:
@@ -145,11 +141,10 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
         transaction.update(reference, begun)
         return pieces.parse(Changed(reference, {**fields_of(snapshot), **begun}))
 
-    raise_after: list[bool] = []
-    piece = transact(cloud.db, take)
-    if raise_after:
-        raise Stopped
-    return Attempt(cloud, id, piece, work) if piece else None
+    taken = transact(cloud.db, take)
+    if isinstance(taken, Stopped):
+        raise taken
+    return Attempt(cloud, id, taken, work) if taken else None
 
 
 def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Attempt | None:
@@ -159,19 +154,13 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
     plans = {stage: _plan(cloud, kind, attempt, stage, each) for stage, each in done.plans.items()}
     reference = cloud.db.document(piece.path)
     owner = cloud.db.document(piece.work)
-    next: list[Attempt | dict[str, str]] = []
-    writes = Writes()
 
-    def finish(transaction: firestore.Transaction) -> bool:
-        nonlocal writes
-        next.clear()
+    def finish(transaction: firestore.Transaction) -> tuple[Attempt | None, Writes]:
+        next, writes = None, Writes()
         snapshot = reference.get(transaction=transaction)
         work = owner.get(transaction=transaction) if single else None
         if not holds(snapshot, attempt.id):
-            if work is None or done.end is None or not kind.corrects(kind.parse(work), attempt.id, done.end):
-                raise Busy(f"another attempt has taken over {piece.id}")
-            transaction.update(owner, {**done.end.fields, "state": done.end.state})
-            return True
+            raise Busy(f"another attempt has taken over {piece.id}")
         if work is not None and not wanted(work, piece):
             raise Stopped
         now = read_time(snapshot)
@@ -179,49 +168,35 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
             writes = kind.ending(cloud, transaction, work, done.end)
             write_end(cloud, transaction, work, done.end, writes, done.work)
         elif work is not None:
-            next.extend(_move(cloud, kind, transaction, work, done, plans, now, attempt))
+            next = _move(cloud, kind, transaction, work, done, plans, now, attempt)
         if kind.standing:
             transaction.delete(reference)
         else:
             transaction.update(reference, {**done.fields, **pieces.ended(DONE), "heartbeat": now})
-        for name, fields in done.rest.items():
-            rest = pieces.new(piece.customer, piece.function, piece.stage, piece.plan, name, now)
-            id = pieces.id_of(piece.plan, name)
-            transaction.create(owner.collection("pieces").document(id), {**fields, **rest})
-            next.append(pieces.message(piece.work, id))
         for path, content in done.documents.items():
             transaction.create(cloud.db.document(path), dict(content))
-        return True
+        return next, writes
 
-    transact(cloud.db, finish)
-    return _go_on(cloud, kind, attempt, next, writes, single)
-
-
-def _go_on(
-    cloud: Cloud,
-    kind: Kind[Any],
-    attempt: Attempt,
-    next: list[Attempt | dict[str, str]],
-    writes: Writes,
-    single: bool,
-) -> Attempt | None:
-    piece = attempt.piece
+    next, writes = transact(cloud.db, finish)
     publish(cloud, writes)
-    mine = [each for each in next if isinstance(each, Attempt)]
-    cloud.messages.publish(piece.function, *(each for each in next if isinstance(each, dict)))
-    if mine:
-        return mine[0]
+    if next is None:
+        _go_on(cloud, kind, attempt, single)
+    return next
+
+
+def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, single: bool) -> None:
+    """See to what follows from a piece that is done, where that is not done here."""
+    piece = attempt.piece
     if kind.standing:  # it has no end to look for, only its queue
         if attempt.work.get("waits_for"):
             show_life(cloud, attempt.work.reference.get(), got_on=True)
         publish_queued(cloud, attempt.work, piece.function, piece.plan)
-        return None
+        return
     work = cloud.db.document(piece.work).get()
     if not single:
         show_life(cloud, work, got_on=True)
     if work.exists and work.get("open"):
         resume(cloud, kind, work, again=single)
-    return None
 
 
 def _move(
@@ -233,29 +208,23 @@ def _move(
     plans: Mapping[str, str],
     now: datetime,
     attempt: Attempt | None,
-) -> list[Attempt]:
+) -> Attempt | None:
     """Move a work on to the stage that follows, in the transaction that read it; returns the attempt at that
     where it is one piece of the same function and can be done at once."""
     fields = fields_of(work)
     known = {**fields.get("plans", {}), **plans}
     subject = kind.parse(Changed(work.reference, {**fields, **done.work, "plans": known}))
-    stage = kind.stage(done.next) if done.next else kind.after(subject, fields["stage"])
-    moved = {**done.work, **_at(stage, known), "plans": known, "heartbeat": now}
-    moved |= {"waits_for": done.waits_for, "waiting": False, "waiting_reported": False}
-    moved["since"] = now if done.waits_for else None
+    stage = kind.after(fields["stage"])
+    moved = {**done.work, **_at(stage, known), **WAITS_NO_LONGER, "plans": known, "heartbeat": now}
     transaction.update(work.reference, moved)
-    started = _first_piece(cloud, stage, work.reference, fields["customer"], subject, known, now)
-    reference, piece = started
+    reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, known, now)
     here = attempt is not None and piece["function"] == attempt.piece.function and piece["name"] != GATE
-    if done.until is not None:
-        piece |= {"retry_at": done.until, "next": done.until, "waits_for": done.waits_for, "since": now}
-    elif here and attempt is not None:
-        piece |= {"holder": attempt.id, "attempts": 1, **alive(now)}
+    if attempt is None or not here:
+        transaction.set(reference, piece)
+        return None
+    piece |= {"holder": attempt.id, "attempts": 1, **alive(now)}
     transaction.set(reference, piece)
-    if not (here and attempt is not None) or done.until is not None:
-        return []
-    taken = pieces.parse(Changed(reference, piece))
-    return [Attempt(cloud, attempt.id, taken, work)]
+    return Attempt(cloud, attempt.id, pieces.parse(Changed(reference, piece)), work)
 
 
 def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:
@@ -264,7 +233,6 @@ def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _first_piece(
-    cloud: Cloud,
     stage: Stage[Any],
     work: Any,
     customer: str,
@@ -284,18 +252,16 @@ def _first_piece(
     return collection.document(pieces.id_of(plan, GATE)), {**gate, "status": GATE}
 
 
-def begin(
-    cloud: Cloud, kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot, at: datetime
-) -> None:
+def begin(kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot, at: datetime) -> None:
     """Have a work run from the stage where it is, in the transaction that read it."""
     fields = fields_of(work)
     subject = kind.parse(work)
-    stage = kind.stage(fields["stage"]) if fields.get("stage") else kind.first(subject)
+    stage = kind.stage(fields["stage"]) if fields.get("stage") else kind.stages[0]
     plans = fields.get("plans", {})
     started = {"started": firestore.SERVER_TIMESTAMP} if not fields.get("started") else {}
     changes = {**_at(stage, plans), **WAITS_NO_LONGER, **started, "heartbeat": at, "open": True}
     transaction.update(work.reference, changes)
-    reference, piece = _first_piece(cloud, stage, work.reference, fields["customer"], subject, plans, at)
+    reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, plans, at)
     transaction.set(reference, piece)
 
 
@@ -306,19 +272,17 @@ def _plan(
     plan = f"{stage}-{attempt.id}"
     piece = attempt.piece
     function = kind.stage(stage).function(kind.parse(attempt.work))
-    at = server_time(cloud.db)
+    at = read_time(attempt.work)
     collection = cloud.db.collection(f"{piece.work}/pieces")
-    batch, size = cloud.db.batch(), 0
-    for name, fields in planned:
-        new = pieces.new(piece.customer, function, stage, plan, name, at, QUEUED)
-        batch.set(collection.document(pieces.id_of(plan, name)), {**fields, **new})
-        size += 1
-        if size == COMMIT_PIECES:
-            batch.commit()
-            attempt.heartbeat()
-            batch, size = cloud.db.batch(), 0
-    if size:
-        batch.commit()
+    new = (
+        methodcaller(
+            "set",
+            collection.document(pieces.id_of(plan, name)),
+            {**fields, **pieces.new(piece.customer, function, stage, plan, name, at, QUEUED)},
+        )
+        for name, fields in planned
+    )
+    pieces.in_commits(cloud.db, new, attempt.heartbeat)
     return plan
 
 
@@ -326,7 +290,7 @@ def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot, again: bool = True) ->
     """See to it that a work goes on: publish what of its stage is to be published, and move it on where all
     is done. Doing it twice is doing it once. `again`: also what may have been published before."""
     fields = fields_of(work)
-    if not fields["open"] or fields["state"] == PENDING:
+    if not fields["open"]:
         return
     subject, plan = kind.parse(work), fields["plan"]
     function = kind.stage(fields["stage"]).function(subject)
@@ -417,8 +381,6 @@ def write_end(
     transaction.update(work.reference, ended)
     for path, content in writes.documents.items():
         transaction.create(cloud.db.document(path), dict(content))
-    for path, content in writes.updates.items():
-        transaction.update(cloud.db.document(path), dict(content))
 
 
 def end(cloud: Cloud, kind: Kind[Any], reference: Any, end: End, may: Callable[[Snapshot], bool]) -> bool:
@@ -464,7 +426,7 @@ def _failed(
     end(cloud, kind, work.reference, End(FAILED, why), lambda now: wanted(now, piece))
 
 
-def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -> None:
+def _save_later(cloud: Cloud, attempt: Attempt, later: Later) -> None:
     """Let another attempt continue a piece."""
     piece = attempt.piece
     reference = cloud.db.document(piece.path)
@@ -473,18 +435,12 @@ def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -
         snapshot = reference.get(transaction=transaction)
         if not holds(snapshot, attempt.id):
             return False
-        now = read_time(snapshot)
-        waits = {"waits_for": later.waits_for, "next": now + later.after}
-        transaction.update(reference, {**later.fields, **pieces.untried(now), **waits})
+        transaction.update(reference, {**later.fields, **pieces.untried(read_time(snapshot))})
         return True
 
-    if not transact(cloud.db, save):
-        return
-    if later.waits_for is None:
+    if transact(cloud.db, save):
         cloud.messages.publish(piece.function, piece.message)
         show_life(cloud, attempt.work.reference.get(), got_on=True)
-    else:
-        _note_waiting(cloud, kind, piece, later.waits_for, waiting=True)
 
 
 def _save_failure(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str, counted: bool) -> None:

@@ -45,40 +45,29 @@ class Done:
 
     fields     what is added to the piece's document
     documents  documents that are created in the same transaction
-    rest       pieces of the same stage that are still to be done, by name, in the same transaction
 
     For a stage that is one piece, in the same transaction too:
     work       fields of the work's document
     plans      the pieces of later stages: by stage, the name and the fields of each. They may be any number:
                they are written in several commits, and count from the transaction on
-    next       the stage that follows, where it is not the next one that applies
-    until      when that stage is to be tried; `waits_for` says why
     end        the work ends here
     """
 
     fields: Fields = field(default_factory=dict)
     documents: Documents = field(default_factory=dict)
-    rest: Documents = field(default_factory=dict)
     work: Fields = field(default_factory=dict)
     plans: Mapping[str, Iterable[tuple[str, Fields]]] = field(default_factory=dict)
-    next: str | None = None
-    until: datetime | None = None
-    waits_for: str | None = None
     end: End | None = None
 
 
 @dataclass(frozen=True)
 class Later:
-    """A piece is to be continued: its time is up, or it waits for something that will come.
+    """A piece is to be continued by another attempt: the time of this one is up.
 
-    fields     what is added to the piece's document
-    waits_for  what it waits for, in a sentence; None: it goes on at once
-    after      how long it waits before it is looked at again, unless a message comes before
+    fields  what is added to the piece's document
     """
 
     fields: Fields = field(default_factory=dict)
-    waits_for: str | None = None
-    after: timedelta = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -87,18 +76,12 @@ class Writes:
 
     fields     more fields of the work's document
     documents  documents to create
-    updates    fields of other documents, by their paths
     messages   what is published after the transaction: function and message
     """
 
     fields: Fields = field(default_factory=dict)
     documents: Documents = field(default_factory=dict)
-    updates: Documents = field(default_factory=dict)
     messages: Sequence[tuple[str, Fields]] = ()
-
-
-def _always(_: Any) -> bool:
-    return True
 
 
 @dataclass(frozen=True)
@@ -109,7 +92,6 @@ class Stage(Generic[T]):
     function     the function whose topic the stage's messages go to
     step         does a piece; raises Retry for what passes, GiveUp for what does not. Anything else that it
                  raises is a fault of ours, and is retried MAX_ATTEMPTS times
-    applies      whether a work goes through this stage; a pure function
     cancellable  whether a work can be cancelled here, also while it waits for nothing
     """
 
@@ -117,7 +99,6 @@ class Stage(Generic[T]):
     state: str
     function: Callable[[T], str]
     step: Callable[[Cloud, T, "Attempt"], Done | Later]
-    applies: Callable[[T], bool] = _always
     cancellable: bool = True
 
 
@@ -136,7 +117,6 @@ class Kind(Generic[T]):
     ending        what else is written when a work ends; it may read in the transaction, and is called again
                   where that meets another
     waiting       what is written when a work has waited for an hour
-    corrects      whether an attempt that lost its lease may still correct how its work ended
     replans       whether what a failed work had planned is too old to go on with; a pure function of the work
                   and the time
     standing      whether works never end: a piece that is done is deleted, and one that fails ends alone,
@@ -151,7 +131,6 @@ class Kind(Generic[T]):
     ids: Callable[[T], Mapping[str, str]]
     ending: "Callable[[Cloud, firestore.Transaction, Snapshot, End], Writes]" = _no_writes
     waiting: Callable[[Cloud, T, str], Writes] = _no_writes
-    corrects: Callable[[T, str, End], bool] = lambda *_: False
     replans: Callable[[T, datetime], bool] = lambda *_: False
     standing: bool = False
     piece_failed: "Callable[[Cloud, T, Attempt, GiveUp], None]" = lambda *_: None
@@ -164,17 +143,10 @@ class Kind(Generic[T]):
                 return each
         raise LookupError(f"the kind {self.name} has no stage {name}")
 
-    def first(self, work: T) -> Stage[T]:
-        """The stage that a work begins with."""
-        return self._applying(work, self.stages)
-
-    def after(self, work: T, name: str) -> Stage[T]:
-        """The stage that follows a stage."""
+    def after(self, name: str) -> Stage[T]:
+        """The stage that follows a stage. LookupError where it is the last."""
         names = [each.name for each in self.stages]
-        return self._applying(work, self.stages[names.index(name) + 1 :])
-
-    def _applying(self, work: T, stages: Sequence[Stage[T]]) -> Stage[T]:
-        for each in stages:
-            if each.applies(work):
-                return each
-        raise LookupError(f"a {self.name} has no stage left, and its last step did not end it")
+        following = self.stages[names.index(name) + 1 :]
+        if not following:
+            raise LookupError(f"a {self.name} has no stage after {name}, and its last step did not end it")
+        return following[0]

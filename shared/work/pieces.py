@@ -17,9 +17,10 @@ shard               spreads `next`, which grows, over the index
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from google.cloud import firestore
@@ -42,6 +43,10 @@ LOST = timedelta(days=1)
 SHARDS = 16
 """Over how many values the index of `next` is spread: an index on a time takes about 500 writes a second.
 https://cloud.google.com/firestore/docs/best-practices#high_read_write_and_delete_rates_to_a_narrow_document_range"""
+
+COMMIT_PIECES = 100
+"""How many pieces are written with one commit. It may hold 10 MiB, index entries counted.
+https://cloud.google.com/firestore/quotas#writes_and_transactions"""
 
 GATE = "~gate"
 """The name of the piece of a planned stage that has no step: by it the sweep finds a stage whose queue or end
@@ -106,6 +111,22 @@ class Piece:
     def message(self) -> dict[str, str]:
         """The message by which its function is asked to do it."""
         return message(self.work, self.id)
+
+
+def in_commits(
+    db: firestore.Client,
+    writes: Iterable[Callable[[firestore.WriteBatch], None]],
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """Do these writes, COMMIT_PIECES with one commit; `between` is called after each full one."""
+    writes = iter(writes)
+    while some := list(islice(writes, COMMIT_PIECES)):
+        batch = db.batch()
+        for write in some:
+            write(batch)
+        batch.commit()
+        if len(some) == COMMIT_PIECES:
+            between()
 
 
 def message(work: str, piece: str) -> dict[str, str]:

@@ -331,7 +331,7 @@ def test_a_plan_of_12000_pieces_is_written_in_commits_of_a_bounded_size(toys: To
     toys.world.suite.traffic.forget()
     toys.world.suite.pubsub.deliver_due(toys.push)
     commits = toys.world.suite.traffic.calls("firestore.Commit")
-    assert 12_000 / engine.COMMIT_PIECES <= len(commits) <= 12_000 / engine.COMMIT_PIECES + 10
+    assert 12_000 / pieces.COMMIT_PIECES <= len(commits) <= 12_000 / pieces.COMMIT_PIECES + 10
     assert fields(work)["state"] == "DOUBLING"
     toys.make("other", count=1, customer="globex")  # others go on
     for _ in range(3):
