@@ -90,33 +90,32 @@ def suite(services: Suite, monkeypatch: pytest.MonkeyPatch, no_waiting: None) ->
 
 @pytest.fixture
 def new_world(suite: Suite) -> Iterator[Callable[[], World]]:
-    """Makes a world of one customer with two sites, a bucket and a key; each ends the one before it."""
-    opened: list[World] = []
+    """Makes a world in services without any state; the one made before it is gone."""
+    made: list[World] = []
+
+    def close() -> None:
+        # An open channel to a port that another server gets would still be waiting to try it once more.
+        for world in made:
+            world.cloud.close()
+        made.clear()
+        clients.forget()
 
     def make() -> World:
-        if opened:
-            # An open channel to a port that is used again would still be waiting to try it once more.
-            opened.pop().cloud.close()
-            clients.forget()
+        if made:
+            close()
             suite.reset()
-        opened.append(_world(suite))
-        return opened[0]
+        account = account_email(ACCOUNT, suite.project)
+        suite.identity.create_account(account)
+        for bucket in ("uploads", "staging", "images", "records"):
+            suite.storage.grant(f"{suite.project}-{bucket}", account, "roles/storage.objectUser")
+        made.append(World(suite, clients.connect(), account))
+        return made[0]
 
     yield make
-    for each in opened:
-        each.cloud.close()
+    close()
 
 
 @pytest.fixture
 def world(new_world: Callable[[], World]) -> World:
     """One customer with two sites, a bucket and a key."""
     return new_world()
-
-
-def _world(suite: Suite) -> World:
-    account = account_email(ACCOUNT, suite.project)
-    suite.identity.create_account(account)
-    for bucket in ("uploads", "staging", "images", "records"):
-        suite.storage.grant(f"{suite.project}-{bucket}", account, "roles/storage.objectUser")
-    cloud = clients.connect()
-    return World(suite, cloud, account)

@@ -1,16 +1,18 @@
-"""The kill harness: every call to the outside is counted, and at the n-th one something happens.
+"""Every call of this process to the outside is counted, and at one of them something happens.
 
 `Killed` is raised just before the call is sent or just after it took effect, and nothing catches it; from
-then on the process is dead: every further call raises it, too, until the test takes up again. Or, instead of
-dying, an attempt is paused there while something else goes on. It serves whatever is made of events.
+then on the process is dead: every further call raises it, too, until another process takes its place. Or,
+instead of dying, an attempt is paused there while something else goes on. tests/kills.py goes through the
+calls.
 """
 
 import contextlib
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import aiohttp
 import asyncssh.sftp
@@ -18,30 +20,16 @@ import pytest
 import requests.adapters
 from grpc import _channel
 
-from infra.local.pubsub import Delivery
+from shared.http import outbound
 
-When = Literal["before", "after"]
+When = Literal["before", "after", "end"]
+"""Just before a call, just after it, or at the end of an event: its handler returned, nobody was told."""
 
-BOTH = pytest.mark.parametrize("when", ["before", "after"])
-"""For a test of a death just before a call is sent, and of one just after it took effect."""
+WRITES = ("Commit", "BatchWrite", "Publish", "POST ", "PUT ", "PATCH ", "DELETE ")
+"""How the calls begin that write to Firestore, Pub/Sub, Storage, or anything else by HTTP."""
 
-WRITES = (
-    *("Commit", "Publish", "POST", "PUT", "PATCH", "DELETE"),
-    *(f"sftp {name}" for name in ("mkdir", "open", "write", "setstat", "rename", "posix-rename", "remove")),
-)
-"""How the calls begin that write to Firestore, Pub/Sub, Storage, HTTP and SFTP."""
-
-END = "end of an event"
-"""The moment after the handler and before the acknowledgement; in `calls` only where writes are counted."""
-
-Mode = Literal["redelivered", "swept", "paused"]
-"""What happens at a place: a death resumed by redelivery, a death resumed by the sweep alone, or a pause for
-longer than any lease."""
-
-MODES = pytest.mark.parametrize("mode", ["redelivered", "swept", "paused"])
-
-SAMPLE = pytest.mark.parametrize(("mode", "of"), [("redelivered", 6), ("swept", 6), ("paused", 40)])
-"""For the quick tests: each sixth death and each fortieth pause."""
+READS = (":generateAccessToken", ":signBlob")
+"""How the calls end that are sent as if they wrote, and change nothing."""
 
 SFTP = {
     kind: name.removeprefix("FXP_").lower()
@@ -50,6 +38,9 @@ SFTP = {
 }
 """What the kinds of requests are called; those of an extension bring their name."""
 
+SFTP_WRITES = {f"sftp {name}" for name in ("open", "write", "setstat", "remove", "mkdir", "rmdir", "rename")}
+"""The requests that change something on a server; `open` makes a file. Others that are sent only read."""
+
 T = TypeVar("T")
 
 
@@ -57,29 +48,50 @@ class Killed(BaseException):
     """The process is gone. No `except Exception` sees it."""
 
 
+@dataclass(eq=False)
+class Call:
+    """One call. `beside` others: they were in flight at the same time, so their order means nothing."""
+
+    name: str
+    beside: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything outside."""
+        return self.name in SFTP_WRITES or (self.name.startswith(WRITES) and not self.name.endswith(READS))
+
+
 @dataclass
 class Outside:
-    """Counts the calls that this process makes; `calls` has what each was."""
+    """Counts the calls that this process makes, and the events that it is sent; `made` has what each was."""
 
-    calls: list[str] = field(default_factory=list)
+    made: list[Call] = field(default_factory=list)
+    events: int = 0
     at: int = 0
     when: When = "before"
     happens: Callable[[], None] | None = None
     dead: bool = False
     counting: bool = False
     writes: bool = False
+    in_flight: list[Call] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    broke: BaseException | None = None
+    """What went wrong in what happened meanwhile: whoever was paused may have swallowed it."""
+
+    @property
+    def calls(self) -> list[str]:
+        """What each call was."""
+        return [call.name for call in self.made]
 
     def arm(self, at: int, when: When, happens: Callable[[], None] | None = None) -> None:
-        """At the `at`-th call from now (from 1) die, or do `happens` once and go on."""
-        self.calls.clear()
+        """At the `at`-th call, or event, from now (from 1) die, or do `happens` once and go on."""
+        self.made.clear()
+        self.events = 0
         self.at, self.when, self.happens, self.dead = at, when, happens, False
-        self.writes = False
+        self.writes, self.broke = False, None
 
     def arm_write(self, at: int, happens: Callable[[], None] | None = None) -> None:
-        """After the `at`-th call that writes, or end of an event, die, or do `happens` once and go on.
-
-        `calls` has those alone.
-        """
+        """After the `at`-th call that writes die, or do `happens` once and go on; `calls` has those alone."""
         self.arm(at, "after", happens)
         self.writes = True
 
@@ -93,169 +105,88 @@ class Outside:
             self.counting = before
 
     def alive(self, work: Callable[[], T]) -> T | None:
-        """Do it as a process of its own, in `watching`; None where that was killed, and another takes its
-        place."""
+        """Handle an event by a process of its own, in `watching`; None where that was killed, and another
+        takes its place."""
         try:
             with self.watching():
-                result = work()
-                if self.writes:
-                    self.after(END, self.before(END))
-                return result
+                self.events += 1
+                mine = self.when == "end" and self.events == self.at
+                done = work()
+                if mine:
+                    self.strike(f"event {self.events}")
+                return done
         except Killed:
             self.dead = False
             return None
 
-    def before(self, call: str) -> bool:
-        """Called before a call goes out; returns whether this is the one."""
+    def before(self, name: str) -> Call | None:
+        """Called before a call goes out; returns it where it is counted."""
         if not self.counting:
-            return False
+            return None
         if self.dead:
-            raise Killed(f"dead already, at {call}")
-        if self.writes and not call.startswith((*WRITES, END)):
-            return False
-        self.calls.append(call)
-        mine = len(self.calls) == self.at
+            raise Killed(f"dead already, at {name}")
+        call = Call(name)
+        with self.lock:
+            if self.in_flight:
+                for each in (call, *self.in_flight):
+                    each.beside = True
+            self.in_flight.append(call)
+            if self.writes and not call.writes:
+                return call
+            self.made.append(call)
+            mine = len(self.made) == self.at
         if mine and self.when == "before":
-            self.strike(call)
-        return mine
+            self.ended(call)
+            self.strike(name)
+        return call
 
-    def after(self, call: str, mine: bool) -> None:
+    def ended(self, call: Call | None) -> None:
+        """Called when a call is over, answered or not."""
+        with self.lock:
+            if call in self.in_flight:
+                self.in_flight.remove(call)
+
+    def after(self, call: Call | None) -> None:
         """Called after a call took effect."""
-        if mine and self.when == "after":
-            self.strike(call)
+        if call is not None and self.strikes_after(call):
+            self.strike(call.name)
 
-    def strike(self, call: str) -> None:
+    def strikes_after(self, call: Call) -> bool:
+        """Whether something happens after this call."""
+        return self.when == "after" and 0 < self.at <= len(self.made) and self.made[self.at - 1] is call
+
+    def strike(self, name: str) -> None:
         if self.happens is None:
             self.dead = True
-            raise Killed(f"{self.when} call {self.at}: {call}")
+            raise Killed(f"{self.when} call {self.at}: {name}")
         happens, self.at = self.happens, 0
         self.counting = False
         try:
             with ThreadPoolExecutor(1) as another:  # this one may be in the middle of an event loop
                 another.submit(happens).result()
+        except BaseException as error:
+            self.broke = error
+            raise
         finally:
             self.counting = True
 
 
-class Subject(Protocol):
-    """What is killed: something small that makes every kind of call, and ends the same whatever happens."""
-
-    outside: Outside
-
-    def push(self, delivery: Delivery) -> bool:
-        """Deliver a message to it, in `watching`; False where it was killed."""
-
-    def run(self, push: Callable[[Delivery], bool]) -> None:
-        """Begin it, and deliver all that comes of it by `push`."""
-
-    def settle(self) -> None:
-        """Let time go by, with redeliveries and ticks, until it has ended."""
-
-    def done_once(self) -> None:
-        """Hold it against what it should have become."""
-
-
-S = TypeVar("S", bound=Subject)
-
-
-def die(subject: Subject, at: int, when: When, *, redelivered: bool) -> None:
-    """Kill it at that call; let redelivery, or else the sweep alone, take it up."""
-    subject.outside.arm(at, when)
-    finish_killed(subject, at, redelivered=redelivered)
-
-
-def finish_killed(subject: Subject, at: int, *, redelivered: bool) -> None:
-    """Run what is to be killed at the call `at`; let redelivery, or else the sweep alone, resume it."""
-
-    def push(delivery: Delivery) -> bool:
-        # What a killed process was sent may never come again, as after 24 hours: then only the sweep is left.
-        return subject.push(delivery) or not redelivered
-
-    subject.run(push)
-    assert len(subject.outside.calls) >= at
-    subject.outside.arm(0, "before")
-    subject.settle()
-    subject.done_once()
-
-
-def sleep(subject: Subject, at: int, when: When) -> None:
-    """Have it sleep at that call for longer than any lease, while others do all there is; then go on."""
-    subject.outside.arm(at, when, subject.settle)
-    subject.run(subject.push)
-    subject.outside.arm(0, "before")
-    subject.settle()
-    subject.done_once()
-
-
-def shares(of: int) -> pytest.MarkDecorator:
-    """Parametrizes a test that visits many places: each of its `of` shares is a test."""
-    return pytest.mark.parametrize(("share", "of"), [(share, of) for share in range(1, of + 1)])
-
-
-def each_place(
-    make: Callable[[], S],
-    what: str,
-    strike: Callable[[S, int], None],
-    *,
-    share: int,
-    of: int,
-    writes: bool = False,
-) -> None:
-    """Call `strike` with a fresh subject for each place of a share: `share`, `share + of`, and so on.
-
-    The places are the calls of a first, undisturbed pass, from 1; with `writes` those that write and the ends
-    of events. A failure names the place.
-    """
-    undisturbed = make()
-    if writes:
-        undisturbed.outside.arm_write(0)
-    else:
-        undisturbed.outside.arm(0, "before")
-    undisturbed.run(undisturbed.push)
-    places = list(undisturbed.outside.calls)
-    undisturbed.outside.arm(0, "before")
-    assert len(places) >= of, f"{len(places)} places are too few for {of} shares: {places}"
-    for at in range(share, len(places) + 1, of):
-        subject = make()
-        try:
-            strike(subject, at)
-        except BaseException as error:
-            error.add_note(f"{what} at {at} of {len(places)}: {places[at - 1]}")
-            raise
-
-
-def disturb(make: Callable[[], Subject], mode: Mode, share: int, of: int) -> None:
-    """Kill or pause a fresh subject at each place of a share; each time it must become what it should, once.
-
-    It dies after calls that write and at the ends of events: a death before a call is the death after the one
-    before it, and a call that only reads leaves nothing behind. It is paused before every call, because what
-    was read before a pause is out of date after it.
-    """
-
-    def strike(subject: Subject, at: int) -> None:
-        if mode == "paused":
-            sleep(subject, at, "before")
-            return
-        subject.outside.arm_write(at)
-        finish_killed(subject, at, redelivered=mode == "redelivered")
-
-    each_place(make, mode, strike, share=share, of=of, writes=mode != "paused")
-
-
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
-    """Stands between this process and everything that it calls: HTTP by requests, aiohttp and urllib,
-    gRPC, and SFTP."""
+    """Stands between this process and everything that it calls: HTTP by requests, aiohttp, urllib and our own
+    client of analysers, gRPC, and SFTP."""
     counted = Outside()
 
     def watch(owner: Any, name: str, label: Callable[..., str]) -> None:
         original = getattr(owner, name)
 
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            what = label(self, *args, **kwargs)
-            mine = counted.before(what)
-            answer = original(self, *args, **kwargs)
-            counted.after(what, mine)
+            made = counted.before(label(self, *args, **kwargs))
+            try:
+                answer = original(self, *args, **kwargs)
+            finally:
+                counted.ended(made)
+            counted.after(made)
             return answer
 
         monkeypatch.setattr(owner, name, call)
@@ -264,12 +195,14 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
         original = getattr(owner, name)
 
         async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            what = label(self, *args, **kwargs)
-            mine = counted.before(what)
-            answer = await original(self, *args, **kwargs)
-            if mine and counted.when == "after":
-                await answer.read()  # only then has it taken effect for certain
-            counted.after(what, mine)
+            made = counted.before(label(self, *args, **kwargs))
+            try:
+                answer = await original(self, *args, **kwargs)
+                if made is not None and counted.strikes_after(made):
+                    await answer.read()  # only then has it taken effect for certain
+            finally:
+                counted.ended(made)
+            counted.after(made)
             return answer
 
         monkeypatch.setattr(owner, name, call)
@@ -278,12 +211,12 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
         original = getattr(owner, name)
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            what = label(*args, **kwargs)
-            mine = counted.before(what)
+            made = counted.before(label(*args, **kwargs))
             try:
                 return await original(*args, **kwargs)
             finally:  # a refusal is an answer, too: that there is no such file
-                counted.after(what, mine)
+                counted.ended(made)
+                counted.after(made)
 
         monkeypatch.setattr(owner, name, call)
 
@@ -311,4 +244,5 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
     watch(_channel._UnaryUnaryMultiCallable, "__call__", rpc)
     watch(_channel._UnaryUnaryMultiCallable, "with_call", rpc)
     watch(_channel._UnaryStreamMultiCallable, "__call__", rpc)
+    watch(outbound, "call", lambda method, *_, **__: f"{method} to a customer's server")
     return counted

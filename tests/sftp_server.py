@@ -11,6 +11,7 @@ Use it with `from tests.sftp_server import SftpServer, sftp`, or from a conftest
 import asyncio
 import errno
 import os
+import shutil
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
@@ -145,6 +146,13 @@ class SftpServer:
         """Let users in, but not to SFTP."""
         self._do(self._update(sftp_factory=None))
 
+    def empty(self) -> None:
+        """Break every connection, and remove every file and call: for another subject of the same test."""
+        self._do(self._break())
+        for path in list(self.root.iterdir()):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.calls.clear()
+
     def close(self) -> None:
         self._do(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -219,6 +227,12 @@ class SftpServer:
 
     async def _update(self, **options: object) -> None:
         self._acceptor.update(**options)
+
+    async def _break(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+        while self._connections:
+            await asyncio.sleep(0)
 
     async def _stop(self) -> None:
         self._acceptor.close()

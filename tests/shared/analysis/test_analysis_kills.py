@@ -1,4 +1,4 @@
-"""An analysis dies at every call that it makes, and its work order ends as if it had not."""
+"""An analysis dies, or is paused, at every call that it makes, and its work order ends as if it had not."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -8,25 +8,28 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import Site
-from shared.http import outbound
 from shared.workorders import kept, store
 from shared.workorders.store import Photograph
+from tests import kills
 from tests.outside import Outside
 from tests.shared.analysis.analysers import Analyser, analysing, ask, right
 from tests.shared.analysis.test_steps import CONTENTS, site_with
 from tests.world import SITE, World
 
+EXPIRED = "The referenced transaction has expired or is no longer valid."
+"""What Firestore says to an attempt that was paused inside a transaction; its message comes again."""
+
 
 class Small:
-    """A work order with two photographs, and what is asked of it: by an event, or by a request."""
+    """A work order with two photographs, and what is asked of it."""
 
-    def __init__(self, world: World, outside: Outside, server: Analyser, name: str = "WO_1") -> None:
+    def __init__(self, world: World, outside: Outside, server: Analyser) -> None:
         self.world = world
         self.outside = outside
         self.server = server
         self.site = site_with(world, server.url)
         photographs = [Photograph("meter", f"meter-{n}.png", each) for n, each in enumerate(CONTENTS)]
-        self.id = store.create(world.cloud, self.site, name, photographs=photographs).id
+        self.id = store.create(world.cloud, self.site, "WO_1", photographs=photographs).id
         self.path = f"/v0.2/work-orders/{self.id}/analyze?site_id={SITE}"
         uri = f"data:image/jpg;base64,{base64.b64encode(CONTENTS[0]).decode()}"
         self.body = {"inputs": [{"name": "door", "data": {"type": "image", "value": uri}}]}
@@ -34,12 +37,6 @@ class Small:
     def push(self, delivery: Delivery) -> bool:
         """Deliver as usual, but a process that was killed answers nothing."""
         return bool(self.outside.alive(lambda: self.world.push(delivery)))
-
-    def event(self) -> None:
-        """The message comes, and comes again until it was answered."""
-        ask(self.world.cloud, self.site, self.id)
-        while self.world.suite.pubsub.deliver_due(self.push):
-            pass
 
     def request(self) -> None:
         """A client that sends again what it got no answer to."""
@@ -49,11 +46,14 @@ class Small:
                 assert answer.status == 200, answer
                 return
 
+    def settle(self) -> None:
+        self.world.settle()
+
     def ends(self, inputs: int) -> None:
         """All is checked and analysed, once."""
         world = self.world
-        world.settle()
-        assert not world.failures, "\n".join(world.failures)
+        failures = [each for each in world.failures if EXPIRED not in each]
+        assert not failures, failures[0]
         after = store.look(world.cloud, self.site, self.id).kept
         assert (after.analysis, after.checked, after.count) == ("DONE", inputs, inputs)
         found = [each for item in after.work_order.work_items for each in item.input]
@@ -67,61 +67,79 @@ class Small:
         assert {each.id for each in found} <= stored
 
 
+class Event(Small):
+    """A message asks for its analysis."""
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        ask(self.world.cloud, self.site, self.id)
+        while self.world.suite.pubsub.deliver_due(push):
+            pass
+
+    def done_once(self) -> None:
+        self.ends(2)
+
+
+class Request(Small):
+    """A client asks for it, with a third photograph."""
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        self.request()
+        while self.world.suite.pubsub.deliver_due(push):
+            pass
+
+    def done_once(self) -> None:
+        self.ends(3)
+
+
 def world_inputs(world: World, site: Site) -> set[str]:
     """The ids of all inputs of the site."""
     ids = [each.id for each in world.cloud.db.collection("work_orders").select([]).stream()]
     return set().union(*(kept.input_ids(store.look(world.cloud, site, id).kept) for id in ids))
 
 
-Another = Callable[[str], Small]
+Make = Callable[[type[Small]], Callable[[], Any]]
 
 
 @pytest.fixture
-def another(world: World, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Iterator[Another]:
-    """Makes a work order of that name."""
-
-    original = outbound.call
-
-    def call(*arguments: Any, **named: Any) -> outbound.Answer:
-        mine = outside.before("POST to the analyser")
-        answer = original(*arguments, **named)
-        outside.after("POST to the analyser", mine)
-        return answer
-
-    monkeypatch.setattr(outbound, "call", call)
+def make(new_world: Callable[[], World], outside: Outside) -> Iterator[Make]:
+    """Makes what makes fresh ones of a kind."""
     with analysing(right) as server:
-        yield lambda name: Small(world, outside, server, name)
+
+        def fresh(kind: type[Small]) -> Small:
+            world = new_world()
+            world.suite.identity.allow_impersonation(world.account, world.account)  # our account may sign
+            return kind(world, outside, server)
+
+        yield lambda kind: lambda: fresh(kind)
 
 
-def writes(another: Another, way: str) -> range:
-    """The numbers of the calls that write, of an undisturbed pass; the one before it gets what is got once,
-    such as a token."""
-    for name in ("FIRST", "UNDISTURBED"):
-        small = another(name)
-        small.outside.arm_write(0)
-        getattr(small, way)()
-        calls = list(small.outside.calls)
-        small.ends(2 if way == "event" else 3)
-    assert "POST to the analyser" in calls
-    return range(1, len(calls) + 1)
+@pytest.mark.parametrize("kind", [Event, Request])
+def test_an_analysis_makes_every_kind_of_call(make: Make, kind: type[Small]) -> None:
+    calls = [call.name for call in kills.undisturbed(make(kind)()).calls if call.writes]
+    assert "POST to a customer's server" in calls
+    assert "Commit" in calls
 
 
-@pytest.mark.parametrize("way", ["event", "request"])
-def test_a_death_at_any_write_changes_nothing(another: Another, way: str) -> None:
-    for at in writes(another, way):
-        small = another(f"WO_{at}")
-        small.outside.arm_write(at)
-        getattr(small, way)()
-        assert len(small.outside.calls) >= at, (at, small.outside.calls)
-        small.outside.arm(0, "after")
-        small.ends(2 if way == "event" else 3)
+@kills.MODES
+@pytest.mark.parametrize("kind", [Event, Request])
+def test_killed_or_paused_at_any_call_it_ends_the_same(
+    make: Make, kind: type[Small], mode: kills.Mode[Any]
+) -> None:
+    kills.each(make(kind), mode)
 
 
-def test_an_event_that_sleeps_at_any_write_does_no_harm(another: Another) -> None:
-    """It sleeps there while another does all there is, a third photograph included."""
-    for at in writes(another, "event"):
-        small = another(f"WO_{at}")
-        small.outside.arm_write(at, small.request)
-        small.event()
-        small.outside.arm(0, "after")
-        small.ends(3)
+@pytest.mark.parametrize("kind", [Event, Request])
+def test_with_every_message_delivered_twice_it_ends_the_same(make: Make, kind: type[Small]) -> None:
+    kills.twice(make(kind)())
+
+
+def asked_meanwhile(event: Event, place: kills.Place) -> None:
+    """It is paused there while a client asks for all there is, a third photograph included."""
+    event.outside.arm(place.number, place.when, event.request)
+    event.run(event.push)
+    kills.end(event, place)
+    event.ends(3)
+
+
+def test_a_request_in_the_middle_of_an_event_does_no_harm(make: Make) -> None:
+    kills.each(make(Event), kills.Mode("asked meanwhile", kills.Pass.pauses, asked_meanwhile))

@@ -9,11 +9,15 @@ import pytest
 from infra.local.pubsub import Delivery
 from shared.batches import taking_in
 from shared.gcp.documents import fields_of
+from tests import kills
 from tests.archives import File, zipped
-from tests.outside import MODES, SAMPLE, Mode, Outside, disturb, shares
+from tests.outside import Outside
 from tests.world import SITE, World, jpeg
 
 OURS = ("ingest_batch", "ingest_work_orders")
+
+QUICK = {kills.REDELIVERED: 5, kills.SWEPT: 3, kills.PAUSED: 3}
+"""At how many places the quick tests have it die or pause; `make check` takes all."""
 
 
 class Small:
@@ -56,10 +60,10 @@ class Small:
         for _ in range(60):
             self.world.tick()
             self.world.drain()
-            if self.world.shown(self.id)["finish_date"] and not self.world.suite.pubsub.outstanding():
+            if self.world.shown(self.id)["finish_date"] and not self.world.waiting():
                 return
             self.world.wait(timedelta(minutes=6))
-        raise AssertionError(f"{self.world.shown(self.id)}, {self.world.suite.pubsub.outstanding()}")
+        raise AssertionError(f"{self.world.shown(self.id)}, {self.world.waiting()}")
 
     def done_once(self) -> None:
         world = self.world
@@ -109,26 +113,24 @@ class Small:
         assert documents["WO_1"]["parameters"] == b'{"kind":"fibre"}'
 
 
+Smalls = Callable[[], Small]
+
+
 @pytest.fixture
-def smalls(
-    new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], Small]:
-    """Makes one after the other, each in a world of its own."""
+def smalls(new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Smalls:
     monkeypatch.setenv("WAYBILL_SLICE_FILES", "3")
     monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
     return lambda: Small(new_world(), outside)
 
 
 @pytest.fixture
-def small(smalls: Callable[[], Small]) -> Small:
+def small(smalls: Smalls) -> Small:
     return smalls()
 
 
 def test_the_small_batch_makes_every_kind_of_call(small: Small) -> None:
-    small.outside.arm(0, "before")
-    small.run(small.push)
+    kills.undisturbed(small)
     assert not small.world.failures
-    small.done_once()
     kinds = {call.kind for call in small.world.suite.traffic.calls()}
     assert kinds >= {
         "storage.uploads.start",
@@ -145,17 +147,19 @@ def test_the_small_batch_makes_every_kind_of_call(small: Small) -> None:
     }
 
 
-@SAMPLE
-def test_a_death_or_a_pause_at_some_places_changes_nothing(
-    smalls: Callable[[], Small], mode: Mode, of: int
-) -> None:
-    disturb(smalls, mode, of, of)
+@kills.MODES
+def test_killed_or_paused_at_some_calls_it_ends_the_same(smalls: Smalls, mode: kills.Mode[Small]) -> None:
+    kills.each(smalls, mode, sample=QUICK[mode])
 
 
 @pytest.mark.slow
-@MODES
-@shares(10)
-def test_a_death_or_a_pause_at_any_place_changes_nothing(
-    smalls: Callable[[], Small], mode: Mode, share: int, of: int
+@kills.MODES
+@kills.SHARES
+def test_killed_or_paused_at_any_call_it_ends_the_same(
+    smalls: Smalls, mode: kills.Mode[Small], share: int
 ) -> None:
-    disturb(smalls, mode, share, of)
+    kills.each(smalls, mode, share=share, of=kills.OF)
+
+
+def test_with_every_message_delivered_twice_it_ends_the_same(smalls: Smalls) -> None:
+    kills.twice(smalls())

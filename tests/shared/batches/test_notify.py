@@ -1,5 +1,6 @@
 """Whoever a batch names, else its customer, is mailed at its end; nobody where it is cancelled."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +12,9 @@ from shared.batches import batch as batches
 from shared.batches import finishing
 from shared.batches.problems import problem
 from shared.outbox import mails
+from tests import kills
 from tests.archives import File, zipped
-from tests.outside import Killed, Outside, When, die
+from tests.outside import Outside
 from tests.shared.outbox.post import bodies, recipient
 from tests.world import SITE, World, jpeg
 
@@ -120,12 +122,7 @@ class Told:
     def push(self, delivery: Delivery) -> bool:
         if delivery.function != "ingest_work_orders":
             return self.world.push(delivery)
-        try:
-            with self.outside.watching():
-                return self.world.push(delivery)
-        except Killed:
-            self.outside.dead = False
-            return False
+        return bool(self.outside.alive(lambda: self.world.push(delivery)))
 
     def run(self, push: Any) -> None:
         while self.world.suite.pubsub.deliver_due(push):
@@ -151,21 +148,14 @@ class Told:
         assert told(self.world) == [("Ann@acme.example", says), ("zoe@acme.example", says)]
 
 
-CALLS, ENDING = 33, 8
-"""How many calls the work makes, and how many of them, the last, end the batch and tell of it."""
-
-
 @pytest.fixture
-def subject(world: World, outside: Outside) -> Told:
-    return Told(world, outside)
+def make(new_world: Callable[[], World], outside: Outside) -> Callable[[], Told]:
+    return lambda: Told(new_world(), outside)
 
 
-def test_the_last_calls_end_the_batch_and_tell(subject: Told) -> None:
-    subject.outside.arm(0, "before")
-    subject.run(subject.push)
-    subject.done_once()
-    assert len(subject.outside.calls) == CALLS, subject.outside.calls
-    assert subject.outside.calls[-ENDING:] == [
+def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None:
+    calls = [call.name for call in kills.undisturbed(make()).calls]
+    assert calls[-8:] == [
         "RunAggregationQuery",
         "RunQuery",
         "BatchGetDocuments",
@@ -177,8 +167,9 @@ def test_the_last_calls_end_the_batch_and_tell(subject: Told) -> None:
     ]
 
 
-@pytest.mark.parametrize("redelivered", [True, False])
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("back", [0, 1, 2, 3])
-def test_a_death_at_the_end_tells_each_once(subject: Told, back: int, when: When, redelivered: bool) -> None:
-    die(subject, CALLS - back, when, redelivered=redelivered)
+@kills.MODES
+def test_killed_or_paused_at_its_end_it_tells_each_once(
+    make: Callable[[], Told], mode: kills.Mode[Told]
+) -> None:
+    last = kills.Mode[Told](f"{mode}, at its end", lambda seen: mode.places(seen)[-6:], mode.strike)
+    kills.each(make, last)

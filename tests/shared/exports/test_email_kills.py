@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from infra.local.pubsub import Delivery
-from tests.outside import MODES, SAMPLE, Mode, Outside, disturb, shares
+from tests import kills
+from tests.outside import Outside
 from tests.shared.exports.test_by_email import (
     ANN,
     BOB,
@@ -25,6 +26,8 @@ from tests.shared.exports.test_by_email import (
 from tests.world import World
 
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
+QUICK = {kills.REDELIVERED: 5, kills.SWEPT: 3, kills.PAUSED: 3}
+"""At how many places the quick tests have it die or pause; `make check` takes all."""
 
 
 class Small:
@@ -87,38 +90,39 @@ class Small:
         assert world.slots() == []
 
 
+Smalls = Callable[[], Small]
+
+
 @pytest.fixture
-def smalls(new_world: Callable[[], World], outside: Outside) -> Callable[[], Small]:
-    """Makes one after the other, each in a world of its own."""
+def smalls(new_world: Callable[[], World], outside: Outside) -> Smalls:
     return lambda: Small(new_world(), outside)
 
 
 @pytest.fixture
-def small(smalls: Callable[[], Small]) -> Small:
+def small(smalls: Smalls) -> Small:
     return smalls()
 
 
 def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
-    small.outside.arm(0, "before")
-    small.run(small.push)
+    calls = [call.name for call in kills.undisturbed(small).calls]
     assert not small.world.failures
-    calls = list(small.outside.calls)
-    small.done_once()
     assert sum("mail/send" in call for call in calls) == 2
     assert {mail["status"] for mail in listed(small.world, small.export).values()} == {"SENT"}
 
 
-@SAMPLE
-def test_a_death_or_a_pause_at_some_places_changes_nothing(
-    smalls: Callable[[], Small], mode: Mode, of: int
-) -> None:
-    disturb(smalls, mode, of, of)
+@kills.MODES
+def test_killed_or_paused_at_some_calls_it_ends_the_same(smalls: Smalls, mode: kills.Mode[Small]) -> None:
+    kills.each(smalls, mode, sample=QUICK[mode])
 
 
 @pytest.mark.slow
-@MODES
-@shares(10)
-def test_a_death_or_a_pause_at_any_place_changes_nothing(
-    smalls: Callable[[], Small], mode: Mode, share: int, of: int
+@kills.MODES
+@kills.SHARES
+def test_killed_or_paused_at_any_call_it_ends_the_same(
+    smalls: Smalls, mode: kills.Mode[Small], share: int
 ) -> None:
-    disturb(smalls, mode, share, of)
+    kills.each(smalls, mode, share=share, of=kills.OF)
+
+
+def test_with_every_message_delivered_twice_it_ends_the_same(smalls: Smalls) -> None:
+    kills.twice(smalls())

@@ -26,8 +26,9 @@ from shared.sources import SOURCES
 from shared.sources.base import Item, Part
 from shared.window import Window
 from shared.workorders.images import LINE_BYTES
+from tests import kills
 from tests.conftest import START
-from tests.outside import Outside, die
+from tests.outside import Outside
 from tests.shared.exports.landed import read
 from tests.world import BUCKET, OTHER_SITE, SITE, World
 
@@ -507,16 +508,12 @@ class Cut:
         assert self.world.slots() == []
 
 
-@pytest.fixture
-def cut(world: World, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Cut:
+@kills.MODES
+def test_no_row_is_lost_or_twice_where_a_part_that_was_cut_dies(
+    new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch, mode: kills.Mode[Cut]
+) -> None:
     limit_rows(monkeypatch, 2)
-    return Cut(world, outside)
-
-
-@pytest.mark.parametrize("redelivered", [True, False])
-@pytest.mark.parametrize("at", [20, 35, 50, 65, 80])
-def test_no_row_is_lost_or_twice_where_a_part_that_was_cut_dies(cut: Cut, at: int, redelivered: bool) -> None:
-    die(cut, at, "after" if at % 2 else "before", redelivered=redelivered)
+    kills.each(lambda: Cut(new_world(), outside), mode, sample=4)
 
 
 # --- dates, and edits between formats

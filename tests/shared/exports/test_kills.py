@@ -10,10 +10,13 @@ from infra.local.pubsub import Delivery
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from shared.workorders.record import iso, timeline_line
-from tests.outside import MODES, SAMPLE, Mode, Outside, disturb, shares
+from tests import kills
+from tests.outside import Outside
 from tests.world import BUCKET, SITE, World
 
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
+QUICK = {kills.REDELIVERED: 6, kills.SWEPT: 4, kills.PAUSED: 4}
+"""At how many places the quick tests have it die or pause; `make check` takes all."""
 
 
 class Small:
@@ -92,26 +95,24 @@ class Small:
         assert world.slots() == []
 
 
+Smalls = Callable[[], Small]
+
+
 @pytest.fixture
-def smalls(
-    new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], Small]:
-    """Makes one after the other, each in a world of its own."""
+def smalls(new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Smalls:
     monkeypatch.setenv("WAYBILL_PART_RECORDS", "2")
     monkeypatch.setenv("WAYBILL_SLICE_IMAGES", "2")
     return lambda: Small(new_world(), outside)
 
 
 @pytest.fixture
-def small(smalls: Callable[[], Small]) -> Small:
+def small(smalls: Smalls) -> Small:
     return smalls()
 
 
 def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
-    small.outside.arm(0, "before")
-    small.run(small.push)
+    kills.undisturbed(small)
     assert not small.world.failures
-    small.done_once()
     kinds = {call.kind for call in small.world.suite.traffic.calls()}
     assert kinds >= {
         "storage.uploads.start",
@@ -131,17 +132,19 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     }
 
 
-@SAMPLE
-def test_a_death_or_a_pause_at_some_places_changes_nothing(
-    smalls: Callable[[], Small], mode: Mode, of: int
-) -> None:
-    disturb(smalls, mode, of, of)
+@kills.MODES
+def test_killed_or_paused_at_some_calls_it_ends_the_same(smalls: Smalls, mode: kills.Mode[Small]) -> None:
+    kills.each(smalls, mode, sample=QUICK[mode])
 
 
 @pytest.mark.slow
-@MODES
-@shares(10)
-def test_a_death_or_a_pause_at_any_place_changes_nothing(
-    smalls: Callable[[], Small], mode: Mode, share: int, of: int
+@kills.MODES
+@kills.SHARES
+def test_killed_or_paused_at_any_call_it_ends_the_same(
+    smalls: Smalls, mode: kills.Mode[Small], share: int
 ) -> None:
-    disturb(smalls, mode, share, of)
+    kills.each(smalls, mode, share=share, of=kills.OF)
+
+
+def test_with_every_message_delivered_twice_it_ends_the_same(smalls: Smalls) -> None:
+    kills.twice(smalls())

@@ -18,12 +18,13 @@ from shared.exports.runs import Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
 from shared.window import Window
+from tests import kills
 from tests.conftest import START
-from tests.outside import Outside, each_place, shares
-from tests.shared.exports.test_kills import Small, small, smalls
+from tests.outside import Outside
+from tests.shared.exports.test_kills import Small, Smalls, smalls
 from tests.world import BUCKET, OTHER_SITE, SITE, THEIR_SITE, Answer, World
 
-__all__ = ["small", "smalls"]
+__all__ = ["smalls"]
 
 DOCUMENT = Path(__file__).parents[3] / "docs/customers/lifecycle.md"
 
@@ -315,7 +316,7 @@ def test_the_slot_of_a_run_that_is_cancelled_is_the_next_ones_at_once(life: Life
 # --- each call in between
 
 
-def edited_at(small: Small, at: int) -> None:
+def edited_at(small: Small, place: kills.Place) -> None:
     """Edit the export at that call: the run keeps the version that it was created with, and lands whole."""
     world, path = small.world, f"/v1/exports/{small.export}"
     begun: list[bool] = []
@@ -325,10 +326,9 @@ def edited_at(small: Small, at: int) -> None:
         changes = {"site_ids": [OTHER_SITE], "connector_config": {"storage_uri": uri(MOVED)}}
         assert world.request("PATCH", path, changes).status == 200
 
-    small.outside.arm(at, "before", edit)
+    small.outside.arm(place.number, place.when, edit)
     small.run(small.push)
-    small.outside.arm(0, "before")
-    small.settle()
+    kills.end(small, place)
     assert world.request("GET", path).body["version"] == 2
     assert not world.failures, world.failures[0]
     if begun[0]:
@@ -340,7 +340,7 @@ def edited_at(small: Small, at: int) -> None:
         assert manifest.startswith(f"{MOVED}/")
 
 
-def cancelled_at(small: Small, at: int) -> None:
+def cancelled_at(small: Small, place: kills.Place) -> None:
     """Cancel the run at that call: nothing of it lands, or it is refused and lands whole. Then the next."""
     world = small.world
     run = names.scheduled_run(small.export, Window(START.replace(minute=0), MIDNIGHT))
@@ -350,10 +350,9 @@ def cancelled_at(small: Small, at: int) -> None:
     def cancel() -> None:
         answers.append(world.request("POST", f"/v1/exports/{small.export}/runs/{run}:cancel"))
 
-    small.outside.arm(at, "before", cancel)
+    small.outside.arm(place.number, place.when, cancel)
     small.run(small.push)
-    small.outside.arm(0, "before")
-    small.settle()
+    kills.end(small, place)
     assert not world.failures, world.failures[0]
     (answer,) = answers
     assert answer.status in (200, 404, 409), answer
@@ -371,26 +370,25 @@ def cancelled_at(small: Small, at: int) -> None:
     assert world.suite.pubsub.outstanding() == []
 
 
-def test_an_edit_at_some_calls_changes_nothing_of_the_run(smalls: Callable[[], Small]) -> None:
-    each_place(smalls, "edited", edited_at, share=30, of=30)
+EDITED = kills.Mode("edited", kills.Pass.pauses, edited_at)
+CANCELLED = kills.Mode("cancelled", kills.Pass.pauses, cancelled_at)
+CHANGED = pytest.mark.parametrize("mode", [EDITED, CANCELLED], ids=["edited", "cancelled"])
 
 
-def test_a_cancel_at_some_calls_leaves_nothing_or_all(smalls: Callable[[], Small]) -> None:
-    each_place(smalls, "cancelled", cancelled_at, share=30, of=30)
-
-
-@pytest.mark.slow
-@shares(10)
-def test_an_edit_at_any_call_changes_nothing_of_the_run(
-    smalls: Callable[[], Small], share: int, of: int
+@CHANGED
+def test_an_edit_or_a_cancel_at_some_calls_takes_effect_whole_or_not_at_all(
+    smalls: Smalls, mode: kills.Mode[Small]
 ) -> None:
-    each_place(smalls, "edited", edited_at, share=share, of=of)
+    kills.each(smalls, mode, sample=5)
 
 
 @pytest.mark.slow
-@shares(10)
-def test_a_cancel_at_any_call_leaves_nothing_or_all(smalls: Callable[[], Small], share: int, of: int) -> None:
-    each_place(smalls, "cancelled", cancelled_at, share=share, of=of)
+@CHANGED
+@kills.SHARES
+def test_an_edit_or_a_cancel_at_any_call_takes_effect_whole_or_not_at_all(
+    smalls: Smalls, mode: kills.Mode[Small], share: int
+) -> None:
+    kills.each(smalls, mode, share=share, of=kills.OF)
 
 
 @pytest.mark.parametrize("call", ["backfill", "run", "retry"])

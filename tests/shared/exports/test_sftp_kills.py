@@ -1,23 +1,26 @@
 """A run by SFTP dies at every call that it makes, those to the customer's server among them, and lands all
 the same, once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.local.pubsub import Delivery
+from infra.local.suite import Suite
 from shared.delivery.sftp import connector
-from tests.outside import MODES, SAMPLE, Mode, Outside, disturb, shares
-from tests.sftp_server import SftpServer
+from tests import kills
+from tests.outside import Outside
+from tests.sftp_server import SftpServer, sftp
 from tests.shared.exports.test_by_sftp import by_sftp, loopback_allowed, only, the_manifest, there
 from tests.world import SITE, World
 
-__all__ = ["loopback_allowed"]
+__all__ = ["loopback_allowed", "sftp"]
 
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
+QUICK = {kills.REDELIVERED: 5, kills.SWEPT: 3, kills.PAUSED: 3}
+"""At how many places the quick tests have it die or pause; `make check` takes all."""
 
 
 class Small:
@@ -70,38 +73,34 @@ class Small:
         assert world.slots() == []
 
 
+Smalls = Callable[[], Small]
+
+
 @pytest.fixture
 def smalls(
-    new_world: Callable[[], World], tmp_path: Path, outside: Outside, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[], Small]]:
-    """Makes one after the other, each in a world and with a server of its own."""
-    monkeypatch.setattr(connector, "IMAGES_IN_FLIGHT", 1)  # else the calls have no order, nor a fixed number
-    servers: list[SftpServer] = []
+    suite: Suite,
+    new_world: Callable[[], World],
+    sftp: SftpServer,
+    outside: Outside,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Smalls:
+    monkeypatch.setattr(connector, "IMAGES_IN_FLIGHT", 1)  # else the calls have no order
 
     def make() -> Small:
-        if servers:
-            servers[-1].close()
-        root = tmp_path / f"sftp-{len(servers)}"
-        root.mkdir()
-        servers.append(SftpServer(root))
-        return Small(new_world(), servers[-1], outside)
+        sftp.empty()
+        return Small(new_world(), sftp, outside)
 
-    yield make
-    if servers:
-        servers[-1].close()
+    return make
 
 
 @pytest.fixture
-def small(smalls: Callable[[], Small]) -> Small:
+def small(smalls: Smalls) -> Small:
     return smalls()
 
 
 def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
-    small.outside.arm(0, "before")
-    small.run(small.push)
+    calls = [call.name for call in kills.undisturbed(small).calls]
     assert not small.world.failures
-    calls = list(small.outside.calls)
-    small.done_once()
     assert {call for call in calls if call.startswith("sftp")} == {
         "sftp login",
         "sftp limits@openssh.com",
@@ -117,17 +116,19 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     }
 
 
-@SAMPLE
-def test_a_death_or_a_pause_at_some_places_changes_nothing(
-    smalls: Callable[[], Small], mode: Mode, of: int
-) -> None:
-    disturb(smalls, mode, of, of)
+@kills.MODES
+def test_killed_or_paused_at_some_calls_it_ends_the_same(smalls: Smalls, mode: kills.Mode[Small]) -> None:
+    kills.each(smalls, mode, sample=QUICK[mode])
 
 
 @pytest.mark.slow
-@MODES
-@shares(10)
-def test_a_death_or_a_pause_at_any_place_changes_nothing(
-    smalls: Callable[[], Small], mode: Mode, share: int, of: int
+@kills.MODES
+@kills.SHARES
+def test_killed_or_paused_at_any_call_it_ends_the_same(
+    smalls: Smalls, mode: kills.Mode[Small], share: int
 ) -> None:
-    disturb(smalls, mode, share, of)
+    kills.each(smalls, mode, share=share, of=kills.OF)
+
+
+def test_with_every_message_delivered_twice_it_ends_the_same(smalls: Smalls) -> None:
+    kills.twice(smalls())

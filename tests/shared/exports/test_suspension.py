@@ -13,7 +13,8 @@ from shared.exports import by_hand, pausing
 from shared.exports import export as exports
 from shared.gcp.documents import fields_of
 from shared.workorders import store
-from tests.outside import BOTH, Outside, When, die, sleep
+from tests import kills
+from tests.outside import Outside
 from tests.world import BUCKET, World
 
 REFUSED = "storage.objects.create"
@@ -449,52 +450,41 @@ class Resuming(Subject):
         assert exported(world) == each_day(1, 4)
 
 
-SUSPENDING, RESUMING = 90, 86
-"""How many calls each makes; a test holds them to that."""
-
-KINDS = {"suspending": (Suspending, SUSPENDING), "resuming": (Resuming, RESUMING)}
+Kind = type[Suspending] | type[Resuming]
+Make = Callable[[Kind], Callable[[], Any]]
+KINDS = pytest.mark.parametrize("kind", [Suspending, Resuming])
 
 
 @pytest.fixture
-def subject(
-    request: pytest.FixtureRequest, world: World, outside: Outside, monkeypatch: pytest.MonkeyPatch
-) -> Subject:
+def make(new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes what makes fresh ones of a kind."""
     monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
-    made: Subject = KINDS[request.param][0](world, outside)
-    return made
+    return lambda kind: lambda: kind(new_world(), outside)
 
 
-def places(step: int) -> pytest.MarkDecorator:
-    """Every `step`-th call of both, and the last."""
-    chosen = [(kind, at) for kind, (_, calls) in KINDS.items() for at in [*range(1, calls, step), calls]]
-    return pytest.mark.parametrize(("subject", "at"), chosen, indirect=["subject"])
-
-
-@pytest.mark.parametrize("subject", list(KINDS), indirect=True)
-def test_suspending_and_resuming_make_that_many_calls(subject: Any, request: pytest.FixtureRequest) -> None:
+@KINDS
+def test_suspending_and_resuming_fail_nothing(make: Make, kind: Kind) -> None:
+    subject = make(kind)()
     subject.outside.arm(0, "before")
     subject.run(subject.push)
-    calls = len(subject.outside.calls)
     assert not subject.world.failures, subject.world.failures[0]
-    subject.outside.arm(0, "before")
     subject.settle()
     subject.done_once()
-    assert calls == KINDS[request.node.callspec.params["subject"]][1]
 
 
-@places(29)
-def test_a_death_at_some_calls_changes_nothing_of_the_end(subject: Any, at: int) -> None:
-    die(subject, at, "after", redelivered=bool(at % 2))
-
-
-@pytest.mark.slow
-@BOTH
-@places(1)
-def test_a_death_at_any_call_changes_nothing_of_the_end(subject: Any, at: int, when: When) -> None:
-    die(subject, at, when, redelivered=bool(at % 2))
+@kills.MODES
+@KINDS
+def test_killed_or_paused_at_some_calls_it_ends_the_same(
+    make: Make, kind: Kind, mode: kills.Mode[Any]
+) -> None:
+    kills.each(make(kind), mode, sample=3)
 
 
 @pytest.mark.slow
-@places(1)
-def test_an_attempt_paused_at_any_call_changes_nothing_of_the_end(subject: Any, at: int) -> None:
-    sleep(subject, at, "before")
+@kills.MODES
+@KINDS
+@kills.SHARES
+def test_killed_or_paused_at_any_call_it_ends_the_same(
+    make: Make, kind: Kind, mode: kills.Mode[Any], share: int
+) -> None:
+    kills.each(make(kind), mode, share=share, of=kills.OF)

@@ -56,7 +56,7 @@ class Post:
             self.world.tick()
             self.world.drain()
             ended = all(mail.state in mails.ENDED for mail in self.all())
-            if ended and not self.world.suite.pubsub.outstanding():
+            if ended and not self.world.waiting():
                 return
             self.world.wait(timedelta(minutes=6))
         raise AssertionError([(mail.state, mail.reason) for mail in self.all()])

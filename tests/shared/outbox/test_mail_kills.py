@@ -1,6 +1,7 @@
 """The function that sends dies at every call that it makes: nobody is mailed twice, and what may not have
 been sent is said."""
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,15 +9,10 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from shared.outbox import links, mails
-from tests.outside import Killed, Outside, When, die, sleep
+from tests import kills
+from tests.outside import Outside
 from tests.shared.outbox.post import RUN, Post, post, tokens
 from tests.world import World
-
-CALLS = 9
-"""How many calls the sending of one mail makes; a test holds it to that, so that each is a place to die."""
-
-INTENT, OUTCOME = 4, 8
-"""Which of them write down the intent and the outcome: who dies between leaves a doubt."""
 
 WAITS = f"{RUN}/mails/{'0' * 32}"
 
@@ -35,12 +31,7 @@ class One:
         """Deliver as usual, but a process that was killed answers nothing."""
         if delivery.function != "send_mail" or WAITS.encode() in delivery.data:
             return self.world.push(delivery)
-        try:
-            with self.outside.watching():
-                return self.world.push(delivery)
-        except Killed:
-            self.outside.dead = False
-            return False
+        return bool(self.outside.alive(lambda: self.world.push(delivery)))
 
     def run(self, push: Any) -> None:
         while self.world.suite.pubsub.deliver_due(push):
@@ -70,71 +61,44 @@ class One:
 
 
 @pytest.fixture
-def one(world: World, outside: Outside) -> One:
-    return One(world, outside)
+def ones(new_world: Callable[[], World], outside: Outside) -> Callable[[], One]:
+    return lambda: One(new_world(), outside)
 
 
-def test_a_mail_makes_every_kind_of_call(one: One) -> None:
-    one.outside.arm(0, "before")
-    one.run(one.push)
-    one.done_once()
-    assert len(one.outside.calls) == CALLS, one.outside.calls
-    assert one.outside.calls[INTENT - 1] == "Commit"
-    assert one.outside.calls[INTENT].startswith("POST"), one.outside.calls
+def intent_and_outcome(calls: Sequence[str]) -> tuple[int, int]:
+    """The numbers of the calls, from 1, that write the intent, just before it is sent, and the outcome."""
+    sent = next(number for number, call in enumerate(calls, 1) if call.startswith("POST"))
+    assert calls[sent - 2] == "Commit", calls
+    return sent - 1, calls.index("Commit", sent) + 1
+
+
+def test_a_mail_makes_every_kind_of_call(ones: Callable[[], One]) -> None:
+    one = ones()
+    calls = [call.name for call in kills.undisturbed(one).calls]
+    intent, outcome = intent_and_outcome(calls)
+    assert intent < outcome < len(calls)
+    assert calls[-1] == "Publish", calls
     assert one.post.one().state == mails.SENT
 
 
-BOTH = pytest.mark.parametrize("when", ["before", "after"])
-SOME: list[tuple[int, When]] = [
-    (INTENT, "before"),
-    (INTENT, "after"),
-    (INTENT + 1, "after"),
-    (OUTCOME, "after"),
-]
-"""Around the intent, the call and the outcome, for the quick tests; `make check` takes every call."""
+@pytest.mark.parametrize("redelivered", [True, False])
+def test_killed_at_any_call_it_is_sent_once_or_in_doubt(ones: Callable[[], One], redelivered: bool) -> None:
+    """Who dies between the intent and the outcome leaves a doubt, and nobody else does."""
+    intent, outcome = intent_and_outcome([call.name for call in kills.undisturbed(ones()).calls])
 
-EVERY = pytest.mark.parametrize("at", range(1, CALLS + 1))
+    def strike(one: One, place: kills.Place) -> None:
+        # Once the outcome is written, its telling can be lost: what waits for it is swept by its own silence.
+        one.tells = redelivered or (place.when, place.number) != ("after", outcome)
+        kills.die(one, place, redelivered=redelivered)
+        doubt = place.when == "after" and intent <= place.number < outcome
+        assert one.post.one().state == (mails.UNKNOWN if doubt else mails.SENT)
 
-
-def state_after(at: int, when: When) -> str:
-    """What a mail must be whose attempt died there."""
-    doubt = INTENT <= at <= OUTCOME and (at, when) not in ((INTENT, "before"), (OUTCOME, "after"))
-    return mails.UNKNOWN if doubt else mails.SENT
+    kills.each(ones, kills.Mode("killed", kills.Pass.deaths, strike))
 
 
-@BOTH
-@EVERY
-def test_a_death_at_any_call_is_mended_by_redelivery(one: One, at: int, when: When) -> None:
-    die(one, at, when, redelivered=True)
-    assert one.post.one().state == state_after(at, when)
+def test_paused_at_any_call_it_is_sent_at_most_once(ones: Callable[[], One]) -> None:
+    kills.each(ones, kills.PAUSED)
 
 
-def mended_by_the_sweep(one: One, at: int, when: When) -> None:
-    # Once the outcome is written, its telling can be lost: what waits for it is swept by its own silence.
-    one.tells = (at, when) not in ((OUTCOME, "after"), (OUTCOME + 1, "before"))
-    die(one, at, when, redelivered=False)
-    assert one.post.one().state == state_after(at, when)
-
-
-@pytest.mark.parametrize(("at", "when"), SOME)
-def test_a_death_at_some_calls_is_mended_by_the_sweep_alone(one: One, at: int, when: When) -> None:
-    mended_by_the_sweep(one, at, when)
-
-
-@pytest.mark.parametrize(("at", "when"), SOME)
-def test_an_attempt_paused_at_some_calls_does_no_harm(one: One, at: int, when: When) -> None:
-    sleep(one, at, when)
-
-
-@pytest.mark.slow
-@BOTH
-@EVERY
-def test_a_death_at_any_call_is_mended_by_the_sweep_alone(one: One, at: int, when: When) -> None:
-    mended_by_the_sweep(one, at, when)
-
-
-@pytest.mark.slow
-@BOTH
-@EVERY
-def test_an_attempt_paused_at_any_call_does_no_harm(one: One, at: int, when: When) -> None:
-    sleep(one, at, when)
+def test_with_its_message_delivered_twice_it_is_sent_once(ones: Callable[[], One]) -> None:
+    kills.twice(ones())

@@ -1,0 +1,191 @@
+"""Goes through the calls of a small subject, and disturbs a fresh one at each: it ends the same, once.
+
+A first, undisturbed subject says which calls there are. Just before a call things are as just after the one
+before it, and a call that only reads changes nothing outside. So a process dies after each call that writes,
+and at the end of each event: its handler has returned, and nobody has been told. Where calls are in flight at
+the same time their order means nothing: there it dies on both sides of each. It is paused before every call,
+reads too: what it read before a pause is out of date after it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+import pytest
+
+from infra.local.pubsub import Delivery
+from tests.outside import Call, Outside, When
+
+OF = 8
+"""In how many tests the places are shared out, so that they run side by side."""
+
+SHARES = pytest.mark.parametrize("share", range(OF))
+
+
+class Subject(Protocol):
+    """What is killed: something small that makes every kind of call, and ends the same whatever happens."""
+
+    outside: Outside
+
+    def push(self, delivery: Delivery) -> bool:
+        """Deliver a message to it, by `outside.alive`; False where it was killed."""
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        """Begin it, and deliver all that comes of it by `push`."""
+
+    def settle(self) -> None:
+        """Let time go by, with redeliveries and ticks, until nothing but a paused attempt is left."""
+
+    def done_once(self) -> None:
+        """Check that it became what it should have become."""
+
+
+S = TypeVar("S", bound=Subject)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something happens: before or after the call of that number (from 1), or at that event's end."""
+
+    number: int
+    when: When
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.when} {'of event' if self.when == 'end' else 'call'} {self.number}: {self.name}"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What an undisturbed subject did."""
+
+    calls: tuple[Call, ...]
+    events: int
+
+    def deaths(self) -> list[Place]:
+        """Where its process can die and leave something else behind than at another place."""
+        writes = [(number, call) for number, call in enumerate(self.calls, 1) if call.writes]
+        before = [Place(number, "before", call.name) for number, call in writes if call.beside]
+        after = [Place(number, "after", call.name) for number, call in writes]
+        ends = [Place(number, "end", "acknowledgement") for number in range(1, self.events + 1)]
+        return [*before, *after, *ends]
+
+    def pauses(self) -> list[Place]:
+        """Where it can be paused."""
+        return [Place(number, "before", call.name) for number, call in enumerate(self.calls, 1)]
+
+
+@dataclass(frozen=True)
+class Mode(Generic[S]):
+    """What happens to a subject, and at which places of a pass."""
+
+    name: str
+    places: Callable[[Pass], list[Place]]
+    strike: Callable[[S, Place], None]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def die(subject: Subject, place: Place, *, redelivered: bool) -> None:
+    """Kill it there; let redelivery, or else the sweep alone, bring it to its end."""
+    subject.outside.arm(place.number, place.when)
+
+    def push(delivery: Delivery) -> bool:
+        # What a killed process was sent may never come again, as after 24 hours: then only the sweep is left.
+        return subject.push(delivery) or not redelivered
+
+    subject.run(push)
+    end(subject, place)
+    subject.done_once()
+
+
+def sleep(subject: Subject, place: Place) -> None:
+    """Pause it there for longer than any lease, while others do all there is; then let it go on."""
+    subject.outside.arm(place.number, place.when, subject.settle)
+    subject.run(subject.push)
+    end(subject, place)
+    subject.done_once()
+
+
+def end(subject: Subject, place: Place) -> None:
+    """See that the place was there and nothing failed meanwhile, and let time go by until it has ended."""
+    outside = subject.outside
+    if outside.broke is not None:
+        raise outside.broke
+    if place.when == "end":
+        assert outside.events >= place.number
+    else:
+        assert len(outside.calls) >= place.number, outside.calls
+        assert method(outside.calls[place.number - 1]) == method(place.name), outside.calls
+    outside.arm(0, "before")
+    subject.settle()
+
+
+def method(call: str) -> str:
+    """What is the same of a call at every pass: not the names in it that are new each time."""
+    return call if call.startswith("sftp") else call.partition(" ")[0]
+
+
+REDELIVERED: Mode[Any] = Mode("killed and redelivered", Pass.deaths, partial(die, redelivered=True))
+SWEPT: Mode[Any] = Mode("killed and swept", Pass.deaths, partial(die, redelivered=False))
+PAUSED: Mode[Any] = Mode("paused past its lease", Pass.pauses, sleep)
+
+MODES = pytest.mark.parametrize("mode", [REDELIVERED, SWEPT, PAUSED], ids=["redelivered", "swept", "paused"])
+
+_passes: dict[type, Pass] = {}
+
+
+def undisturbed(subject: Subject) -> Pass:
+    """Let it end without any harm, and say what it did."""
+    subject.outside.arm(0, "before")
+    subject.run(subject.push)
+    seen = Pass(tuple(subject.outside.made), subject.outside.events)
+    subject.done_once()
+    return seen
+
+
+def each(
+    make: Callable[[], S], mode: Mode[S], *, share: int = 0, of: int = 1, sample: int | None = None
+) -> None:
+    """Have `mode` happen to a fresh subject at each of its places.
+
+    make    makes a subject in services without any state; subjects of one class make the same calls
+    share   take each `of`-th place only, from this one on (from 0)
+    sample  take only so many, spread over the whole, the last among them
+    """
+    fresh: S | None = make()
+    kind = type(fresh)
+    if kind not in _passes:
+        assert fresh is not None
+        _passes[kind] = undisturbed(fresh)
+        fresh = None
+    places = mode.places(_passes[kind])
+    for place in places[share::of] if sample is None else spread(places, sample):
+        subject = fresh or make()
+        fresh = None
+        try:
+            mode.strike(subject, place)
+        except BaseException as error:
+            error.add_note(f"{mode}, {place}")
+            raise
+
+
+def spread(places: Sequence[Place], most: int) -> list[Place]:
+    """At most so many of them, at even distances, the last among them."""
+    count = min(most, len(places))
+    return [places[(number + 1) * len(places) // count - 1] for number in range(count)]
+
+
+def twice(subject: Subject) -> None:
+    """Deliver every message twice, one time after the other."""
+    subject.outside.arm(0, "before")
+
+    def push(delivery: Delivery) -> bool:
+        first = subject.push(delivery)
+        return subject.push(delivery) and first
+
+    subject.run(push)
+    subject.settle()
+    subject.done_once()

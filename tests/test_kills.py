@@ -1,0 +1,196 @@
+"""The kill harness itself: it finds the places, covers each once, and fails where the subject does."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from infra.local.pubsub import Delivery
+from tests import kills
+from tests.kills import Place
+from tests.outside import Call, Outside
+
+MESSAGE = Delivery("s", "projects/p/topics/t", "1", b"{}", {}, datetime(2026, 11, 22, tzinfo=UTC), 1)
+
+
+class Counter:
+    """One message has it read, write down that it is done, read, and tell; `written` is what is outside."""
+
+    careless = False
+    """Whether it writes without a look at what is there."""
+
+    def __init__(self) -> None:
+        self.outside = Outside()
+        self.written: list[str] = []
+
+    def call(self, name: str, do: Callable[[], Any] = lambda: None) -> Any:
+        made = self.outside.before(name)
+        answer = do()
+        self.outside.ended(made)
+        self.outside.after(made)
+        return answer
+
+    def handle(self) -> bool:
+        before = self.call("BatchGetDocuments", lambda: [] if self.careless else list(self.written))
+        if "done" not in before:
+            self.call("Commit", lambda: self.written.append("done"))
+        self.call("GET thing")
+        if "told" not in before:
+            self.call("Publish", lambda: self.written.append("told"))
+        return True
+
+    def push(self, delivery: Delivery) -> bool:
+        return bool(self.outside.alive(self.handle))
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        while not push(MESSAGE):
+            pass
+
+    def settle(self) -> None:
+        self.handle()
+
+    def done_once(self) -> None:
+        assert sorted(set(self.written)) == ["done", "told"]
+
+
+class Once(Counter):
+    """It must have written each thing once."""
+
+    def done_once(self) -> None:
+        assert sorted(self.written) == ["done", "told"]
+
+
+class Careless(Once):
+    careless = True
+
+    def settle(self) -> None:
+        pass
+
+
+class Endless(Counter):
+    """It never ends while it is paused, and takes the error for its own."""
+
+    def handle(self) -> bool:
+        try:
+            return super().handle()
+        except AssertionError:
+            return True
+
+    def settle(self) -> None:
+        if not self.written:
+            raise AssertionError("it never ends")
+
+
+def test_it_dies_after_what_writes_and_at_the_end_and_is_paused_before_everything() -> None:
+    seen = kills.undisturbed(Counter())
+    assert list(map(str, seen.deaths())) == [
+        "after call 2: Commit",
+        "after call 4: Publish",
+        "end of event 1: acknowledgement",
+    ]
+    assert list(map(str, seen.pauses())) == [
+        "before call 1: BatchGetDocuments",
+        "before call 2: Commit",
+        "before call 3: GET thing",
+        "before call 4: Publish",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "writes"),
+    [
+        ("Commit", True),
+        ("Publish", True),
+        ("BeginTransaction", False),
+        ("RunQuery", False),
+        ("POST 127.0.0.1:1/upload/storage/v1/b/x/o", True),
+        ("PUT 127.0.0.1:1/upload/storage/v1/b/x/o", True),
+        ("POST 127.0.0.1:1/sendgrid/v3/mail/send", True),
+        ("POST to a customer's server", True),
+        ("GET 127.0.0.1:1/storage/v1/b/x/o/y", False),
+        ("POST 127.0.0.1:1/v1/projects/-/serviceAccounts/a@b:generateAccessToken", False),
+        ("POST 127.0.0.1:1/v1/projects/-/serviceAccounts/a@b:signBlob", False),
+        ("sftp open", True),
+        ("sftp write", True),
+        ("sftp rename", True),
+        ("sftp mkdir", True),
+        ("sftp lstat", False),
+        ("sftp close", False),
+        ("sftp login", False),
+    ],
+)
+def test_which_calls_write(name: str, writes: bool) -> None:
+    assert Call(name).writes is writes
+
+
+def test_calls_in_flight_at_the_same_time_are_places_on_both_sides() -> None:
+    outside = Outside()
+    with outside.watching():
+        made = [outside.before(name) for name in ("POST one", "GET two", "POST three")]
+        for each in made:
+            outside.ended(each)
+            outside.after(each)
+        outside.ended(outside.before("Commit"))
+    seen = kills.Pass(tuple(outside.made), events=0)
+    assert list(map(str, seen.deaths())) == [
+        "before call 1: POST one",
+        "before call 3: POST three",
+        "after call 1: POST one",
+        "after call 3: POST three",
+        "after call 4: Commit",
+    ]
+
+
+@pytest.mark.parametrize("mode", [kills.REDELIVERED, kills.SWEPT, kills.PAUSED], ids=str)
+def test_the_shares_of_the_places_are_all_of_them_each_once(mode: kills.Mode[Counter]) -> None:
+    struck: list[str] = []
+
+    def strike(subject: Counter, place: Place) -> None:
+        assert subject.written == [], "a fresh one"
+        mode.strike(subject, place)
+        struck.append(str(place))
+
+    watched = kills.Mode[Counter]("watched", mode.places, strike)
+    places = [str(place) for place in mode.places(kills.undisturbed(Counter()))]
+    for share in range(3):
+        kills.each(Counter, watched, share=share, of=3)
+    assert sorted(struck) == sorted(places)
+    struck.clear()
+    kills.each(Counter, watched, sample=2)
+    assert (len(struck), struck[-1]) == (2, places[-1])
+
+
+def test_what_is_done_twice_is_found_and_the_place_is_named() -> None:
+    with pytest.raises(AssertionError) as caught:
+        kills.each(Careless, kills.REDELIVERED)
+    assert caught.value.__notes__ == ["killed and redelivered, after call 2: Commit"]
+    with pytest.raises(AssertionError) as caught:
+        kills.each(Careless, kills.REDELIVERED, share=2, of=3)
+    assert caught.value.__notes__ == ["killed and redelivered, end of event 1: acknowledgement"]
+    with pytest.raises(AssertionError):
+        kills.twice(Careless())
+
+
+def test_what_is_lost_with_its_message_is_found() -> None:
+    with pytest.raises(AssertionError) as caught:
+        kills.each(Careless, kills.SWEPT)
+    assert caught.value.__notes__ == ["killed and swept, after call 2: Commit"]
+
+
+def test_a_write_that_comes_late_is_made_and_found() -> None:
+    with pytest.raises(AssertionError) as caught:
+        kills.each(Once, kills.PAUSED, share=1, of=4)
+    assert caught.value.__notes__ == ["paused past its lease, before call 2: Commit"]
+
+
+def test_what_fails_during_a_pause_fails_the_test_even_if_the_paused_attempt_swallows_it() -> None:
+    with pytest.raises(AssertionError, match="it never ends"):
+        kills.each(Endless, kills.PAUSED)
+
+
+def test_a_place_that_is_not_the_call_of_the_first_pass_is_told() -> None:
+    with pytest.raises(AssertionError):
+        kills.sleep(Counter(), Place(2, "before", "Publish"))
+    with pytest.raises(AssertionError):
+        kills.sleep(Counter(), Place(9, "before", "Publish"))
