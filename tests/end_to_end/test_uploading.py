@@ -1,5 +1,7 @@
 """Customers' clients as they are run, against the suite with its functions in processes of their own: ours,
-stopped by signals in the middle of an upload, and a customer's own script unchanged."""
+stopped by signals in the middle of an upload, and a customer's own script unchanged.
+
+What clients send: docs/contracts/uploads.md."""
 
 import fcntl
 import os

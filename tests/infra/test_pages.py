@@ -122,3 +122,17 @@ def test_every_path_that_a_page_names_is_there(name: str) -> None:
     made_up = {"shared/sources/batches.py"}  # the guide's worked example, which a test puts in place
     named = set(PATH.findall((ROOT / name).read_text())) - made_up
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
+
+
+DOCS = re.compile(r"(?<![\w/.-])docs/[\w/-]+\.md\b")
+
+
+def test_every_page_that_code_names_is_there() -> None:
+    named = [
+        (name, page)
+        for name in TRACKED
+        if not name.endswith(".md") and (ROOT / name).is_file()
+        for page in DOCS.findall((ROOT / name).read_bytes().decode(errors="replace"))
+    ]
+    assert len(named) > 20, named
+    assert [each for each in named if not (ROOT / each[1]).exists()] == []

@@ -25,7 +25,7 @@ QUANTUM = 262_144
 """What a chunk is a multiple of."""
 
 SCRIPT_CHUNK, CLI_CHUNK = 524_288, 2_621_440
-"""What the two clients that there are send at a time."""
+"""What the two clients of docs/contracts/uploads.md send at a time."""
 
 
 def noisy(name: str) -> bytes:

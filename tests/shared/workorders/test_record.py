@@ -1,4 +1,4 @@
-"""The record, with every field, byte for byte."""
+"""The record of docs/contracts/export-record.md, byte for byte."""
 
 from collections.abc import Callable
 from dataclasses import replace
