@@ -1,78 +1,158 @@
-"""Reads `infra/bundle.yaml`, the one list of functions, buckets and accounts, and refuses what cannot be.
+"""The schema of `infra/bundle.yaml`, the one list of functions, buckets and accounts.
 
-Terraform, Cloud Build, the local runner, the README's table and a test read the same file.
+Terraform, Cloud Build, the local runner, the table of functions in docs/ and the tests read that file.
 """
 
 import functools
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 BUNDLE_YAML = Path(__file__).parent / "bundle.yaml"
 
-HTTP_TIMEOUT = 3600
+MAX_HTTP_TIMEOUT = 3600
 """Seconds that a function behind HTTP may run. https://cloud.google.com/functions/quotas#time_limits"""
 
-EVENT_TIMEOUT = 540
+MAX_EVENT_TIMEOUT = 540
 """Seconds that a function behind an event may run. https://cloud.google.com/functions/quotas#time_limits"""
 
-CONCURRENCY = 1000
+MAX_CONCURRENCY = 1000
 """Requests that one instance may serve at once. https://cloud.google.com/run/docs/about-concurrency"""
 
-ATTEMPTS = range(5, 101)
+MIN_ATTEMPTS, MAX_ATTEMPTS = 5, 100
 """Delivery attempts before the dead-letter topic. https://cloud.google.com/pubsub/docs/dead-letter-topics"""
 
-_FUNCTION_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_ACCOUNT_NAME = re.compile(
-    r"[a-z][-a-z0-9]{4,28}[a-z0-9]"
-)  # https://cloud.google.com/iam/docs/service-accounts-create
-_MEMORY = re.compile(r"[1-9][0-9]*(Mi|Gi)")
-_PATH = re.compile(r"/|(/[A-Za-z0-9._~-]+)+")
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+
+class BundleError(ValueError):
+    """bundle.yaml is wrong. The message has a line for each wrong field: its path, and what is wrong."""
+
 
 _T = TypeVar("_T")
 
 
-class BundleError(ValueError):
-    """bundle.yaml says something that cannot be; the message names the entry."""
+def _named(entries: Any) -> Any:
+    # An entry knows its name: the key that it stands under.
+    if not isinstance(entries, dict):
+        return entries
+    for name, entry in entries.items():
+        if isinstance(entry, dict) and "name" in entry:
+            raise ValueError(f"{name} has a field `name`; the key is the name")
+    return {
+        name: {"name": name, **entry} if isinstance(entry, dict) else entry for name, entry in entries.items()
+    }
 
 
-@dataclass(frozen=True)
-class Function:
-    """One Cloud Function, triggered by exactly one of HTTP (`paths`), a topic named as it is, or a bucket.
+def _not_null(value: Any) -> Any:
+    # Terraform takes a key without a value for one that is there.
+    if value is None:
+        raise ValueError("has no value; leave the key out")
+    return value
 
-    paths        path prefixes behind the front door; empty where events trigger it
-    topic        the topic whose messages it gets, or None
-    bucket       the bucket of ours whose objects it is told of as they are finalised, or None
-    timeout      seconds
-    memory       as Cloud Run writes it, such as `512Mi`
-    concurrency  requests that one instance serves at once
-    account      name of the account that it runs as
-    public       whether anyone may call it, without an identity
-    retry        whether an event that failed is delivered again
-    attempts     after how many it goes to `dead_letter`; None where it has none
-    secrets      the environment variables that hold a secret
-    """
 
-    name: str
+_Optional = Annotated[_T | None, BeforeValidator(_not_null)]
+_ReadOnly = Annotated[Mapping[str, _T], AfterValidator(MappingProxyType)]
+_Named = Annotated[_ReadOnly[_T], BeforeValidator(_named)]
+_List = Annotated[tuple[_T, ...], Field(strict=False)]  # YAML has lists and no tuples
+
+_FunctionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+_Path = Annotated[str, Field(pattern=r"^(/|(/[A-Za-z0-9._~-]+)+)$")]
+_Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*(Mi|Gi)$")]
+_Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+_AccountName = Annotated[str, Field(pattern=r"^[a-z][-a-z0-9]{4,28}[a-z0-9]$")]
+"""https://cloud.google.com/iam/docs/service-accounts-create"""
+
+Roles = _ReadOnly[_List[str]]
+"""The roles on each bucket: the bucket's name in the file -> roles."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Trigger(_Model):
+    """What calls a function: exactly one of the three."""
+
+    http: _List[_Path] = ()
+    """Path prefixes behind the front door."""
+
+    topic: _Optional[str] = None
+    """The topic whose messages it gets, named as the function is: 2nd-generation triggers cannot filter."""
+
+    bucket: _Optional[str] = None
+    """The bucket of ours whose objects it gets an event for when they are finalised."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "Trigger":
+        if sum([bool(self.http), self.topic is not None, self.bucket is not None]) != 1:
+            raise ValueError("should be one of `http` with a path, `topic`, `bucket`")
+        return self
+
+
+class Function(_Model):
+    """One Cloud Function, whose handler is in `functions/<name>/main.py`."""
+
+    name: _FunctionName
+    """The key of its entry."""
+
     does: str
-    paths: tuple[str, ...]
-    topic: str | None
-    bucket: str | None
-    timeout: int
-    memory: str
-    concurrency: int
+    """What it does, in a few words, for people who read the list."""
+
+    trigger: Trigger
+    """What calls it."""
+
+    timeout: Annotated[int, Field(ge=1)]
+    """Seconds that one call may take: at most 3600 behind HTTP, at most 540 behind events."""
+
+    memory: _Memory
+    """The memory of one instance, as Cloud Run writes it: 512Mi, 2Gi."""
+
+    concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
+    """Requests that one instance serves at once, and its number of threads."""
+
     account: str
-    public: bool
-    retry: bool
-    attempts: int | None
-    dead_letter: str | None
-    secrets: tuple[str, ...] = ()
+    """The name of the account that it runs as."""
+
+    public: bool = False
+    """Whether anyone may call it without an identity. HTTP only."""
+
+    retry: bool = False
+    """Whether an event that failed is delivered again, with backoff. Events only."""
+
+    attempts: _Optional[Annotated[int, Field(ge=MIN_ATTEMPTS, le=MAX_ATTEMPTS)]] = None
+    """After how many attempts an event goes to `dead_letter`."""
+
+    dead_letter: _Optional[str] = None
+    """The topic for events that failed at every attempt."""
+
+    secrets: _List[_Variable] = ()
+    """The environment variables that hold a secret."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Path prefixes behind the front door; none where events trigger it."""
+        return self.trigger.http
+
+    @property
+    def topic(self) -> str | None:
+        """The topic whose messages it gets."""
+        return self.trigger.topic
+
+    @property
+    def bucket(self) -> str | None:
+        """The bucket of ours whose objects it gets an event for."""
+        return self.trigger.bucket
 
     @property
     def signature_type(self) -> str:
@@ -80,49 +160,62 @@ class Function:
         return "http" if self.paths else "cloudevent"
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """One bucket of ours; `days` is how long an object lives, None for ever."""
+class Bucket(_Model):
+    """One bucket of ours. The project's name goes before its own."""
 
     name: str
+    """The key of its entry."""
+
     holds: str
-    days: int | None
+    """What it holds, for people who read the list."""
+
+    days: _Optional[Annotated[int, Field(ge=1)]] = None
+    """How many days an object lives. Without it, for ever."""
 
 
-@dataclass(frozen=True)
-class Account:
-    """One service account and what it may do.
+class Account(_Model):
+    """One service account, and what it may do."""
 
-    storage       the roles it has on each bucket of ours
-    impersonates  whether it may act as the customers' own accounts
-    signs         whether it may have Google sign in its own name, as signed URLs need
-    """
+    name: _AccountName
+    """The key of its entry."""
 
-    name: str
     firestore: bool
+    """Whether it may read and write documents."""
+
     publishes: bool
-    storage: Mapping[str, tuple[str, ...]]
+    """Whether it may publish to topics of ours."""
+
+    storage: Roles
+    """The roles that it has on each bucket of ours."""
+
     impersonates: bool
+    """Whether it may act as the customers' own accounts: roles/iam.serviceAccountTokenCreator on each."""
+
     signs: bool = False
+    """Whether it may sign URLs in its own name: the same role, on itself."""
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """All of bundle.yaml, in its order.
+class Bundle(_Model):
+    """All of bundle.yaml, in its order."""
 
-    customer_folders  the roles a customer's account has on its own folder of our buckets
-    customer_grant    the permissions a customer gives that account on their bucket
-    """
+    functions: _Named[Function]
+    """The functions."""
 
-    functions: Mapping[str, Function]
-    buckets: Mapping[str, Bucket]
-    accounts: Mapping[str, Account]
-    customer_folders: Mapping[str, tuple[str, ...]]
-    customer_grant: tuple[str, ...]
+    buckets: _Named[Bucket]
+    """The buckets of ours."""
+
+    accounts: _Named[Account]
+    """The accounts that the functions run as."""
+
+    customer_folders: Roles
+    """The roles that a customer's account has on its own folder, `<customer>/`, of our buckets."""
+
+    customer_grant: _List[str]
+    """The permissions that a customer gives that account on their bucket. Nothing may need more."""
 
     @classmethod
     def load(cls, path: Path = BUNDLE_YAML) -> "Bundle":
-        """Read and check the file. BundleError names the entry that cannot be."""
+        """Read and check the file. BundleError names each wrong field by its path."""
         return _read(path.read_text(encoding="utf-8"))
 
     @property
@@ -146,190 +239,68 @@ class Bundle:
         return max(fitting, key=lambda found: found[0])[1] if fitting else None
 
 
-def _function(entry: "_Entry") -> Function:
-    trigger = entry.entry("trigger")
-    paths = trigger.texts("http", ())
-    topic = trigger.text("topic", None)
-    bucket = trigger.text("bucket", None)
-    trigger.nothing_else()
-    function = Function(
-        name=entry.name,
-        does=entry.text("does"),
-        paths=paths,
-        topic=topic,
-        bucket=bucket,
-        timeout=entry.number("timeout"),
-        memory=entry.text("memory"),
-        concurrency=entry.number("concurrency"),
-        account=entry.text("account"),
-        public=entry.flag("public", False),
-        retry=entry.flag("retry", False),
-        attempts=entry.number("attempts", None),
-        dead_letter=entry.text("dead_letter", None),
-        secrets=entry.texts("secrets", ()),
-    )
-    entry.nothing_else()
-    _possible(function, entry)
-    return function
-
-
-def _possible(function: Function, entry: "_Entry") -> None:
-    entry.must(
-        bool(_FUNCTION_NAME.fullmatch(function.name)), "a function's name is a Python name in lower case"
-    )
-    triggers = [bool(function.paths), function.topic is not None, function.bucket is not None]
-    entry.must(sum(triggers) == 1, "a function has one trigger: `http` with a path, a `topic`, or a `bucket`")
-    http = bool(function.paths)
-    for path in function.paths:
-        entry.must(bool(_PATH.fullmatch(path)), f"{path!r} is no path prefix: /like/this")
-    if http:
-        entry.must(not function.retry, "an HTTP function cannot have its events retried: it has none")
-    else:
-        entry.must(not function.public, "only an HTTP function can be public")
-    if function.topic is not None:
-        entry.must(function.topic == function.name, "a function's topic is named as the function is")
-    for secret in function.secrets:
-        entry.must(bool(_VARIABLE.fullmatch(secret)), f"secret {secret!r} is no variable's name: LIKE_THIS")
-    longest = HTTP_TIMEOUT if http else EVENT_TIMEOUT
-    entry.must(
-        0 < function.timeout <= longest, f"timeout {function.timeout} is not within 1 to {longest} seconds"
-    )
-    entry.must(
-        0 < function.concurrency <= CONCURRENCY,
-        f"concurrency {function.concurrency} is not within 1 to {CONCURRENCY}",
-    )
-    entry.must(
-        bool(_MEMORY.fullmatch(function.memory)), f"memory {function.memory!r} is not like 512Mi or 2Gi"
-    )
-    entry.must(
-        (function.attempts is None) == (function.dead_letter is None),
-        "`attempts` and `dead_letter` come together",
-    )
-    if function.attempts is not None:
-        entry.must(function.retry, "`dead_letter` without `retry`: its events are delivered once")
-        entry.must(
-            function.attempts in ATTEMPTS,
-            f"attempts {function.attempts} is not within {ATTEMPTS[0]} to {ATTEMPTS[-1]}",
-        )
-
-
-def _bucket(entry: "_Entry") -> Bucket:
-    bucket = Bucket(entry.name, holds=entry.text("holds"), days=entry.number("days", None))
-    entry.nothing_else()
-    entry.must(bucket.days is None or bucket.days > 0, "`days` is at least 1")
-    return bucket
-
-
-def _account(entry: "_Entry") -> Account:
-    account = Account(
-        entry.name,
-        firestore=entry.flag("firestore"),
-        publishes=entry.flag("publishes"),
-        storage=entry.roles("storage"),
-        impersonates=entry.flag("impersonates"),
-        signs=entry.flag("signs", False),
-    )
-    entry.nothing_else()
-    entry.must(
-        bool(_ACCOUNT_NAME.fullmatch(account.name)),
-        "an account's name has 6 to 30 lower-case letters, digits and hyphens",
-    )
-    return account
-
-
 @functools.lru_cache(maxsize=4)
 def _read(text: str) -> Bundle:
     # Read once: every suite of every test asks for it.
-    top = _Entry("bundle.yaml", yaml.safe_load(text))
-    bundle = Bundle(
-        functions=_each(top.entries("functions"), _function),
-        buckets=_each(top.entries("buckets"), _bucket),
-        accounts=_each(top.entries("accounts"), _account),
-        customer_folders=top.roles("customer_folders"),
-        customer_grant=top.texts("customer_grant"),
-    )
-    top.nothing_else()
-    _check(bundle)
+    try:
+        bundle = Bundle.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        raise BundleError("\n".join(_problem(dict(each)) for each in error.errors())) from error
+    problems = [*_between_fields(bundle), *_references(bundle)]
+    if problems:
+        raise BundleError("\n".join(problems))
     return bundle
 
 
-def _check(bundle: Bundle) -> None:
+def _problem(error: dict[str, Any]) -> str:
+    path = ".".join(str(step) for step in error["loc"]) or "bundle.yaml"
+    if error["type"] == "missing":
+        return f"{path}: is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown field"
+    if error["type"] == "value_error":
+        return f"{path}: {error['ctx']['error']}"
+    return f"{path}: {error['msg']}, is {error['input']!r}"
+
+
+def _between_fields(bundle: Bundle) -> Iterator[str]:
+    # What one field says of another of the same function.
+    for function in bundle.functions.values():
+        at = f"functions.{function.name}"
+        longest = MAX_HTTP_TIMEOUT if function.paths else MAX_EVENT_TIMEOUT
+        if function.timeout > longest:
+            yield f"{at}.timeout: {function.timeout} is more than {longest} seconds"
+        if function.paths and function.retry:
+            yield f"{at}.retry: only events are delivered again, and an HTTP function has none"
+        if function.public and not function.paths:
+            yield f"{at}.public: only an HTTP function can be public"
+        if function.topic not in (None, function.name):
+            yield f"{at}.trigger.topic: should be {function.name!r}, is {function.topic!r}"
+        if function.attempts is None and function.dead_letter is not None:
+            yield f"{at}.attempts: is missing; `dead_letter` needs it"
+        if function.attempts is not None and function.dead_letter is None:
+            yield f"{at}.dead_letter: is missing; `attempts` needs it"
+        if function.dead_letter is not None and not function.retry:
+            yield f"{at}.dead_letter: needs `retry: true`; without it an event is delivered once"
+
+
+def _references(bundle: Bundle) -> Iterator[str]:
+    # What one entry says of another.
     owners: dict[str, str] = {}
     for function in bundle.functions.values():
-        where = f"functions.{function.name}"
+        at = f"functions.{function.name}"
         if function.account not in bundle.accounts:
-            raise BundleError(f"{where}: account {function.account!r} is not among `accounts`")
+            yield f"{at}.account: {function.account!r} is not among `accounts`"
         if function.bucket is not None and function.bucket not in bundle.buckets:
-            raise BundleError(f"{where}: bucket {function.bucket!r} is not among `buckets`")
+            yield f"{at}.trigger.bucket: {function.bucket!r} is not among `buckets`"
         for path in function.paths:
-            if path in owners:
-                raise BundleError(f"{where}: {owners[path]} has the path {path!r} already")
-            owners[path] = function.name
+            owner = owners.setdefault(path, function.name)
+            if owner != function.name:
+                yield f"{at}.trigger.http: {owner} has the path {path!r} already"
         if function.dead_letter in bundle.functions:
-            raise BundleError(f"{where}: dead_letter {function.dead_letter!r} is a function's topic")
-    named = [(f"accounts.{account.name}", account.storage) for account in bundle.accounts.values()]
-    for where, roles in [*named, ("customer_folders", bundle.customer_folders)]:
+            yield f"{at}.dead_letter: {function.dead_letter!r} is a function's own topic"
+    named = [(f"accounts.{account.name}.storage", account.storage) for account in bundle.accounts.values()]
+    for at, roles in [*named, ("customer_folders", bundle.customer_folders)]:
         for bucket in roles:
             if bucket not in bundle.buckets:
-                raise BundleError(f"{where}: bucket {bucket!r} is not among `buckets`")
-
-
-_REQUIRED: Any = object()
-
-
-class _Entry:
-    """One mapping of the file: hands out its keys by type and knows which were never asked for."""
-
-    def __init__(self, where: str, value: Any, name: str = "") -> None:
-        self.where = where
-        self.name = name
-        if not isinstance(value, dict):
-            raise BundleError(f"{where}: should be a mapping, is {value!r}")
-        self._left: dict[Any, Any] = dict(value)
-
-    def must(self, holds: bool, else_say: str) -> None:
-        if not holds:
-            raise BundleError(f"{self.where}: {else_say}")
-
-    def text(self, key: str, default: Any = _REQUIRED) -> Any:
-        return self._take(key, str, default)
-
-    def number(self, key: str, default: Any = _REQUIRED) -> Any:
-        return self._take(key, int, default)
-
-    def flag(self, key: str, default: Any = _REQUIRED) -> Any:
-        return self._take(key, bool, default)
-
-    def texts(self, key: str, default: Any = _REQUIRED) -> tuple[str, ...]:
-        value = self._take(key, list, default)
-        for each in value:
-            self.must(isinstance(each, str), f"{key} should hold texts, holds {each!r}")
-        return tuple(value)
-
-    def entry(self, key: str) -> "_Entry":
-        return _Entry(f"{self.where}.{key}", self._take(key, dict, _REQUIRED), key)
-
-    def entries(self, key: str) -> list["_Entry"]:
-        value = self._take(key, dict, _REQUIRED)
-        return [_Entry(f"{key}.{name}", entry, str(name)) for name, entry in value.items()]
-
-    def roles(self, key: str) -> Mapping[str, tuple[str, ...]]:
-        entry = self.entry(key)
-        return MappingProxyType({bucket: entry.texts(bucket) for bucket in list(entry._left)})
-
-    def nothing_else(self) -> None:
-        self.must(not self._left, f"unknown key {', '.join(map(repr, self._left))}")
-
-    def _take(self, key: str, kind: type, default: Any) -> Any:
-        if key not in self._left:
-            self.must(default is not _REQUIRED, f"`{key}` is missing")
-            return default
-        value = self._left.pop(key)
-        # YAML's booleans are integers to Python.
-        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-        self.must(fits, f"`{key}` should be {kind.__name__}, is {value!r}")
-        return value
-
-
-def _each(entries: list[_Entry], read: Any) -> Mapping[str, Any]:
-    return MappingProxyType({entry.name: read(entry) for entry in entries})
+                yield f"{at}.{bucket}: there is no such bucket among `buckets`"

@@ -1,4 +1,7 @@
-"""Keys: `wb_<id>_<secret>`, kept as a hash, good on every surface within their scopes."""
+"""Keys: `wb_<id>_<secret>`, kept as a hash, good on every surface within their scopes.
+
+docs/contracts/keys.md says what clients send.
+"""
 
 import hashlib
 import hmac
@@ -15,7 +18,7 @@ from shared.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from shared.gcp.documents import Snapshot, fields_of
 
 SCOPES = ("exports", "batches", "jobs", "datasets")
-"""What a key can be good for; `exports` is the DATAEXPORTER group."""
+"""What a key can be good for (docs/contracts/keys.md)."""
 
 _KEY = re.compile(r"wb_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 

@@ -1,4 +1,4 @@
-"""The audit event of a run: the published keys, then ours. A pure function of the run and what came of it."""
+"""The audit event of a run, made by a pure function (docs/contracts/audit-event.md)."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from shared.window import Window, utc_second
 DESCRIPTION = "File Export Processed"
 
 KEYS = tuple(column.name for column in COLUMNS)
-"""An event's keys: the published ones, then ours."""
+"""An event's keys, in the order of docs/contracts/audit-event.md."""
 
 IMAGES_NAMED = 100
 """How many images that did not arrive an event names; the manifest names all."""

@@ -42,7 +42,7 @@ _AT = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 
 class ExportConfig(BaseModel):
-    """What an export is asked to do. Times are UTC, whole minutes."""
+    """What an export is asked to do (docs/contracts/exports.md). Times are UTC, whole minutes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

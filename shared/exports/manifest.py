@@ -1,4 +1,5 @@
-"""The manifest: what a run delivered, written last. Where it stands, everything it lists is there.
+"""The manifest: what a run delivered, written last. Where it stands, everything it lists is there
+(docs/contracts/delivered-files.md).
 
 It holds no clock and no attempt, so that whoever writes it, and however often, writes the same bytes.
 """

@@ -1,5 +1,6 @@
-"""What everything is called: where it is delivered, and in staging. Pure functions, and no two files ever
-want one name: the run is in each. Names to deliver under are relative to the place that the config gives.
+"""What everything is called: where it is delivered (docs/contracts/delivered-files.md), and in staging. Pure
+functions, and no two files ever want one name: the run is in each. Names to deliver under are relative to the
+place that the config gives.
 """
 
 import hashlib

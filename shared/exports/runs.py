@@ -27,7 +27,7 @@ UNDER_WAY = (RUNNING, DELIVERING)
 ENDED = (COMPLETED, FAILED, CANCELLED)
 
 SCHEDULE, BY_HAND = "Schedule", "Run"
-"""Where a run came from, in the words of the audit."""
+"""Where a run came from, in the words of the audit (docs/contracts/audit-event.md)."""
 
 
 @dataclass(frozen=True)

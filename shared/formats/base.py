@@ -13,7 +13,7 @@ DateFormat = Literal["iso8601", "day/month/year", "month/day/year", "epoch"]
 UTC = ZoneInfo("UTC")
 
 SHEET_ROWS_MOST = 100_000
-"""How many records a CSV file or a JSON array may hold: one limit for both."""
+"""How many records a CSV file or a JSON array may hold (docs/contracts/exports.md)."""
 
 
 class Column(NamedTuple):

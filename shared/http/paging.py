@@ -11,7 +11,8 @@ from google.cloud import firestore
 from shared.errors import Invalid
 
 PAGE = 50
-"""How many entries a page has unless asked otherwise; the audit shows the last 50."""
+"""How many entries a page has unless asked otherwise: the audit shows the last 50 runs
+(docs/contracts/exports.md)."""
 
 PAGE_MOST = 500
 

@@ -42,7 +42,7 @@ COLUMNS = (
     Column("error", "text"),
     Column("next_action", "text"),
 )
-"""The keys of an audit event: the published ones, then ours."""
+"""The keys of an audit event, in the order of docs/contracts/audit-event.md."""
 
 
 def _query(cloud: Cloud, asked: Asked, site: str) -> BaseQuery:

@@ -19,7 +19,7 @@ COLUMNS = (
     Column("progress_score", "number"),
     Column("work_items", "json"),
 )
-"""The fields of a record, in the order in which they are exported."""
+"""The fields of a record, in the order of docs/contracts/export-record.md."""
 
 
 @dataclass(frozen=True)

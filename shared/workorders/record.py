@@ -1,4 +1,4 @@
-"""The export record of a work order: every field, in the order in which it is exported.
+"""The export record of a work order: every field, in the order of docs/contracts/export-record.md.
 
 A record is kept as the JSON that is exported, but for its two dates: those are the document's own and are
 spliced in when a line is written, so that writing a line copies bytes and parses nothing.

@@ -1,5 +1,7 @@
 """Customers' clients as they are run, against the suite with its functions in processes of their own: ours,
-stopped by signals in the middle of an upload, and a customer's own script unchanged."""
+stopped by signals in the middle of an upload, and a customer's own script unchanged.
+
+What clients send: docs/contracts/uploads.md."""
 
 import fcntl
 import os
@@ -40,7 +42,7 @@ ARCHIVES = "-uploads/"
 HELD = Fault("delay", seconds=10)
 """Much longer than it takes to see the call and to send a signal."""
 
-SEED_SCRIPT = Path(__file__).parents[1] / "shared" / "batches" / "client" / "seed_upload.py.txt"
+CUSTOMERS_SCRIPT = Path(__file__).parents[1] / "shared" / "batches" / "client" / "customers_upload.py.txt"
 NAMES = UUID("5a1c62f0-7d4e-4a8e-9a37-2f0c6f1f9b11")
 
 
@@ -85,9 +87,9 @@ class Customer:
         out, _ = process.communicate(timeout=120)
         return process.returncode, out
 
-    def run_seed_script(self, archive: Path) -> str:
+    def run_customers_script(self, archive: Path) -> str:
         script = self.folder / "upload.py"
-        script.write_text(SEED_SCRIPT.read_text())
+        script.write_text(CUSTOMERS_SCRIPT.read_text())
         command = [sys.executable, str(script), self.running.suite.url, str(archive)]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stderr) == (0, ""), done
@@ -212,10 +214,10 @@ def test_what_a_person_sees(customer: Customer) -> None:
     print(text)
 
 
-def test_the_script_of_seed_2_works_unchanged(customer: Customer) -> None:
+def test_a_customers_own_script_works_unchanged(customer: Customer) -> None:
     files = work_orders(30, 100_000)
     archive = customer.archive(*files)
-    out = customer.run_seed_script(archive)
+    out = customer.run_customers_script(archive)
     statuses = [int(each) for each in re.findall(r"response: <Response \[(\d+)\]>", out)]
     count = -(-archive.stat().st_size // 524_288)
     assert statuses == [308] * (count - 1) + [200], out
@@ -223,16 +225,16 @@ def test_the_script_of_seed_2_works_unchanged(customer: Customer) -> None:
     taken_in_once(customer, files)
 
 
-def test_the_script_of_seed_2_loses_a_chunk_and_nothing_wrong_is_taken_in(customer: Customer) -> None:
+def test_a_customers_own_script_loses_a_chunk_and_nothing_wrong_is_taken_in(customer: Customer) -> None:
     """It carries on; its upload can never become whole."""
     archive = customer.archive(*work_orders(30, 100_000))
     customer.running.suite.traffic.arm(CHUNK, Fault("reset_before"), nth=2, resource=ARCHIVES)
-    out = customer.run_seed_script(archive)
+    out = customer.run_customers_script(archive)
     assert "[200]" not in out, out
     assert list(customer.batches().values()) == ["WAITING_FOR_UPLOAD"]
     assert customer.work_orders() == set()
     # Sent again it is another batch, and whole.
-    statuses: Any = re.findall(r"<Response \[(\d+)\]>", customer.run_seed_script(archive))
+    statuses: Any = re.findall(r"<Response \[(\d+)\]>", customer.run_customers_script(archive))
     assert statuses[-1] == "200", statuses
     until(
         lambda: sorted(customer.batches().values()) == ["COMPLETED", "WAITING_FOR_UPLOAD"], "the second is in"

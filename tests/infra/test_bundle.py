@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel, ValidationError
 
-from infra.bundle import BUNDLE_YAML, Bundle, BundleError
+from infra.bundle import BUNDLE_YAML, Account, Bucket, Bundle, BundleError, Function, Trigger
 
 ROOT = BUNDLE_YAML.parent.parent
 
@@ -97,80 +98,221 @@ def test_reads_everything(tmp_path: Path) -> None:
     assert bundle.customer_grant == ("storage.objects.create",)
 
 
+ONE_TRIGGER = "should be one of `http` with a path, `topic`, `bucket`"
+
+
+def at(content: Any, *path: str) -> Any:
+    """The entry of the content at this path."""
+    for key in path:
+        content = content[key]
+    return content
+
+
 @pytest.mark.parametrize(
     ("entry", "change", "says"),
     [
-        ((), {"topics": {}}, "bundle.yaml: unknown key 'topics'"),
-        (("functions", "shop"), {"tiemout": 1}, "functions.shop: unknown key 'tiemout'"),
-        (("functions", "shop", "trigger"), {"schedule": "* * * * *"}, "functions.shop.trigger: unknown key"),
-        (("buckets", "goods"), {"versioning": True}, "buckets.goods: unknown key 'versioning'"),
-        (("accounts", "shop-account"), {"owner": True}, "accounts.shop-account: unknown key 'owner'"),
-        (("functions", "shop"), {"does": None}, "functions.shop: `does` should be str"),
-        (("functions", "shop"), {"timeout": 3601}, "functions.shop: timeout 3601 is not within 1 to 3600"),
-        (("functions", "shop"), {"timeout": 0}, "functions.shop: timeout 0"),
-        (("functions", "shop"), {"timeout": True}, "functions.shop: `timeout` should be int, is True"),
-        (("functions", "pack"), {"timeout": 541}, "functions.pack: timeout 541 is not within 1 to 540"),
-        (("functions", "shop"), {"concurrency": 1001}, "functions.shop: concurrency 1001"),
-        (("functions", "shop"), {"memory": "512 MB"}, "functions.shop: memory '512 MB'"),
-        (("functions", "shop"), {"trigger": {}}, "functions.shop: a function has one trigger"),
-        (("functions", "shop"), {"trigger": {"http": []}}, "functions.shop: a function has one trigger"),
-        (("functions", "shop"), {"trigger": {"http": ["v1/"]}}, "functions.shop: 'v1/' is no path prefix"),
-        (("functions", "shop", "trigger"), {"topic": "shop"}, "functions.shop: a function has one trigger"),
-        (("functions", "pack"), {"trigger": {"topic": "other"}}, "functions.pack: a function's topic"),
-        (("functions", "pack", "trigger"), {"bucket": "goods"}, "functions.pack: a function has one trigger"),
-        (("functions", "shop", "trigger"), {"bucket": "goods"}, "functions.shop: a function has one trigger"),
-        (("functions", "take"), {"trigger": {"bucket": "attic"}}, "functions.take: bucket 'attic' is not"),
-        (("functions", "take"), {"timeout": 541}, "functions.take: timeout 541 is not within 1 to 540"),
-        (("functions", "take"), {"public": True}, "functions.take: only an HTTP function"),
-        (("functions", "take"), {"secrets": ["keys"]}, "functions.take: secret 'keys' is no variable's name"),
-        (("accounts", "shop-account"), {"signs": "yes"}, "accounts.shop-account: `signs` should be bool"),
-        (("functions", "pack"), {"public": True}, "functions.pack: only an HTTP function"),
-        (("functions", "shop"), {"retry": True}, "functions.shop: an HTTP function cannot"),
-        (("functions", "pack"), {"retry": False}, "functions.pack: `dead_letter` without `retry`"),
-        (("functions", "pack"), {"attempts": 4}, "functions.pack: attempts 4 is not within 5 to 100"),
-        (("functions", "pack"), {"attempts": 101}, "functions.pack: attempts 101"),
+        ("", {"topics": {}}, "topics: unknown field"),
+        ("functions.shop", {"tiemout": 1}, "functions.shop.tiemout: unknown field"),
+        ("functions.shop", {"name": "shop"}, "functions: shop has a field `name`; the key is the name"),
+        ("functions.shop.trigger", {"schedule": "daily"}, "functions.shop.trigger.schedule: unknown field"),
+        ("buckets.goods", {"versioning": True}, "buckets.goods.versioning: unknown field"),
+        ("accounts.shop-account", {"owner": True}, "accounts.shop-account.owner: unknown field"),
+        ("functions.shop", {"does": None}, "functions.shop.does: Input should be a valid string, is None"),
+        ("functions.shop", {"timeout": 3601}, "functions.shop.timeout: 3601 is more than 3600 seconds"),
+        ("functions.pack", {"timeout": 541}, "functions.pack.timeout: 541 is more than 540 seconds"),
+        ("functions.take", {"timeout": 541}, "functions.take.timeout: 541 is more than 540 seconds"),
         (
-            ("functions", "pack"),
+            "functions.shop",
+            {"timeout": 0},
+            "functions.shop.timeout: Input should be greater than or equal to 1, is 0",
+        ),
+        (
+            "functions.shop",
+            {"timeout": True},
+            "functions.shop.timeout: Input should be a valid integer, is True",
+        ),
+        (
+            "functions.shop",
+            {"timeout": "60"},
+            "functions.shop.timeout: Input should be a valid integer, is '60'",
+        ),
+        (
+            "functions.shop",
+            {"concurrency": 1001},
+            "functions.shop.concurrency: Input should be less than or equal to 1000, is 1001",
+        ),
+        (
+            "functions.shop",
+            {"memory": "512 MB"},
+            "functions.shop.memory: String should match pattern '^[1-9][0-9]*(Mi|Gi)$', is '512 MB'",
+        ),
+        ("functions.shop", {"trigger": {}}, f"functions.shop.trigger: {ONE_TRIGGER}"),
+        ("functions.shop", {"trigger": {"http": []}}, f"functions.shop.trigger: {ONE_TRIGGER}"),
+        ("functions.shop.trigger", {"topic": "shop"}, f"functions.shop.trigger: {ONE_TRIGGER}"),
+        ("functions.shop.trigger", {"bucket": "goods"}, f"functions.shop.trigger: {ONE_TRIGGER}"),
+        ("functions.pack.trigger", {"bucket": "goods"}, f"functions.pack.trigger: {ONE_TRIGGER}"),
+        (
+            "functions.shop.trigger",
+            {"topic": None},
+            "functions.shop.trigger.topic: has no value; leave the key out",
+        ),
+        (
+            "functions.shop",
+            {"trigger": {"http": ["/v1", "v1/"]}},
+            "functions.shop.trigger.http.1: String should match pattern "
+            "'^(/|(/[A-Za-z0-9._~-]+)+)$', is 'v1/'",
+        ),
+        (
+            "functions.pack",
+            {"trigger": {"topic": "other"}},
+            "functions.pack.trigger.topic: should be 'pack', is 'other'",
+        ),
+        (
+            "functions.take",
+            {"trigger": {"bucket": "attic"}},
+            "functions.take.trigger.bucket: 'attic' is not among `buckets`",
+        ),
+        ("functions.take", {"public": True}, "functions.take.public: only an HTTP function can be public"),
+        ("functions.pack", {"public": True}, "functions.pack.public: only an HTTP function can be public"),
+        (
+            "functions.take",
+            {"secrets": ["KEYS", "keys"]},
+            "functions.take.secrets.1: String should match pattern '^[A-Z][A-Z0-9_]*$', is 'keys'",
+        ),
+        (
+            "functions.shop",
+            {"retry": True},
+            "functions.shop.retry: only events are delivered again, and an HTTP function has none",
+        ),
+        (
+            "functions.pack",
+            {"retry": False},
+            "functions.pack.dead_letter: needs `retry: true`; without it an event is delivered once",
+        ),
+        (
+            "functions.pack",
+            {"attempts": 4},
+            "functions.pack.attempts: Input should be greater than or equal to 5, is 4",
+        ),
+        (
+            "functions.pack",
+            {"attempts": 101},
+            "functions.pack.attempts: Input should be less than or equal to 100, is 101",
+        ),
+        (
+            "functions.pack",
             {"dead_letter": "pack"},
-            "functions.pack: dead_letter 'pack' is a function's",
+            "functions.pack.dead_letter: 'pack' is a function's own topic",
+        ),
+        ("functions.shop", {"attempts": 5}, "functions.shop.dead_letter: is missing; `attempts` needs it"),
+        ("functions.shop", {"account": "nobody"}, "functions.shop.account: 'nobody' is not among `accounts`"),
+        (
+            "functions",
+            {"Shop": GOOD["functions"]["pack"]},
+            "functions.Shop.name: String should match pattern '^[a-z][a-z0-9_]{0,62}$', is 'Shop'",
         ),
         (
-            ("functions", "shop"),
-            {"attempts": 5},
-            "functions.shop: `attempts` and `dead_letter` come together",
-        ),
-        (("functions", "shop"), {"account": "nobody"}, "functions.shop: account 'nobody' is not among"),
-        (("functions",), {"Shop": GOOD["functions"]["pack"]}, "functions.Shop: a function's name"),
-        (
-            ("functions",),
+            "functions",
             {"two": GOOD["functions"]["shop"]},
-            "functions.two: shop has the path '/v1' already",
+            "functions.two.trigger.http: shop has the path '/v1' already",
         ),
-        (("functions",), {"pack": None}, "functions.pack: should be a mapping"),
-        (("buckets", "goods"), {"days": 0}, "buckets.goods: `days` is at least 1"),
-        (("accounts",), {"shop": GOOD["accounts"]["shop-account"]}, "accounts.shop: an account's name"),
-        (("accounts", "shop-account", "storage"), {"attic": []}, "accounts.shop-account: bucket 'attic'"),
-        (("customer_folders",), {"attic": []}, "customer_folders: bucket 'attic'"),
-        ((), {"customer_grant": [1]}, "bundle.yaml: customer_grant should hold texts"),
+        (
+            "functions",
+            {"pack": None},
+            "functions.pack: Input should be a valid dictionary or instance of Function, is None",
+        ),
+        (
+            "buckets.goods",
+            {"days": 0},
+            "buckets.goods.days: Input should be greater than or equal to 1, is 0",
+        ),
+        (
+            "accounts.shop-account",
+            {"signs": "yes"},
+            "accounts.shop-account.signs: Input should be a valid boolean, is 'yes'",
+        ),
+        (
+            "accounts",
+            {"shop": GOOD["accounts"]["shop-account"]},
+            "accounts.shop.name: String should match pattern '^[a-z][-a-z0-9]{4,28}[a-z0-9]$', is 'shop'",
+        ),
+        (
+            "accounts.shop-account.storage",
+            {"attic": []},
+            "accounts.shop-account.storage.attic: there is no such bucket among `buckets`",
+        ),
+        (
+            "customer_folders",
+            {"attic": []},
+            "customer_folders.attic: there is no such bucket among `buckets`",
+        ),
+        ("", {"customer_grant": [1]}, "customer_grant.0: Input should be a valid string, is 1"),
+        ("", {"customer_grant": "one"}, "customer_grant: Input should be a valid tuple, is 'one'"),
     ],
 )
-def test_refuses_by_name(tmp_path: Path, entry: tuple[str, ...], change: dict[str, Any], says: str) -> None:
+def test_names_the_field_that_is_wrong(tmp_path: Path, entry: str, change: dict[str, Any], says: str) -> None:
     content = copy.deepcopy(GOOD)
-    changed = content
-    for key in entry:
-        changed = changed[key]
-    changed.update(copy.deepcopy(change))
+    at(content, *filter(None, entry.split("."))).update(copy.deepcopy(change))
     with pytest.raises(BundleError) as refused:
         load(tmp_path, content)
-    assert str(refused.value).startswith(says)
+    assert str(refused.value).splitlines()[0] == says
 
 
-@pytest.mark.parametrize("key", ["does", "trigger", "timeout", "memory", "concurrency", "account"])
-def test_refuses_a_missing_key(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "paths"),
+    [
+        (
+            {"timeout": 0, "memory": "1", "tiemout": 1},
+            ["functions.shop.timeout", "functions.shop.memory", "functions.shop.tiemout"],
+        ),
+        ({"timeout": 3601, "account": "nobody"}, ["functions.shop.timeout", "functions.shop.account"]),
+    ],
+)
+def test_names_every_field_that_is_wrong(tmp_path: Path, change: dict[str, Any], paths: list[str]) -> None:
     content = copy.deepcopy(GOOD)
-    del content["functions"]["shop"][key]
-    with pytest.raises(BundleError, match=rf"^functions.shop: `{key}` is missing"):
+    content["functions"]["shop"].update(change)
+    with pytest.raises(BundleError) as refused:
         load(tmp_path, content)
+    assert [line.partition(": ")[0] for line in str(refused.value).splitlines()] == paths
+
+
+@pytest.mark.parametrize("content", [None, [], "functions"])
+def test_refuses_a_file_that_is_no_mapping(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(BundleError, match=r"^bundle\.yaml: Input should be a valid dictionary"):
+        load(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(("functions", "shop", key) for key in GOOD["functions"]["shop"] if key != "public"),
+        *(("accounts", "shop-account", key) for key in GOOD["accounts"]["shop-account"]),
+        ("functions", "pack", "attempts"),
+        ("functions", "pack", "dead_letter"),
+        ("buckets", "goods", "holds"),
+        *((key,) for key in GOOD),
+    ],
+    ids=".".join,
+)
+def test_names_the_field_that_is_missing(tmp_path: Path, path: tuple[str, ...]) -> None:
+    content = copy.deepcopy(GOOD)
+    del at(content, *path[:-1])[path[-1]]
+    with pytest.raises(BundleError) as refused:
+        load(tmp_path, content)
+    assert f"{'.'.join(path)}: is missing" in str(refused.value)
+
+
+@pytest.mark.parametrize("model", [Bundle, Function, Trigger, Bucket, Account])
+def test_every_field_has_a_description(model: type[BaseModel]) -> None:
+    assert [name for name, field in model.model_fields.items() if not field.description] == []
+
+
+def test_what_was_read_cannot_be_changed(tmp_path: Path) -> None:
+    bundle = load(tmp_path, GOOD)
+    with pytest.raises(ValidationError):
+        bundle.functions["shop"].timeout = 1  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        del bundle.functions["shop"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from infra.bundle import Bundle, Function
+from infra.bundle import Bundle, Function, Trigger
 from infra.local.front_door import REQUEST_BYTES, front_door
 from infra.local.http_server import HttpServer
 from infra.local.processes import FunctionProcesses, StartFailed
@@ -21,17 +21,12 @@ def function(name: str, *paths: str, timeout: int = 60) -> Function:
     return Function(
         name=name,
         does="",
-        paths=paths,
-        topic=None,
-        bucket=None,
+        trigger=Trigger(http=paths),
         timeout=timeout,
         memory="512Mi",
         concurrency=4,
         account="account",
         public=True,
-        retry=False,
-        attempts=None,
-        dead_letter=None,
     )
 
 
@@ -130,7 +125,13 @@ def door(backend: Backend) -> Iterator[int]:
         function("broken", "/broken"),
         function("slow", "/slow", timeout=1),
     ]
-    bundle = Bundle({f.name: f for f in functions}, {}, {}, {}, ())
+    bundle = Bundle(
+        functions={f.name: f for f in functions},
+        buckets={},
+        accounts={},
+        customer_folders={},
+        customer_grant=(),
+    )
     server = HttpServer(front_door(bundle, cast(FunctionProcesses, backend)))
     yield server.start()
     server.stop()

@@ -116,7 +116,7 @@ def test_an_event_starts_its_function_and_the_next_finds_it_running(
 def test_its_environment_is_clean(
     running: FunctionProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/home/someone/key.json")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/elsewhere/key.json")
     with running.use("desk") as instance:
         told = requests.get(f"http://127.0.0.1:{instance.port}/desk/x?y=1", timeout=10).json()
     assert told["path"] == "/desk/x?y=1"

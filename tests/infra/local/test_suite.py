@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -162,7 +161,8 @@ def test_only_an_account_that_signs_may_sign_as_itself(services: Suite) -> None:
 
 def test_an_event_without_retry_is_delivered_once(services: Suite) -> None:
     tick = services.bundle.functions["tick"]
-    services.bundle = replace(services.bundle, functions={"tick": replace(tick, retry=False)})
+    once = tick.model_copy(update={"retry": False})
+    services.bundle = services.bundle.model_copy(update={"functions": {"tick": once}})
     make_project(services, "p3")
     subscription = services.pubsub.subscription("projects/p3/subscriptions/eventarc-tick")
     assert subscription is not None

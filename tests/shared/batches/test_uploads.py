@@ -24,8 +24,8 @@ UPLOADS = "waybill-local-uploads"
 QUANTUM = 262_144
 """What a chunk is a multiple of."""
 
-SEED_CHUNK, CLI_CHUNK = 524_288, 2_621_440
-"""What the two clients that there are send at a time."""
+SCRIPT_CHUNK, CLI_CHUNK = 524_288, 2_621_440
+"""What the two clients of docs/contracts/uploads.md send at a time."""
 
 
 def noisy(name: str) -> bytes:
@@ -98,7 +98,7 @@ def lose(world: World) -> None:
 # --- chunks
 
 
-@pytest.mark.parametrize("chunk", [SEED_CHUNK, CLI_CHUNK, QUANTUM, 64 << 20])
+@pytest.mark.parametrize("chunk", [SCRIPT_CHUNK, CLI_CHUNK, QUANTUM, 64 << 20])
 def test_an_upload_in_chunks_of_every_client(world: World, chunk: int) -> None:
     id = world.batch()
     url = url_of(world, id)
@@ -130,20 +130,20 @@ def test_a_client_that_asks_goes_on_where_it_is(world: World) -> None:
 def test_each_chunk_twice(world: World) -> None:
     id = world.batch()
     url = url_of(world, id)
-    for start in range(0, len(ARCHIVE), SEED_CHUNK):
-        assert send(url, start, start + SEED_CHUNK).ok
-        assert send(url, start, start + SEED_CHUNK).ok
+    for start in range(0, len(ARCHIVE), SCRIPT_CHUNK):
+        assert send(url, start, start + SCRIPT_CHUNK).ok
+        assert send(url, start, start + SCRIPT_CHUNK).ok
     in_whole(world, id)
 
 
 def test_chunks_out_of_order_are_refused_and_the_rest_can_follow(world: World) -> None:
     id = world.batch()
     url = url_of(world, id)
-    assert send(url, 0, SEED_CHUNK).status_code == 308
-    assert send(url, 2 * SEED_CHUNK, 3 * SEED_CHUNK).status_code == 503
-    assert send(url, 6 * SEED_CHUNK, len(ARCHIVE)).status_code == 503
+    assert send(url, 0, SCRIPT_CHUNK).status_code == 308
+    assert send(url, 2 * SCRIPT_CHUNK, 3 * SCRIPT_CHUNK).status_code == 503
+    assert send(url, 6 * SCRIPT_CHUNK, len(ARCHIVE)).status_code == 503
     untouched(world, id)
-    assert send_all(url, SEED_CHUNK, start=SEED_CHUNK)[-1] == 200
+    assert send_all(url, SCRIPT_CHUNK, start=SCRIPT_CHUNK)[-1] == 200
     in_whole(world, id)
 
 
@@ -166,13 +166,13 @@ def nothing_sent(world: World, url: str) -> None:
 
 
 def half_sent(world: World, url: str) -> None:
-    send(url, 0, SEED_CHUNK * 3)
+    send(url, 0, SCRIPT_CHUNK * 3)
 
 
 def carried_on(world: World, url: str) -> None:
     """As a customer's own script does it after a failed chunk."""
     world.suite.traffic.arm("storage.uploads.chunk", Fault("error", status=503), nth=3)
-    statuses = send_all(url, SEED_CHUNK)
+    statuses = send_all(url, SCRIPT_CHUNK)
     assert statuses == [308, 308] + [503] * (len(statuses) - 2)
 
 
@@ -192,7 +192,7 @@ def test_an_upload_that_never_becomes_whole_waits_and_expires_with_its_session(
     world.tick()
     untouched(world, id, "EXPIRED")
     assert world.shown(id)["finish_date"] is not None
-    assert send(url, 0, SEED_CHUNK).status_code == 410
+    assert send(url, 0, SCRIPT_CHUNK).status_code == 410
     assert ask(url).status_code == 410
     world.wait(timedelta(days=1))
     world.tick()
@@ -206,7 +206,7 @@ def test_shortly_before_it_expires_an_upload_can_still_end(world: World) -> None
     world.wait(SESSION_LIFE - timedelta(minutes=2))
     world.tick()
     untouched(world, id)
-    assert send(url, 3 * SEED_CHUNK, len(ARCHIVE)).status_code == 200
+    assert send(url, 3 * SCRIPT_CHUNK, len(ARCHIVE)).status_code == 200
     in_whole(world, id)
 
 
@@ -223,7 +223,7 @@ def test_a_cancelled_upload_takes_nothing_more(world: World) -> None:
     url = url_of(world, id)
     half_sent(world, url)
     assert world.request("DELETE", f"/v0.2/batches/{id}").status == 204
-    assert send(url, 3 * SEED_CHUNK, len(ARCHIVE)).status_code == 404
+    assert send(url, 3 * SCRIPT_CHUNK, len(ARCHIVE)).status_code == 404
     assert ask(url).status_code == 404
     world.wait(SESSION_LIFE * 2)
     world.tick()
@@ -246,10 +246,10 @@ def test_an_upload_must_have_the_size_that_was_declared(world: World) -> None:
     url = url_of(world, id)
     assert requests.put(url, data=ARCHIVE + b"x", timeout=60).status_code == 400
     assert requests.put(url, data=ARCHIVE[:-1], timeout=60).status_code == 400
-    assert send(url, 0, SEED_CHUNK, ARCHIVE + b"x").status_code == 400
-    assert send(url, 0, SEED_CHUNK, ARCHIVE[:-9]).status_code == 400
+    assert send(url, 0, SCRIPT_CHUNK, ARCHIVE + b"x").status_code == 400
+    assert send(url, 0, SCRIPT_CHUNK, ARCHIVE[:-9]).status_code == 400
     untouched(world, id)
-    assert send_all(url, SEED_CHUNK)[-1] == 200
+    assert send_all(url, SCRIPT_CHUNK)[-1] == 200
     in_whole(world, id)
 
 
@@ -378,7 +378,7 @@ def test_an_upload_never_overwrites_what_is_there_already(world: World) -> None:
     half_sent(world, url)
     world.suite.storage.put(UPLOADS, f"acme/{id}.zip", OTHER)
     world.drain()
-    assert send(url, 3 * SEED_CHUNK, len(ARCHIVE)).status_code == 412
+    assert send(url, 3 * SCRIPT_CHUNK, len(ARCHIVE)).status_code == 412
     assert world.suite.storage.read(UPLOADS, f"acme/{id}.zip") == OTHER
     assert len(world.taken_in()) == 12
     assert not set(world.taken_in()) & NAMES

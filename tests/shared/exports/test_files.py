@@ -37,7 +37,7 @@ NEXT_MORNING = MORNING + timedelta(days=1)
 
 MIB = 1024**2
 ROWS_MOST = 100_000
-"""The limit of a CSV file and of a JSON array."""
+"""The limit of a CSV file and of a JSON array (docs/contracts/exports.md)."""
 
 SHEETS = ["csv", "csv.gz", "json-array", "json-array.gz"]
 JOINED = [name for name, format in FORMATS.items() if format.joins]

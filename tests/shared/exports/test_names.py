@@ -1,4 +1,4 @@
-"""Names in the customer's bucket."""
+"""Names in the customer's bucket (docs/contracts/delivered-files.md)."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo

@@ -1,4 +1,4 @@
-"""The record, with every field, byte for byte."""
+"""The record of docs/contracts/export-record.md, byte for byte."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -67,7 +67,7 @@ def test_a_states_line_is_the_golden_one_and_names_the_inputs_it_keeps(
     assert kept == {"0d9a2a55-6d7b-5a0b-8a71-9a6f1f4f3c03"}
 
 
-def test_a_line_has_the_fields_of_the_seed_in_the_order_of_its_tables() -> None:
+def test_a_line_has_the_fields_of_the_contract_in_its_order() -> None:
     line = orjson.loads(timeline_line(encode(WORK_ORDER), CREATED, UPDATED))
     assert list(line) == [
         "id",
