@@ -22,7 +22,7 @@ from shared.accounts.customers import Parameter, add_site
 from shared.analysis import queue
 from shared.batches import folders, taking_in
 from shared.batches.batch import ENDED
-from shared.batches.problems import KINDS
+from shared.batches.problems import PROBLEM_TYPES
 from shared.gcp.documents import fields_of
 from shared.workorders import images, kept, store
 from tests.archives import (
@@ -74,7 +74,7 @@ class Seen:
 
 
 def expected(case: Case) -> Seen:
-    levels = [KINDS[code].level for _, _, code in case.rows]
+    levels = [PROBLEM_TYPES[code].level for _, _, code in case.rows]
     folders = {name for name, _, code in case.rows if name and code not in NO_WORK_ORDER}
     return Seen(
         status="COMPLETED_WITH_ERRORS" if "error" in levels else "COMPLETED",
@@ -137,13 +137,13 @@ def photo(world: World, records: dict[str, dict[str, object]], name: str) -> byt
 
 def hold_sentence(row: dict[str, str]) -> None:
     """Each line names the file, or else the work order, and says what to do."""
-    kind = KINDS[row["code"]]
+    type = PROBLEM_TYPES[row["code"]]
     assert set(row) == {"work_order", "file", "code", "level", "message"}, row
-    assert row["level"] == kind.level, row
-    assert row["message"].endswith(kind.do), row
-    if "{file}" in kind.means:
+    assert row["level"] == type.level, row
+    assert row["message"].endswith(type.action), row
+    if "{file}" in type.meaning:
         assert f"“{row['file']}”" in row["message"], row
-    elif "{work_order}" in kind.means:
+    elif "{work_order}" in type.meaning:
         assert f"“{row['work_order']}”" in row["message"], row
 
 
@@ -479,7 +479,7 @@ def test_an_archive_that_cannot_be_read_fails_as_a_whole_and_says_why(world: Wor
 def test_an_archive_of_which_nothing_can_be_taken_in_has_failed_and_lists_why(world: World) -> None:
     shown = world.take_in(zipped([File("BAD/roof.jpg", PHOTO), File("stray.txt", b"x")]))
     assert (shown["status"], shown["error"]["code"]) == ("FAILED", "NOTHING_TAKEN_IN")
-    assert shown["error"]["message"].endswith(KINDS["NOTHING_TAKEN_IN"].do)
+    assert shown["error"]["message"].endswith(PROBLEM_TYPES["NOTHING_TAKEN_IN"].action)
     found = [("", "stray.txt", "FILE_OUTSIDE_FOLDER"), ("BAD", "roof.jpg", "UNKNOWN_TASK_GROUP")]
     assert (rows(world, shown), shown["errors"]) == (found, 2)
 
