@@ -309,10 +309,10 @@ def test_another_file_is_never_overwritten(
 
     openssh.put(PLACE, b"theirs")
     with connector() as there:
-        with pytest.raises(CustomerMustAct, match=r"^Another file already stands at"):
+        with pytest.raises(CustomerMustAct, match=r"^There is already another file at"):
             there.deliver(staged, NAME)
         monkeypatch.setattr(writing.Writing, "_is_there", look_away)
-        with pytest.raises(CustomerMustAct, match=r"refuses to give waybill/.* its name: Failure"):
+        with pytest.raises(CustomerMustAct, match=r"refuses to rename a file to waybill/.*: Failure"):
             there.deliver(staged, NAME)
     assert openssh.files()[PLACE] == b"theirs"
 
@@ -338,7 +338,7 @@ def test_another_host_key_and_another_login_key(
     stranger = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
     with (
         connector(private_key=stranger) as there,
-        pytest.raises(CustomerMustAct, match=r"does not let \w+ in with the private key"),
+        pytest.raises(CustomerMustAct, match=r"refused the login of \w+ with the export's private key"),
     ):
         there.deliver(staged, NAME)
     pinned = openssh.host_key

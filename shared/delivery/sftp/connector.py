@@ -64,7 +64,7 @@ class Sftp:
                 await writing.deliver(staged, target, between)
             except LookupError as gone:
                 raise GiveUp(
-                    f"What was written for {name} is no longer in staging, where it is kept for 30 days.",
+                    f"The staged file for {name} is gone: staged files are deleted after 30 days.",
                     "Export the run's window again with :backfill.",
                 ) from gone
 

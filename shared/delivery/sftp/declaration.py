@@ -31,7 +31,7 @@ def _test(cloud: Cloud, customer: str, _: str, config: SftpConfig) -> list[Step]
 
 def _login(cloud: Cloud, customer: str, config: SftpConfig) -> Login:
     if config.secret is None:
-        raise ValueError("an SFTP config without a stored secret was accepted")
+        raise ValueError("the SFTP config has no stored secret")
     return Login.parse(secrets.get(cloud, customer, config.secret))
 
 

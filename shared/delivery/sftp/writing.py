@@ -91,9 +91,9 @@ class Writing:
             or not await self._same_ends(staged, target, between)
         ):
             raise CustomerMustAct(
-                f"Another file already stands at {target} on the SFTP server {self._remote.host}; it was "
-                "left as it is.",
-                "Move that file away, then retry the run.",
+                f"There is already another file at {target} on the SFTP server {self._remote.host}. Waybill "
+                "did not change it.",
+                "Move or delete that file, then retry the run.",
             )
         await self._tidy(staged, target)
         return True
@@ -131,7 +131,7 @@ class Writing:
             await file.sync()
         if size != source.size:
             raise Retry(
-                f"the SFTP server {self._remote.host} has {size} bytes of {target} after it was sent "
+                f"the SFTP server {self._remote.host} has {size} bytes of {target}, but Waybill wrote "
                 f"{source.size}"
             )
 
@@ -158,8 +158,8 @@ class Writing:
     def _not_renamed(self, target: str, refused: asyncssh.SFTPError) -> Exception:
         if isinstance(refused, asyncssh.SFTPNoSuchFile):
             # Somebody tidied our file away, or moved a whole directory: writing it again mends that.
-            return Retry(f"what was written for {target} is gone from the SFTP server {self._remote.host}")
-        return self._remote.refusal(f"to give {target} its name", refused)
+            return Retry(f"the unfinished file of {target} is gone from the SFTP server {self._remote.host}")
+        return self._remote.refusal(f"to rename a file to {target}", refused)
 
     async def _tidy(self, source: Stored, target: str) -> None:
         """Remove what an attempt left under the temporary name; that it cannot be is no harm."""

@@ -124,10 +124,14 @@ def test_places_that_an_export_may_land_at(uri: str, bucket_name: str, prefix: s
         ({"connector_config": {}}, "connector_config.storage_uri", "needed"),
         ({"connector_config": bucket("acme-bi/waybill")}, "connector_config.storage_uri", "gs://"),
         ({"connector_config": bucket("s3://acme-bi")}, "connector_config.storage_uri", "gs://"),
-        ({"connector_config": bucket("gs://")}, "connector_config.storage_uri", "names no bucket"),
-        ({"connector_config": bucket("gs:///waybill")}, "connector_config.storage_uri", "names no bucket"),
-        ({"connector_config": bucket("gs://Acme")}, "connector_config.storage_uri", "bucket's name"),
-        ({"connector_config": bucket("gs://acme-bi/a/../b")}, "connector_config.storage_uri", "step"),
+        ({"connector_config": bucket("gs://")}, "connector_config.storage_uri", "must name a bucket"),
+        ({"connector_config": bucket("gs:///waybill")}, "connector_config.storage_uri", "must name a bucket"),
+        ({"connector_config": bucket("gs://Acme")}, "connector_config.storage_uri", "is not a bucket name"),
+        (
+            {"connector_config": bucket("gs://acme-bi/a/../b")},
+            "connector_config.storage_uri",
+            "a folder named",
+        ),
         ({"connector_config": bucket("gs://acme-bi/a\nb")}, "connector_config.storage_uri", "line break"),
         ({"connector_config": bucket("gs://acme-bi/" + "x" * 900)}, "connector_config.storage_uri", "704"),
         (
