@@ -184,9 +184,9 @@ class _File:
             except (TypeError, OverflowError) as error:
                 # Not the value itself: it is the customer's, and this ends in a log.
                 raise GiveUp(
-                    f"a record has a value in {column.name} that is no {column.kind},"
-                    " and a column of Parquet has one type",
-                    "Export it as JSON or CSV until the source's columns are mended.",
+                    f"A record has a value in the column {column.name} that is not of the type "
+                    f"{column.kind}. A column of a Parquet file has one type.",
+                    "Set the export's file_format to json or csv until Waybill has fixed the source.",
                 ) from error
         return self._arrow.record_batch(arrays, schema=self._schema)
 

@@ -182,7 +182,7 @@ def _with_photographs(kept: Kept, taken: Iterable[Taken]) -> Kept:
         if one.input.id in known:
             continue
         if len(lines) >= INPUTS_MOST * images.LINE_BYTES:
-            raise Invalid.field("inputs", f"a work order has at most {INPUTS_MOST}")
+            raise Invalid.field("inputs", f"a work order may have at most {INPUTS_MOST}")
         known.add(one.input.id)
         lines += images.encode(one.image)
         item = work_order.work_item(one.task_group) or WorkItem(

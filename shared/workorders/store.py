@@ -365,10 +365,11 @@ def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]
     for photograph in photographs:
         if photograph.task_group not in site.task_groups:
             known = ", ".join(site.task_groups)
-            raise Invalid.field("task_group", f"{photograph.task_group!r} is none of the site's: {known}")
+            raise Invalid.field("task_group", f"must be one of {known}; got {photograph.task_group!r}")
         extension = photograph.file_name.rpartition(".")[2].lower()
         if extension not in CONTENT_TYPES:
-            raise Invalid.field("file_name", f"{photograph.file_name!r} is no {', '.join(CONTENT_TYPES)}")
+            known = ", ".join(CONTENT_TYPES)
+            raise Invalid.field("file_name", f"must end in one of {known}; got {photograph.file_name!r}")
         new = Input(
             id=input_id(id, photograph.file_name, photograph.content),
             file_extension=extension,
@@ -476,7 +477,7 @@ def _on_time(cloud: Cloud, reference: firestore.DocumentReference) -> Snapshot:
         with contextlib.suppress(FailedPrecondition):  # somebody wrote meanwhile: look again
             option = cloud.db.write_option(last_update_time=snapshot.update_time)
             reference.update({"update_date": firestore.SERVER_TIMESTAMP}, option=option)
-    raise TimeoutError(f"{reference.path}: Firestore commits more than {MARGIN / 2} after the stamp")
+    raise TimeoutError(f"{reference.path}: Firestore commits it more than {MARGIN / 2} after its timestamp")
 
 
 def _too_busy(id: str) -> Conflict:

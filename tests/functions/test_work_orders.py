@@ -184,7 +184,7 @@ WRONG_BODIES: list[tuple[Any, list[tuple[str, str]]]] = [
     ),
     (
         {"name": "a", "parameters": {"note": "x" * 66_000}},
-        [("parameters", "take more than 65536 bytes with the tags")],
+        [("parameters", "must have at most 65536 bytes, tags included")],
     ),
     (b"[]", [("body", "must be a JSON object")]),
     (b'{"name": "a", "metadata": {"n": NaN}}', [("body", "")]),

@@ -318,7 +318,7 @@ def test_a_stored_secret_that_is_not_the_exports_own_is_refused_and_useless(
     world.run_due(MORNING)
     event = only(world, own)
     assert event["status"] == "FAILED"
-    assert "is no longer there" in event["error"]
+    assert event["error"].startswith("There is no stored secret ")
     assert sftp.calls == []
 
 

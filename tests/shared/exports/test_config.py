@@ -93,7 +93,7 @@ def test_places_that_an_export_may_land_at(uri: str, bucket_name: str, prefix: s
         ({"name": ""}, "name", "at least 1"),
         ({"site_ids": []}, "site_ids", "at least 1"),
         ({"site_ids": "all"}, "site_ids", "valid"),
-        ({"site_ids": ["all"]}, "site_ids", "'all' is not the id of a site"),
+        ({"site_ids": ["all"]}, "site_ids", "'all' is not a site id"),
         ({"site_ids": [SITE, SITE]}, "site_ids", "twice"),
         ({"export_type": "invoices"}, "export_type", "work-orders-states"),
         ({"file_format": "xml"}, "file_format", "json"),

@@ -106,7 +106,7 @@ def test_columns_have_types_that_others_see() -> None:
 def test_a_value_that_is_not_of_its_column_is_refused_by_name(kind: Kind, value: Any) -> None:
     with pytest.raises(GiveUp) as caught:
         written([line({"there": value})], (Column("there", kind),))
-    assert f"a value in there that is no {kind}" in str(caught.value)
+    assert f"a value in the column there that is not of the type {kind}." in str(caught.value)
     assert str(value) not in str(caught.value)
     assert caught.value.next_action
 

@@ -75,7 +75,7 @@ def test_a_refusal_costs_itself_alone(world: World) -> None:
     assert floors(world) == {"WO_1": 1, "WO_4": 4}
     assert [str(outcomes["WO_2"]), str(outcomes["WO_3"])] == [
         "floor: is too high",
-        "parameters: take more than 65536 bytes with the tags",
+        "parameters: must have at most 65536 bytes, tags included",
     ]
 
 
