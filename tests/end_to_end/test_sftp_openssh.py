@@ -23,7 +23,7 @@ import asyncssh
 import pytest
 
 from shared.delivery.base import Copy, Outcome, passed
-from shared.delivery.sftp import testing, writing
+from shared.delivery.sftp import connection_test, writing
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.delivery.sftp.connector import Sftp
 from shared.errors import CustomerMustAct, Retry
@@ -355,7 +355,7 @@ def test_the_connection_test(cloud: Cloud, openssh: OpenSsh, path: str) -> None:
     if path == "absolute":
         path = str(openssh.root / path)
     config = SftpConfig.model_validate(openssh.connector_config(path=path))
-    steps = testing.test(cloud, config, Login.parse(config.sealed_value() or ""))
+    steps = connection_test.run(cloud, config, Login.parse(config.sealed_value() or ""))
     assert [step.verdict for step in steps] == ["passed"] * 5, steps
     assert passed(steps)
     assert openssh.files() == {}

@@ -13,7 +13,7 @@ import pytest
 from infra.local.pubsub import Delivery
 from infra.local.suite import Suite
 from shared.accounts import secrets
-from shared.delivery.sftp.testing import STEPS
+from shared.delivery.sftp.connection_test import STEPS
 from shared.exports import export as exports
 from shared.gcp.documents import fields_of
 from shared.workorders import store

@@ -29,7 +29,7 @@ minute. Somebody waits for it, in an HTTP function that has 60 seconds for all."
 PROBE = b"Waybill wrote this to test the connection. It may be removed.\n"
 
 
-def test(cloud: Cloud, config: SftpConfig, login: Login) -> list[Step]:
+def run(cloud: Cloud, config: SftpConfig, login: Login) -> list[Step]:
     """Test whether an export can land there: a Step for each of STEPS.
 
     address     the name is known, Waybill may call the address, and something answers at the port

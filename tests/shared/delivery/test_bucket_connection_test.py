@@ -9,8 +9,8 @@ from infra.local.traffic import Fault
 from shared.accounts.customers import add_site
 from shared.accounts.keys import create_key
 from shared.delivery.base import Step, passed
-from shared.delivery.cloud_storage import testing
-from shared.delivery.cloud_storage.testing import PERMISSIONS, STEPS
+from shared.delivery.cloud_storage import connection_test
+from shared.delivery.cloud_storage.connection_test import PERMISSIONS, STEPS
 from shared.errors import Retry
 from shared.gcp import objects
 from tests.world import BUCKET, BUNDLE, THEIR_SITE, World
@@ -23,7 +23,7 @@ CREATE, GET, LIST, BUCKETS_GET = PERMISSIONS
 
 def steps(world: World, uri: str = URI, account: str = "") -> list[Step]:
     cloud = replace(world.cloud, new_id=lambda: PROBE_ID)
-    return testing.test(cloud, account or world.acme.account, uri)
+    return connection_test.run(cloud, account or world.acme.account, uri)
 
 
 def verdicts(found: list[Step]) -> str:

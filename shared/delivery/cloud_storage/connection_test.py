@@ -25,7 +25,7 @@ STEPS = ("uri", "account", "bucket", *PERMISSIONS, "probe")
 """The steps' names, in order."""
 
 
-def test(cloud: Cloud, account: str, uri: str) -> list[Step]:
+def run(cloud: Cloud, account: str, uri: str) -> list[Step]:
     """Test whether the customer's `account` can deliver to `uri`, a `storage_uri`: a Step for each of STEPS.
 
     uri      can be read

@@ -8,9 +8,9 @@ import pytest
 
 from shared.clock import elapsed_since, stopwatch
 from shared.delivery.base import Step, passed
-from shared.delivery.sftp import remote, testing
+from shared.delivery.sftp import connection_test, remote
 from shared.delivery.sftp.config import Login, SftpConfig
-from shared.delivery.sftp.testing import STEPS
+from shared.delivery.sftp.connection_test import STEPS
 from tests.sftp_server import PASSWORD, Action, Delivering, SftpServer, sftp
 from tests.world import World
 
@@ -24,7 +24,7 @@ def delivering(world: World, sftp: SftpServer) -> Delivering:
 
 def steps_of(delivering: Delivering, **changes: object) -> list[Step]:
     config = SftpConfig.model_validate(delivering.sftp.connector_config(**changes))
-    return testing.test(delivering.cloud, config, Login.parse(config.sealed_value() or ""))
+    return connection_test.run(delivering.cloud, config, Login.parse(config.sealed_value() or ""))
 
 
 def verdicts(steps: list[Step]) -> list[str]:
@@ -141,7 +141,7 @@ def test_a_probe_file_that_cannot_be_removed_is_a_warning(delivering: Delivering
 def test_a_server_that_never_answers_is_waited_for_in_all_not_step_by_step(
     delivering: Delivering, monkeypatch: pytest.MonkeyPatch, operation: str, step: str
 ) -> None:
-    monkeypatch.setattr(testing, "TALK_SECONDS", 1.0)
+    monkeypatch.setattr(connection_test, "TALK_SECONDS", 1.0)
     monkeypatch.setattr(remote, "CLOSE_SECONDS", 0.2)
     delivering.sftp.arm(operation, "hang")
     start = stopwatch()
@@ -151,4 +151,4 @@ def test_a_server_that_never_answers_is_waited_for_in_all_not_step_by_step(
 
 
 def test_all_together_takes_half_a_minute_at_most() -> None:
-    assert testing.REACH_SECONDS + testing.TALK_SECONDS + remote.CLOSE_SECONDS < 30
+    assert connection_test.REACH_SECONDS + connection_test.TALK_SECONDS + remote.CLOSE_SECONDS < 30
