@@ -22,7 +22,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from shared.delivery.base import Copy, Outcome, passed
+from shared.delivery.base import Copy, CopyResult, passed
 from shared.delivery.sftp import connection_test, writing
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.delivery.sftp.connector import Sftp
@@ -238,8 +238,8 @@ def test_images_land_beside_it(
         copies.append(Copy(image.name, image.generation, image.size, image.crc32c, name))
     openssh.put(f"waybill/{copies[7].name}", b"theirs")
     with connector() as there:
-        assert there.copy_images(copies) == Outcome(copied=59, conflicts=[copies[7]])
-        assert there.copy_images(copies) == Outcome(present=59, conflicts=[copies[7]])
+        assert there.copy_images(copies) == CopyResult(copied=59, conflicts=[copies[7]])
+        assert there.copy_images(copies) == CopyResult(present=59, conflicts=[copies[7]])
     assert openssh.files() == {
         f"waybill/{copy.name}": b"theirs" if number == 7 else content_of(10_000 + number)
         for number, copy in enumerate(copies)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import asyncssh
 import pytest
 
-from shared.delivery.base import Copy, Outcome
+from shared.delivery.base import Copy, CopyResult
 from shared.delivery.sftp import remote, writing
 from shared.delivery.sftp.writing import temporary
 from shared.errors import CustomerMustAct, GiveUp, Retry
@@ -521,7 +521,7 @@ def test_images_land_several_at_once(delivering: Delivering) -> None:
     copies = delivering.images(40)
     beats: list[int] = []
     with delivering.connector() as there:
-        assert there.copy_images(iter(copies), lambda _: beats.append(1)) == Outcome(copied=40)
+        assert there.copy_images(iter(copies), lambda _: beats.append(1)) == CopyResult(copied=40)
     assert delivering.sftp.files() == {
         f"waybill/{copy.name}": f"image {number}".encode() for number, copy in enumerate(copies)
     }
@@ -530,7 +530,7 @@ def test_images_land_several_at_once(delivering: Delivering) -> None:
 
 
 def test_no_image_at_all(delivering: Delivering) -> None:
-    assert delivering.copy([]) == Outcome()
+    assert delivering.copy([]) == CopyResult()
 
 
 def test_images_that_are_there_gone_or_in_the_way(delivering: Delivering) -> None:
@@ -581,7 +581,7 @@ def test_images_onto_a_full_disk(delivering: Delivering) -> None:
 
 def test_the_same_images_by_two_at_once(delivering: Delivering) -> None:
     copies = delivering.images(30)
-    outcomes: list[Outcome | BaseException] = []
+    outcomes: list[CopyResult | BaseException] = []
 
     def copy() -> None:
         try:
