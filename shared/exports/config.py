@@ -85,7 +85,7 @@ class ExportConfig(BaseModel):
     @classmethod
     def _dates(cls, value: str, info: ValidationInfo) -> str:
         format = FORMATS.get(info.data.get("file_format", ""))
-        if format is not None and value != "iso8601" and not format.dated:
+        if format is not None and value != "iso8601" and not format.has_date_format:
             raise ValueError(f"must be iso8601 or left out: the format {format.name} supports no other")
         return value
 

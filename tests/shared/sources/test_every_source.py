@@ -10,7 +10,7 @@ from tests.conftest import START
 from tests.shared.sources.reading import MINUTE, asked, fill, items, one_by_one, rows_of
 from tests.world import OTHER_SITE, SITE, World
 
-KINDS: dict[str, tuple[type, ...]] = {
+TYPES: dict[str, tuple[type, ...]] = {
     "text": (str,),
     "integer": (int,),
     "number": (int, float),
@@ -69,7 +69,7 @@ def test_windows_that_follow_one_another_hold_what_one_window_over_all_of_them_h
         assert not items(world.cloud, name, wanted(window.start - MINUTE, window.start)), name
 
 
-def test_a_record_has_the_columns_of_its_source_in_order_and_values_of_their_kinds(world: World) -> None:
+def test_a_record_has_the_columns_of_its_source_in_order_and_values_of_their_types(world: World) -> None:
     window = fill(world, minutes=2)
     for name, source in SOURCES.items():
         found = rows_of(items(world.cloud, name, wanted(window.start, window.end)))
@@ -77,15 +77,15 @@ def test_a_record_has_the_columns_of_its_source_in_order_and_values_of_their_kin
         for row in found:
             assert list(row) == [column.name for column in source.columns], name
             for column in source.columns:
-                hold_kind(column.kind, row[column.name], f"{name}: {column.name}")
+                hold_type(column.type, row[column.name], f"{name}: {column.name}")
 
 
-def hold_kind(kind: str, value: Any, where: str) -> None:
-    if value is None or kind == "json":
+def hold_type(type: str, value: Any, where: str) -> None:
+    if value is None or type == "json":
         return
-    assert isinstance(value, KINDS[kind]), f"{where} is {value!r}"
-    assert isinstance(value, bool) == (kind == "boolean"), f"{where} is {value!r}"
-    if kind == "moment":
+    assert isinstance(value, TYPES[type]), f"{where} is {value!r}"
+    assert isinstance(value, bool) == (type == "boolean"), f"{where} is {value!r}"
+    if type == "moment":
         assert datetime.fromisoformat(str(value)).tzinfo, f"{where} is {value!r}"
 
 
