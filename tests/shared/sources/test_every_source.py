@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from shared.sources import DEFAULT, SOURCES
-from shared.sources.base import Asked, Deletion, Item
+from shared.sources.base import Deletion, Item, Selection
 from shared.window import Window
 from tests.conftest import START
-from tests.shared.sources.reading import MINUTE, asked, fill, items, one_by_one, rows_of
+from tests.shared.sources.reading import MINUTE, fill, items, one_by_one, rows_of, selection
 from tests.world import OTHER_SITE, SITE, World
 
 TYPES: dict[str, tuple[type, ...]] = {
@@ -19,8 +19,8 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def wanted(start: datetime, end: datetime) -> Asked:
-    return asked(start, end, sites=[SITE, OTHER_SITE])
+def wanted(start: datetime, end: datetime) -> Selection:
+    return selection(start, end, sites=[SITE, OTHER_SITE])
 
 
 def test_the_sources_of_the_issue_are_there_and_the_default_stands_first() -> None:
@@ -93,7 +93,7 @@ def test_nobody_reads_what_is_anothers(world: World) -> None:
     window = fill(world, minutes=1)
     world.onboard("umbrella", "umbrella")
     for name in ("export-runs", "batch-errors"):
-        theirs = asked(window.start, window.end, sites=[SITE, OTHER_SITE], customer="umbrella")
+        theirs = selection(window.start, window.end, sites=[SITE, OTHER_SITE], customer="umbrella")
         assert items(world.cloud, name, theirs) == [], name
 
 
