@@ -3,7 +3,7 @@
 A work order document has `customer`, `site_id`, `name`, `shard`, `schema`, `deleted`, `update_date` (the
 server's timestamp, only to find it by), `encoding` and `record`, `images` (see `images`), and what is not
 exported with the record: `tags`, `parameters` and `labels` (JSON, the last compressed), `checked`, `analysis`
-and `failure` (see `kept`).
+and `failure` (see `stored`).
 """
 
 import hashlib

@@ -602,7 +602,7 @@ def test_results_that_come_later_end_the_waiting(world: World) -> None:
     found = {each["id"]: each["job_conformity"] for each in photographs(answer)}
     assert [each["analyzed_value"] for each in found[first]] == [1]
     assert found[second] == []
-    kept = store.look(world.cloud, world.site, id).kept
+    kept = store.look(world.cloud, world.site, id).stored
     assert kept.labels == {first: {"reading": {"hard": True}}}
     assert world.request("POST", f"/v0.2/work-orders/{id}/results", body).body == answer.body
 

@@ -9,7 +9,7 @@ import pytest
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import Site
 from shared.http import outbound
-from shared.workorders import kept, store
+from shared.workorders import store, stored
 from shared.workorders.store import Photograph
 from tests.outside import Outside
 from tests.shared.analysis.analysers import Analyser, analysing, ask, right
@@ -54,7 +54,7 @@ class Small:
         world = self.world
         world.settle()
         assert not world.failures, "\n".join(world.failures)
-        after = store.look(world.cloud, self.site, self.id).kept
+        after = store.look(world.cloud, self.site, self.id).stored
         assert (after.analysis, after.checked, after.count) == ("DONE", inputs, inputs)
         found = [each for item in after.work_order.work_items for each in item.input]
         codes = [[check.code for check in each.data_conformity] for each in found]
@@ -70,7 +70,7 @@ class Small:
 def world_inputs(world: World, site: Site) -> set[str]:
     """The ids of all inputs of the site."""
     ids = [each.id for each in world.cloud.db.collection("work_orders").select([]).stream()]
-    return set().union(*(kept.input_ids(store.look(world.cloud, site, id).kept) for id in ids))
+    return set().union(*(stored.input_ids(store.look(world.cloud, site, id).stored) for id in ids))
 
 
 Another = Callable[[str], Small]

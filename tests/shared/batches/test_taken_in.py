@@ -24,7 +24,7 @@ from shared.batches import folders, taking_in
 from shared.batches.batch import ENDED
 from shared.batches.problems import PROBLEM_TYPES
 from shared.gcp.documents import fields_of
-from shared.workorders import images, kept, store
+from shared.workorders import images, store, stored
 from tests.archives import (
     ENCRYPTED,
     STORED,
@@ -693,7 +693,7 @@ def test_a_work_order_of_too_many_files_is_told_so_and_read_no_further(world: Wo
 def test_a_work_order_that_gets_too_many_with_the_next_archive_stays_as_it_was(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "INPUTS_MOST", 3)
+    monkeypatch.setattr(stored, "INPUTS_MOST", 3)
     world.take_in(zipped([File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (1, 2)]))
     more = [File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (2, 3, 4)]
     shown = world.take_in(zipped([good("A"), *more, good("B")]))
@@ -714,11 +714,11 @@ def test_seventy_thousand_files_of_which_nearly_all_are_junk(world: World) -> No
 
 @pytest.mark.slow
 def test_a_work_order_of_as_many_files_as_it_may_have(world: World) -> None:
-    many = [File(f"WO/meter-{n}.jpg", jpeg(str(n)), STORED) for n in range(kept.INPUTS_MOST, 0, -1)]
+    many = [File(f"WO/meter-{n}.jpg", jpeg(str(n)), STORED) for n in range(stored.INPUTS_MOST, 0, -1)]
     told = [File("WO/metadata.json", b'{"floor": 3}'), File("WO/parameters.json", b'{"kind": "fibre"}')]
     shown = world.take_in(zipped([good("A"), *many, *told, good("B")]))
     assert (shown["status"], shown["work_orders_done"], shown["images"]) == ("COMPLETED", 3, 5_002)
-    assert contents(world, "WO") == {"meter": [jpeg(str(n)) for n in range(1, kept.INPUTS_MOST + 1)]}
+    assert contents(world, "WO") == {"meter": [jpeg(str(n)) for n in range(1, stored.INPUTS_MOST + 1)]}
 
 
 @pytest.mark.slow

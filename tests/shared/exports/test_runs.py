@@ -14,8 +14,8 @@ from infra.local.pubsub import Delivery
 from shared.exports import runs
 from shared.workorders import store
 from shared.workorders.images import Image, object_name
-from shared.workorders.kept import Correction
 from shared.workorders.record import WorkOrder, iso
+from shared.workorders.stored import Correction
 from tests.conftest import START
 from tests.world import BUCKET, OTHER_SITE, SITE, World
 

@@ -31,9 +31,9 @@ from shared.sources.work_orders_timeline import SOURCE
 from shared.window import Window, floor_minute
 from shared.workorders import store
 from shared.workorders.envelope import shard_of
-from shared.workorders.kept import Correction
 from shared.workorders.record import iso
 from shared.workorders.store import MARGIN, work_order_id
+from shared.workorders.stored import Correction
 from tests.conftest import START
 from tests.world import BUCKET, SITE, World
 
