@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 import asyncssh
 import pytest
 
-from shared.delivery.base import Copy, Outcome
+from shared.delivery.base import Copy, CopyResult
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.delivery.sftp.connector import Sftp
 from shared.gcp.objects import Stored
@@ -405,7 +405,7 @@ class Delivering:
             copies.append(Copy(stored.name, stored.generation, stored.size, stored.crc32c, name))
         return copies
 
-    def copy(self, copies: list[Copy]) -> Outcome:
+    def copy(self, copies: list[Copy]) -> CopyResult:
         with self.connector() as there:
             return there.copy_images(copies)
 

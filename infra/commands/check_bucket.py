@@ -10,7 +10,7 @@ import argparse
 from infra.commands import Problem, connect, document_id, say, table
 from shared.accounts.customers import get_customer
 from shared.delivery.base import passed
-from shared.delivery.cloud_storage import testing
+from shared.delivery.cloud_storage import connection_test
 from shared.exports import operating, pausing
 from shared.exports.export import SUSPENDED
 
@@ -29,7 +29,7 @@ def run(asked: argparse.Namespace) -> int:
     cloud = connect()
     export = None if by_uri else operating.get(cloud, _id(asked.place))
     if export is None:
-        steps = testing.test(cloud, get_customer(cloud.db, asked.customer).account, asked.place)
+        steps = connection_test.run(cloud, get_customer(cloud.db, asked.customer).account, asked.place)
     else:
         steps = pausing.test(cloud, operating.operator_of(export.customer), export)
     say(table(("STEP", "VERDICT", ""), [(step.name, step.verdict, step.sentence) for step in steps]))

@@ -206,15 +206,15 @@ class Demo:
 
     def analysed(self) -> None:
         """Wait until every photograph is checked and the site's own analyser has answered."""
-        from shared.workorders import kept
+        from shared.workorders import stored
 
         begun = machine_time()
         while machine_time() < begun + PATIENCE:
             found = self.cloud.db.collection("work_orders").select(["analysis", "deleted"]).stream()
             states = Counter(each.get("analysis") for each in found if not each.get("deleted"))
-            if set(states) == {kept.DONE}:
+            if set(states) == {stored.DONE}:
                 took = (machine_time() - begun).total_seconds()
-                self.done(f"{states[kept.DONE]} work orders checked and analysed, in {took:.1f} s more")
+                self.done(f"{states[stored.DONE]} work orders checked and analysed, in {took:.1f} s more")
                 return
             wait(0.2)
         raise WentWrong(f"not every work order was analysed within {PATIENCE.seconds} s: {dict(states)}")

@@ -87,10 +87,10 @@ def add_customer(
     """
     for other in db.collection("customers").where(filter=FieldFilter("slug", "==", slug)).stream():
         if other.id != id:
-            raise Conflict(f"the slug {slug} is the customer {other.id}'s: choose another")
+            raise Conflict(f"the slug {slug} belongs to the customer {other.id}: choose another")
     known = db.document(f"customers/{id}").get()
     if known.exists and known.get("slug") != slug:
-        raise Conflict(f"the customer {id} has the slug {known.get('slug')}, and keeps it")
+        raise Conflict(f"the customer {id} has the slug {known.get('slug')}, which cannot be changed")
     customer = Customer(id, slug, name, account_of(slug, db.project), tuple(notify))
     db.document(f"customers/{id}").set(
         {"slug": slug, "name": name, "account": customer.account, "notify": list(notify)}, merge=True
@@ -135,7 +135,7 @@ def add_site(
             raise ValueError(f"{parameter.name}: there is no type {parameter.type!r}")
     known = db.document(f"sites/{id}").get()
     if known.exists and known.get("customer") != customer:
-        raise Conflict(f"the site {id} is another customer's: choose another id")
+        raise Conflict(f"the site {id} belongs to another customer: choose another id")
     db.document(f"sites/{id}").set(
         {
             "customer": customer,

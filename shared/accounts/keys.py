@@ -35,7 +35,7 @@ class Caller:
     def needs(self, scope: str) -> None:
         """Forbidden unless the key has the scope."""
         if scope not in self.scopes:
-            raise Forbidden(f"the key {self.key} lacks the scope {scope!r}: use one that has it")
+            raise Forbidden(f"the key {self.key} lacks the scope {scope!r}: use a key that has it")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def authenticate(db: firestore.Client, authorization: str, auth_token: str) -> C
     presented = (key if kind.lower() in ("token", "bearer") else auth_token).strip()
     if not presented:
         raise Unauthenticated("Authentication credentials not provided.")
-    refused = Unauthenticated("the key is not valid: check that it is whole and has not been revoked")
+    refused = Unauthenticated("the key is not valid: check that it is complete and not revoked")
     parts = _KEY.fullmatch(presented)
     if not parts:
         raise refused

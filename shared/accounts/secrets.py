@@ -88,7 +88,7 @@ def path(id: str) -> str:
 def newest(settings: Settings) -> int:
     """The version that seals; ValueError where no key is set, or that one is too short to be one."""
     if not settings.secret_keys:
-        raise ValueError("WAYBILL_SECRET_KEYS is not set: no secret can be kept without a key")
+        raise ValueError("WAYBILL_SECRET_KEYS is not set: secrets cannot be stored without a key")
     version = max(settings.secret_keys)
     if len(settings.secret_keys[version]) < KEY_BYTES:
         raise ValueError(
@@ -118,7 +118,7 @@ def get(cloud: Cloud, customer: str, id: str) -> str:
     fields = cloud.db.document(path(id)).get().to_dict()
     if fields is None or fields["customer"] != customer:
         raise CustomerMustAct(
-            f"The stored secret {id} is no longer there.", "Give the password or the private key again."
+            f"There is no stored secret {id}.", "Give the password or the private key again."
         )
     return _opened(cloud.settings, id, fields)
 
@@ -178,13 +178,14 @@ def _opened(settings: Settings, id: str, fields: Mapping[str, Any]) -> str:
     held = settings.secret_keys
     if version not in held and held and version > max(held):
         raise Retry(
-            f"The secret {id} is sealed with version {version} of WAYBILL_SECRET_KEYS; the newest that is "
-            f"held here is {max(held)}: use the value that the functions have now."
+            f"The secret {id} is encrypted with version {version} of WAYBILL_SECRET_KEYS, but the newest "
+            f"version here is {max(held)}: use the value that the functions use."
         )
     if version not in held:
         raise GiveUp(
-            f"The secret {id} is sealed with version {version} of WAYBILL_SECRET_KEYS, which is not held.",
-            f"Waybill's operators put version {version} back; or give the password or the private key again.",
+            f"The secret {id} is encrypted with version {version} of WAYBILL_SECRET_KEYS, which is missing.",
+            f"Ask Waybill's operators to add version {version} again, or give the password or the private "
+            "key again.",
         )
     try:
         value = _cipher(held[version]).decrypt(
@@ -192,10 +193,10 @@ def _opened(settings: Settings, id: str, fields: Mapping[str, Any]) -> str:
         )
     except (InvalidTag, ValueError):  # the latter where even the nonce is cut short
         raise GiveUp(
-            f"The secret {id} does not open with version {version} of WAYBILL_SECRET_KEYS: the document was "
-            "changed, or that version was another key when it was sealed.",
-            f"Waybill's operators put back the key that was version {version}; or give the password or the "
-            "private key again.",
+            f"The secret {id} cannot be decrypted with version {version} of WAYBILL_SECRET_KEYS: the "
+            "document was changed, or that version is not the key that encrypted it.",
+            f"Ask Waybill's operators to restore the key that was version {version}, or give the password or "
+            "the private key again.",
         ) from None
     return value.decode()
 

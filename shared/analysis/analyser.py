@@ -28,11 +28,11 @@ from shared.gcp.clients import Cloud
 from shared.gcp.signing import signed_url
 from shared.http import outbound
 from shared.settings import Settings
-from shared.workorders import images, kept
+from shared.workorders import images, stored
 from shared.workorders.images import Image
-from shared.workorders.kept import Result
 from shared.workorders.record import encode, iso, timeline_line
 from shared.workorders.store import Held
+from shared.workorders.stored import Result
 
 ANSWER_SECONDS = 60.0
 """How long an analyser may take; for what takes longer it answers 202."""
@@ -111,7 +111,7 @@ def ask(cloud: Cloud, site: Site, held: Held, seconds: float) -> list[Result] | 
         raise CustomerMustAct(
             f"The site's analyser {host} answered what is not as agreed: {told}.", "Mend its answer."
         ) from None
-    return results.known(found, kept.input_ids(held.kept))
+    return results.known(found, stored.input_ids(held.stored))
 
 
 def _body(cloud: Cloud, site: Site, held: Held, in_time: Callable[[], bool]) -> bytes:
@@ -129,9 +129,9 @@ def _body(cloud: Cloud, site: Site, held: Held, in_time: Callable[[], bool]) -> 
         return {"id": image.id, "url": url}
 
     with ThreadPoolExecutor(SIGNED_AT_ONCE) as pool:
-        signed = list(pool.map(one, images.decode(held.kept.images)))
-    record = timeline_line(encode(held.kept.work_order), iso(held.created), iso(held.updated)).rstrip()
-    asked = {"work_order": orjson.Fragment(record), "images": signed, "parameters": held.kept.parameters}
+        signed = list(pool.map(one, images.decode(held.stored.images)))
+    record = timeline_line(encode(held.stored.work_order), iso(held.created), iso(held.updated)).rstrip()
+    asked = {"work_order": orjson.Fragment(record), "images": signed, "parameters": held.stored.parameters}
     return orjson.dumps(asked)
 
 

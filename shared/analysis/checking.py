@@ -10,10 +10,10 @@ from google.api_core.exceptions import NotFound
 from shared.accounts.customers import Site
 from shared.gcp.clients import Cloud
 from shared.gcp.objects import Stored
-from shared.workorders import images, kept, pictures
+from shared.workorders import images, pictures, stored
 from shared.workorders.images import LINE_BYTES, Image
-from shared.workorders.kept import DONE, DUE, Kept
 from shared.workorders.record import DataConformity
+from shared.workorders.stored import DONE, DUE, StoredWorkOrder
 
 READ_AT_ONCE = 4
 """How many photographs are in memory at once as they came."""
@@ -38,18 +38,18 @@ class Checked:
     found: dict[str, tuple[DataConformity, ...]]
     upto: bytes
 
-    def put_into(self, site: Site, held: Kept) -> Kept:
+    def put_into(self, site: Site, held: StoredWorkOrder) -> StoredWorkOrder:
         """A work order with these. One whose images are others, since it was deleted and made anew, stays as
         it is; a site without an analyser asks for no more than this."""
         if not held.images.startswith(self.upto):
             return held
-        after = kept.with_checks(site, held, self.found, len(self.upto) // LINE_BYTES)
+        after = stored.with_checks(site, held, self.found, len(self.upto) // LINE_BYTES)
         if after.analysis == DUE and not after.unchecked and not site.analysis_url:
             after = replace(after, analysis=DONE, failure="")
         return after
 
 
-def check(cloud: Cloud, site: Site, held: Kept, in_time: Callable[[], bool]) -> Checked:
+def check(cloud: Cloud, site: Site, held: StoredWorkOrder, in_time: Callable[[], bool]) -> Checked:
     """Check the images that are not, one after the other until it is no longer `in_time`.
 
     Google's errors pass, where an image cannot be read now.

@@ -14,7 +14,7 @@ from shared.gcp.clients import Cloud
 from shared.work import engine, pieces
 from shared.work.kinds import Documents
 from shared.work.pieces import OPEN
-from shared.workorders.kept import DUE, Kept
+from shared.workorders.stored import DUE, StoredWorkOrder
 
 FUNCTION = "analyse_work_order"
 STAGE = "analyse"
@@ -27,13 +27,13 @@ def document(cloud: Cloud, site: Site) -> firestore.DocumentReference:
     return cloud.db.document(_path(site))
 
 
-def due(site: Site, status: str = OPEN) -> Callable[[Kept, datetime], Documents]:
+def due(site: Site, status: str = OPEN) -> Callable[[StoredWorkOrder, datetime], Documents]:
     """The piece that is written with a work order, at Firestore's time, where that makes an analysis due.
 
     OPEN where its writer publishes it, too (`publish`); QUEUED where there are many (`publish_queued`).
     """
 
-    def beside(work_order: Kept, at: datetime) -> Documents:
+    def beside(work_order: StoredWorkOrder, at: datetime) -> Documents:
         if work_order.analysis != DUE:
             return {}
         id = work_order.work_order.id
@@ -44,7 +44,7 @@ def due(site: Site, status: str = OPEN) -> Callable[[Kept, datetime], Documents]
     return beside
 
 
-def publish(cloud: Cloud, site: Site, work_order: Kept) -> None:
+def publish(cloud: Cloud, site: Site, work_order: StoredWorkOrder) -> None:
     """Have a work order analysed. Asking twice is asking once."""
     id = pieces.id_of(PLAN, work_order.work_order.id)
     cloud.messages.publish(FUNCTION, pieces.message(_path(site), id))

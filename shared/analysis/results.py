@@ -12,9 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from shared import logs
 from shared.accounts.customers import Site
 from shared.http.bodies import read
-from shared.workorders import kept
-from shared.workorders.kept import DONE, DUE, FAILED, Kept, Result
+from shared.workorders import stored
 from shared.workorders.record import Value
+from shared.workorders.stored import DONE, DUE, FAILED, Result, StoredWorkOrder
 
 ANSWER_BYTES = 8 * 1024 * 1024
 """How large a body with results may be."""
@@ -110,7 +110,9 @@ def known(results: Sequence[Result], inputs: frozenset[str]) -> list[Result]:
     return ours
 
 
-def put_into(site: Site, held: Kept, posted: Kept, results: Sequence[Result]) -> Kept:
+def put_into(
+    site: Site, held: StoredWorkOrder, posted: StoredWorkOrder, results: Sequence[Result]
+) -> StoredWorkOrder:
     """A work order with the results of `posted`, which is what it was when its analyser was asked.
 
     It is done only where it still has those photographs and parameters; where they changed it stays due, and
@@ -119,28 +121,28 @@ def put_into(site: Site, held: Kept, posted: Kept, results: Sequence[Result]) ->
     """
     if held.analysis != DUE:
         return held
-    after = kept.with_results(site, held, results)
+    after = stored.with_results(site, held, results)
     return replace(after, analysis=DONE) if same(held, posted) else after
 
 
-def sent(site: Site, held: Kept, results: Sequence[Result]) -> Kept:
+def sent(site: Site, held: StoredWorkOrder, results: Sequence[Result]) -> StoredWorkOrder:
     """A work order with results that its analyser sent by itself.
 
     One that waited for them is done. They can come before our own note that it waits, so one that is due is
     done as well, where nothing is left to check and every input is named.
     """
-    after = kept.with_results(site, held, results)
+    after = stored.with_results(site, held, results)
     named = {result.input_id for result in results}
-    if held.analysis == DUE and (held.unchecked or not kept.input_ids(held) <= named):
+    if held.analysis == DUE and (held.unchecked or not stored.input_ids(held) <= named):
         return after
     return replace(after, analysis=DONE, failure="")
 
 
-def again(held: Kept) -> Kept:
+def again(held: StoredWorkOrder) -> StoredWorkOrder:
     """A work order whose analysis failed is due again; any other stays as it is."""
     return replace(held, analysis=DUE, failure="") if held.analysis == FAILED else held
 
 
-def same(held: Kept, posted: Kept) -> bool:
+def same(held: StoredWorkOrder, posted: StoredWorkOrder) -> bool:
     """Whether what an analysis is made of is what it was."""
     return (held.images, held.parameters) == (posted.images, posted.parameters)

@@ -24,8 +24,8 @@ from shared.work import control
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Kind, Later, Stage, WaitedTooLong
 from shared.workorders import store
-from shared.workorders.kept import DUE, FAILED, WAITING, Kept
 from shared.workorders.store import Held
+from shared.workorders.stored import DUE, FAILED, WAITING, StoredWorkOrder
 
 MAX_WAIT = timedelta(hours=1)
 """How long an analyser may be away, from the first failed try on."""
@@ -76,16 +76,16 @@ def failed(cloud: Cloud, analyses: Analyses, attempt: Attempt, error: GiveUp) ->
         failure = f"The site's analyser was away for an hour. {piece.waits_for} {AFTER_MENDING}"
     try:
         site = get_site(cloud.db, analyses.site, analyses.customer)
-        store.change(cloud, site, piece.name, lambda now: _given_up(now.kept, failure))
+        store.change(cloud, site, piece.name, lambda now: _given_up(now.stored, failure))
     except NotFound as gone:
         logs.info("nothing to analyse", reason=str(gone))
 
 
-def _given_up(now: Kept, failure: str) -> Kept:
+def _given_up(now: StoredWorkOrder, failure: str) -> StoredWorkOrder:
     return replace(now, analysis=FAILED, failure=failure) if now.analysis == DUE else now
 
 
-def take_on(cloud: Cloud, site: Site, id: str, time: Time) -> Kept:
+def take_on(cloud: Cloud, site: Site, id: str, time: Time) -> StoredWorkOrder:
     """Analyse a work order as far as there is time; returns it as it is then. DUE means that there is more
     to do.
 
@@ -94,35 +94,39 @@ def take_on(cloud: Cloud, site: Site, id: str, time: Time) -> Kept:
     """
     began = stopwatch()
     held = store.look(cloud, site, id)
-    if held.kept.analysis == DUE and (held.kept.unchecked or not site.analysis_url):
-        checked = checking.check(cloud, site, held.kept, lambda: elapsed_since(began) < time.checks)
-        after = store.change(cloud, site, id, lambda now: checked.put_into(site, now.kept))
+    if held.stored.analysis == DUE and (held.stored.unchecked or not site.analysis_url):
+        checked = checking.check(cloud, site, held.stored, lambda: elapsed_since(began) < time.checks)
+        after = store.change(cloud, site, id, lambda now: checked.put_into(site, now.stored))
         if after.analysis != DUE or elapsed_since(began) > time.checks / 2:
             return after
         held = store.look(cloud, site, id)
-    if held.kept.analysis != DUE or held.kept.unchecked or not site.analysis_url:
-        return held.kept
+    if held.stored.analysis != DUE or held.stored.unchecked or not site.analysis_url:
+        return held.stored
     return _posted(cloud, site, held, time.analyser)
 
 
-def _posted(cloud: Cloud, site: Site, posted: Held, seconds: float) -> Kept:
+def _posted(cloud: Cloud, site: Site, posted: Held, seconds: float) -> StoredWorkOrder:
     """Ask the analyser, and keep what comes of it."""
-    id = posted.kept.work_order.id
+    id = posted.stored.work_order.id
     try:
         found = analyser.ask(cloud, site, posted, seconds)
         if found is None:
-            return store.change(cloud, site, id, lambda now: _noted(now.kept, posted.kept, WAITING))
-        return store.change(cloud, site, id, lambda now: results.put_into(site, now.kept, posted.kept, found))
+            return store.change(cloud, site, id, lambda now: _noted(now.stored, posted.stored, WAITING))
+        return store.change(
+            cloud, site, id, lambda now: results.put_into(site, now.stored, posted.stored, found)
+        )
     except CustomerMustAct as final:
         failure = f"{final} {final.next_action}"
     except Invalid as too_large:
         failure = f"The analyser's results do not fit into the work order: {too_large}."
     logs.warning("an analysis failed", failure=failure)
     failure = f"{failure} {AFTER_MENDING}"
-    return store.change(cloud, site, id, lambda now: _noted(now.kept, posted.kept, FAILED, failure))
+    return store.change(cloud, site, id, lambda now: _noted(now.stored, posted.stored, FAILED, failure))
 
 
-def _noted(now: Kept, posted: Kept, analysis: str, failure: str = "") -> Kept:
+def _noted(
+    now: StoredWorkOrder, posted: StoredWorkOrder, analysis: str, failure: str = ""
+) -> StoredWorkOrder:
     """How far the analysis is, unless others got further, or there is something new to analyse."""
     if now.analysis != DUE or not results.same(now, posted):
         return now

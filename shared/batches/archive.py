@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shared.batches.problems import NAME_SHOWN, BadArchive, BadFile
+from shared.batches.problems import MAX_NAME_SHOWN, BadArchive, BadFile
 
 Read = Callable[[int, int], bytes]
 """The archive's bytes from a start to an end, as `bytes[start:end]`."""
@@ -235,7 +235,7 @@ def directory(read: Read, size: int, limits: Limits) -> Iterator[bytes]:
     if found.files > limits.files:
         raise BadArchive("ARCHIVE_TOO_MANY_FILES", f"It lists {found.files:,}; {limits.files:,} are allowed.")
     if found.end - found.start > limits.directory_bytes:
-        raise BadArchive("ARCHIVE_TOO_MANY_FILES", "The list of their names alone is too long.")
+        raise BadArchive("ARCHIVE_TOO_MANY_FILES", "The list of their names is too long.")
     lines: list[bytes] = []
     unpacked = 0
     for entry in _listed(read, found):
@@ -246,7 +246,7 @@ def directory(read: Read, size: int, limits: Limits) -> Iterator[bytes]:
             unpacked += entry.size
     if len(lines) != found.files:
         rest = (len(lines) - found.files) % (_FULL16 + 1) == 0
-        counts = f"It says that it holds {found.files:,} files, and lists {len(lines):,}."
+        counts = f"It claims to hold {found.files:,} files, but lists {len(lines):,}."
         raise _damaged(_WITHOUT_ZIP64 if rest else counts)
     if unpacked > limits.unpacked_bytes:
         raise BadArchive(
@@ -267,7 +267,7 @@ def _read(read: Read, start: int, end: int) -> bytes:
     """Those bytes, all of them."""
     found = read(start, end)
     if len(found) != end - start:
-        raise _truncated(f"Bytes {start:,} to {end:,} were asked for, and {len(found):,} came.")
+        raise _truncated(f"Of the bytes {start:,} to {end:,} only {len(found):,} are there.")
     return found
 
 
@@ -295,7 +295,7 @@ def _find_directory(read: Read, size: int) -> _Directory:
             or length not in (_FULL32, zip64.directory.end - zip64.directory.start)
             or start not in (_FULL32, zip64.directory.start)
         ):
-            raise _damaged("Its two last records contradict each other.")
+            raise _damaged("Its last two records contradict each other.")
         found, end = zip64
     elif disk or first_disk:
         raise BadArchive("ARCHIVE_SPLIT")
@@ -308,11 +308,11 @@ def _find_directory(read: Read, size: int) -> _Directory:
     if found.end < end:
         more = end - found.end
         whole = more % (_FULL32 + 1) == 0
-        raise _damaged(_WITHOUT_ZIP64 if whole else f"{more:,} bytes stand in it that are no part of it.")
+        raise _damaged(_WITHOUT_ZIP64 if whole else f"It holds {more:,} bytes that belong to no file.")
     if found.files == 0 and found.end > found.start:
-        raise _damaged("It says that it holds no files, and lists some.")
+        raise _damaged("It claims to hold no files, but lists some.")
     if found.files and head != _LOCAL_SIGNATURE:
-        raise _damaged("Something stands before its first file.")
+        raise _damaged("There are other bytes before its first file.")
     return found
 
 
@@ -381,7 +381,7 @@ def _listed(read: Read, found: _Directory) -> Iterator[Entry]:
         if signature != _RECORD_SIGNATURE:
             if signature == _EXTRA_DATA_SIGNATURE:
                 raise BadArchive("ARCHIVE_ENCRYPTED")
-            raise _damaged("Its list of files holds something else.")
+            raise _damaged("Its list of files holds bytes that describe no file.")
         if flags & _FLAG_MASKED:
             raise BadArchive("ARCHIVE_ENCRYPTED")
         name_at = at + _RECORD.size
@@ -401,7 +401,7 @@ def _listed(read: Read, found: _Directory) -> Iterator[Entry]:
             raise BadArchive("ARCHIVE_SPLIT")
         path = _path(name, flags, extra)
         if path is None:
-            path = name[:NAME_SHOWN].decode("utf-8", "backslashreplace")
+            path = name[:MAX_NAME_SHOWN].decode("utf-8", "backslashreplace")
             problem = "UNREADABLE_NAME"
         problem = problem or _problem(flags, method, packed, size, attributes)
         yield Entry(path, name, offset, 0, packed, size, crc32, method, problem)
@@ -528,11 +528,11 @@ def unpack(entry: Entry, content: bytes | memoryview) -> bytes:
     start = _LOCAL.size + names + extras
     end = start + entry.packed
     if signature != _LOCAL_SIGNATURE:
-        raise BadFile("DAMAGED", "It does not begin where the archive says.")
+        raise BadFile("DAMAGED", "It does not begin at the place that the archive gives for it.")
     if flags & (_FLAG_ENCRYPTED | _FLAG_STRONG):
         raise BadFile("ENCRYPTED")
     if method != entry.method or view[_LOCAL.size : _LOCAL.size + names] != entry.name:
-        raise BadFile("DAMAGED", "The archive's list of files says something else than the file itself.")
+        raise BadFile("DAMAGED", "The archive's list of files contradicts the file's own header.")
     if entry.offset + end > entry.limit:
         raise BadFile("OVERLAPPING")
     if end > len(view):
@@ -554,9 +554,9 @@ def _inflate(packed: memoryview, size: int) -> bytes:
     except zlib.error as broken:
         raise BadFile("DAMAGED", "Its compressed bytes cannot be read.") from broken
     if len(data) > size:
-        raise BadFile("SIZE_DIFFERS", f"It has more than the {size:,} bytes that it should have.")
+        raise BadFile("SIZE_DIFFERS", f"It should have {size:,} bytes, and has more.")
     if not inflater.eof:
         raise BadFile("DAMAGED", "Its compressed bytes break off.")
     if inflater.unused_data:
-        raise BadFile("DAMAGED", "Something stands behind its compressed bytes.")
+        raise BadFile("DAMAGED", "There are other bytes behind its compressed bytes.")
     return data

@@ -100,7 +100,7 @@ def plan(lines: Iterable[bytes]) -> Plan:
     """
     kept, wrapper = _survey(lines)
     if not kept:
-        raise BadArchive("ARCHIVE_EMPTY", "It holds only files that an operating system left.")
+        raise BadArchive("ARCHIVE_EMPTY", "It holds only files that the operating system added.")
     problems = _number(kept, wrapper)
     return Plan(_gather(kept, wrapper), problems)
 
@@ -208,7 +208,7 @@ def _empty(names: list[str]) -> list[Problem]:
     """A warning for each folder without files; the last that is listed tells how many are not."""
     found = [problem("EMPTY_FOLDER", work_order=name) for name in names[:PROBLEMS_MOST]]
     if len(names) > PROBLEMS_MOST:
-        more = f"The same is so of {len(names) - PROBLEMS_MOST:,} more folders."
+        more = f"The same holds for {len(names) - PROBLEMS_MOST:,} more folders."
         found[-1] = problem("EMPTY_FOLDER", work_order=names[PROBLEMS_MOST - 1], detail=more)
     return found
 

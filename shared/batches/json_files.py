@@ -76,5 +76,5 @@ def _integer(digits: str) -> int:
         return number
     raise BadFile(
         "JSON_NOT_VALID",
-        f"The number {digits[:30]} is too large to be kept exactly: write it as a text, in quotes.",
+        f"The number {digits[:30]} is too large to be stored exactly: write it as text, in quotes.",
     )

@@ -1,7 +1,7 @@
-"""Everything that can be wrong with a batch: the one list of codes, what each means and what to do.
+"""The errors and warnings of a batch: the one list of codes, what each means and what to do.
 
-`docs/customers/batch-errors.md` shows the same list; a test compares them. The sentences are for whoever made
-the archive. A code once published keeps its meaning.
+`docs/customers/batch-errors.md` shows the same list; a test compares them. The sentences are written for the
+person who made the archive. A published code keeps its meaning.
 """
 
 import re
@@ -12,28 +12,31 @@ from shared.errors import WaybillError
 
 Level = Literal["error", "warning"]
 
-NAME_SHOWN = 255
-"""How many characters of a name a problem shows: a zip allows 65,535, a document has no room for them."""
+MAX_NAME_SHOWN = 255
+"""The most characters of a name that a problem shows. A zip allows names of 65,535 bytes; a document has no
+room for those."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# What would break a line of the errors file, or a terminal.
+# Characters that would break a line of the errors file, or a terminal.
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a code means, a sentence in which {file} and {work_order} are names, and what to do about it.
+class ProblemType:
+    """What a code means, and what to do about it.
 
-    With an `error` what it is about was not taken in; a `warning` cost nothing.
+    level    `error`: the work order or the file was not imported; `warning`: everything was imported
+    meaning  a sentence; {file} and {work_order} stand for the names
+    action   what to do, a sentence
     """
 
     level: Level
-    means: str
-    do: str
+    meaning: str
+    action: str
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong. `work_order` and `file` are empty where it concerns none.
+    """One error or warning. `work_order` and `file` are empty where the problem has none.
 
     `message` says what happened and what to do, and names the file.
     """
@@ -46,22 +49,21 @@ class Problem:
     @property
     def level(self) -> Level:
         """`error` or `warning`."""
-        return KINDS[self.code].level
+        return PROBLEM_TYPES[self.code].level
 
 
 def problem(code: str, *, work_order: str = "", file: str = "", detail: str = "") -> Problem:
-    """The problem of that code. `detail` is a sentence more, as of BadFile; KeyError where no such code."""
+    """A problem with this code. `detail` is one more sentence. KeyError if there is no such code."""
     work_order, file = _shown(work_order), _shown(file)
-    kind = KINDS[code]
-    means = kind.means.format(file=f"“{file}”", work_order=f"“{work_order}”")
-    return Problem(
-        work_order, file, code, " ".join(part for part in (means, _escaped(detail), kind.do) if part)
-    )
+    type = PROBLEM_TYPES[code]
+    meaning = type.meaning.format(file=f"“{file}”", work_order=f"“{work_order}”")
+    sentences = [each for each in (meaning, _escaped(detail), type.action) if each]
+    return Problem(work_order, file, code, " ".join(sentences))
 
 
 def _shown(name: str) -> str:
-    if len(name) > NAME_SHOWN:
-        name = name[: NAME_SHOWN - 1] + "…"
+    if len(name) > MAX_NAME_SHOWN:
+        name = name[: MAX_NAME_SHOWN - 1] + "…"
     return _escaped(name)
 
 
@@ -70,7 +72,7 @@ def _escaped(text: str) -> str:
 
 
 class BadArchive(WaybillError):
-    """The whole archive cannot be taken in. `detail` is a sentence about this one, or empty."""
+    """The whole archive cannot be imported. `detail` is a sentence about this archive, or empty."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         self.code = code
@@ -79,7 +81,7 @@ class BadArchive(WaybillError):
 
 
 class BadFile(WaybillError):
-    """One file cannot be taken in. `detail` is a sentence about this one, or empty."""
+    """One file cannot be imported. `detail` is a sentence about this file, or empty."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         self.code = code
@@ -90,215 +92,215 @@ class BadFile(WaybillError):
 _AGAIN = "Make the archive again and send it again."
 _FILE_AGAIN = "Make the archive again from the original files, and send it again."
 
-KINDS = {
+PROBLEM_TYPES = {
     # The whole archive; the batch fails.
-    "UPLOAD_TOO_LARGE": Kind(
+    "UPLOAD_TOO_LARGE": ProblemType(
         "error",
         "The upload is larger than your limit allows.",
         "Split the work orders over several archives, or ask us for a higher limit.",
     ),
-    "ARCHIVE_EMPTY": Kind(
+    "ARCHIVE_EMPTY": ProblemType(
         "error",
         "The archive holds no files.",
-        "Check what was put into it, and send it again.",
+        "Check that you packed the right folder, and send the archive again.",
     ),
-    "ARCHIVE_NOT_A_ZIP": Kind(
+    "ARCHIVE_NOT_A_ZIP": ProblemType(
         "error",
         "The upload is not a zip archive.",
-        "Send a file made with “compress” or “zip”; rar, 7z and tar are not read.",
+        "Send a zip file; rar, 7z and tar files are not supported.",
     ),
-    "ARCHIVE_TRUNCATED": Kind(
+    "ARCHIVE_TRUNCATED": ProblemType(
         "error",
         "The archive is incomplete: part of it is missing.",
         "Check that it opens on your computer, and send the whole file again.",
     ),
-    "ARCHIVE_DAMAGED": Kind(
+    "ARCHIVE_DAMAGED": ProblemType(
         "error",
-        "The archive is damaged: its list of files cannot be trusted.",
+        "The archive is damaged: its list of files contradicts itself.",
         f"Check that it opens on your computer. {_AGAIN}",
     ),
-    "ARCHIVE_SPLIT": Kind(
+    "ARCHIVE_SPLIT": ProblemType(
         "error",
-        "The archive is one part of an archive that was split into several.",
-        "Make one archive in one piece and send that.",
+        "The archive is only one part of a split archive.",
+        "Make one archive that is not split, and send it.",
     ),
-    "ARCHIVE_ENCRYPTED": Kind(
+    "ARCHIVE_ENCRYPTED": ProblemType(
         "error",
         "The archive's list of files is encrypted.",
         "Make the archive without a password and send it again.",
     ),
-    "ARCHIVE_TOO_MANY_FILES": Kind(
+    "ARCHIVE_TOO_MANY_FILES": ProblemType(
         "error",
         "The archive holds more files than your limit allows.",
         "Split the work orders over several archives.",
     ),
-    "ARCHIVE_TOO_LARGE": Kind(
+    "ARCHIVE_TOO_LARGE": ProblemType(
         "error",
-        "The archive's files are, unpacked, larger than your limit allows.",
+        "The archive's files are larger, once unpacked, than your limit allows.",
         "Split the work orders over several archives, or ask us for a higher limit.",
     ),
-    "NOTHING_TAKEN_IN": Kind(
+    "NOTHING_TAKEN_IN": ProblemType(
         "error",
-        "No work order of the archive could be taken in.",
-        "See the batch's errors for what is wrong with each, mend that, and send the archive again.",
+        "No work order of the archive could be imported.",
+        "Fix the errors that the batch lists, and send the archive again.",
     ),
-    "INTERNAL": Kind(
+    "INTERNAL": ProblemType(
         "error",
-        "Something of ours failed; your archive is not to blame.",
-        "Nothing needs mending on your side. Send the archive again, and tell us if it happens twice.",
+        "Waybill failed; your archive did not cause it.",
+        "Send the archive again. If it fails again, contact us.",
     ),
     # A file or folder of no work order.
-    "FILE_OUTSIDE_FOLDER": Kind(
+    "FILE_OUTSIDE_FOLDER": ProblemType(
         "error",
-        "The file {file} lies in no work order's folder.",
-        "Put it into the folder of its work order, or leave it out.",
+        "The file {file} is not in a work order's folder.",
+        "Move it into the folder of its work order, or remove it.",
     ),
-    "UNSAFE_NAME": Kind(
+    "UNSAFE_NAME": ProblemType(
         "error",
-        "The name {file} is not that of a plain file in a folder.",
-        "Use names without “..”, backslashes, drive letters, control characters, or a “/” at the beginning.",
+        "The name {file} is not a safe file name.",
+        "Use names without “..”, backslashes, drive letters or control characters, and no “/” at the start.",
     ),
-    "UNREADABLE_NAME": Kind(
+    "UNREADABLE_NAME": ProblemType(
         "error",
-        "The name {file} cannot be read: it is not the UTF-8 that it is said to be, is empty, or too long.",
-        "Rename the file with a few plain letters and make the archive again.",
+        "The name {file} cannot be read: it is not valid UTF-8, is empty, or is too long.",
+        "Rename the file with a few plain letters, and make the archive again.",
     ),
-    "BAD_WORK_ORDER_NAME": Kind(
+    "BAD_WORK_ORDER_NAME": ProblemType(
         "error",
-        "The folder {work_order} cannot be a work order's name.",
-        "Use 1 to 128 letters, digits, “_”, “-”, “.” and spaces between them.",
+        "The folder name {work_order} cannot be the name of a work order.",
+        "Use 1 to 128 letters, digits, “_”, “-” and “.”, with spaces only between them.",
     ),
     # A file of a work order.
-    "NESTED_FOLDER": Kind(
+    "NESTED_FOLDER": ProblemType(
         "error",
-        "The file {file} lies in a folder inside the work order's folder.",
-        "Put the file directly into the work order's folder.",
+        "The file {file} is in a folder inside the work order's folder.",
+        "Move the file directly into the work order's folder.",
     ),
-    "UNKNOWN_FILE": Kind(
+    "UNKNOWN_FILE": ProblemType(
         "error",
-        "The file {file} is neither an image nor metadata.json nor parameters.json.",
-        "Send jpg, jpeg, png and webp images and those two files only.",
+        "The file {file} is not an image, metadata.json or parameters.json.",
+        "Send only jpg, jpeg, png and webp images, and these two files.",
     ),
-    "SYMLINK": Kind(
+    "SYMLINK": ProblemType(
         "error",
-        "The file {file} is only a link to another file.",
-        "Put the file itself into the archive.",
+        "The file {file} is a symbolic link to another file.",
+        "Put the other file itself into the archive.",
     ),
-    "ENCRYPTED": Kind(
+    "ENCRYPTED": ProblemType(
         "error",
         "The file {file} is encrypted.",
         "Make the archive without a password and send it again.",
     ),
-    "UNKNOWN_COMPRESSION": Kind(
+    "UNKNOWN_COMPRESSION": ProblemType(
         "error",
-        "The file {file} is compressed in a way that we do not read.",
+        "The file {file} is compressed with a method that is not supported.",
         "Make the archive with the usual method, “deflate”, or without compression.",
     ),
-    "OVERLAPPING": Kind(
+    "OVERLAPPING": ProblemType(
         "error",
-        "The file {file} shares its place in the archive with another file.",
+        "The file {file} overlaps another file in the archive.",
         _FILE_AGAIN,
     ),
-    "TOO_COMPRESSED": Kind(
+    "TOO_COMPRESSED": ProblemType(
         "error",
-        "The file {file} would unpack to more than a photograph or a list of parameters ever does.",
-        "Check the file; if it is right, make the archive without compression.",
+        "The file {file} is compressed more than a photograph or a list of parameters can be.",
+        "Check the file. If it is right, make the archive without compression.",
     ),
-    "SIZE_DIFFERS": Kind(
+    "SIZE_DIFFERS": ProblemType(
         "error",
-        "The file {file} has another size than the archive says.",
+        "The file {file} does not have the size that the archive gives for it.",
         _FILE_AGAIN,
     ),
-    "CHECKSUM_DIFFERS": Kind(
+    "CHECKSUM_DIFFERS": ProblemType(
         "error",
-        "The file {file} was damaged: its checksum is not the one that the archive says.",
+        "The file {file} is damaged: it does not have the checksum that the archive gives for it.",
         _FILE_AGAIN,
     ),
-    "DAMAGED": Kind(
+    "DAMAGED": ProblemType(
         "error",
         "The file {file} is damaged and cannot be unpacked.",
         _FILE_AGAIN,
     ),
-    "DUPLICATE_FILE": Kind(
+    "DUPLICATE_FILE": ProblemType(
         "error",
-        "The file {file} is more than once in the archive, and nothing says which one is meant.",
+        "The file {file} is in the archive more than once.",
         "Keep one of them.",
     ),
-    "FILE_TOO_LARGE": Kind(
+    "FILE_TOO_LARGE": ProblemType(
         "error",
-        "The file {file} is too large: an image may have 64 MiB, a JSON file 4 MiB.",
-        "Send a smaller one.",
+        "The file {file} is too large: an image may have at most 64 MiB, a JSON file at most 4 MiB.",
+        "Send a smaller file.",
     ),
-    "EMPTY_FILE": Kind(
+    "EMPTY_FILE": ProblemType(
         "error",
         "The file {file} is empty.",
-        "Send the file with its content, or leave it out.",
+        "Send the file with its content, or remove it.",
     ),
-    "NOT_AN_IMAGE": Kind(
+    "NOT_AN_IMAGE": ProblemType(
         "error",
         "The file {file} is called an image and cannot be read as one.",
         "Check that it opens on your computer, and send it as jpg, png or webp.",
     ),
-    "TOO_MANY_PIXELS": Kind(
+    "TOO_MANY_PIXELS": ProblemType(
         "error",
-        "The image {file} has more pixels than we read.",
+        "The image {file} has too many pixels.",
         "Send it in a lower resolution.",
     ),
-    "UNKNOWN_TASK_GROUP": Kind(
+    "UNKNOWN_TASK_GROUP": ProblemType(
         "error",
         "The image {file} belongs to no task group of the site.",
         "Name it after a task group, with “-” and a number behind it if there are several.",
     ),
-    "JSON_NOT_VALID": Kind(
+    "JSON_NOT_VALID": ProblemType(
         "error",
         "The file {file} is not valid JSON.",
         "Correct the file; a JSON checker shows the place.",
     ),
-    "JSON_NOT_AN_OBJECT": Kind(
+    "JSON_NOT_AN_OBJECT": ProblemType(
         "error",
-        "The file {file} is JSON, but not a dictionary of names and values.",
+        "The file {file} is valid JSON, but not an object.",
         'Write it as {"name": "value"}.',
     ),
-    "JSON_DUPLICATE_KEY": Kind(
+    "JSON_DUPLICATE_KEY": ProblemType(
         "error",
-        "The file {file} gives a name twice, and nothing says which value is meant.",
+        "The file {file} has the same name twice in one object.",
         "Keep one of them.",
     ),
-    "JSON_TOO_DEEP": Kind(
+    "JSON_TOO_DEEP": ProblemType(
         "error",
-        "The file {file} has lists and dictionaries inside each other more than 64 deep.",
-        "Write it flatter.",
+        "The file {file} has lists and objects nested more than 64 deep.",
+        "Nest them less deeply.",
     ),
     # A work order.
-    "EMPTY_FOLDER": Kind(
+    "EMPTY_FOLDER": ProblemType(
         "warning",
-        "The folder {work_order} holds no files, and was made no work order.",
-        "Nothing, if that is meant; else put its files into it.",
+        "The folder {work_order} holds no files. No work order was made of it.",
+        "If it should be a work order, put its files into it. Otherwise there is nothing to do.",
     ),
-    "TOO_MANY_FILES": Kind(
+    "TOO_MANY_FILES": ProblemType(
         "error",
         "The work order {work_order} has more than 5,000 images.",
         "Split it into several work orders.",
     ),
-    "MISSING_PARAMETER": Kind(
+    "MISSING_PARAMETER": ProblemType(
         "error",
-        "The work order {work_order} lacks a parameter that the site asks for.",
+        "The work order {work_order} lacks a parameter that the site requires.",
         "Add it to parameters.json.",
     ),
-    "WRONG_PARAMETER": Kind(
+    "WRONG_PARAMETER": ProblemType(
         "error",
         "A parameter of the work order {work_order} is not as the site asks for it.",
         "Correct it in parameters.json.",
     ),
-    "WORK_ORDER_TOO_LARGE": Kind(
+    "WORK_ORDER_TOO_LARGE": ProblemType(
         "error",
-        "The work order {work_order} is too large to be kept: its metadata, parameters and results together.",
+        "The work order {work_order} is too large to store: its metadata, parameters and results together.",
         "Send less metadata, or split it into several work orders.",
     ),
-    "MORE_ERRORS": Kind(
+    "MORE_ERRORS": ProblemType(
         "error",
-        "There are more errors than are listed.",
-        "Mend those that are listed, and send the archive again.",
+        "There are more errors than this list shows.",
+        "Fix the listed errors, and send the archive again.",
     ),
 }
 """Every code, in the order of the documentation."""

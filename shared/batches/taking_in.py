@@ -26,11 +26,11 @@ from shared.gcp.documents import fields_of
 from shared.gcp.leases import Done, Lease
 from shared.gcp.many import Many
 from shared.work.pieces import QUEUED
-from shared.workorders import images, kept, parameters, pictures, store
-from shared.workorders.kept import DUE, Kept, Taken
+from shared.workorders import images, parameters, pictures, store, stored
 from shared.workorders.parameters import WrongParameter
 from shared.workorders.record import Input
 from shared.workorders.store import CONTENT_TYPES
+from shared.workorders.stored import DUE, StoredWorkOrder, Taken
 
 CHUNK_ORDERS = 50
 CHUNK_FILES = 500
@@ -66,10 +66,10 @@ class TimeUp(Exception):
 
 @dataclass
 class _Outcome:
-    """What came of one work order; `kept` is None where it was not taken in."""
+    """What came of one work order; `stored` is None if it was not imported."""
 
     problems: list[Problem] = field(default_factory=list)
-    kept: Kept | None = None
+    stored: StoredWorkOrder | None = None
     images: int = 0
     bytes: int = 0
 
@@ -101,7 +101,7 @@ async def _take_in(
         planned = _planned(cloud, batch, fields["start"], fields["end"])
         for chunk in _chunks(planned[position:]):
             outcomes = await taking.run(chunk)
-            if any(each.kept and each.kept.analysis == DUE for each in outcomes):
+            if any(each.stored and each.stored.analysis == DUE for each in outcomes):
                 queue.publish_queued(cloud, site)
             problems = [problem for each in outcomes for problem in each.problems]
             more = errors_file.documents(batch, slice_id, position, problems)
@@ -143,7 +143,7 @@ def _chunks(
 
 
 def _counted(outcomes: Sequence[_Outcome], problems: Sequence[Problem]) -> Progress:
-    done = [each for each in outcomes if each.kept is not None]
+    done = [each for each in outcomes if each.stored is not None]
     return Progress(
         work_orders_done=len(done),
         work_orders_failed=len(outcomes) - len(done),
@@ -291,10 +291,10 @@ class _Reading:
     def wrong(self, code: str, file: str, detail: str = "") -> None:
         self.problems.append(problem(code, work_order=self.name, file=file, detail=detail))
 
-    def arrive(self, before: Kept) -> Kept:
+    def arrive(self, before: StoredWorkOrder) -> StoredWorkOrder:
         """The work order as it is with what was read. What the archive does not tell stays as it is."""
         photos = sorted(self.photos.values(), key=lambda photo: photo.place)
-        after = kept.change(
+        after = stored.change(
             self._site,
             before,
             metadata=self.documents.get("metadata.json"),
@@ -306,9 +306,9 @@ class _Reading:
             raise _WrongParameters(wrong)
         return after
 
-    def outcome(self, written: Kept | Refused | None) -> _Outcome:
+    def outcome(self, written: StoredWorkOrder | Refused | None) -> _Outcome:
         """What came of it, given what came of its document."""
-        if isinstance(written, Kept):
+        if isinstance(written, StoredWorkOrder):
             images = [each.image for each in self.taken.values()]
             return _Outcome([], written, len(images), sum(each.size for each in images))
         if isinstance(written, _WrongParameters):

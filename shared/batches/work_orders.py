@@ -19,10 +19,10 @@ from shared.errors import FieldProblem, Invalid, NotFound
 from shared.gcp.clients import Cloud
 from shared.http.answers import Answer, Handler, json_object
 from shared.http.bodies import read
-from shared.workorders import kept, parameters, store
-from shared.workorders.kept import DUE, FAILED, Correction
+from shared.workorders import parameters, store, stored
 from shared.workorders.record import encode, iso, timeline_line
 from shared.workorders.store import Held
+from shared.workorders.stored import DUE, FAILED, Correction
 
 TAGS_MOST = 100
 """How many tags a work order may have."""
@@ -149,7 +149,7 @@ def _analyze(request: flask.Request, work_order: UUID, site: str | None = None) 
     photographs = sent.photographs(cloud.settings, where, inputs, asked.metadata)
     steps.ready(cloud, where)
     store.add_photographs(cloud, where, id, photographs, queue.due(where))
-    store.change(cloud, where, id, lambda held: results.again(held.kept), queue.due(where))
+    store.change(cloud, where, id, lambda held: results.again(held.stored), queue.due(where))
     with logs.bound(customer=where.customer, site=where.id, work_order=id):
         _analysed(cloud, where, id)
     return _shown(store.look(cloud, where, id)), 200
@@ -164,7 +164,7 @@ def _analysed(cloud: Cloud, site: Site, id: str) -> None:
     except Exception as failure:
         # The photographs are in, and so says the answer: whatever it was, the function tries again.
         logs.warning("an analysis is left to its function", reason=type(failure).__name__)
-        after = store.look(cloud, site, id).kept
+        after = store.look(cloud, site, id).stored
     if after.analysis == DUE:
         queue.publish(cloud, site, after)
 
@@ -173,8 +173,8 @@ def _results(request: flask.Request, work_order: UUID, site: str | None = None) 
     cloud, _, where = who_and_where(request, site)
     id = str(work_order)
     found = results.parse(json_object(request, results.ANSWER_BYTES))
-    ours = results.known(found, kept.input_ids(store.look(cloud, where, id).kept))
-    store.change(cloud, where, id, lambda held: results.sent(where, held.kept, ours))
+    ours = results.known(found, stored.input_ids(store.look(cloud, where, id).stored))
+    store.change(cloud, where, id, lambda held: results.sent(where, held.stored, ours))
     return _shown(store.look(cloud, where, id)), 200
 
 
@@ -208,15 +208,15 @@ def _fitting(site: Site, told: Mapping[str, Any]) -> None:
 
 def _shown(held: Held, inputs: bool = True) -> dict[str, Any]:
     """A work order as it is answered: the record as exports have it, and what is kept beside it."""
-    line = timeline_line(encode(held.kept.work_order), iso(held.created), iso(held.updated))
+    line = timeline_line(encode(held.stored.work_order), iso(held.created), iso(held.updated))
     record: dict[str, Any] = orjson.loads(line)
     if not inputs:
         for item in record["work_items"]:
             del item["input"]
     return {
         **record,
-        "tags": held.kept.tags,
-        "parameters": held.kept.parameters,
-        "analysis": held.kept.analysis,
-        **({"failure": held.kept.failure} if held.kept.analysis == FAILED else {}),
+        "tags": held.stored.tags,
+        "parameters": held.stored.parameters,
+        "analysis": held.stored.analysis,
+        **({"failure": held.stored.failure} if held.stored.analysis == FAILED else {}),
     }

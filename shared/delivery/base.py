@@ -49,7 +49,7 @@ class Copy:
 
 
 @dataclass
-class Outcome:
+class CopyResult:
     """What came of some copies. `missing` and `conflicts` hold those whose image is gone, or whose name is
     taken by something else."""
 
@@ -67,13 +67,13 @@ class Connector(Protocol):
     overwritten or removed.
     """
 
-    def deliver(self, staged: Stored, name: str, between: Callable[[], None]) -> None:
-        """Bring a staged object there under this name, once; `between` is called now and then where that
+    def deliver(self, staged: Stored, name: str, on_progress: Callable[[], None]) -> None:
+        """Bring a staged object there under this name, once; `on_progress` is called now and then where that
         takes long, and may raise to end it: the next time goes on from there."""
         ...
 
-    def copy_images(self, copies: Iterable[Copy], between: Callable[[Outcome], None]) -> Outcome:
-        """Copy these; `between` is called now and then with what came of it so far, and may raise to end
+    def copy_images(self, copies: Iterable[Copy], on_progress: Callable[[CopyResult], None]) -> CopyResult:
+        """Copy these; `on_progress` is called now and then with what came of it so far, and may raise to end
         it."""
         ...
 

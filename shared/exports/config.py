@@ -67,9 +67,9 @@ class ExportConfig(BaseModel):
     def _sites(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         for value in values:
             if not _UUID.fullmatch(value):
-                raise ValueError(f"{value!r} is not the id of a site: a UUID in small letters")
+                raise ValueError(f"{value!r} is not a site id: site ids are UUIDs in small letters")
         if len(set(values)) < len(values):
-            raise ValueError("names a site twice")
+            raise ValueError("must not name a site twice")
         return values
 
     @field_validator("export_type", "file_format", "connector_type")
@@ -85,8 +85,8 @@ class ExportConfig(BaseModel):
     @classmethod
     def _dates(cls, value: str, info: ValidationInfo) -> str:
         format = FORMATS.get(info.data.get("file_format", ""))
-        if format is not None and value != "iso8601" and not format.dated:
-            raise ValueError(f"must be iso8601, or left out: {format.name} writes no other")
+        if format is not None and value != "iso8601" and not format.has_date_format:
+            raise ValueError(f"must be iso8601 or left out: the format {format.name} supports no other")
         return value
 
     @field_validator("connector_config", mode="wrap")
@@ -139,7 +139,7 @@ class ExportConfig(BaseModel):
         value = value.astimezone(UTC)
         start = info.data.get("start")
         if info.field_name == "end" and start is not None and value <= start:
-            raise ValueError("must come after `start`")
+            raise ValueError("must be after `start`")
         return value
 
     @property

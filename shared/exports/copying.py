@@ -8,7 +8,7 @@ from google.api_core.exceptions import AlreadyExists
 
 from shared import logs
 from shared.clock import elapsed_since, stopwatch
-from shared.delivery.base import Copy, Outcome
+from shared.delivery.base import Copy, CopyResult
 from shared.exports import names, runs
 from shared.exports.delivering import destination, slices_of
 from shared.exports.manifest import LostImage
@@ -94,7 +94,7 @@ def _listed(cloud: Cloud, part: WrittenPart, number: int) -> list[Image]:
     return list(images.decode(cloud.objects.read(part.images, start, min(start + size, part.images.size))))
 
 
-def _copy(cloud: Cloud, run: Run, site: str, listed: list[Image], lease: Lease) -> Outcome:
+def _copy(cloud: Cloud, run: Run, site: str, listed: list[Image], lease: Lease) -> CopyResult:
     copies = (
         Copy(
             source_name=images.object_name(run.customer, site, image),
@@ -107,14 +107,14 @@ def _copy(cloud: Cloud, run: Run, site: str, listed: list[Image], lease: Lease) 
     )
     began = stopwatch()
 
-    def between(so_far: Outcome) -> None:
+    def report(so_far: CopyResult) -> None:
         over = elapsed_since(began) >= cloud.settings.attempt_seconds
         if over and so_far.copied and run.config.connector.slow:
             raise GotOn("the attempt's time is over; the next finds what is copied, and copies the rest")
         lease.beat_if_due()
 
     with destination(cloud, run) as there:
-        return there.copy_images(copies, between)
+        return there.copy_images(copies, report)
 
 
 def _lost(run: Run, site: str, listed: list[Image], copies: list[Copy]) -> list[dict[str, str]]:

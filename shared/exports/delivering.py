@@ -151,7 +151,7 @@ def _joined(cloud: Cloud, run: Run, planned: Planned) -> Stored:
         return [cloud.objects.create(bucket, staged(name), content, format.content_type)]
 
     sources = list(planned.parts)
-    if format.joins:
+    if format.joinable:
         between = fixed("separator", format.separator) if len(sources) > 1 else []
         before = fixed("prefix", format.prefix(run.source.columns))
         behind = fixed("suffix", format.suffix)

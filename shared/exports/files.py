@@ -36,7 +36,7 @@ class Planned:
 
 def room(config: ExportConfig, size: int, rows: int) -> bool:
     """Whether one file may be so large, in bytes and records."""
-    most = config.format.rows_most
+    most = config.format.max_rows
     return size <= config.max_file_bytes and not (config.split and most is not None and rows > most)
 
 
@@ -68,7 +68,7 @@ def _cut(run: Run, parts: Iterable[WrittenPart]) -> Iterator[list[WrittenPart]]:
         size, rows = size + between + _bytes(part), rows + part.rows
         if not piece:
             size, rows = alone, part.rows
-        elif not (config.format.joins and room(config, size, rows)):
+        elif not (config.format.joinable and room(config, size, rows)):
             yield piece
             piece, size, rows = [], alone, part.rows
         piece.append(part)
@@ -80,7 +80,7 @@ def _planned(run: Run, site: str | None, number: int | None, parts: list[Written
     config = run.config
     rows = sum(part.rows for part in parts)
     around, between = _extra(run)
-    most = config.format.rows_most
+    most = config.format.max_rows
     if most is not None and rows > most:
         whose = f"the site {site}" if site else "all sites"
         raise CustomerMustAct(
@@ -105,7 +105,7 @@ def _planned(run: Run, site: str | None, number: int | None, parts: list[Written
 def _extra(run: Run) -> tuple[int, int]:
     """How many bytes a file's format puts around its parts, and between two of them."""
     format = run.config.format
-    if not format.joins:
+    if not format.joinable:
         return 0, 0
     return len(format.prefix(run.source.columns)) + len(format.suffix), len(format.separator)
 

@@ -18,7 +18,7 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, transact
 from shared.gcp.leases import ALIVE
 from shared.gcp.objects import Stored
-from shared.sources.base import Asked, Part, Source
+from shared.sources.base import Part, Selection, Source
 from shared.window import Window
 
 PENDING, RUNNING, DELIVERING = "PENDING", "RUNNING", "DELIVERING"
@@ -69,11 +69,11 @@ class Run:
         return self.config.source
 
     @property
-    def asked(self) -> Asked:
+    def selection(self) -> Selection:
         """What it wants of its source; ValueError before it is planned."""
         if self.read_time is None:
             raise ValueError(f"the run {self.id} is not planned")
-        return Asked(self.customer, self.config.site_ids, self.window, self.read_time)
+        return Selection(self.customer, self.config.site_ids, self.window, self.read_time)
 
     @property
     def message(self) -> dict[str, str]:

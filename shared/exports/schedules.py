@@ -124,7 +124,7 @@ def interval_problem(interval: str) -> str | None:
     if every:
         minutes = int(every[1])
         if not minutes or MINUTES_A_DAY % minutes:
-            return f"N must divide the {MINUTES_A_DAY} minutes of a day, so that windows meet; got {minutes}"
+            return f"N must divide {MINUTES_A_DAY}, the minutes of a day; got {minutes}"
         return None
     if interval in NAMED:
         return None

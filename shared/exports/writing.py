@@ -44,7 +44,7 @@ def plan(cloud: Cloud, run: Run) -> Run:
     for site in run.config.site_ids:
         if site not in theirs:
             raise GiveUp(f"The site {site} is no longer yours.", "Make an export without it.")
-    parts = run.source.parts(cloud, dataclasses.replace(run, read_time=read_time).asked)
+    parts = run.source.parts(cloud, dataclasses.replace(run, read_time=read_time).selection)
     if len(parts) > PARTS_MOST:
         raise GiveUp(
             f"the window holds too much for one run: {len(parts)} parts, of at most {PARTS_MOST}",
@@ -113,7 +113,7 @@ def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[W
         records = format.records(columns, config.style, lines.write)
         around = len(format.prefix(columns)) + len(format.suffix)
         last: Item | Deletion | None = None
-        for item in run.source.items(cloud, run.asked, part):
+        for item in run.source.items(cloud, run.selection, part):
             if isinstance(item, Deletion):
                 deleted.write(item.id.encode() + b"\n")
             elif item.rows:

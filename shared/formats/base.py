@@ -5,27 +5,26 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
-Kind = Literal["text", "integer", "number", "boolean", "moment", "json"]
+ColumnType = Literal["text", "integer", "number", "boolean", "moment", "json"]
 
 DateFormat = Literal["iso8601", "day/month/year", "month/day/year", "epoch"]
 """How a CSV file writes a moment."""
 
 UTC = ZoneInfo("UTC")
 
-SHEET_ROWS_MOST = 100_000
+MAX_SHEET_ROWS = 100_000
 """How many records a CSV file or a JSON array may hold (docs/contracts/exports.md)."""
 
 
 class Column(NamedTuple):
-    """A field of a record, and what its values are.
+    """A field of a record, and the type of its values. A value of any type may be null.
 
     moment  text such as 2023-02-23T08:52:30.110425Z
-    json    anything: an object, an array, or a value whose kind differs from record to record
-    A value of any kind may be null.
+    json    any JSON: an object, an array, or a value whose type differs from record to record
     """
 
     name: str
-    kind: Kind
+    type: ColumnType
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,10 @@ class Format(Protocol):
     description   a sentence for whoever chooses
     extension     of a file's name, without a dot: `csv.gz`
     content_type  what a file says it is
-    rows_most     how many records one file may hold, None where any number
-    joins         whether pieces can be joined to one file: prefix, piece, separator, piece, ..., suffix;
+    max_rows     how many records one file may hold, None where any number
+    joinable         whether pieces can be joined to one file: prefix, piece, separator, piece, ..., suffix;
                   without, each piece is a file of its own
-    dated         whether the config may say how moments are written
+    has_date_format         whether the config may say how moments are written
     """
 
     @property
@@ -80,11 +79,11 @@ class Format(Protocol):
     @property
     def content_type(self) -> str: ...  # noqa: D102
     @property
-    def rows_most(self) -> int | None: ...  # noqa: D102
+    def max_rows(self) -> int | None: ...  # noqa: D102
     @property
-    def joins(self) -> bool: ...  # noqa: D102
+    def joinable(self) -> bool: ...  # noqa: D102
     @property
-    def dated(self) -> bool: ...  # noqa: D102
+    def has_date_format(self) -> bool: ...  # noqa: D102
 
     def prefix(self, columns: Sequence[Column]) -> bytes:
         """What stands before the first piece; empty where nothing does."""

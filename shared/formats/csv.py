@@ -4,7 +4,7 @@ https://www.rfc-editor.org/rfc/rfc4180
 What is in a cell:
 - null, and a field that the record lacks: nothing; an empty text is `""`, for those who tell them apart
 - a number, true, false: as JSON writes it
-- an object or an array, and whatever is in a column of kind json: compact JSON text
+- an object or an array, and whatever is in a column of type json: compact JSON text
 - a moment: as the export's config says; see `base.DateFormat`
 - a text: itself, but one that a spreadsheet would run has a `'` before it
 
@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from shared.formats import moments
-from shared.formats.base import SHEET_ROWS_MOST, Column, Style
+from shared.formats.base import MAX_SHEET_ROWS, Column, Style
 
 GUARDED = frozenset("=+-@\t\r\n＝＋－＠\0'")
 """What a text may not begin with: the characters that OWASP names, their full-width forms, NUL (ASVS 1.2.10:
@@ -44,9 +44,9 @@ class Csv:
     description: str = "Comma-separated values with a header; nested values as JSON text."
     extension: str = "csv"
     content_type: str = "text/csv; charset=utf-8"
-    rows_most: int | None = SHEET_ROWS_MOST
-    joins: bool = True
-    dated: bool = True
+    max_rows: int | None = MAX_SHEET_ROWS
+    joinable: bool = True
+    has_date_format: bool = True
     separator: bytes = b""
     suffix: bytes = b""
 
@@ -97,9 +97,9 @@ def _joined(cells: list[bytes]) -> bytes:
 
 
 def _writer(column: Column, style: Style) -> Callable[[Any], bytes]:
-    if column.kind == "json":
+    if column.type == "json":
         return _json
-    if column.kind != "moment":
+    if column.type != "moment":
         return _cell
     match style.dates:
         case "iso8601":

@@ -15,7 +15,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 # Has zlib write a gzip member. Its header has no time in it, so the same content gives the same bytes.
 # https://docs.python.org/3/library/zlib.html#zlib.compressobj
 
-HELD_MOST = 64 * 1024
+MAX_PENDING_BYTES = 64 * 1024
 """How many bytes may still come of what zlib has taken in. It writes a block when it has 16,383 symbols, of
 which the largest is 31 bits in the code that it falls back to (a match: 8 bits and 5 for the length, 5 and 13
 for the distance): 63,485 bytes. Then there are up to 262 bytes of input that it has not looked at, and a
@@ -33,7 +33,7 @@ class Gzipped:
 
     inner: Format
     content_type: str = "application/gzip"
-    joins: bool = True
+    joinable: bool = True
 
     @property
     def name(self) -> str:
@@ -51,14 +51,14 @@ class Gzipped:
         return f"{self.inner.extension}.gz"
 
     @property
-    def rows_most(self) -> int | None:
+    def max_rows(self) -> int | None:
         """The inner format's."""
-        return self.inner.rows_most
+        return self.inner.max_rows
 
     @property
-    def dated(self) -> bool:
+    def has_date_format(self) -> bool:
         """The inner format's."""
-        return self.inner.dated
+        return self.inner.has_date_format
 
     def prefix(self, columns: Sequence[Column]) -> bytes:
         """The inner format's, as a member; empty where that is."""
@@ -95,7 +95,7 @@ class _Member:
         """What came out and what zlib may hold, or what all of it would be uncompressed: both are true."""
         if self._closed or not self._taken:
             return self._given
-        return min(self._given + HELD_MOST, self._taken + self._taken // _GROWTH + _MEMBER_BYTES)
+        return min(self._given + MAX_PENDING_BYTES, self._taken + self._taken // _GROWTH + _MEMBER_BYTES)
 
     def size_with(self, lines: bytes) -> int:
         more = self._inner.size_with(lines) - self._inner.size

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shared.formats.base import SHEET_ROWS_MOST, Column, Style
+from shared.formats.base import MAX_SHEET_ROWS, Column, Style
 
 _BETWEEN = b",\n"
 
@@ -16,9 +16,9 @@ class JsonArray:
     description: str = "One JSON array of all records."
     extension: str = "json"
     content_type: str = "application/json"
-    rows_most: int | None = SHEET_ROWS_MOST
-    joins: bool = True
-    dated: bool = False
+    max_rows: int | None = MAX_SHEET_ROWS
+    joinable: bool = True
+    has_date_format: bool = False
     separator: bytes = _BETWEEN
     suffix: bytes = b"\n]\n"
 

@@ -17,9 +17,9 @@ class JsonLines:
     description: str = "JSON Lines: a record a line, as JSON."
     extension: str = "jsonl"
     content_type: str = "application/x-ndjson"
-    rows_most: int | None = None
-    joins: bool = True
-    dated: bool = False
+    max_rows: int | None = None
+    joinable: bool = True
+    has_date_format: bool = False
     separator: bytes = b""
     suffix: bytes = b""
 

@@ -16,7 +16,7 @@ import orjson
 
 from shared.errors import GiveUp
 from shared.formats import moments
-from shared.formats.base import Column, Kind, Style
+from shared.formats.base import Column, ColumnType, Style
 
 BATCH_BYTES = 1024 * 1024
 """How many bytes of lines are gathered before they become columns: parsed, they take several times as much
@@ -44,9 +44,9 @@ class Parquet:
     description: str = "Apache Parquet: typed columns, compressed; nested values as JSON text."
     extension: str = "parquet"
     content_type: str = "application/vnd.apache.parquet"
-    rows_most: int | None = None
-    joins: bool = False
-    dated: bool = False
+    max_rows: int | None = None
+    joinable: bool = False
+    has_date_format: bool = False
     separator: bytes = b""
     suffix: bytes = b""
 
@@ -157,16 +157,16 @@ class _File:
         }
         self._arrow = arrow
         self._columns = columns
-        self._schema = arrow.schema([(column.name, types[column.kind]) for column in columns])
+        self._schema = arrow.schema([(column.name, types[column.type]) for column in columns])
         self._out = _Out()
         self._writer = arrow.parquet.ParquetWriter(
             self._out,
             self._schema,
             compression=COMPRESSION,
             # Texts such as a site's repeat; JSON text hardly does.
-            use_dictionary=[column.name for column in columns if column.kind == "text"],
+            use_dictionary=[column.name for column in columns if column.type == "text"],
             # The least and the greatest of texts would be as long as the texts.
-            write_statistics=[column.name for column in columns if column.kind not in ("text", "json")],
+            write_statistics=[column.name for column in columns if column.type not in ("text", "json")],
             # Parquet's own types say all that these columns are.
             store_schema=False,
         )
@@ -176,17 +176,17 @@ class _File:
         records = [orjson.loads(line) for line in lines.splitlines()]
         arrays = []
         for column, field in zip(self._columns, self._schema, strict=True):
-            of_kind = _OF_KIND[column.kind]
+            of_type = _OF_TYPE[column.type]
             values = (record.get(column.name) for record in records)
             try:
-                held = [None if value is None else of_kind(value) for value in values]
+                held = [None if value is None else of_type(value) for value in values]
                 arrays.append(self._arrow.array(held, field.type))
             except (TypeError, OverflowError) as error:
                 # Not the value itself: it is the customer's, and this ends in a log.
                 raise GiveUp(
-                    f"a record has a value in {column.name} that is no {column.kind},"
-                    " and a column of Parquet has one type",
-                    "Export it as JSON or CSV until the source's columns are mended.",
+                    f"A record has a value in the column {column.name} that is not of the type "
+                    f"{column.type}. A column of a Parquet file has one type.",
+                    "Set the export's file_format to json or csv until Waybill has fixed the source.",
                 ) from error
         return self._arrow.record_batch(arrays, schema=self._schema)
 
@@ -248,7 +248,7 @@ def _moment(value: Any) -> int:
     return moments.microseconds(at)
 
 
-_OF_KIND: dict[Kind, Callable[[Any], Any]] = {
+_OF_TYPE: dict[ColumnType, Callable[[Any], Any]] = {
     "text": _of(str),
     "integer": _of(int),
     "number": _number,

@@ -1,4 +1,4 @@
-"""What can be exported. Each module here that has a `SOURCE` is a source: put in the folder, it is known."""
+"""The sources. Each module in this package that has a `SOURCE` is registered."""
 
 import pkgutil
 from importlib import import_module
@@ -6,7 +6,7 @@ from importlib import import_module
 from shared.sources.base import Source
 
 DEFAULT = "work-orders-timeline"
-"""What an export exports unless its config says otherwise."""
+"""The source of an export whose config names none."""
 
 
 def _found() -> dict[str, Source]:
@@ -18,4 +18,4 @@ def _found() -> dict[str, Source]:
 
 
 SOURCES: dict[str, Source] = _found()
-"""The sources by the name that an export's `export_type` gives, the default first."""
+"""The sources by their names, as in an export's `export_type`; the default is first."""

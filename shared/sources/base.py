@@ -1,4 +1,4 @@
-"""What a source is: a name, columns, a plan of parts, and the items of a part."""
+"""A source: something that can be exported. It has columns, plans parts, and yields the items of a part."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,8 +11,14 @@ from shared.window import Window
 
 
 class Item(NamedTuple):
-    """What one document of ours gives: its id and stamp, how many records and their JSON lines, newlines
-    included, and the lines of its images (see `workorders.images`). A part is cut between items only."""
+    """The records of one document. A part is only cut between items.
+
+    id      the document's id
+    stamp   its server timestamp
+    rows    the number of its records
+    lines   its records as JSON Lines, newlines included
+    images  the lines of its images (see `workorders.images`)
+    """
 
     id: str
     stamp: datetime
@@ -22,15 +28,15 @@ class Item(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """A record that was deleted in the window."""
+    """A document that was deleted in the window."""
 
     id: str
     stamp: datetime
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a run wants of a source: these sites of a customer, in a window, as it stood at `read_time`."""
+class Selection:
+    """What a run exports of a source: sites of a customer, a window, and the time to read the data as of."""
 
     customer: str
     sites: tuple[str, ...]
@@ -40,9 +46,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a window that one attempt can write: of one site, or of the whole customer where `site` is
-    empty, those items whose stamp is in [first, before), and of those stamped `first` only what comes after
-    the id `after`, if there is one. Parts do not overlap, and a window's parts hold all of it."""
+    """A part of a window, which one attempt can write: the items with a timestamp in [first, before).
+
+    `site` is empty if the part is of the whole customer. With `after`, the items with the timestamp `first`
+    are only those with a greater id. The parts of a window do not overlap, and hold all its items.
+    """
 
     site: str
     first: datetime
@@ -50,7 +58,7 @@ class Part:
     after: str | None = None
 
     def rest(self, last: Item | Deletion) -> "Part":
-        """What is left of it behind an item."""
+        """The rest of the part after the item `last`."""
         return replace(self, first=last.stamp, after=last.id)
 
 
@@ -58,9 +66,9 @@ class Source(Protocol):
     """Something that can be exported.
 
     name         what an export's `export_type` says
-    description  a sentence for whoever chooses
+    description  a sentence for the person who chooses a source
     columns      the fields of a record, in order
-    function     the function, and so the topic, that writes it
+    function     the function, and so the topic, that writes its parts
     """
 
     @property
@@ -72,11 +80,12 @@ class Source(Protocol):
     @property
     def function(self) -> str: ...  # noqa: D102
 
-    def parts(self, cloud: Cloud, asked: Asked) -> list[Part]:
-        """Split what there is for a window into parts of at most `settings.part_records` items, those of a
-        site one after the other."""
+    def parts(self, cloud: Cloud, selection: Selection) -> list[Part]:
+        """Split the items of a window into parts of at most `settings.part_records` items. The parts of a
+        site follow each other."""
         ...
 
-    def items(self, cloud: Cloud, asked: Asked, part: Part) -> Iterator[Item | Deletion]:
-        """What a part holds, as it stood at `asked.read_time`, by stamp and id; the same at each reading."""
+    def items(self, cloud: Cloud, selection: Selection, part: Part) -> Iterator[Item | Deletion]:
+        """The items of a part as of `selection.read_time`, sorted by timestamp and id. Each call yields the
+        same items."""
         ...

@@ -1,7 +1,6 @@
-"""batch-errors: what was found wrong with batches in the window, one row an error or warning.
+"""batch-errors: the errors and warnings of batches that were found in the window, one row each.
 
-An errors document (`batches/<batch>/errors/<id>`) holds some lines of the batch's errors file, and never
-changes.
+A document `batches/<batch>/errors/<id>` holds some lines of the batch's errors file. It never changes.
 """
 
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from google.cloud.firestore_v1.base_query import BaseQuery
 
 from shared.formats.base import Column
 from shared.gcp.clients import Cloud
-from shared.sources.base import Asked
+from shared.sources.base import Selection
 from shared.sources.stamped import Document, Stamped
 
 LINE = (
@@ -26,15 +25,15 @@ LINE = (
 """The fields of a line of a batch's errors file."""
 
 
-def _query(cloud: Cloud, asked: Asked, site: str) -> BaseQuery:
+def _query(cloud: Cloud, selection: Selection, site: str) -> BaseQuery:
     return (
         cloud.db.collection_group("errors")
-        .where(filter=FieldFilter("customer", "==", asked.customer))
+        .where(filter=FieldFilter("customer", "==", selection.customer))
         .where(filter=FieldFilter("site_id", "==", site))
     )
 
 
-def _rows(asked: Asked, found: Document) -> Iterator[dict[str, Any]]:
+def _rows(selection: Selection, found: Document) -> Iterator[dict[str, Any]]:
     batch = found.path.split("/")[1]
     about = {"batch_id": batch, "site_id": found.fields["site_id"], "found_date": found.updated}
     for line in found.fields["lines"].splitlines():

@@ -1,6 +1,6 @@
-"""conformity-results: what is said of the photographs of the work orders created or changed in the window.
+"""conformity-results: the results for the photographs of the work orders created or changed in the window.
 
-One flat row each: checks of the image (`data_conformity`), and what analyses and people say
+One row for each check of an image (`data_conformity`), and for each result of an analysis or a person
 (`job_conformity`).
 """
 
@@ -15,8 +15,8 @@ from shared.sources.rows import lines_of
 from shared.sources.work_orders import WorkOrders
 from shared.workorders.scan import Found
 
-KINDS = ("data_conformity", "job_conformity")
-"""The two lists of an input, in the order in which their rows come."""
+RESULT_LISTS = ("data_conformity", "job_conformity")
+"""The two lists of results that an input has, in the order of their rows."""
 
 COLUMNS = (
     Column("kind", "text"),
@@ -36,8 +36,8 @@ COLUMNS = (
     Column("is_conformity_validated", "boolean"),
     Column("update_date", "moment"),
 )
-"""`check`, `code` and `level` are of the kind data_conformity, what stands behind them of job_conformity; the
-others are null. The date is the work order's."""
+"""A row of data_conformity has `check`, `code` and `level`; one of job_conformity has the columns after them.
+The other columns are null. `update_date` is the work order's."""
 
 
 def _view(found: Found) -> Item:
@@ -57,7 +57,7 @@ def _rows(found: Found) -> Iterator[dict[str, Any]]:
                 "site_id": record["site_id"],
                 "update_date": found.updated,
             }
-            for kind in KINDS:
+            for kind in RESULT_LISTS:
                 for result in each[kind]:
                     yield {"kind": kind, **about, **result}
 

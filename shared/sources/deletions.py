@@ -8,12 +8,12 @@ from google.cloud.firestore_v1.base_query import BaseQuery
 
 from shared.formats.base import Column
 from shared.gcp.clients import Cloud
-from shared.sources.base import Asked
+from shared.sources.base import Selection
 from shared.sources.stamped import Document, Stamped
 from shared.workorders.envelope import SHARDS
 
 
-def _query(cloud: Cloud, asked: Asked, site: str) -> BaseQuery:
+def _query(cloud: Cloud, selection: Selection, site: str) -> BaseQuery:
     return (
         cloud.db.collection("work_orders")
         .where(filter=FieldFilter("site_id", "==", site))
@@ -23,7 +23,7 @@ def _query(cloud: Cloud, asked: Asked, site: str) -> BaseQuery:
     )
 
 
-def _rows(asked: Asked, tombstone: Document) -> Iterator[dict[str, Any]]:
+def _rows(selection: Selection, tombstone: Document) -> Iterator[dict[str, Any]]:
     yield {
         "id": tombstone.path.rpartition("/")[2],
         "name": tombstone.fields.get("name"),

@@ -1,7 +1,7 @@
-"""export-runs: the audit, one row a run of an export that ended in the window.
+"""export-runs: the audit, one row for each run that ended in the window.
 
-A run (`exports/<export>/runs/<run>`) that ends gets its audit event and the stamp `finished`. One that failed
-and is tried again loses the event until it ends anew: so it stands in each window with what it was then.
+A run (`exports/<export>/runs/<run>`) that ends gets its audit event and the timestamp `finished`. A failed
+run that is retried loses the event until it ends again. So each window shows how the run had ended by then.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from google.cloud.firestore_v1.base_query import BaseQuery
 
 from shared.formats.base import Column
 from shared.gcp.clients import Cloud
-from shared.sources.base import Asked
+from shared.sources.base import Selection
 from shared.sources.stamped import Document, Stamped
 
 COLUMNS = (
@@ -45,18 +45,18 @@ COLUMNS = (
 """The keys of an audit event, in the order of docs/contracts/audit-event.md."""
 
 
-def _query(cloud: Cloud, asked: Asked, site: str) -> BaseQuery:
+def _query(cloud: Cloud, selection: Selection, site: str) -> BaseQuery:
     return (
         cloud.db.collection_group("runs")
-        .where(filter=FieldFilter("customer", "==", asked.customer))
+        .where(filter=FieldFilter("customer", "==", selection.customer))
         .select(["audit", "beat", "config.site_ids", "finished"])
     )
 
 
-def _rows(asked: Asked, run: Document) -> Iterator[dict[str, Any]]:
+def _rows(selection: Selection, run: Document) -> Iterator[dict[str, Any]]:
     event = run.fields.get("audit")
-    # A run may be of more sites than a query can ask for.
-    if event is not None and not set(asked.sites).isdisjoint(run.fields["config"]["site_ids"]):
+    # A run may have more sites than a query can filter by.
+    if event is not None and not set(selection.sites).isdisjoint(run.fields["config"]["site_ids"]):
         window = event["window"]
         yield {**event, "window": {"start": window["start"], "end": window["end"]}}
 
@@ -68,5 +68,5 @@ SOURCE = Stamped(
     stamp="finished",
     query=_query,
     rows=_rows,
-    whole=True,
+    per_customer=True,
 )

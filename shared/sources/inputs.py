@@ -1,4 +1,4 @@
-"""inputs: the photographs of the work orders created or changed in the window, one flat row each."""
+"""inputs: the photographs of the work orders created or changed in the window, one row each."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from shared.workorders import images
 from shared.workorders.scan import Found
 
 LEVELS = ("error", "warning", "information")
-"""What a check may find, the worst first."""
+"""The levels of a check's result, the worst first."""
 
 COLUMNS = (
     Column("id", "text"),
@@ -37,8 +37,8 @@ COLUMNS = (
     Column("create_date", "moment"),
     Column("update_date", "moment"),
 )
-"""`errors`, `warnings` and `information` count the checks of the image (`data_conformity`), `results` what
-analyses and people say of it (`job_conformity`). The dates are the work order's."""
+"""`errors`, `warnings` and `information` count the checks of the image (`data_conformity`). `results` counts
+the results of analyses and people (`job_conformity`). The dates are the work order's."""
 
 
 def _view(found: Found) -> Item:

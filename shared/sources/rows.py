@@ -1,4 +1,4 @@
-"""Records made of plain values: from what a source knows of them to their lines."""
+"""Writes rows of plain values as JSON Lines."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,10 +11,10 @@ from shared.workorders.record import iso
 
 
 def lines_of(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """The rows as JSON Lines, each with the columns and nothing else, in order; what a row lacks is null.
+    """The rows as JSON Lines. Each has exactly the columns, in order; a value that a row lacks is null.
 
-    A datetime becomes text as records carry it. orjson.JSONEncodeError, a TypeError, for any other value that
-    is not JSON.
+    A datetime becomes ISO 8601 text. Raises orjson.JSONEncodeError, a TypeError, for another value that is
+    not JSON.
     """
     names = [column.name for column in columns]
     return b"".join(

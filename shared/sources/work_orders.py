@@ -1,11 +1,11 @@
-"""What all exports of work orders share: their parts, and the walk over what a part holds."""
+"""What the sources of work orders share: planning parts, and reading the items of one."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from shared.formats.base import Column
 from shared.gcp.clients import Cloud
-from shared.sources.base import Asked, Deletion, Item, Part
+from shared.sources.base import Deletion, Item, Part, Selection
 from shared.workorders import scan
 from shared.workorders.scan import Found
 
@@ -24,7 +24,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class WorkOrders:
-    """A source of work orders; `view` makes the item of one that is there."""
+    """A source of work orders. `view` makes the item of a work order that is not deleted."""
 
     name: str
     description: str
@@ -32,17 +32,19 @@ class WorkOrders:
     function: str = "export_source"
     columns: tuple[Column, ...] = COLUMNS
 
-    def parts(self, cloud: Cloud, asked: Asked) -> list[Part]:
-        """As `Source.parts`: bisected by counts over the stamps."""
+    def parts(self, cloud: Cloud, selection: Selection) -> list[Part]:
+        """As `Source.parts`. The timestamps are bisected by the number of work orders."""
         return [
             Part(site, first, before)
-            for site in asked.sites
-            for first, before in scan.split(cloud, site, *scan.stamps_of(asked.window), asked.read_time)
+            for site in selection.sites
+            for first, before in scan.split(
+                cloud, site, *scan.stamps_of(selection.window), selection.read_time
+            )
         ]
 
-    def items(self, cloud: Cloud, asked: Asked, part: Part) -> Iterator[Item | Deletion]:
-        """As `Source.items`, in the order of stamp and id."""
+    def items(self, cloud: Cloud, selection: Selection, part: Part) -> Iterator[Item | Deletion]:
+        """As `Source.items`."""
         for found in scan.read(
-            cloud, part.site, part.first, part.before, part.after, asked.window, asked.read_time
+            cloud, part.site, part.first, part.before, part.after, selection.window, selection.read_time
         ):
             yield Deletion(found.id, found.stamp) if found.deleted else self.view(found)

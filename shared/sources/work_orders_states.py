@@ -1,4 +1,4 @@
-"""work-orders-states: as the timeline, but of each work item only the last created input."""
+"""work-orders-states: like the timeline, but each work item has only the input that was created last."""
 
 from shared.sources.base import Item
 from shared.sources.work_orders import WorkOrders

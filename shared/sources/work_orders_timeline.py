@@ -1,5 +1,5 @@
-"""work-orders-timeline: each work order created or changed in the window, with all its photographs and all
-that the analyses found."""
+"""work-orders-timeline: each work order created or changed in the window, with all its photographs and the
+results of their analyses."""
 
 from shared.sources.base import Item
 from shared.sources.work_orders import WorkOrders

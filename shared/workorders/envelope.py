@@ -3,7 +3,7 @@
 A work order document has `customer`, `site_id`, `name`, `shard`, `schema`, `deleted`, `update_date` (the
 server's timestamp, only to find it by), `encoding` and `record`, `images` (see `images`), and what is not
 exported with the record: `tags`, `parameters` and `labels` (JSON, the last compressed), `checked`, `analysis`
-and `failure` (see `kept`).
+and `failure` (see `stored`).
 """
 
 import hashlib
@@ -66,7 +66,7 @@ def unpack(encoding: str, record: bytes, read: Callable[[str], bytes]) -> bytes:
         return zlib.decompress(record)
     if encoding == "object":
         return zlib.decompress(read(record.decode()))
-    raise ValueError(f"a record in the unknown encoding {encoding!r}: newer code wrote it")
+    raise ValueError(f"the record has the unknown encoding {encoding!r}: newer code wrote it")
 
 
 def shard_of(work_order_id: str) -> int:
@@ -90,9 +90,9 @@ def details(
         "labels": zlib.compress(orjson.dumps(labels)) if labels else b"",
     }
     if len(fields["tags"]) + len(fields["parameters"]) > PARAMETERS_BYTES:
-        raise Invalid.field("parameters", f"take more than {PARAMETERS_BYTES} bytes with the tags")
+        raise Invalid.field("parameters", f"must have at most {PARAMETERS_BYTES} bytes, tags included")
     if len(fields["labels"]) > LABELS_BYTES:
-        raise Invalid.field("results", f"hold more than {LABELS_BYTES} bytes of labels, compressed")
+        raise Invalid.field("results", f"must have at most {LABELS_BYTES} bytes of labels, compressed")
     return fields | {"checked": checked, "analysis": analysis, "failure": failure}
 
 

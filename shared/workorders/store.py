@@ -19,8 +19,7 @@ from shared.accounts.customers import Site
 from shared.errors import Busy, Conflict, Invalid, NotFound, Refused
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time
-from shared.workorders import envelope, images, kept
-from shared.workorders.kept import Correction, Kept, Taken
+from shared.workorders import envelope, images, stored
 from shared.workorders.record import (
     SCHEMA,
     DataConformity,
@@ -31,6 +30,7 @@ from shared.workorders.record import (
     encode,
     iso,
 )
+from shared.workorders.stored import Correction, StoredWorkOrder, Taken
 
 MARGIN = timedelta(minutes=2)
 """How much later than its stamp a commit may come and still be found by an export of its window."""
@@ -67,7 +67,7 @@ class Photograph:
 class Held:
     """A work order as its document holds it; the times are Firestore's."""
 
-    kept: Kept
+    stored: StoredWorkOrder
     created: datetime
     updated: datetime
     read: datetime
@@ -103,15 +103,15 @@ def create(
     """
     id = work_order_id(site.id, name)
     taken = _stored(cloud, site, id, photographs)
-    new = kept.change(
-        site, kept.new(site, id, name), metadata=metadata, tags=tags, parameters=parameters, taken=taken
+    new = stored.change(
+        site, stored.new(site, id, name), metadata=metadata, tags=tags, parameters=parameters, taken=taken
     )
     reference = cloud.db.document(f"work_orders/{id}")
     tried = False
     for _ in range(WRITE_ATTEMPTS):
         snapshot = _on_time(cloud, reference)
         if snapshot.exists and not snapshot.get("deleted"):
-            if tried and _held(cloud, site, snapshot).kept == new:
+            if tried and _held(cloud, site, snapshot).stored == new:
                 return new.work_order  # our own write, whose answer was lost
             raise Conflict(f"the site already has a work order named {name!r}: change that one")
         tried = True
@@ -123,21 +123,21 @@ def create(
     raise _too_busy(id)
 
 
-Beside = Callable[[Kept, datetime], Mapping[str, Mapping[str, Any]]]
+Beside = Callable[[StoredWorkOrder, datetime], Mapping[str, Mapping[str, Any]]]
 """Documents that are written in the commit that changes a work order, by their paths. It is given what the
 work order becomes, and Firestore's time when that was read."""
 
 
-def _nothing(_: Kept, __: datetime) -> Mapping[str, Mapping[str, Any]]:
+def _nothing(_: StoredWorkOrder, __: datetime) -> Mapping[str, Mapping[str, Any]]:
     return {}
 
 
 def take_in(
     cloud: Cloud,
     site: Site,
-    arrivals: Mapping[str, Callable[[Kept], Kept]],
+    arrivals: Mapping[str, Callable[[StoredWorkOrder], StoredWorkOrder]],
     beside: Beside = _nothing,
-) -> dict[str, Kept | Refused]:
+) -> dict[str, StoredWorkOrder | Refused]:
     """Put what each arrival makes of the work order of its name in that one's place, a new one where the site
     has none; many with one commit. What is as it was already is not written.
 
@@ -146,7 +146,7 @@ def take_in(
     """
     if not arrivals:
         return {}
-    outcomes: dict[str, Kept | Refused] = {}
+    outcomes: dict[str, StoredWorkOrder | Refused] = {}
     references = {
         work_order_id(site.id, name): cloud.db.document(f"work_orders/{work_order_id(site.id, name)}")
         for name in arrivals
@@ -180,7 +180,7 @@ def take_in(
 class _Change:
     """What a work order is to be, and the fields to write for it: none where it is that already."""
 
-    after: Kept
+    after: StoredWorkOrder
     fields: Mapping[str, Any]
     expected: datetime | None
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -192,10 +192,15 @@ class _Change:
 
 
 def _arrived(
-    cloud: Cloud, site: Site, name: str, snapshot: Snapshot, arrive: Callable[[Kept], Kept], beside: Beside
+    cloud: Cloud,
+    site: Site,
+    name: str,
+    snapshot: Snapshot,
+    arrive: Callable[[StoredWorkOrder], StoredWorkOrder],
+    beside: Beside,
 ) -> _Change:
     there = snapshot.exists and not snapshot.get("deleted")
-    before = _held(cloud, site, snapshot).kept if there else kept.new(site, snapshot.id, name)
+    before = _held(cloud, site, snapshot).stored if there else stored.new(site, snapshot.id, name)
     after = arrive(before)
     if there and after == before:
         return _Change(after, {}, None)
@@ -207,9 +212,9 @@ def _write_all(
     cloud: Cloud,
     site: Site,
     changes: Mapping[str, _Change],
-    arrivals: Mapping[str, Callable[[Kept], Kept]],
+    arrivals: Mapping[str, Callable[[StoredWorkOrder], StoredWorkOrder]],
     beside: Beside,
-) -> dict[str, Kept | Refused]:
+) -> dict[str, StoredWorkOrder | Refused]:
     """Write these with one commit; where one of them met others, each by itself."""
     if not changes:
         return {}
@@ -236,8 +241,8 @@ def _write_all(
 
 
 def _take_in_one(
-    cloud: Cloud, site: Site, name: str, arrive: Callable[[Kept], Kept], beside: Beside
-) -> Kept | Refused:
+    cloud: Cloud, site: Site, name: str, arrive: Callable[[StoredWorkOrder], StoredWorkOrder], beside: Beside
+) -> StoredWorkOrder | Refused:
     reference = cloud.db.document(f"work_orders/{work_order_id(site.id, name)}")
     for _ in range(WRITE_ATTEMPTS):
         try:
@@ -257,7 +262,9 @@ def add_photographs(
 ) -> WorkOrder:
     """Add photographs to a work order; one that it already has changes nothing. Errors as `create`."""
     taken = _stored(cloud, site, id, photographs)
-    return change(cloud, site, id, lambda held: kept.change(site, held.kept, taken=taken), beside).work_order
+    return change(
+        cloud, site, id, lambda held: stored.change(site, held.stored, taken=taken), beside
+    ).work_order
 
 
 def edit(
@@ -270,17 +277,17 @@ def edit(
     parameters: Mapping[str, Any] | None = None,
     corrections: Sequence[Correction] = (),
     beside: Beside = _nothing,
-) -> Kept:
+) -> StoredWorkOrder:
     """Replace what is given of a work order, and store a person's corrections beside the values that they
     correct; their date is Firestore's time when the work order was read for it.
 
     NotFound where the site has no such work order, or it has not the input or the task; else as `change`.
     """
 
-    def edited(held: Held) -> Kept:
-        return kept.change(
+    def edited(held: Held) -> StoredWorkOrder:
+        return stored.change(
             site,
-            held.kept,
+            held.stored,
             metadata=metadata,
             tags=tags,
             parameters=parameters,
@@ -312,7 +319,7 @@ def delete(cloud: Cloud, site: Site, id: str) -> None:
 
 def get(cloud: Cloud, site: Site, id: str) -> WorkOrder:
     """A work order of the site, or NotFound."""
-    return look(cloud, site, id).kept.work_order
+    return look(cloud, site, id).stored.work_order
 
 
 def look(cloud: Cloud, site: Site, id: str) -> Held:
@@ -321,8 +328,8 @@ def look(cloud: Cloud, site: Site, id: str) -> Held:
 
 
 def change(
-    cloud: Cloud, site: Site, id: str, change: Callable[[Held], Kept], beside: Beside = _nothing
-) -> Kept:
+    cloud: Cloud, site: Site, id: str, change: Callable[[Held], StoredWorkOrder], beside: Beside = _nothing
+) -> StoredWorkOrder:
     """Put what `change` makes of a work order in its place; it is called again where others were quicker.
 
     NotFound where the site has no such work order, Invalid where it does not fit into a document.
@@ -331,7 +338,7 @@ def change(
     for _ in range(WRITE_ATTEMPTS):
         held = _held(cloud, site, _on_time(cloud, reference))
         after = change(held)
-        if after == held.kept:
+        if after == held.stored:
             return after
         try:
             _write(cloud, site, after, held.version, beside(after, held.read))
@@ -352,7 +359,7 @@ def _held(cloud: Cloud, site: Site, snapshot: Snapshot) -> Held:
     )
     details = envelope.read_details(fields)
     return Held(
-        kept=Kept(work_order=decode(record), images=fields["images"], **details),
+        stored=StoredWorkOrder(work_order=decode(record), images=fields["images"], **details),
         created=plain(snapshot.create_time),
         updated=plain(snapshot.update_time),
         read=read_time(snapshot),
@@ -365,10 +372,11 @@ def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]
     for photograph in photographs:
         if photograph.task_group not in site.task_groups:
             known = ", ".join(site.task_groups)
-            raise Invalid.field("task_group", f"{photograph.task_group!r} is none of the site's: {known}")
+            raise Invalid.field("task_group", f"must be one of {known}; got {photograph.task_group!r}")
         extension = photograph.file_name.rpartition(".")[2].lower()
         if extension not in CONTENT_TYPES:
-            raise Invalid.field("file_name", f"{photograph.file_name!r} is no {', '.join(CONTENT_TYPES)}")
+            known = ", ".join(CONTENT_TYPES)
+            raise Invalid.field("file_name", f"must end in one of {known}; got {photograph.file_name!r}")
         new = Input(
             id=input_id(id, photograph.file_name, photograph.content),
             file_extension=extension,
@@ -389,7 +397,7 @@ def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]
 def _write(
     cloud: Cloud,
     site: Site,
-    after: Kept,
+    after: StoredWorkOrder,
     expected: datetime | None,
     beside: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
@@ -397,7 +405,7 @@ def _write(
     _stamped(cloud, reference, _fields(cloud, site, after), expected, beside)
 
 
-def _fields(cloud: Cloud, site: Site, after: Kept) -> dict[str, Any]:
+def _fields(cloud: Cloud, site: Site, after: StoredWorkOrder) -> dict[str, Any]:
     """The fields of its document; a record that is kept as an object is made first."""
     details = envelope.details(
         tags=after.tags,
@@ -476,7 +484,7 @@ def _on_time(cloud: Cloud, reference: firestore.DocumentReference) -> Snapshot:
         with contextlib.suppress(FailedPrecondition):  # somebody wrote meanwhile: look again
             option = cloud.db.write_option(last_update_time=snapshot.update_time)
             reference.update({"update_date": firestore.SERVER_TIMESTAMP}, option=option)
-    raise TimeoutError(f"{reference.path}: Firestore commits more than {MARGIN / 2} after the stamp")
+    raise TimeoutError(f"{reference.path}: Firestore commits it more than {MARGIN / 2} after its timestamp")
 
 
 def _too_busy(id: str) -> Conflict:

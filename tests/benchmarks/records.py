@@ -11,7 +11,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import server_time
-from shared.sources.base import Asked, Item, Part
+from shared.sources.base import Item, Part, Selection
 from shared.sources.work_orders import COLUMNS
 from shared.sources.work_orders_timeline import SOURCE
 from shared.window import Window
@@ -48,7 +48,7 @@ def benchmark(cloud: Cloud, *, records: int, repetitions: int) -> Comparison:
         )
 
     def ours(_: int) -> list[bytes]:
-        items = SOURCE.items(cloud, Asked("acme", (SITE,), window, now), Part(SITE, first, before))
+        items = SOURCE.items(cloud, Selection("acme", (SITE,), window, now), Part(SITE, first, before))
         return [item.lines for item in items if isinstance(item, Item)]
 
     def client_nested(_: int) -> list[bytes]:

@@ -22,8 +22,8 @@ from typing import Any
 import asyncssh
 import pytest
 
-from shared.delivery.base import Copy, Outcome, passed
-from shared.delivery.sftp import testing, writing
+from shared.delivery.base import Copy, CopyResult, passed
+from shared.delivery.sftp import connection_test, writing
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.delivery.sftp.connector import Sftp
 from shared.errors import CustomerMustAct, Retry
@@ -238,8 +238,8 @@ def test_images_land_beside_it(
         copies.append(Copy(image.name, image.generation, image.size, image.crc32c, name))
     openssh.put(f"waybill/{copies[7].name}", b"theirs")
     with connector() as there:
-        assert there.copy_images(copies) == Outcome(copied=59, conflicts=[copies[7]])
-        assert there.copy_images(copies) == Outcome(present=59, conflicts=[copies[7]])
+        assert there.copy_images(copies) == CopyResult(copied=59, conflicts=[copies[7]])
+        assert there.copy_images(copies) == CopyResult(present=59, conflicts=[copies[7]])
     assert openssh.files() == {
         f"waybill/{copy.name}": b"theirs" if number == 7 else content_of(10_000 + number)
         for number, copy in enumerate(copies)
@@ -309,10 +309,10 @@ def test_another_file_is_never_overwritten(
 
     openssh.put(PLACE, b"theirs")
     with connector() as there:
-        with pytest.raises(CustomerMustAct, match=r"^Another file already stands at"):
+        with pytest.raises(CustomerMustAct, match=r"^There is already another file at"):
             there.deliver(staged, NAME)
         monkeypatch.setattr(writing.Writing, "_is_there", look_away)
-        with pytest.raises(CustomerMustAct, match=r"refuses to give waybill/.* its name: Failure"):
+        with pytest.raises(CustomerMustAct, match=r"refuses to rename a file to waybill/.*: Failure"):
             there.deliver(staged, NAME)
     assert openssh.files()[PLACE] == b"theirs"
 
@@ -338,7 +338,7 @@ def test_another_host_key_and_another_login_key(
     stranger = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
     with (
         connector(private_key=stranger) as there,
-        pytest.raises(CustomerMustAct, match=r"does not let \w+ in with the private key"),
+        pytest.raises(CustomerMustAct, match=r"refused the login of \w+ with the export's private key"),
     ):
         there.deliver(staged, NAME)
     pinned = openssh.host_key
@@ -355,7 +355,7 @@ def test_the_connection_test(cloud: Cloud, openssh: OpenSsh, path: str) -> None:
     if path == "absolute":
         path = str(openssh.root / path)
     config = SftpConfig.model_validate(openssh.connector_config(path=path))
-    steps = testing.test(cloud, config, Login.parse(config.sealed_value() or ""))
+    steps = connection_test.run(cloud, config, Login.parse(config.sealed_value() or ""))
     assert [step.verdict for step in steps] == ["passed"] * 5, steps
     assert passed(steps)
     assert openssh.files() == {}

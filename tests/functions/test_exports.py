@@ -292,7 +292,7 @@ def test_a_lost_answer_to_a_commit_is_a_success_and_done_once(world: World, call
 def test_a_slug_is_one_customers_and_stays(world: World) -> None:
     with pytest.raises(Conflict, match="acme"):
         world.onboard("globex", "acme")
-    with pytest.raises(Conflict, match="keeps it"):
+    with pytest.raises(Conflict, match="cannot be changed"):
         world.onboard("acme", "other")
     assert world.onboard("acme", "acme").account == world.acme.account
 

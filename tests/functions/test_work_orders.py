@@ -184,7 +184,7 @@ WRONG_BODIES: list[tuple[Any, list[tuple[str, str]]]] = [
     ),
     (
         {"name": "a", "parameters": {"note": "x" * 66_000}},
-        [("parameters", "take more than 65536 bytes with the tags")],
+        [("parameters", "must have at most 65536 bytes, tags included")],
     ),
     (b"[]", [("body", "must be a JSON object")]),
     (b'{"name": "a", "metadata": {"n": NaN}}', [("body", "")]),
@@ -602,7 +602,7 @@ def test_results_that_come_later_end_the_waiting(world: World) -> None:
     found = {each["id"]: each["job_conformity"] for each in photographs(answer)}
     assert [each["analyzed_value"] for each in found[first]] == [1]
     assert found[second] == []
-    kept = store.look(world.cloud, world.site, id).kept
+    kept = store.look(world.cloud, world.site, id).stored
     assert kept.labels == {first: {"reading": {"hard": True}}}
     assert world.request("POST", f"/v0.2/work-orders/{id}/results", body).body == answer.body
 

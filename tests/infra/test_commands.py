@@ -154,7 +154,10 @@ def test_a_key_is_shown_once_rotated_and_revoked(world: World, command: Command)
     ("arguments", "says"),
     [
         (["add-customer", "acme", "--slug", "other", "--name", "A"], "the customer acme has the slug acme"),
-        (["add-customer", "new", "--slug", "acme", "--name", "A"], "the slug acme is the customer acme's"),
+        (
+            ["add-customer", "new", "--slug", "acme", "--name", "A"],
+            "the slug acme belongs to the customer acme",
+        ),
         (["add-customer", "new", "--slug", "much-too-long", "--name", "A"], "slug: must be 1 to 9"),
         (["add-customer", "a/b", "--slug", "ab", "--name", "A"], "'a/b' cannot be an id"),
         (["add-site", "s", "--customer", "nobody", "--name", "S"], "there is no customer nobody"),
@@ -287,7 +290,7 @@ def test_a_key_that_was_dropped_too_early_is_named(
         "Sealed anew with version 3: 0 of 1 secrets.",
         "Could not be opened, and left as they are: 1.",
     ]
-    assert lines[3].startswith("acme      k-1     The secret k-1 is sealed with version 1 of")
+    assert lines[3].startswith("acme      k-1     The secret k-1 is encrypted with version 1 of")
     assert lines[4:] == [
         "Version 3 seals 0 secrets; it is the newest, and stays.",
         "Version 2 seals 0 secrets; it may be removed from WAYBILL_SECRET_KEYS.",

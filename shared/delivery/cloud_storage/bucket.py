@@ -59,8 +59,8 @@ class CustomerBucket:
         """What to say when there is no such bucket."""
         return CustomerMustAct(
             f"The bucket {self.bucket} does not exist.",
-            f"Create gs://{self.bucket} and grant {self.account} its permissions there, then retry the run; "
-            "or change the export's storage_uri, and export the window again with :backfill.",
+            f"Create gs://{self.bucket}, grant {self.account} its permissions there, and retry the run. Or "
+            "change the export's storage_uri, and export the window again with :backfill.",
         )
 
     @contextlib.contextmanager
@@ -71,8 +71,8 @@ class CustomerBucket:
         except DifferentObject as different:
             name = different.stored.name
             raise CustomerMustAct(
-                f"Another object already stands at gs://{self.bucket}/{name}; it was left as it is.",
-                "Move that object away, then retry the run.",
+                f"There is already another object at gs://{self.bucket}/{name}. Waybill did not change it.",
+                "Move or delete that object, then retry the run.",
             ) from different
         except (Forbidden, NotFound) as refused:
             told = self.explain(refused)
@@ -85,7 +85,8 @@ class CustomerBucket:
             if refused.retryable or not _FINAL.search(str(refused)):
                 raise Retry(f"no token for {self.account}: {refused}") from refused
             raise GiveUp(
-                f"The account {self.account} cannot be used: it is disabled, deleted, or closed to Waybill.",
+                f"Waybill cannot act as the account {self.account}: it is disabled or deleted, or Waybill "
+                "lost the permission to use it.",
                 f"Ask Waybill's operators to enable {self.account}, then retry the run.",
             ) from refused
 

@@ -21,7 +21,7 @@ class CloudStorageConfig(ConnectorConfig):
         uri = BucketUri.parse(value)
         if len(uri.prefix.encode()) + TAIL_BYTES > OBJECT_NAME_BYTES:
             raise ValueError(
-                f"the part behind the bucket must have at most {OBJECT_NAME_BYTES - TAIL_BYTES} bytes"
+                f"must have at most {OBJECT_NAME_BYTES - TAIL_BYTES} bytes after the bucket's name"
             )
         return value
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from shared.delivery.base import Copy, Outcome
+from shared.delivery.base import Copy, CopyResult
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.config import CloudStorageConfig
 from shared.delivery.cloud_storage.copying import copy_images
@@ -19,16 +19,16 @@ class CloudStorage:
         self._config = config
         self._bucket = CustomerBucket(cloud.as_customer(account), account, config.uri.bucket)
 
-    def deliver(self, staged: Stored, name: str, between: Callable[[], None]) -> None:
+    def deliver(self, staged: Stored, name: str, on_progress: Callable[[], None]) -> None:
         """As `Connector.deliver`: one call, whatever its size."""
         self._bucket.deliver(staged, self._config.place(name))
 
-    def copy_images(self, copies: Iterable[Copy], between: Callable[[Outcome], None]) -> Outcome:
+    def copy_images(self, copies: Iterable[Copy], on_progress: Callable[[CopyResult], None]) -> CopyResult:
         """As `Connector.copy_images`, in batched rewrites."""
         return copy_images(
             self._bucket,
             (dataclasses.replace(copy, name=self._config.place(copy.name)) for copy in copies),
             source_bucket=self._settings.images_bucket,
             storage_url=self._settings.storage_url,
-            between=between,
+            on_progress=on_progress,
         )

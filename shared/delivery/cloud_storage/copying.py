@@ -18,7 +18,7 @@ import aiohttp
 import orjson
 
 from shared.clock import elapsed_since, stopwatch
-from shared.delivery.base import Copy, Outcome
+from shared.delivery.base import Copy, CopyResult
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.errors import Retry
 from shared.gcp.many import BACKOFF_MOST, BACKOFF_SECONDS, CALL_ATTEMPTS, RETRIED
@@ -57,23 +57,27 @@ def copy_images(
     *,
     source_bucket: str,
     storage_url: str,
-    between: Callable[[Outcome], None] = lambda _: None,
-) -> Outcome:
-    """Copy these into the customer's bucket as the customer's account; those there already stay. `between` is
-    called after each batch, and may raise to stop.
+    on_progress: Callable[[CopyResult], None] = lambda _: None,
+) -> CopyResult:
+    """Copy images into the customer's bucket as the customer's account. An image that is there already stays.
+    `on_progress` is called after each batch, and may raise to stop.
 
     CustomerMustAct where the bucket refuses or is gone; Retry where a call failed CALL_ATTEMPTS times.
     """
     with bucket.explained():
-        return asyncio.run(_Copying(bucket, source_bucket, storage_url, between).run(copies))
+        return asyncio.run(_Copying(bucket, source_bucket, storage_url, on_progress).run(copies))
 
 
 class _Copying:
     def __init__(
-        self, bucket: CustomerBucket, source_bucket: str, storage_url: str, between: Callable[[Outcome], None]
+        self,
+        bucket: CustomerBucket,
+        source_bucket: str,
+        storage_url: str,
+        on_progress: Callable[[CopyResult], None],
     ) -> None:
         self._bucket = bucket
-        self._between = between
+        self._on_progress = on_progress
         self._refused_token = ""
         self._url = storage_url
         self._source = f"/storage/v1/b/{quote(source_bucket, safe='')}/o/"
@@ -81,9 +85,9 @@ class _Copying:
         self._queue: deque[_Task] = deque()
         self._size = BATCH_FIRST
         self._delay = 0.0
-        self.outcome = Outcome()
+        self.result = CopyResult()
 
-    async def run(self, copies: Iterable[Copy]) -> Outcome:
+    async def run(self, copies: Iterable[Copy]) -> CopyResult:
         self._queue.extend(_Task(copy) for copy in copies)
         timeout = aiohttp.ClientTimeout(total=BATCH_SECONDS)
         async with aiohttp.ClientSession(self._url, timeout=timeout) as session:
@@ -93,7 +97,7 @@ class _Copying:
             finally:
                 for worker in workers:
                     worker.cancel()
-        return self.outcome
+        return self.result
 
     async def _work(self, session: aiohttp.ClientSession) -> None:
         while self._queue:
@@ -112,7 +116,7 @@ class _Copying:
                 continue
             if elapsed_since(begun) < QUICK_SECONDS:
                 self._size = min(BATCH_MOST, self._size * 3 // 2 + 1)
-            self._between(self.outcome)
+            self._on_progress(self.result)
             failing = False
             for task, (status, body) in zip(batch, answers, strict=True):
                 failing |= self._settle(task, status, body)
@@ -152,7 +156,7 @@ class _Copying:
             task.token = body["rewriteToken"]
             self._queue.append(task)
         elif status == 200:
-            self.outcome.copied += 1
+            self.result.copied += 1
         elif status == 412 or (status == 403 and "storage.objects.delete" in _message(body)):
             task.check = True
             self._queue.append(task)
@@ -163,15 +167,15 @@ class _Copying:
     def _settle_check(self, task: _Task, status: int, body: dict[str, Any]) -> None:
         if status == 200:
             if int(body["size"]) == task.copy.size and body["crc32c"] == task.copy.crc32c:
-                self.outcome.present += 1
+                self.result.present += 1
             else:
-                self.outcome.conflicts.append(task.copy)
+                self.result.conflicts.append(task.copy)
         elif (status == 404 and "bucket does not exist" not in _message(body)) or (
             # An account that may not list is told so of what is not there.
             status == 403 and "storage.objects.list" in _message(body)
         ):
             # 412 and yet nothing there: it was the source's generation that did not match.
-            self.outcome.missing.append(task.copy)
+            self.result.missing.append(task.copy)
         else:
             self._settle_refusal(task, status, body)
 
@@ -180,7 +184,7 @@ class _Copying:
         if status == 404 and "bucket does not exist" in message:
             raise self._bucket.gone()
         if status == 404:
-            self.outcome.missing.append(task.copy)
+            self.result.missing.append(task.copy)
         elif status == 403 and "storage.objects.create" in message:
             raise self._bucket.refusal("storage.objects.create")
         elif status == 403 and task.check:

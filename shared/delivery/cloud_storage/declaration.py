@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from shared.delivery.base import Connector, ConnectorType, Step
-from shared.delivery.cloud_storage import testing
+from shared.delivery.cloud_storage import connection_test
 from shared.delivery.cloud_storage.config import CloudStorageConfig
 from shared.delivery.cloud_storage.connector import CloudStorage
 from shared.gcp.clients import Cloud
@@ -16,7 +16,7 @@ def _open(cloud: Cloud, _: str, account: str, config: CloudStorageConfig) -> Ite
 
 
 def _test(cloud: Cloud, _: str, account: str, config: CloudStorageConfig) -> list[Step]:
-    return testing.test(cloud, account, config.storage_uri)
+    return connection_test.run(cloud, account, config.storage_uri)
 
 
 CLOUD_STORAGE = ConnectorType(

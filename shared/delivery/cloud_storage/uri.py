@@ -24,22 +24,20 @@ class BucketUri:
         """
         scheme, separator, rest = uri.partition("://")
         if scheme != "gs" or not separator:
-            raise ValueError(f"must begin with gs://, as gs://my-bucket/waybill; got {uri!r}")
+            raise ValueError(f"must begin with gs://, such as gs://my-bucket/waybill; got {uri!r}")
         bucket, _, prefix = rest.partition("/")
         if not bucket:
-            raise ValueError(
-                "names no bucket: gs:// is followed by the bucket's name, as gs://my-bucket/waybill"
-            )
+            raise ValueError("must name a bucket after gs://, such as gs://my-bucket/waybill")
         components = bucket.split(".")
         if not _BUCKET.fullmatch(bucket) or not all(
             0 < len(each) <= COMPONENT_LONGEST for each in components
         ):
-            raise ValueError(f"{bucket!r} cannot be a bucket's name: 3 to 222 small letters, digits, - _ .")
+            raise ValueError(f"{bucket!r} is not a bucket name: 3 to 222 small letters, digits, - _ .")
         prefix = prefix.rstrip("/")
         if any(character in prefix for character in "\r\n\0"):
-            raise ValueError("holds a line break or a NUL, which no object's name may")
+            raise ValueError("must not hold a line break or a NUL: object names cannot")
         if any(step in (".", "..") for step in prefix.split("/")):
-            raise ValueError("holds a step . or .., which most tools cannot reach")
+            raise ValueError("must not have a folder named . or .., which most tools cannot open")
         if prefix.startswith(".well-known/acme-challenge"):
-            raise ValueError("begins with .well-known/acme-challenge, which Cloud Storage keeps to itself")
+            raise ValueError("must not begin with .well-known/acme-challenge: Cloud Storage reserves it")
         return cls(bucket, f"{prefix}/" if prefix else "")

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from shared.delivery.base import Connector, ConnectorType, Mailed, Step
-from shared.delivery.email import testing
+from shared.delivery.email import connection_test
 from shared.delivery.email.config import EmailConfig
 from shared.delivery.email.connector import Email
 from shared.gcp.clients import Cloud
@@ -19,7 +19,7 @@ def _open(_: Cloud, __: str, ___: str, ____: EmailConfig) -> Iterator[Connector]
 
 
 def _test(cloud: Cloud, _: str, __: str, config: EmailConfig) -> list[Step]:
-    return testing.test(cloud, config)
+    return connection_test.run(cloud, config)
 
 
 EMAIL = ConnectorType(

@@ -57,7 +57,7 @@ class Login:
             for name in ("password", "private_key"):
                 if isinstance(found.get(name), str):
                     return cls(**{name: found[name]})
-        raise ValueError("a stored SFTP login is neither a password nor a private key")
+        raise ValueError("the stored secret is neither an SFTP password nor a private key")
 
 
 class SftpConfig(ConnectorConfig):
@@ -96,8 +96,8 @@ class SftpConfig(ConnectorConfig):
                 pass
         if not _HOST.fullmatch(value):
             raise ValueError(
-                "must be a host's name or address alone, as sftp.example.com: no sftp://, no port, no path; "
-                "a name in other letters is given in its form that begins with xn--"
+                "must be a host name or an IP address, such as sftp.example.com, without sftp://, port or "
+                "path; write an internationalised name in its form that begins with xn--"
             )
         return value
 
@@ -119,7 +119,7 @@ class SftpConfig(ConnectorConfig):
         except ValueError:
             usable = False
         if not usable:
-            raise ValueError("holds a character that no user's name may have")
+            raise ValueError("holds a character that a user name cannot have")
         return value
 
     @field_validator("host_key")
@@ -133,20 +133,20 @@ class SftpConfig(ConnectorConfig):
     @classmethod
     def _path(cls, value: str) -> str:
         if _CONTROL.search(value):
-            raise ValueError("holds a line break or another control character: leave it out")
+            raise ValueError("must not hold a line break or another control character")
         if len(value.encode()) > PATH_BYTES_MOST:
             raise ValueError(f"must have at most {PATH_BYTES_MOST} bytes")
         if "//" in value:
-            raise ValueError("holds two slashes one after the other: leave one out")
+            raise ValueError("must not hold two slashes in a row")
         if value.startswith("~"):
             raise ValueError(
-                "begins with ~: leave that out; a path without a slash begins at the login's home"
+                "must not begin with ~: a path without a leading slash begins at the user's home directory"
             )
         for step in value.split("/"):
             if step in (".", ".."):
-                raise ValueError("holds a step . or ..: write the path without")
+                raise ValueError("must not have a directory named . or ..")
             if len(step.encode()) > STEP_BYTES_MOST:
-                raise ValueError(f"holds a step of more than {STEP_BYTES_MOST} bytes between its slashes")
+                raise ValueError(f"must have at most {STEP_BYTES_MOST} bytes between two slashes")
         return value if value == "/" else value.rstrip("/")
 
     @field_validator("private_key")
@@ -165,9 +165,9 @@ class SftpConfig(ConnectorConfig):
             return value  # what is wrong with those is said
         given = [each for each in (value, info.data["private_key"], info.data["secret"]) if each is not None]
         if not given:
-            raise ValueError("is needed, or a private_key in its place: give what Waybill is to log in with")
+            raise ValueError("is required, unless you give a private_key")
         if len(given) > 1:
-            raise ValueError("stands beside another login: give either password or private_key, not both")
+            raise ValueError("must not be given together with a private_key: give one of the two")
         return value
 
     def sealed_value(self) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, TypeVar
 
-from shared.delivery.base import Copy, Outcome
+from shared.delivery.base import Copy, CopyResult
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.delivery.sftp.remote import Greeter, Remote, log_in, reach
 from shared.delivery.sftp.writing import Writing
@@ -50,9 +50,9 @@ class Sftp:
         self._hang_up()
         self._runner.close()
 
-    def deliver(self, staged: Stored, name: str, between: Callable[[], None] = lambda: None) -> None:
-        """Bring a staged object there under this name, once. `between` is called after each range of it, and
-        may raise to end it.
+    def deliver(self, staged: Stored, name: str, on_progress: Callable[[], None] = lambda: None) -> None:
+        """Deliver a staged object under this name, once. `on_progress` is called after each range, and may
+        raise to stop.
 
         CustomerMustAct where the server refuses or something else stands there; GiveUp where the staged
         object is gone; Retry for what is passing.
@@ -61,36 +61,36 @@ class Sftp:
 
         async def do(writing: Writing) -> None:
             try:
-                await writing.deliver(staged, target, between)
+                await writing.deliver(staged, target, on_progress)
             except LookupError as gone:
                 raise GiveUp(
-                    f"What was written for {name} is no longer in staging, where it is kept for 30 days.",
+                    f"The staged file for {name} is gone: staged files are deleted after 30 days.",
                     "Export the run's window again with :backfill.",
                 ) from gone
 
         self._run(do)
 
     def copy_images(
-        self, copies: Iterable[Copy], between: Callable[[Outcome], None] = lambda _: None
-    ) -> Outcome:
-        """Copy these, several at once. `between` is called after each with what came of them so far, and may
-        raise to end it.
+        self, copies: Iterable[Copy], on_progress: Callable[[CopyResult], None] = lambda _: None
+    ) -> CopyResult:
+        """Copy images, several at once. `on_progress` is called after each with the result so far, and may
+        raise to stop.
 
-        A file of the right name and size is taken for the image: to read it back costs what writing it does.
-        Errors as `deliver`, but that an image that is gone is counted as missing.
+        A file of the right name and size counts as the image: reading it back would cost as much as writing
+        it. Errors as `deliver`; an image that is gone is counted as missing.
         """
-        return self._run(lambda writing: self._copy_images(writing, copies, between))
+        return self._run(lambda writing: self._copy_images(writing, copies, on_progress))
 
     async def _copy_images(
-        self, writing: Writing, copies: Iterable[Copy], between: Callable[[Outcome], None]
-    ) -> Outcome:
-        outcome = Outcome()
+        self, writing: Writing, copies: Iterable[Copy], on_progress: Callable[[CopyResult], None]
+    ) -> CopyResult:
+        result = CopyResult()
         waiting = iter(copies)
 
         async def work() -> None:
             for copy in waiting:  # of one iterator: each worker takes the next
-                await self._copy(writing, copy, outcome)
-                between(outcome)
+                await self._copy(writing, copy, result)
+                on_progress(result)
 
         workers = [asyncio.create_task(work()) for _ in range(IMAGES_IN_FLIGHT)]
         try:
@@ -99,22 +99,22 @@ class Sftp:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        return outcome
+        return result
 
-    async def _copy(self, writing: Writing, copy: Copy, outcome: Outcome) -> None:
+    async def _copy(self, writing: Writing, copy: Copy, result: CopyResult) -> None:
         bucket = self._cloud.settings.images_bucket
         image = Stored(bucket, copy.source_name, copy.generation, copy.size, copy.crc32c)
         try:
             came = await writing.copy(image, self._config.place(copy.name))
         except LookupError:
-            outcome.missing.append(copy)
+            result.missing.append(copy)
             return
         if came == "conflict":
-            outcome.conflicts.append(copy)
+            result.conflicts.append(copy)
         elif came == "present":
-            outcome.present += 1
+            result.present += 1
         else:
-            outcome.copied += 1
+            result.copied += 1
 
     def _run(self, do: Callable[[Writing], Coroutine[Any, Any, T]]) -> T:
         try:

@@ -20,18 +20,18 @@ def _open(cloud: Cloud, customer: str, account: str, config: SftpConfig) -> Iter
 
 
 def _test(cloud: Cloud, customer: str, _: str, config: SftpConfig) -> list[Step]:
-    from shared.delivery.sftp import testing
+    from shared.delivery.sftp import connection_test
 
     try:
         login = _login(cloud, customer, config)
     except GiveUp as lost:
         return [Step("login", "failed", f"{lost} {lost.next_action}")]
-    return testing.test(cloud, config, login)
+    return connection_test.run(cloud, config, login)
 
 
 def _login(cloud: Cloud, customer: str, config: SftpConfig) -> Login:
     if config.secret is None:
-        raise ValueError("an SFTP config without a stored secret was accepted")
+        raise ValueError("the SFTP config has no stored secret")
     return Login.parse(secrets.get(cloud, customer, config.secret))
 
 

@@ -25,18 +25,17 @@ def host_key(line: str) -> asyncssh.SSHKey:
         del words[0]
     if len(line.strip().splitlines()) > 1 or len(words) < 2 or words[0] not in ALGORITHMS:
         raise ValueError(
-            "must be one line such as `ssh-ed25519 AAAA…`: the server's public key, as `ssh-keyscan <host>` "
-            f"prints it; its kind must be one of {', '.join(ALGORITHMS)}"
+            "must be the server's public key on one line, such as `ssh-ed25519 AAAA…`: copy a line that "
+            f"`ssh-keyscan <host>` prints; the key's type must be one of {', '.join(ALGORITHMS)}"
         )
     try:
         key = asyncssh.import_public_key(" ".join(words[:2]))
     except ValueError:
         raise ValueError(
-            f"what follows {words[0]} cannot be read as a key: copy the whole line that `ssh-keyscan <host>` "
-            "prints"
+            f"holds no readable key after {words[0]}: copy the whole line that `ssh-keyscan <host>` prints"
         ) from None
     if key.get_algorithm() != words[0]:
-        raise ValueError(f"says {words[0]} and holds a key of the kind {key.get_algorithm()}")
+        raise ValueError(f"begins with {words[0]}, but holds a key of the type {key.get_algorithm()}")
     return key
 
 
@@ -53,14 +52,15 @@ def private_key(text: str) -> asyncssh.SSHKey:
     except ValueError as error:
         if "assphrase" in str(error):
             raise ValueError(
-                "is protected by a passphrase: give a key without one, made for Waybill alone"
+                "is protected by a passphrase: make a key without a passphrase, for Waybill only"
             ) from None
         raise ValueError(
-            "cannot be read: give the whole file of a private key as ssh-keygen makes it, from its line "
-            "-----BEGIN to its line -----END"
+            "cannot be read: give the whole private key file that ssh-keygen makes, from the line that "
+            "begins with -----BEGIN to the line that begins with -----END"
         ) from None
     if key.get_algorithm() not in ALGORITHMS:
         raise ValueError(
-            f"is of the kind {key.get_algorithm()}, which is not taken: make one with `ssh-keygen -t ed25519`"
+            f"is of the type {key.get_algorithm()}, which is not supported: make a key with "
+            "`ssh-keygen -t ed25519`"
         )
     return key

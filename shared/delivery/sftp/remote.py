@@ -81,8 +81,8 @@ def reach(
     except Blocked as blocked:
         raise CustomerMustAct(
             str(blocked),
-            "Set the export's host and port to a server that Waybill may call, and export the window again "
-            "with :backfill.",
+            "Set the export's host and port to a server that Waybill may connect to, and export the window "
+            "again with :backfill.",
         ) from blocked
     except Failed as failed:
         raise Retry(str(failed)) from failed
@@ -167,29 +167,31 @@ def _login_explained(config: SftpConfig, greeter: Greeter, given: str) -> Iterat
     try:
         yield
     except asyncssh.HostKeyNotVerifiable as error:
-        shown = "one that cannot be read" if greeter.shown is None else greeter.shown.get_fingerprint()
+        shown = "a key that cannot be read" if greeter.shown is None else greeter.shown.get_fingerprint()
         raise CustomerMustAct(
-            f"The SFTP server {host} shows another host key than the export's host_key: {shown} and not "
-            f"{greeter.pinned.get_fingerprint()}. Nothing was sent to it.",
-            "Ask who runs the server whether its key has changed. If so, set the export's host_key to the "
-            "new one and retry the run; if not, somebody else answers in the server's place.",
+            f"The host key of the SFTP server {host} is not the export's host_key: it is {shown}, not "
+            f"{greeter.pinned.get_fingerprint()}. Waybill sent nothing to the server.",
+            "Ask the server's operators whether its host key has changed. If it has, set the export's "
+            "host_key to the new key and retry the run. If it has not, another server answers in its place.",
         ) from error
     except (asyncssh.PermissionDenied, asyncssh.IllegalUserName) as refused:
         raise CustomerMustAct(
-            f"The SFTP server {host} does not let {config.username} in with the {given} that it was given.",
-            f"See on the server that {config.username} may log in with a {given}, or give the export the "
-            f"right username and {given}; then retry the run.",
+            f"The SFTP server {host} refused the login of {config.username} with the export's {given}.",
+            f"Check on the server that {config.username} may log in with a {given}, or correct the export's "
+            f"username and {given}. Then retry the run.",
         ) from refused
     except (asyncssh.KeyExchangeFailed, asyncssh.ProtocolNotSupported) as error:
         raise CustomerMustAct(
-            f"The SFTP server {host} and Waybill have no way of speaking in common{_said(error)}.",
-            "See that the server speaks SSH 2 with a host key of one of the kinds "
-            f"{', '.join(keys.ALGORITHMS)}, then retry the run; or, if the export's host and port are not "
-            "those of an SFTP server, change them, and export the window again with :backfill.",
+            f"The SFTP server {host} and Waybill support no common SSH protocol or algorithm{_said(error)}.",
+            "If the export's host and port are right, set the server up for SSH 2 with a host key of one of "
+            f"the types {', '.join(keys.ALGORITHMS)}, and retry the run. If not, correct them, and export "
+            "the window again with :backfill.",
         ) from error
     except Exception as error:
         # Of whatever kind: what asyncssh makes of rubbish is not written down anywhere.
-        raise Retry(f"the SFTP server {host} did not get as far as the login{_said(error)}") from error
+        raise Retry(
+            f"the connection to the SFTP server {host} failed before the login{_said(error)}"
+        ) from error
 
 
 class Remote:
@@ -217,14 +219,14 @@ class Remote:
             broken = connection.is_closed()
             connection.abort()
             if broken or refused.code == asyncssh.OPEN_RESOURCE_SHORTAGE:
-                raise Retry(f"the SFTP server {config.host} did not begin SFTP{_said(refused)}") from refused
+                raise Retry(f"the SFTP server {config.host} did not start SFTP{_said(refused)}") from refused
             raise CustomerMustAct(
-                f"The SFTP server {config.host} lets {config.username} in, but not to SFTP{_said(refused)}.",
-                f"Allow SFTP to {config.username} on the server, then retry the run.",
+                f"The SFTP server {config.host} does not allow SFTP for {config.username}{_said(refused)}.",
+                f"Allow SFTP for {config.username} on the server, then retry the run.",
             ) from refused
         except (*_PASSING, asyncssh.SFTPError) as error:
             connection.abort()
-            raise Retry(f"the SFTP server {config.host} did not begin SFTP{_said(error)}") from error
+            raise Retry(f"the SFTP server {config.host} did not start SFTP{_said(error)}") from error
         except BaseException:
             connection.abort()
             raise
@@ -291,25 +293,26 @@ class Remote:
         """What to tell the customer of what the server refuses."""
         user = self._config.username
         if isinstance(refused, asyncssh.SFTPPermissionDenied | asyncssh.SFTPWriteProtect):
-            mend = (
-                f"Allow {user} to make directories, and to write, read and rename files, below "
-                f"{self._config.path or 'its home directory'}"
+            fix = (
+                f"Allow {user} to make directories, and to write, read and rename files, in "
+                f"{self._config.path or 'the home directory'}"
             )
         elif isinstance(refused, _ABSENT):
-            mend = f"See that {self._config.path or 'the home directory'} is a directory there for {user}"
+            directory = self._config.path or "the home directory"
+            fix = f"Make sure that the directory {directory} exists, and that {user} may open it"
         elif isinstance(refused, asyncssh.SFTPNoSpaceOnFilesystem | asyncssh.SFTPQuotaExceeded):
-            mend = f"Make room on the server, or raise the quota of {user}"
+            fix = f"Free space on the server, or raise the quota of {user}"
         elif isinstance(refused, asyncssh.SFTPOpUnsupported):
-            mend = "Have the server's operators allow it"
+            fix = "Ask the server's operators to allow it"
         else:
-            mend = (
-                "Look in the server's log for the reason, such as a full disk, a used up quota or a "
-                "read-only file system, and mend it"
+            fix = (
+                "Look for the reason in the server's log, such as a full disk, a reached quota or a "
+                "read-only file system, and fix it"
             )
         return CustomerMustAct(
             f"The SFTP server {self._config.host} refuses {doing}{_said(refused)}.",
-            f"{mend}, then retry the run. A file that is half written stays under a name that begins "
-            f"with {TEMPORARY}, and is gone on with.",
+            f"{fix}, then retry the run. An unfinished file keeps a name that begins with {TEMPORARY}; the "
+            "retry continues it.",
         )
 
     async def _is_directory(self, path: str) -> bool:
@@ -322,9 +325,9 @@ class Remote:
         if found.type in (asyncssh.FILEXFER_TYPE_DIRECTORY, asyncssh.FILEXFER_TYPE_UNKNOWN):
             return True
         raise CustomerMustAct(
-            f"{path} on the SFTP server {self._config.host} is a file, and not a directory.",
-            "Move it away, then retry the run; or change the export's path, and export the window again with "
-            ":backfill.",
+            f"{path} on the SFTP server {self._config.host} is not a directory.",
+            "Move or delete it, then retry the run. Or change the export's path, and export the window again "
+            "with :backfill.",
         )
 
     @contextlib.asynccontextmanager
@@ -358,7 +361,7 @@ class Remote:
                 yield
         except _PASSING as error:
             raise Retry(
-                f"the SFTP server {self._config.host} did not answer when it was asked {doing}{_said(error)}"
+                f"the SFTP server {self._config.host} did not answer a request {doing}{_said(error)}"
             ) from error
         except asyncssh.SFTPError as refused:
             if refusals_pass:
@@ -407,7 +410,7 @@ class File:
                 break
             content += more
         if len(content) > size:
-            raise asyncssh.SFTPBadMessage("more bytes than were asked for")
+            raise asyncssh.SFTPBadMessage("more bytes than requested")
         return bytes(content)
 
     async def cut(self, size: int) -> None:

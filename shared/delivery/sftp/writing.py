@@ -56,14 +56,14 @@ class Writing:
         self._remote = remote
         self._many = many
 
-    async def deliver(self, staged: Stored, target: str, between: Callable[[], None]) -> None:
-        """Have the object at this name, once; `between` is called after each range. CustomerMustAct where
+    async def deliver(self, staged: Stored, target: str, on_progress: Callable[[], None]) -> None:
+        """Have the object at this name, once; `on_progress` is called after each range. CustomerMustAct where
         something else stands there."""
-        if not await self._is_there(staged, target, between):
-            await self._write(staged, target, between)
+        if not await self._is_there(staged, target, on_progress):
+            await self._write(staged, target, on_progress)
             # Not every server refuses to rename onto a file, and writing took its time: look again.
-            if not await self._is_there(staged, target, between):
-                await self._rename(staged, target, between)
+            if not await self._is_there(staged, target, on_progress):
+                await self._rename(staged, target, on_progress)
 
     async def copy(self, image: Stored, target: str) -> Literal["copied", "present", "conflict"]:
         """Have the image at this name; a file of the same size is taken for it."""
@@ -80,7 +80,7 @@ class Writing:
             await self._tidy(image, target)
         return "present" if found.type in _FILES and found.size == image.size else "conflict"
 
-    async def _is_there(self, staged: Stored, target: str, between: Callable[[], None]) -> bool:
+    async def _is_there(self, staged: Stored, target: str, on_progress: Callable[[], None]) -> bool:
         """Whether the very object stands there; CustomerMustAct where something else does."""
         found = await self._remote.look(target)
         if found is None:
@@ -88,17 +88,17 @@ class Writing:
         if (
             found.type not in _FILES
             or found.size != staged.size
-            or not await self._same_ends(staged, target, between)
+            or not await self._same_ends(staged, target, on_progress)
         ):
             raise CustomerMustAct(
-                f"Another file already stands at {target} on the SFTP server {self._remote.host}; it was "
-                "left as it is.",
-                "Move that file away, then retry the run.",
+                f"There is already another file at {target} on the SFTP server {self._remote.host}. Waybill "
+                "did not change it.",
+                "Move or delete that file, then retry the run.",
             )
         await self._tidy(staged, target)
         return True
 
-    async def _same_ends(self, staged: Stored, target: str, between: Callable[[], None]) -> bool:
+    async def _same_ends(self, staged: Stored, target: str, on_progress: Callable[[], None]) -> bool:
         """Whether the first and the last RANGE_BYTES there are the object's; of up to two, that is all."""
         async with self._remote.reading(target) as file:
             for first in sorted({0, max(RANGE_BYTES, staged.size - RANGE_BYTES)}):
@@ -107,10 +107,10 @@ class Writing:
                     piece = ours[start : start + READ_BYTES]
                     if await file.read(len(piece), first + start) != piece:
                         return False
-                    between()
+                    on_progress()
         return True
 
-    async def _write(self, source: Stored, target: str, between: Callable[[], None]) -> None:
+    async def _write(self, source: Stored, target: str, on_progress: Callable[[], None]) -> None:
         """Have the whole object under its temporary name."""
         # Before anything is made there: what is gone from our bucket leaves nothing behind.
         content = await self._read(source, 0)
@@ -121,7 +121,7 @@ class Writing:
                 content = await self._read(source, start)
             while content:
                 await file.write(content, start)
-                between()
+                on_progress()
                 start += len(content)
                 content = await self._read(source, start)
             size = await file.size()
@@ -131,7 +131,7 @@ class Writing:
             await file.sync()
         if size != source.size:
             raise Retry(
-                f"the SFTP server {self._remote.host} has {size} bytes of {target} after it was sent "
+                f"the SFTP server {self._remote.host} has {size} bytes of {target}, but Waybill wrote "
                 f"{source.size}"
             )
 
@@ -147,19 +147,19 @@ class Writing:
         end = min(start + RANGE_BYTES, source.size)
         return await self._many.read(source, start, end) if start < end else b""
 
-    async def _rename(self, staged: Stored, target: str, between: Callable[[], None]) -> None:
+    async def _rename(self, staged: Stored, target: str, on_progress: Callable[[], None]) -> None:
         """Give the whole file its final name, unless another attempt has."""
         try:
             await self._remote.rename(temporary(target, staged.generation), target)
         except asyncssh.SFTPError as refused:
-            if not await self._is_there(staged, target, between):
+            if not await self._is_there(staged, target, on_progress):
                 raise self._not_renamed(target, refused) from refused
 
     def _not_renamed(self, target: str, refused: asyncssh.SFTPError) -> Exception:
         if isinstance(refused, asyncssh.SFTPNoSuchFile):
             # Somebody tidied our file away, or moved a whole directory: writing it again mends that.
-            return Retry(f"what was written for {target} is gone from the SFTP server {self._remote.host}")
-        return self._remote.refusal(f"to give {target} its name", refused)
+            return Retry(f"the unfinished file of {target} is gone from the SFTP server {self._remote.host}")
+        return self._remote.refusal(f"to rename a file to {target}", refused)
 
     async def _tidy(self, source: Stored, target: str) -> None:
         """Remove what an attempt left under the temporary name; that it cannot be is no harm."""

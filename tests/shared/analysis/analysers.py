@@ -122,7 +122,7 @@ def right(asked: Asked) -> Reply:
 def ask(cloud: Cloud, site: Site, id: str, *, publish: bool = True) -> None:
     """Have a work order analysed, as whoever made that due would."""
     steps.ready(cloud, site)
-    kept = store.look(cloud, site, id).kept
+    kept = store.look(cloud, site, id).stored
     for path, piece in queue.due(site)(kept, server_time(cloud.db)).items():
         cloud.db.document(path).set(dict(piece))
     if publish:

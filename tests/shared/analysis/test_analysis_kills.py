@@ -8,7 +8,7 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import Site
-from shared.workorders import kept, store
+from shared.workorders import store, stored
 from shared.workorders.store import Photograph
 from tests import kills
 from tests.outside import Outside
@@ -54,7 +54,7 @@ class Small:
         world = self.world
         failures = [each for each in world.failures if EXPIRED not in each]
         assert not failures, failures[0]
-        after = store.look(world.cloud, self.site, self.id).kept
+        after = store.look(world.cloud, self.site, self.id).stored
         assert (after.analysis, after.checked, after.count) == ("DONE", inputs, inputs)
         found = [each for item in after.work_order.work_items for each in item.input]
         codes = [[check.code for check in each.data_conformity] for each in found]
@@ -94,7 +94,7 @@ class Request(Small):
 def world_inputs(world: World, site: Site) -> set[str]:
     """The ids of all inputs of the site."""
     ids = [each.id for each in world.cloud.db.collection("work_orders").select([]).stream()]
-    return set().union(*(kept.input_ids(store.look(world.cloud, site, id).kept) for id in ids))
+    return set().union(*(stored.input_ids(store.look(world.cloud, site, id).stored) for id in ids))
 
 
 Make = Callable[[type[Small]], Callable[[], Any]]

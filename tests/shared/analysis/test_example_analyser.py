@@ -45,7 +45,7 @@ def test_it_measures_every_photograph(world: World, url: str) -> None:
     id = store.create(world.cloud, site, "WO_1", photographs=photographs).id
     ask(world.cloud, site, id)
     world.drain()
-    kept = store.look(world.cloud, site, id).kept
+    kept = store.look(world.cloud, site, id).stored
     assert kept.analysis == "DONE", kept.failure
     good, bright, broken = kept.work_order.work_items[0].input
     assert [(r.task_name, r.analyzed_value, r.message) for r in good.job_conformity] == [

@@ -21,9 +21,9 @@ from shared.analysis import analyser, checking, queue, steps
 from shared.errors import Retry
 from shared.gcp.documents import fields_of
 from shared.work import engine, overview, pieces
-from shared.workorders import images, kept, store
-from shared.workorders.kept import Correction, Kept
+from shared.workorders import images, store, stored
 from shared.workorders.store import Photograph
+from shared.workorders.stored import Correction, StoredWorkOrder
 from tests.shared.analysis.analysers import Analyser, Asked, Reply, analysing, ask, result, right
 from tests.world import SITE, World
 
@@ -63,15 +63,15 @@ def made(world: World, site: Site, contents: Sequence[bytes] = CONTENTS[:1], nam
     return work_order.id
 
 
-def held(world: World, id: str) -> Kept:
-    return store.look(world.cloud, world.site, id).kept
+def held(world: World, id: str) -> StoredWorkOrder:
+    return store.look(world.cloud, world.site, id).stored
 
 
-def inputs(kept_: Kept) -> list[Any]:
+def inputs(kept_: StoredWorkOrder) -> list[Any]:
     return [each for item in kept_.work_order.work_items for each in item.input]
 
 
-def results_of(kept_: Kept) -> list[Any]:
+def results_of(kept_: StoredWorkOrder) -> list[Any]:
     return [[(r.task_name, r.analyzed_value) for r in each.job_conformity] for each in inputs(kept_)]
 
 
@@ -155,7 +155,7 @@ def test_what_was_checked_in_time_is_kept(world: World, monkeypatch: pytest.Monk
     before = held(world, id)
     turns = iter([True, True, False])
     checked = checking.check(world.cloud, world.site, before, lambda: next(turns))
-    after = store.change(world.cloud, world.site, id, lambda now: checked.put_into(world.site, now.kept))
+    after = store.change(world.cloud, world.site, id, lambda now: checked.put_into(world.site, now.stored))
     assert (after.analysis, after.checked, len(after.unchecked)) == ("DUE", 2, 1)
     # Another attempt that had begun before saves the same, and less, and nothing is said twice.
     assert checked.put_into(world.site, after) == after
@@ -434,7 +434,7 @@ def test_labels_that_do_not_fit_are_told(world: World, server: Analyser) -> None
     id = made(world, site_with(world, server.url))
     world.drain()
     assert held(world, id).failure.startswith(
-        "The analyser's results do not fit into the work order: results: hold more than 262144 bytes of"
+        "The analyser's results do not fit into the work order: results: must have at most 262144 bytes of"
     )
 
 
@@ -578,7 +578,7 @@ def test_what_came_meanwhile_is_analysed_too(world: World, server: Analyser) -> 
     changes: list[Callable[[], Any]] = [
         lambda: store.add_photographs(world.cloud, site, id, [Photograph("door", "a.png", CONTENTS[1])]),
         lambda: store.change(
-            world.cloud, site, id, lambda now: kept.change(site, now.kept, parameters={"kind": "water"})
+            world.cloud, site, id, lambda now: stored.change(site, now.stored, parameters={"kind": "water"})
         ),
     ]
     numbers = iter(range(10))
@@ -735,7 +735,7 @@ def test_an_analysis_at_which_we_fail_is_reported_as_ours_and_stops_no_other(
     bad, good = made(world, world.site), made(world, world.site, name="WO_2")
     take_on = steps.take_on
 
-    def fail(cloud: Any, site: Site, id: str, time: steps.Time) -> Kept:
+    def fail(cloud: Any, site: Site, id: str, time: steps.Time) -> StoredWorkOrder:
         if id == bad:
             raise ZeroDivisionError
         return take_on(cloud, site, id, time)

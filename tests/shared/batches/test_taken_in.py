@@ -22,9 +22,9 @@ from shared.accounts.customers import Parameter, add_site
 from shared.analysis import queue
 from shared.batches import folders, taking_in
 from shared.batches.batch import ENDED
-from shared.batches.problems import KINDS
+from shared.batches.problems import PROBLEM_TYPES
 from shared.gcp.documents import fields_of
-from shared.workorders import images, kept, store
+from shared.workorders import images, store, stored
 from tests.archives import (
     ENCRYPTED,
     STORED,
@@ -74,7 +74,7 @@ class Seen:
 
 
 def expected(case: Case) -> Seen:
-    levels = [KINDS[code].level for _, _, code in case.rows]
+    levels = [PROBLEM_TYPES[code].level for _, _, code in case.rows]
     folders = {name for name, _, code in case.rows if name and code not in NO_WORK_ORDER}
     return Seen(
         status="COMPLETED_WITH_ERRORS" if "error" in levels else "COMPLETED",
@@ -137,13 +137,13 @@ def photo(world: World, records: dict[str, dict[str, object]], name: str) -> byt
 
 def hold_sentence(row: dict[str, str]) -> None:
     """Each line names the file, or else the work order, and says what to do."""
-    kind = KINDS[row["code"]]
+    type = PROBLEM_TYPES[row["code"]]
     assert set(row) == {"work_order", "file", "code", "level", "message"}, row
-    assert row["level"] == kind.level, row
-    assert row["message"].endswith(kind.do), row
-    if "{file}" in kind.means:
+    assert row["level"] == type.level, row
+    assert row["message"].endswith(type.action), row
+    if "{file}" in type.meaning:
         assert f"“{row['file']}”" in row["message"], row
-    elif "{work_order}" in kind.means:
+    elif "{work_order}" in type.meaning:
         assert f"“{row['work_order']}”" in row["message"], row
 
 
@@ -479,7 +479,7 @@ def test_an_archive_that_cannot_be_read_fails_as_a_whole_and_says_why(world: Wor
 def test_an_archive_of_which_nothing_can_be_taken_in_has_failed_and_lists_why(world: World) -> None:
     shown = world.take_in(zipped([File("BAD/roof.jpg", PHOTO), File("stray.txt", b"x")]))
     assert (shown["status"], shown["error"]["code"]) == ("FAILED", "NOTHING_TAKEN_IN")
-    assert shown["error"]["message"].endswith(KINDS["NOTHING_TAKEN_IN"].do)
+    assert shown["error"]["message"].endswith(PROBLEM_TYPES["NOTHING_TAKEN_IN"].action)
     found = [("", "stray.txt", "FILE_OUTSIDE_FOLDER"), ("BAD", "roof.jpg", "UNKNOWN_TASK_GROUP")]
     assert (rows(world, shown), shown["errors"]) == (found, 2)
 
@@ -693,7 +693,7 @@ def test_a_work_order_of_too_many_files_is_told_so_and_read_no_further(world: Wo
 def test_a_work_order_that_gets_too_many_with_the_next_archive_stays_as_it_was(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "INPUTS_MOST", 3)
+    monkeypatch.setattr(stored, "INPUTS_MOST", 3)
     world.take_in(zipped([File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (1, 2)]))
     more = [File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (2, 3, 4)]
     shown = world.take_in(zipped([good("A"), *more, good("B")]))
@@ -714,11 +714,11 @@ def test_seventy_thousand_files_of_which_nearly_all_are_junk(world: World) -> No
 
 @pytest.mark.slow
 def test_a_work_order_of_as_many_files_as_it_may_have(world: World) -> None:
-    many = [File(f"WO/meter-{n}.jpg", jpeg(str(n)), STORED) for n in range(kept.INPUTS_MOST, 0, -1)]
+    many = [File(f"WO/meter-{n}.jpg", jpeg(str(n)), STORED) for n in range(stored.INPUTS_MOST, 0, -1)]
     told = [File("WO/metadata.json", b'{"floor": 3}'), File("WO/parameters.json", b'{"kind": "fibre"}')]
     shown = world.take_in(zipped([good("A"), *many, *told, good("B")]))
     assert (shown["status"], shown["work_orders_done"], shown["images"]) == ("COMPLETED", 3, 5_002)
-    assert contents(world, "WO") == {"meter": [jpeg(str(n)) for n in range(1, kept.INPUTS_MOST + 1)]}
+    assert contents(world, "WO") == {"meter": [jpeg(str(n)) for n in range(1, stored.INPUTS_MOST + 1)]}
 
 
 @pytest.mark.slow

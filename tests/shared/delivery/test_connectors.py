@@ -17,8 +17,8 @@ from shared.delivery.base import (
     ConnectorConfig,
     ConnectorType,
     Copy,
+    CopyResult,
     Mailed,
-    Outcome,
     Secret,
     Step,
 )
@@ -123,10 +123,10 @@ class Courier:
     def __init__(self, cloud: Cloud, config: CourierConfig, handed: dict[str, bytes]) -> None:
         self._cloud, self._config, self._handed = cloud, config, handed
 
-    def deliver(self, staged: Stored, name: str, between: Callable[[], None]) -> None:
+    def deliver(self, staged: Stored, name: str, on_progress: Callable[[], None]) -> None:
         self._handed[self._config.place(name)] = self._cloud.objects.read(staged)
 
-    def copy_images(self, copies: Iterable[Copy], between: Callable[[Outcome], None]) -> Outcome:
+    def copy_images(self, copies: Iterable[Copy], on_progress: Callable[[CopyResult], None]) -> CopyResult:
         raise AssertionError(f"this connector takes no images: {list(copies)}")
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from infra.local.traffic import Fault
-from shared.delivery.base import Copy, Outcome
+from shared.delivery.base import Copy, CopyResult
 from shared.delivery.cloud_storage import copying
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.copying import copy_images
@@ -26,7 +26,7 @@ def images(world: World, count: int) -> list[Copy]:
     return copies
 
 
-def copy(world: World, copies: list[Copy]) -> Outcome:
+def copy(world: World, copies: list[Copy]) -> CopyResult:
     bucket = CustomerBucket(world.cloud.as_customer(world.acme.account), world.acme.account, BUCKET)
     settings = world.cloud.settings
     return copy_images(bucket, copies, source_bucket=settings.images_bucket, storage_url=settings.storage_url)
@@ -47,7 +47,7 @@ def test_images_are_copied_in_batches_that_grow(world: World) -> None:
 
 
 def test_no_image_at_all(world: World) -> None:
-    assert copy(world, []) == Outcome()
+    assert copy(world, []) == CopyResult()
 
 
 def test_those_there_already_stay_and_are_only_looked_at(world: World) -> None:

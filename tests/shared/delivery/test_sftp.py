@@ -9,7 +9,7 @@ from dataclasses import replace
 import asyncssh
 import pytest
 
-from shared.delivery.base import Copy, Outcome
+from shared.delivery.base import Copy, CopyResult
 from shared.delivery.sftp import remote, writing
 from shared.delivery.sftp.writing import temporary
 from shared.errors import CustomerMustAct, GiveUp, Retry
@@ -109,7 +109,7 @@ def test_a_file_of_the_same_size_with_another_end_is_not_ours(delivering: Delive
     file = delivering.sftp.root / PLACE
     file.parent.mkdir(parents=True)
     file.write_bytes(theirs)
-    with pytest.raises(CustomerMustAct, match=r"^Another file already stands at"):
+    with pytest.raises(CustomerMustAct, match=r"^There is already another file at"):
         delivering.deliver(delivering.staged(content_of(5 * RANGE)))
     assert delivering.sftp.files() == {PLACE: bytes(theirs)}
     assert delivering.sftp.written == 0
@@ -121,10 +121,10 @@ def test_another_file_is_left_as_it_is(delivering: Delivering, theirs: bytes) ->
     file.parent.mkdir(parents=True)
     file.write_bytes(theirs)
     with pytest.raises(
-        CustomerMustAct, match=r"^Another file already stands at waybill/site/.*left"
+        CustomerMustAct, match=r"^There is already another file at waybill/site/.* did not change it\.$"
     ) as error:
         delivering.deliver(delivering.staged(b"lines\n"))
-    assert error.value.next_action == "Move that file away, then retry the run."
+    assert error.value.next_action == "Move or delete that file, then retry the run."
     assert delivering.sftp.files() == {PLACE: theirs}
 
 
@@ -138,18 +138,18 @@ def test_what_is_no_file_is_in_the_way(delivering: Delivering, kind: str) -> Non
         if kind == "link to the same":
             (delivering.sftp.root / "other").write_bytes(b"lines\n")
         file.symlink_to(delivering.sftp.root / "other")
-    with pytest.raises(CustomerMustAct, match=r"^Another file already stands at"):
+    with pytest.raises(CustomerMustAct, match=r"^There is already another file at"):
         delivering.deliver(delivering.staged(b"lines\n"))
 
 
 def test_a_file_where_a_directory_must_be(delivering: Delivering) -> None:
     (delivering.sftp.root / "waybill").write_bytes(b"theirs")
-    with pytest.raises(CustomerMustAct, match=r"is a file, and not a directory") as error:
+    with pytest.raises(CustomerMustAct, match=r"is not a directory") as error:
         delivering.deliver(delivering.staged(b"lines\n"))
     assert delivering.sftp.files() == {"waybill": b"theirs"}
     assert error.value.next_action == (
-        "Move it away, then retry the run; or change the export's path, and export the window again with "
-        ":backfill."
+        "Move or delete it, then retry the run. Or change the export's path, and export the window again "
+        "with :backfill."
     ), "a run that is retried keeps its path"
 
 
@@ -159,7 +159,7 @@ def test_another_server_is_one_that_a_retry_does_not_go_to(delivering: Deliverin
     )
     with pytest.raises(CustomerMustAct) as error:
         delivering.deliver(delivering.staged(b"lines\n"))
-    assert error.value.next_action.endswith("may call, and export the window again with :backfill.")
+    assert error.value.next_action.endswith("connect to, and export the window again with :backfill.")
     assert delivering.sftp.calls == []
 
 
@@ -297,17 +297,17 @@ FAILURE = asyncssh.SFTPFailure("Failure")
 REFUSALS: list[tuple[str, Exception, str, str]] = [
     ("lstat", DENIED, "refuses to look at waybill/.*: no", "^Allow waybill to make"),
     ("mkdir", DENIED, "to make the directory waybill: no", "^Allow waybill to make"),
-    ("mkdir", FAILURE, "to make the directory waybill: Failure", "^Look in the server's log"),
-    ("mkdir", asyncssh.SFTPNoSuchFile("gone"), "to make the directory waybill: gone", "^See that waybill is"),
+    ("mkdir", FAILURE, "to make the directory waybill: Failure", "reason in the server's log"),
+    ("mkdir", asyncssh.SFTPNoSuchFile("gone"), "to make the directory waybill: gone", "waybill exists, and"),
     ("open", DENIED, "refuses to write waybill/", "^Allow waybill to make"),
-    ("open", UNSUPPORTED, "refuses to write waybill/", "operators allow it"),
+    ("open", UNSUPPORTED, "refuses to write waybill/", "operators to allow it"),
     ("write", FULL, "to write .*: No space left", "such as a full disk"),
     ("write", QUOTA, "to write .*: Disk quota exceeded", "such as a full disk"),
     ("fsync", FULL, "to write .*: No space left", "such as a full disk"),
     ("close", FULL, "to write .*: No space left", "such as a full disk"),
-    ("rename", DENIED, "to give waybill/.* its name: no", "^Allow waybill to make"),
-    ("rename", FAILURE, "to give waybill/.* its name: Failure", "^Look in the server's log"),
-    ("rename", UNSUPPORTED, "to give waybill/.* its name: never", "operators allow it"),
+    ("rename", DENIED, "to rename a file to waybill/.*: no", "^Allow waybill to make"),
+    ("rename", FAILURE, "to rename a file to waybill/.*: Failure", "reason in the server's log"),
+    ("rename", UNSUPPORTED, "to rename a file to waybill/.*: never", "operators to allow it"),
 ]
 
 
@@ -341,7 +341,8 @@ def test_a_disk_that_fills_keeps_what_is_written_for_the_next_attempt(delivering
     delivering.sftp.room = 4 * RANGE + 100
     with pytest.raises(CustomerMustAct, match="refuses to write") as error:
         delivering.deliver(staged)
-    assert "stays under a name that begins with .waybill-, and is gone on with" in error.value.next_action
+    unfinished = "An unfinished file keeps a name that begins with .waybill-; the retry continues it."
+    assert unfinished in error.value.next_action
     [half] = delivering.sftp.files()
     assert half == temporary(PLACE, staged.generation)
     delivering.sftp.room = None
@@ -358,7 +359,7 @@ def test_a_name_taken_while_the_file_was_written(delivering: Delivering) -> None
     def taken() -> None:
         file.write_bytes(b"theirs")
 
-    with pytest.raises(CustomerMustAct, match=r"^Another file already stands at"):
+    with pytest.raises(CustomerMustAct, match=r"^There is already another file at"):
         delivering.deliver(delivering.staged(b"lines\n"), taken)
     assert delivering.sftp.files()[PLACE] == b"theirs"
     assert delivering.sftp.count("rename") == 0
@@ -377,7 +378,7 @@ def test_a_name_taken_at_the_rename_itself(delivering: Delivering, theirs: bytes
         delivering.deliver(delivering.staged(b"lines\n"))
         assert delivering.sftp.files() == {PLACE: b"lines\n"}
     else:
-        with pytest.raises(CustomerMustAct, match=r"^Another file already stands at"):
+        with pytest.raises(CustomerMustAct, match=r"^There is already another file at"):
             delivering.deliver(delivering.staged(b"lines\n"))
         assert delivering.sftp.files()[PLACE] == b"theirs"
 
@@ -489,9 +490,7 @@ def test_a_server_that_never_answers(
     monkeypatch.setattr(remote, "CLOSE_SECONDS", 0.2)
     staged = delivering.staged(b"lines\n")
     delivering.sftp.arm(operation, "hang")
-    with pytest.raises(
-        Retry, match=r"127\.0\.0\.1 did not answer when it was asked to .*: it took too long$"
-    ):
+    with pytest.raises(Retry, match=r"127\.0\.0\.1 did not answer a request to .*: it took too long$"):
         delivering.deliver(staged)
     delivering.deliver(staged)
     assert delivering.sftp.files() == {PLACE: b"lines\n"}
@@ -500,7 +499,7 @@ def test_a_server_that_never_answers(
 def test_what_is_no_longer_staged(delivering: Delivering) -> None:
     staged = delivering.staged(b"lines\n")
     delivering.world.suite.storage.remove(staged.bucket, staged.name)
-    with pytest.raises(GiveUp, match="no longer in staging") as error:
+    with pytest.raises(GiveUp, match=r"^The staged file for .* is gone: ") as error:
         delivering.deliver(staged)
     assert not isinstance(error.value, CustomerMustAct)
     assert ":backfill" in error.value.next_action
@@ -522,7 +521,7 @@ def test_images_land_several_at_once(delivering: Delivering) -> None:
     copies = delivering.images(40)
     beats: list[int] = []
     with delivering.connector() as there:
-        assert there.copy_images(iter(copies), lambda _: beats.append(1)) == Outcome(copied=40)
+        assert there.copy_images(iter(copies), lambda _: beats.append(1)) == CopyResult(copied=40)
     assert delivering.sftp.files() == {
         f"waybill/{copy.name}": f"image {number}".encode() for number, copy in enumerate(copies)
     }
@@ -531,7 +530,7 @@ def test_images_land_several_at_once(delivering: Delivering) -> None:
 
 
 def test_no_image_at_all(delivering: Delivering) -> None:
-    assert delivering.copy([]) == Outcome()
+    assert delivering.copy([]) == CopyResult()
 
 
 def test_images_that_are_there_gone_or_in_the_way(delivering: Delivering) -> None:
@@ -582,7 +581,7 @@ def test_images_onto_a_full_disk(delivering: Delivering) -> None:
 
 def test_the_same_images_by_two_at_once(delivering: Delivering) -> None:
     copies = delivering.images(30)
-    outcomes: list[Outcome | BaseException] = []
+    outcomes: list[CopyResult | BaseException] = []
 
     def copy() -> None:
         try:

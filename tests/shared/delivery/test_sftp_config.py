@@ -182,17 +182,17 @@ def test_paths(given: str, kept: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("..", "a step . or .."),
-        ("in/../../etc", "a step . or .."),
-        ("./in", "a step . or .."),
+        ("..", "a directory named . or .."),
+        ("in/../../etc", "a directory named . or .."),
+        ("./in", "a directory named . or .."),
         ("in//out", "two slashes"),
         ("//", "two slashes"),
-        ("~/in", "begins with ~"),
+        ("~/in", "begin with ~"),
         ("in\x00out", "control character"),
         ("in\rout", "control character"),
         ("in\nout", "control character"),
-        ("a" * 256, "a step of more than 255 bytes"),
-        ("é" * 128, "a step of more than 255 bytes"),
+        ("a" * 256, "at most 255 bytes between two slashes"),
+        ("é" * 128, "at most 255 bytes between two slashes"),
         ("a/" * 1_751, "at most 3500 bytes"),
     ],
 )
@@ -223,7 +223,7 @@ def test_a_private_key_in_place_of_a_password(key: str) -> None:
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----", "cannot be read"),
         (HOST_KEY, "cannot be read"),
         (PROTECTED, "protected by a passphrase"),
-        (OLD_KIND.export_private_key().decode(), "of the kind ssh-dss, which is not taken"),
+        (OLD_KIND.export_private_key().decode(), "of the type ssh-dss, which is not supported"),
         (PRIVATE_KEY + "x" * PRIVATE_KEY_LONGEST, "at most 16384"),
     ],
 )
@@ -236,9 +236,9 @@ def test_what_is_no_private_key(key: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"password": None}, "is needed, or a private_key in its place"),
-        ({"private_key": PRIVATE_KEY}, "not both"),
-        ({"secret": "id"}, "stands beside another login"),
+        ({"password": None}, "is required, unless you give a private_key"),
+        ({"private_key": PRIVATE_KEY}, "give one of the two"),
+        ({"secret": "id"}, "must not be given together with a private_key"),
         ({"password": ""}, "at least 1"),
         ({"password": "x" * 1_025}, "at most 1024"),
     ],
@@ -283,7 +283,7 @@ def test_a_login_is_read_back_as_it_was_given(password: str) -> None:
     ["", "s3cr3t", '"s3cr3t"', "{}", '{"password": 1}', '{"password": "s3cr3t", "private_key": "x"}', "[]"],
 )
 def test_what_is_no_stored_login(value: str) -> None:
-    with pytest.raises(ValueError, match="neither a password nor a private key") as error:
+    with pytest.raises(ValueError, match="neither an SFTP password nor a private key") as error:
         Login.parse(value)
     assert "s3cr3t" not in f"{error.value!r} {error.value.__cause__!r}"
 

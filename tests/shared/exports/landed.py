@@ -74,9 +74,9 @@ def as_read(format: str, columns: Sequence[Column], record: Row) -> Row:
 
 
 def _typed(column: Column, value: Any) -> Any:
-    if value is not None and column.kind == "moment":
+    if value is not None and column.type == "moment":
         return datetime.fromisoformat(value).astimezone(UTC)
-    return float(value) if value is not None and column.kind == "number" else value
+    return float(value) if value is not None and column.type == "number" else value
 
 
 def undone(format: str, columns: Sequence[Column], row: Row) -> Row:
@@ -91,15 +91,15 @@ def undone(format: str, columns: Sequence[Column], row: Row) -> Row:
 def _of_parquet(column: Column, value: Any) -> Any:
     if value is None:
         return None
-    if column.kind == "moment":
+    if column.type == "moment":
         return value.astimezone(UTC)
-    return json.loads(value) if column.kind == "json" else value
+    return json.loads(value) if column.type == "json" else value
 
 
 def _of_csv(column: Column, text: str) -> Any:
     if not text:
         return None
-    if column.kind in ("text", "moment"):
+    if column.type in ("text", "moment"):
         assert text[0] not in FORMULAS, f"a spreadsheet would run {column.name}: {text!r}"
         return text.removeprefix("'")
     return json.loads(text)

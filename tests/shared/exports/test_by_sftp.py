@@ -13,7 +13,7 @@ import pytest
 from infra.local.pubsub import Delivery
 from infra.local.suite import Suite
 from shared.accounts import secrets
-from shared.delivery.sftp.testing import STEPS
+from shared.delivery.sftp.connection_test import STEPS
 from shared.exports import export as exports
 from shared.gcp.documents import fields_of
 from shared.workorders import store
@@ -250,10 +250,10 @@ def test_a_new_password_of_the_same_server_opens_it_to_a_window_that_failed(
     world.run_due(MORNING)
     event = only(world, export)
     assert event["status"] == "FAILED"
-    assert "does not let waybill in" in event["error"]
+    assert "refused the login of waybill" in event["error"]
     assert PASSWORD not in json.dumps(event)
     assert [recipient(each) for each in world.suite.sendgrid.sent] == [OPS]
-    assert "does not let waybill in" in bodies(world.suite.sendgrid.sent[0])[0]
+    assert "refused the login of waybill" in bodies(world.suite.sendgrid.sent[0])[0]
     assert patched(world, export, password=NEW_PASSWORD).status == 200
     assert (secret_of(world, export), kept(world)) == (secret, {secret})
     event = retried(world, export)
@@ -274,7 +274,7 @@ def test_what_opens_one_server_is_never_told_to_another(
     answer = patched(world, export, **moved, **named)
     assert answer.status == 400, answer
     assert "connector_config.password" in answer.body["detail"]
-    assert "is needed" in answer.body["detail"]
+    assert "is required" in answer.body["detail"]
     before = secret_of(world, export)
     assert before == secret
     answer = patched(world, export, **moved, password=NEW_PASSWORD)
@@ -318,7 +318,7 @@ def test_a_stored_secret_that_is_not_the_exports_own_is_refused_and_useless(
     world.run_due(MORNING)
     event = only(world, own)
     assert event["status"] == "FAILED"
-    assert "is no longer there" in event["error"]
+    assert event["error"].startswith("There is no stored secret ")
     assert sftp.calls == []
 
 
@@ -374,10 +374,10 @@ def a_full_disk(sftp: SftpServer) -> None:
 @pytest.mark.parametrize(
     ("broken", "step", "says"),
     [
-        (unreachable, "host key", "did not get as far as the login"),
-        (another_key, "host key", "another host key"),
-        (another_password, "login", "does not let waybill in"),
-        (a_file_in_its_place, "path", "is a file, and not a directory"),
+        (unreachable, "host key", "failed before the login"),
+        (another_key, "host key", "is not the export's host_key"),
+        (another_password, "login", "refused the login of waybill"),
+        (a_file_in_its_place, "path", "is not a directory"),
         (a_full_disk, "probe file", "refuses to write"),
     ],
 )
@@ -445,7 +445,7 @@ def test_a_server_that_shows_another_key_is_told_of_and_suspended_and_a_test_tha
     nights(world, 0, 2)
     shown = asked(world, "GET", f"/v1/exports/{export}")
     assert shown["state"] == "SUSPENDED"
-    assert "another host key" in shown["suspended"]["error"]
+    assert "is not the export's host_key" in shown["suspended"]["error"]
     assert sftp.fingerprint in shown["suspended"]["error"]
     assert sftp.files() == {}
     assert not asked(world, "POST", f"/v1/exports/{export}:test")["passed"]
@@ -490,7 +490,7 @@ def test_a_host_key_that_changes_in_mid_run_fails_it_and_what_was_pinned_lands_o
         pass
     event = only(world, export)
     assert event["status"] == "FAILED"
-    assert "another host key" in event["error"]
+    assert "is not the export's host_key" in event["error"]
     assert [each for each in there(sftp) if "/dt=" not in each] == [], "the data file had landed"
     staged = {each.name: each.generation for each in world.suite.storage.list("waybill-local-staging")}
     landed = there(sftp)

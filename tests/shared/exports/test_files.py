@@ -40,7 +40,7 @@ ROWS_MOST = 100_000
 """The limit of a CSV file and of a JSON array (docs/contracts/exports.md)."""
 
 SHEETS = ["csv", "csv.gz", "json-array", "json-array.gz"]
-JOINED = [name for name, format in FORMATS.items() if format.joins]
+JOINED = [name for name, format in FORMATS.items() if format.joinable]
 
 
 # --- which files there are: a pure function of the run and its parts
@@ -363,7 +363,7 @@ def test_more_pieces_than_two_levels_of_composing_take_are_one_valid_array(
 def limit_rows(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """Have sheets and arrays take so many rows at most."""
     for name in ("csv", "json-array"):
-        limited: Any = replace(FORMATS[name], rows_most=most)  # type: ignore[type-var]
+        limited: Any = replace(FORMATS[name], max_rows=most)  # type: ignore[type-var]
         monkeypatch.setitem(FORMATS, name, limited)
         monkeypatch.setitem(FORMATS, f"{name}.gz", Gzipped(limited))
 

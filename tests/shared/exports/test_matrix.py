@@ -18,8 +18,8 @@ from shared.gcp.documents import server_time
 from shared.sources import SOURCES
 from shared.window import floor_minute, utc_second
 from shared.workorders import store
-from shared.workorders.kept import Correction
 from shared.workorders.record import DataConformity, JobConformity
+from shared.workorders.stored import Correction
 from tests.sftp_server import SftpServer, sftp
 from tests.shared.exports.landed import Row, as_read, differences, mailed, read, undone
 from tests.shared.sources.reading import wrong_archive

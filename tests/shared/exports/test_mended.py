@@ -124,7 +124,7 @@ def enabled(world: World) -> None:
         (no_bucket, bucket_again, f"The bucket {BUCKET} does not exist."),
         (no_create, granted_again, f"storage.objects.create on the bucket {BUCKET}."),
         (no_get, granted_again, f"storage.objects.get on the bucket {BUCKET}."),
-        (disabled, enabled, "cannot be used: it is disabled, deleted, or closed to Waybill."),
+        (disabled, enabled, "it is disabled or deleted, or Waybill lost the permission to use it."),
     ],
     ids=["bucket", "create", "get", "account"],
 )

@@ -14,8 +14,8 @@ from infra.local.pubsub import Delivery
 from shared.exports import runs
 from shared.workorders import store
 from shared.workorders.images import Image, object_name
-from shared.workorders.kept import Correction
 from shared.workorders.record import WorkOrder, iso
+from shared.workorders.stored import Correction
 from tests.conftest import START
 from tests.world import BUCKET, OTHER_SITE, SITE, World
 
@@ -568,7 +568,7 @@ def test_a_data_file_whose_name_is_taken_is_not_overwritten(world: World) -> Non
         pass
     (event,) = world.audit(export)
     assert event["status"] == "FAILED"
-    assert f"Another object already stands at gs://{BUCKET}/{taken[0]}" in event["error"]
+    assert f"There is already another object at gs://{BUCKET}/{taken[0]}" in event["error"]
     assert world.landed() == {taken[0]: b"theirs"}
 
 

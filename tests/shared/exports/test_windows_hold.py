@@ -26,14 +26,14 @@ from infra.local.traffic import Fault
 from shared.accounts.customers import Site, add_site
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
-from shared.sources.base import Asked, Deletion
+from shared.sources.base import Deletion, Selection
 from shared.sources.work_orders_timeline import SOURCE
 from shared.window import Window, floor_minute
 from shared.workorders import store
 from shared.workorders.envelope import shard_of
-from shared.workorders.kept import Correction
 from shared.workorders.record import iso
 from shared.workorders.store import MARGIN, work_order_id
+from shared.workorders.stored import Correction
 from tests.conftest import START
 from tests.world import BUCKET, SITE, World
 
@@ -618,9 +618,9 @@ def read(cloud: Cloud, site: Site, window: Window) -> Exported:
     """A window as a run's source gives it, part by part."""
     lines: list[tuple[str, str]] = []
     deleted = []
-    asked = Asked(site.customer, (site.id,), window, window.end)
-    for part in SOURCE.parts(cloud, asked):
-        for item in SOURCE.items(cloud, asked, part):
+    selection = Selection(site.customer, (site.id,), window, window.end)
+    for part in SOURCE.parts(cloud, selection):
+        for item in SOURCE.items(cloud, selection, part):
             if isinstance(item, Deletion):
                 deleted.append(item.id)
             else:

@@ -108,7 +108,7 @@ def written(format: Format, pieces: Iterable[list[bytes]], style: Style | None =
 
 def files(format: Format, pieces: list[bytes]) -> list[bytes]:
     """What becomes of pieces: one file where they can be joined."""
-    if not format.joins:
+    if not format.joinable:
         return pieces
     return [format.prefix(COLUMNS) + format.separator.join(pieces) + format.suffix]
 
@@ -129,7 +129,7 @@ def read_csv(content: bytes) -> list[dict[str, Any]]:
 def _cell(column: Column, text: str) -> Any:
     if not text:
         return None
-    if column.kind in ("text", "moment"):
+    if column.type in ("text", "moment"):
         return text.removeprefix("'")
     return json.loads(text)
 
@@ -193,7 +193,7 @@ def test_the_same_records_give_the_same_bytes(name: str) -> None:
     assert name == "parquet" or written(FORMATS[name], [lines]) == at_once
 
 
-@pytest.mark.parametrize("name", [name for name, format in FORMATS.items() if format.joins])
+@pytest.mark.parametrize("name", [name for name, format in FORMATS.items() if format.joinable])
 def test_a_file_without_records_is_one_that_others_read(name: str) -> None:
     (file,) = files(FORMATS[name], [])
     assert file == b"" if name in ("json", "json.gz") else READ[name](file) == []
@@ -206,7 +206,7 @@ def test_a_piece_without_records_has_no_bytes(name: str) -> None:
 
 def test_the_formats_are_these() -> None:
     assert [
-        (each.name, each.extension, each.content_type, each.rows_most, each.joins, each.dated)
+        (each.name, each.extension, each.content_type, each.max_rows, each.joinable, each.has_date_format)
         for each in FORMATS.values()
     ] == [
         ("json", "jsonl", "application/x-ndjson", None, True, False),

@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.formats import FORMATS
-from shared.formats.base import Column, DateFormat, Kind, Style
+from shared.formats.base import Column, ColumnType, DateFormat, Style
 from shared.formats.csv import row
 
 CSV = FORMATS["csv"]
 NOW = "2023-02-23T08:52:30.110425Z"
 
 
-def cell(value: Any, kind: Kind, style: Style | None = None) -> str:
+def cell(value: Any, type: ColumnType, style: Style | None = None) -> str:
     """The bytes of a cell, as text; another column stands behind it."""
     out: list[bytes] = []
-    records = CSV.records([Column("a", kind), Column("b", "integer")], style or Style(), out.append)
+    records = CSV.records([Column("a", type), Column("b", "integer")], style or Style(), out.append)
     records.write(orjson.dumps({"b": 7, "a": value}) + b"\n")
     records.close()
     content = b"".join(out)
@@ -30,7 +30,7 @@ def cell(value: Any, kind: Kind, style: Style | None = None) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "shown"),
+    ("type", "value", "shown"),
     [
         ("text", "plain", "plain"),
         ("text", "a b", "a b"),
@@ -80,8 +80,8 @@ def cell(value: Any, kind: Kind, style: Style | None = None) -> str:
         ("moment", "=1", "'=1"),
     ],
 )
-def test_a_cell_is(kind: Kind, value: Any, shown: str) -> None:
-    assert cell(value, kind) == shown
+def test_a_cell_is(type: ColumnType, value: Any, shown: str) -> None:
+    assert cell(value, type) == shown
 
 
 PARIS, NEW_YORK = ZoneInfo("Europe/Paris"), ZoneInfo("America/New_York")

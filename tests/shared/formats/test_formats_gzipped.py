@@ -7,7 +7,7 @@ import pytest
 
 from shared.formats import FORMATS
 from shared.formats.base import Column, Style
-from shared.formats.gzipped import HELD_MOST
+from shared.formats.gzipped import MAX_PENDING_BYTES
 
 COLUMNS = (Column("id", "text"),)
 GZIPPED = [name for name in FORMATS if name.endswith(".gz")]
@@ -67,7 +67,9 @@ def test_a_piece_is_never_larger_than_it_said_it_could_be(what: str) -> None:
         given, most = sum(map(len, out)), records.size
         records.close()
         content = b"".join(out)
-        assert len(content) <= most <= given + HELD_MOST, f"after {count} lines: {given} came out at once"
+        assert len(content) <= most <= given + MAX_PENDING_BYTES, (
+            f"after {count} lines: {given} came out at once"
+        )
         assert records.size == len(content) <= announced
         assert gzip.decompress(content) == b"".join(lines[:count]) if count else not content
 
@@ -82,4 +84,4 @@ def test_zlib_does_hold_back_what_the_limit_allows_for() -> None:
         given = sum(map(len, out))
         records.close()
         most = max(most, sum(map(len, out)) - given)
-    assert HELD_MOST // 8 < most < HELD_MOST
+    assert MAX_PENDING_BYTES // 8 < most < MAX_PENDING_BYTES

@@ -13,7 +13,7 @@ import pytest
 from shared.errors import GiveUp
 from shared.formats import FORMATS
 from shared.formats import parquet as ours
-from shared.formats.base import Column, Kind, Style
+from shared.formats.base import Column, ColumnType, Style
 
 arrow: Any = pyarrow  # it has no types
 PARQUET = FORMATS["parquet"]
@@ -85,7 +85,7 @@ def test_columns_have_types_that_others_see() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"),
+    ("type", "value"),
     [
         ("text", 5),
         ("text", {"a": 1}),
@@ -103,10 +103,10 @@ def test_columns_have_types_that_others_see() -> None:
         ("moment", 1677142350),
     ],
 )
-def test_a_value_that_is_not_of_its_column_is_refused_by_name(kind: Kind, value: Any) -> None:
+def test_a_value_that_is_not_of_its_column_is_refused_by_name(type: ColumnType, value: Any) -> None:
     with pytest.raises(GiveUp) as caught:
-        written([line({"there": value})], (Column("there", kind),))
-    assert f"a value in there that is no {kind}" in str(caught.value)
+        written([line({"there": value})], (Column("there", type),))
+    assert f"a value in the column there that is not of the type {type}." in str(caught.value)
     assert str(value) not in str(caught.value)
     assert caught.value.next_action
 

@@ -11,7 +11,7 @@ from google.cloud import firestore
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import server_time
 from shared.sources import SOURCES
-from shared.sources.base import Asked, Deletion, Item, Part
+from shared.sources.base import Deletion, Item, Part, Selection
 from shared.window import Window, floor_minute
 from shared.workorders import store
 from tests.archives import File, zipped
@@ -21,19 +21,21 @@ from tests.world import OTHER_SITE, SITE, World
 MINUTE = timedelta(minutes=1)
 
 
-def asked(start: datetime, end: datetime, *, sites: Sequence[str] = (SITE,), customer: str = "acme") -> Asked:
+def selection(
+    start: datetime, end: datetime, *, sites: Sequence[str] = (SITE,), customer: str = "acme"
+) -> Selection:
     """What a run asks for that reads its window at its end."""
-    return Asked(customer, tuple(sites), Window(start, end), end)
+    return Selection(customer, tuple(sites), Window(start, end), end)
 
 
-def items(cloud: Cloud, source: str, wanted: Asked, most: int = 50_000) -> list[Item | Deletion]:
+def items(cloud: Cloud, source: str, wanted: Selection, most: int = 50_000) -> list[Item | Deletion]:
     """All that a source gives, part by part, when a part is to hold at most that many documents."""
     cloud = replace(cloud, settings=replace(cloud.settings, part_records=most))
     parts = SOURCES[source].parts(cloud, wanted)
     return [item for part in parts for item in SOURCES[source].items(cloud, wanted, part)]
 
 
-def one_by_one(cloud: Cloud, source: str, wanted: Asked) -> list[Item | Deletion]:
+def one_by_one(cloud: Cloud, source: str, wanted: Selection) -> list[Item | Deletion]:
     """The same by attempts whose time is over after each item: the rest is a part of its own."""
 
     def walk(part: Part) -> Iterator[Item | Deletion]:
@@ -56,7 +58,7 @@ def rows_of(found: Sequence[Item | Deletion]) -> list[dict[str, Any]]:
     return rows
 
 
-def rows(world: World, source: str, wanted: Asked) -> list[dict[str, Any]]:
+def rows(world: World, source: str, wanted: Selection) -> list[dict[str, Any]]:
     """The records of a window."""
     return rows_of(items(world.cloud, source, wanted))
 
@@ -66,11 +68,11 @@ def deletions(found: Sequence[Item | Deletion]) -> list[str]:
     return [item.id for item in found if isinstance(item, Deletion)]
 
 
-def since(world: World, start: datetime = START, **more: Any) -> Asked:
+def since(world: World, start: datetime = START, **more: Any) -> Selection:
     """A window from then to the next whole minute, to which the clock is moved."""
     end = floor_minute(server_time(world.cloud.db)) + MINUTE
     world.move_to(end)
-    return asked(start, end, **more)
+    return selection(start, end, **more)
 
 
 def ended_run(

@@ -7,7 +7,7 @@ from shared.batches import batch as batches
 from shared.batches import errors_file
 from shared.batches.problems import problem
 from shared.gcp.documents import fields_of, plain
-from shared.sources.base import Asked
+from shared.sources.base import Selection
 from shared.workorders.record import iso
 from tests.shared.sources.reading import MINUTE, items, rows, since, wrong_archive
 from tests.world import OTHER_SITE, SITE, World
@@ -41,7 +41,7 @@ def test_they_are_of_the_sites_that_are_asked_for(world: World) -> None:
 def test_errors_come_in_the_window_in_which_they_were_found_though_the_batch_goes_on(world: World) -> None:
     batch = batches.get(world.cloud, world.batch())
     assert batch is not None
-    windows: list[Asked] = []
+    windows: list[Selection] = []
     for position, name in enumerate(("WO_1", "WO_2")):
         found = [problem("UNKNOWN_FILE", work_order=name, file="x.txt")] * 2
         for path, fields in errors_file.documents(batch, "000001", position, found).items():

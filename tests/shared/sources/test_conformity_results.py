@@ -6,9 +6,9 @@ import pytest
 
 from shared.sources.base import Item
 from shared.workorders import store
-from shared.workorders.kept import Correction
 from shared.workorders.record import DataConformity, JobConformity, Value, iso
 from shared.workorders.store import Photograph
+from shared.workorders.stored import Correction
 from tests.shared.sources.reading import deletions, items, rows, rows_of, since
 from tests.world import World, jpeg
 

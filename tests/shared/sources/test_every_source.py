@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Any
 
 from shared.sources import DEFAULT, SOURCES
-from shared.sources.base import Asked, Deletion, Item
+from shared.sources.base import Deletion, Item, Selection
 from shared.window import Window
 from tests.conftest import START
-from tests.shared.sources.reading import MINUTE, asked, fill, items, one_by_one, rows_of
+from tests.shared.sources.reading import MINUTE, fill, items, one_by_one, rows_of, selection
 from tests.world import OTHER_SITE, SITE, World
 
-KINDS: dict[str, tuple[type, ...]] = {
+TYPES: dict[str, tuple[type, ...]] = {
     "text": (str,),
     "integer": (int,),
     "number": (int, float),
@@ -19,8 +19,8 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def wanted(start: datetime, end: datetime) -> Asked:
-    return asked(start, end, sites=[SITE, OTHER_SITE])
+def wanted(start: datetime, end: datetime) -> Selection:
+    return selection(start, end, sites=[SITE, OTHER_SITE])
 
 
 def test_the_sources_of_the_issue_are_there_and_the_default_stands_first() -> None:
@@ -69,7 +69,7 @@ def test_windows_that_follow_one_another_hold_what_one_window_over_all_of_them_h
         assert not items(world.cloud, name, wanted(window.start - MINUTE, window.start)), name
 
 
-def test_a_record_has_the_columns_of_its_source_in_order_and_values_of_their_kinds(world: World) -> None:
+def test_a_record_has_the_columns_of_its_source_in_order_and_values_of_their_types(world: World) -> None:
     window = fill(world, minutes=2)
     for name, source in SOURCES.items():
         found = rows_of(items(world.cloud, name, wanted(window.start, window.end)))
@@ -77,15 +77,15 @@ def test_a_record_has_the_columns_of_its_source_in_order_and_values_of_their_kin
         for row in found:
             assert list(row) == [column.name for column in source.columns], name
             for column in source.columns:
-                hold_kind(column.kind, row[column.name], f"{name}: {column.name}")
+                hold_type(column.type, row[column.name], f"{name}: {column.name}")
 
 
-def hold_kind(kind: str, value: Any, where: str) -> None:
-    if value is None or kind == "json":
+def hold_type(type: str, value: Any, where: str) -> None:
+    if value is None or type == "json":
         return
-    assert isinstance(value, KINDS[kind]), f"{where} is {value!r}"
-    assert isinstance(value, bool) == (kind == "boolean"), f"{where} is {value!r}"
-    if kind == "moment":
+    assert isinstance(value, TYPES[type]), f"{where} is {value!r}"
+    assert isinstance(value, bool) == (type == "boolean"), f"{where} is {value!r}"
+    if type == "moment":
         assert datetime.fromisoformat(str(value)).tzinfo, f"{where} is {value!r}"
 
 
@@ -93,7 +93,7 @@ def test_nobody_reads_what_is_anothers(world: World) -> None:
     window = fill(world, minutes=1)
     world.onboard("umbrella", "umbrella")
     for name in ("export-runs", "batch-errors"):
-        theirs = asked(window.start, window.end, sites=[SITE, OTHER_SITE], customer="umbrella")
+        theirs = selection(window.start, window.end, sites=[SITE, OTHER_SITE], customer="umbrella")
         assert items(world.cloud, name, theirs) == [], name
 
 

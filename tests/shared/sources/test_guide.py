@@ -20,7 +20,7 @@ from shared import sources
 from shared.gcp.documents import fields_of, plain
 from shared.workorders.record import iso
 from tests.conftest import START
-from tests.shared.sources.reading import asked, items, one_by_one, rows_of, since, wrong_archive
+from tests.shared.sources.reading import items, one_by_one, rows_of, selection, since, wrong_archive
 from tests.world import World
 
 ROOT = Path(__file__).parents[3]
@@ -90,7 +90,7 @@ def test_the_guides_source_reads_what_is_there(index: None, world: World, module
     assert sorted(rows_of(found), key=str) == sorted((row_of(world, id) for id in ended), key=str)
     assert items(world.cloud, "batches", wanted, most=1) == found
     assert one_by_one(world.cloud, "batches", wanted) == found
-    later = asked(wanted.window.end, since(world).window.end)
+    later = selection(wanted.window.end, since(world).window.end)
     assert items(world.cloud, "batches", later) == []
 
 
@@ -122,7 +122,7 @@ from werkzeug.test import EnvironBuilder
 from functions.exports.main import exports
 from shared.gcp.clients import connect
 from shared.sources import SOURCES, __file__ as where
-from shared.sources.base import Asked
+from shared.sources.base import Selection
 from shared.window import Window
 
 key, site, *bounds = sys.argv[1:]
@@ -130,10 +130,10 @@ start, end = map(datetime.fromisoformat, bounds)
 headers = [("Authorization", f"Token {key}")]
 options = exports(Request(EnvironBuilder(path="/v1/options", headers=headers).get_environ()))
 assert "batches" in options.get_data(as_text=True), options.get_data()
-cloud, asked = connect(), Asked("acme", (site,), Window(start, end), end)
+cloud, selection = connect(), Selection("acme", (site,), Window(start, end), end)
 source = SOURCES["batches"]
-for part in source.parts(cloud, asked):
-    for item in source.items(cloud, asked, part):
+for part in source.parts(cloud, selection):
+    for item in source.items(cloud, selection, part):
         sys.stdout.write(item.lines.decode())
 cloud.close()
 """

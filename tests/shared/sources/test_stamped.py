@@ -18,7 +18,7 @@ from shared.sources.base import Item
 from shared.sources.stamped import MARGIN
 from shared.workorders import scan
 from tests.conftest import START
-from tests.shared.sources.reading import MINUTE, asked, ended_run, items, rows_of
+from tests.shared.sources.reading import MINUTE, ended_run, items, rows_of, selection
 from tests.world import World
 
 PATH = "exports/an-export/runs/late"
@@ -40,7 +40,7 @@ def windows_with(world: World, count: int) -> list[int]:
     world.move_to(START + count * MINUTE)
     found = []
     for number in range(count):
-        wanted = asked(START + number * MINUTE, START + (number + 1) * MINUTE)
+        wanted = selection(START + number * MINUTE, START + (number + 1) * MINUTE)
         found += [number] * len(rows_of(items(world.cloud, "export-runs", wanted)))
     return found
 
@@ -59,7 +59,7 @@ def test_a_late_commit_is_in_the_window_of_its_commit_and_in_no_other(
 
 
 def test_a_window_that_was_read_while_the_commit_waited_is_the_same_when_read_again(world: World) -> None:
-    wanted = asked(START, START + MINUTE)
+    wanted = selection(START, START + MINUTE)
     with held(world, lambda: ended_run(world, "late")):
         world.move_to(START + MINUTE + timedelta(seconds=5))
         assert items(world.cloud, "export-runs", wanted) == []
@@ -82,7 +82,7 @@ def test_a_commit_at_a_border_is_in_the_window_that_ends_there(
 def test_a_document_that_changed_since_the_end_is_read_as_it_was(world: World) -> None:
     ended_run(world, "late")
     world.move_to(START + MINUTE)
-    wanted = asked(START, START + MINUTE)
+    wanted = selection(START, START + MINUTE)
     before = items(world.cloud, "export-runs", wanted)
     ended_run(world, "late", status="FAILED")
     world.move_to(START + 2 * MINUTE)
@@ -97,9 +97,9 @@ def test_read_later_than_its_end_a_window_leaves_out_what_changed_since(world: W
     ended_run(world, "late", status="FAILED")
     now = START + 3 * MINUTE
     world.move_to(now)
-    late = replace(asked(START, START + MINUTE), read_time=now)
+    late = replace(selection(START, START + MINUTE), read_time=now)
     assert [row["run_id"] for row in rows_of(items(world.cloud, "export-runs", late))] == ["kept"]
-    after = asked(START + MINUTE, now)
+    after = selection(START + MINUTE, now)
     assert [row["run_id"] for row in rows_of(items(world.cloud, "export-runs", after))] == ["late"]
 
 
@@ -109,7 +109,7 @@ def test_read_later_than_its_end_a_window_leaves_out_what_was_committed_behind_i
     now = START + 3 * MINUTE
     world.move_to(now)
     for number, expected in ((0, []), (1, ["late"]), (2, [])):
-        wanted = asked(START + number * MINUTE, START + (number + 1) * MINUTE)
+        wanted = selection(START + number * MINUTE, START + (number + 1) * MINUTE)
         found = rows_of(items(world.cloud, "export-runs", replace(wanted, read_time=now)))
         assert [row["run_id"] for row in found] == expected, number
 
@@ -131,7 +131,7 @@ def test_more_than_a_page_with_one_stamp_is_read_whole_and_cut_between_equal_sta
     monkeypatch.setattr(documents, "PAGE_DOCUMENTS", 3)
     expected = [ended_run(world, f"{number}") for number in range(10)]
     world.move_to(START + MINUTE)
-    wanted = asked(START, START + MINUTE)
+    wanted = selection(START, START + MINUTE)
     found = items(world.cloud, "export-runs", wanted)
     assert [item.id for item in found] == expected
     assert len({item.stamp for item in found}) < len(found)
@@ -146,7 +146,7 @@ def test_a_stream_that_breaks_is_taken_up(world: World) -> None:
     for number in range(5):
         ended_run(world, f"{number}")
     world.move_to(START + MINUTE)
-    wanted = asked(START, START + MINUTE)
+    wanted = selection(START, START + MINUTE)
     whole = items(world.cloud, "export-runs", wanted)
     world.suite.traffic.arm("firestore.RunQuery", Fault("truncate"))
     assert items(world.cloud, "export-runs", wanted) == whole

@@ -11,7 +11,7 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from shared.workorders.images import decode
-from shared.workorders.kept import Correction
+from shared.workorders.stored import Correction
 from tests.world import SITE, World
 
 

@@ -10,8 +10,8 @@ from google.cloud import firestore
 from infra.local.traffic import Fault
 from shared.errors import Busy, Invalid
 from shared.gcp.documents import fields_of
-from shared.workorders import kept, store
-from shared.workorders.kept import Kept
+from shared.workorders import store, stored
+from shared.workorders.stored import StoredWorkOrder
 from tests.world import SITE, World
 
 
@@ -23,9 +23,9 @@ class Floor:
         self._floor = floor
         self.asked = 0
 
-    def __call__(self, before: Kept) -> Kept:
+    def __call__(self, before: StoredWorkOrder) -> StoredWorkOrder:
         self.asked += 1
-        return kept.change(self._site, before, metadata={"floor": self._floor})
+        return stored.change(self._site, before, metadata={"floor": self._floor})
 
 
 def floors(world: World) -> dict[str, object]:
@@ -42,9 +42,9 @@ def test_many_are_written_with_few_commits_and_again_with_none(world: World) -> 
     world.suite.traffic.forget()
     outcomes = store.take_in(world.cloud, world.site, arrivals)
     assert commits(world) == 2
-    assert {name: each.work_order.metadata for name, each in outcomes.items() if isinstance(each, Kept)} == {
-        f"WO_{number:02}": {"floor": number} for number in range(count)
-    }
+    assert {
+        name: each.work_order.metadata for name, each in outcomes.items() if isinstance(each, StoredWorkOrder)
+    } == {f"WO_{number:02}": {"floor": number} for number in range(count)}
     assert floors(world) == {f"WO_{number:02}": number for number in range(count)}
     world.suite.traffic.forget()
     assert store.take_in(world.cloud, world.site, arrivals) == outcomes
@@ -59,13 +59,13 @@ def test_no_commit_takes_more_bytes_than_one_may(world: World, monkeypatch: pyte
 
 
 def test_a_refusal_costs_itself_alone(world: World) -> None:
-    def refuse(before: Kept) -> Kept:
+    def refuse(before: StoredWorkOrder) -> StoredWorkOrder:
         raise Invalid.field("floor", "is too high")
 
-    def too_large(before: Kept) -> Kept:
+    def too_large(before: StoredWorkOrder) -> StoredWorkOrder:
         return replace(before, parameters={"all": "x" * 70_000})
 
-    arrivals: dict[str, Callable[[Kept], Kept]] = {
+    arrivals: dict[str, Callable[[StoredWorkOrder], StoredWorkOrder]] = {
         "WO_1": Floor(world, 1),
         "WO_2": refuse,
         "WO_3": too_large,
@@ -75,7 +75,7 @@ def test_a_refusal_costs_itself_alone(world: World) -> None:
     assert floors(world) == {"WO_1": 1, "WO_4": 4}
     assert [str(outcomes["WO_2"]), str(outcomes["WO_3"])] == [
         "floor: is too high",
-        "parameters: take more than 65536 bytes with the tags",
+        "parameters: must have at most 65536 bytes, tags included",
     ]
 
 
@@ -83,7 +83,7 @@ def test_one_that_others_changed_meanwhile_is_changed_as_it_is_then(world: World
     made = world.work_order("WO_1", photographs=0)
 
     class Meddled(Floor):
-        def __call__(self, before: Kept) -> Kept:
+        def __call__(self, before: StoredWorkOrder) -> StoredWorkOrder:
             if not self.asked:
                 store.add_photographs(world.cloud, world.site, made.id, [world.photograph("other")])
             return super().__call__(before)
@@ -94,13 +94,13 @@ def test_one_that_others_changed_meanwhile_is_changed_as_it_is_then(world: World
     assert floors(world) == {"WO_0": 0, "WO_1": 1}
     assert [len(item["input"]) for item in world.taken_in()["WO_1"]["work_items"]] == [1]
     written = outcomes["WO_1"]
-    assert isinstance(written, Kept)
+    assert isinstance(written, StoredWorkOrder)
     assert written.count == 1
 
 
 def test_one_that_others_made_meanwhile_is_not_made_twice(world: World) -> None:
     class Made(Floor):
-        def __call__(self, before: Kept) -> Kept:
+        def __call__(self, before: StoredWorkOrder) -> StoredWorkOrder:
             if not self.asked:
                 world.work_order("WO_1", photographs=1)
             return super().__call__(before)
@@ -113,7 +113,7 @@ def test_one_that_others_made_meanwhile_is_not_made_twice(world: World) -> None:
 def test_one_that_is_changed_all_the_time_is_left_to_the_next_delivery(world: World) -> None:
     made = world.work_order("WO_1", photographs=0)
 
-    def restless(before: Kept) -> Kept:
+    def restless(before: StoredWorkOrder) -> StoredWorkOrder:
         store.edit(world.cloud, world.site, made.id, metadata={"n": len(world.suite.traffic.calls())})
         return replace(before, tags=("mine",))
 

@@ -473,8 +473,7 @@ def test_waiting_for_a_batch_that_fails(world: World, client: Client, host: str,
     assert "does not look like a whole zip" in run.err
     assert run.out.splitlines()[:2] == [
         f"Batch {batch}: FAILED",
-        "  The upload is not a zip archive. Send a file made with “compress” or “zip”; rar, 7z and tar are "
-        "not read.",
+        "  The upload is not a zip archive. Send a zip file; rar, 7z and tar files are not supported.",
     ]
     assert not state_of(archive).exists()
 

@@ -29,7 +29,7 @@ minute. Somebody waits for it, in an HTTP function that has 60 seconds for all."
 PROBE = b"Waybill wrote this to test the connection. It may be removed.\n"
 
 
-def test(cloud: Cloud, config: SftpConfig, login: Login) -> list[Step]:
+def run(cloud: Cloud, config: SftpConfig, login: Login) -> list[Step]:
     """Test whether an export can land there: a Step for each of STEPS.
 
     address     the name is known, Waybill may call the address, and something answers at the port
@@ -44,7 +44,7 @@ def test(cloud: Cloud, config: SftpConfig, login: Login) -> list[Step]:
         sock = reach(config, cloud.settings.private_addresses, REACH_SECONDS)
     except (GiveUp, Retry) as error:
         return _stopped([], error)
-    steps = [Step("address", "passed", f"{config.host} takes connections at port {config.port}.")]
+    steps = [Step("address", "passed", f"{config.host} accepts connections on port {config.port}.")]
     with asyncio.Runner() as runner:
         return runner.run(_talk(config, login, sock, cloud.new_id(), steps))
 
@@ -60,7 +60,7 @@ async def _talk(
             connection = await log_in(config, login, sock, greeter)
             _shown(greeter, steps)
             remote = await Remote.over(config, connection)
-            steps.append(Step("login", "passed", f"{config.username} can log in, to SFTP."))
+            steps.append(Step("login", "passed", f"{config.username} can log in and use SFTP."))
             steps.append(await _path(config, remote))
             steps.append(await _probe(config, remote, id))
     except TimeoutError:
@@ -80,13 +80,13 @@ def _shown(greeter: Greeter, steps: list[Step]) -> None:
     """Add the step of the host key, once the server has shown the right one."""
     if greeter.accepted and len(steps) == STEPS.index("host key"):
         fingerprint = greeter.pinned.get_fingerprint()
-        steps.append(Step("host key", "passed", f"The server shows the pinned host key {fingerprint}."))
+        steps.append(Step("host key", "passed", f"The server has the export's host key {fingerprint}."))
 
 
 async def _path(config: SftpConfig, remote: Remote) -> Step:
-    place = config.path or "the login's home directory"
+    place = config.path or f"of {config.username}"
     made = await remote.make_directory(config.path)
-    return Step("path", "passed", f"The directory {place} was made." if made else f"{place} is a directory.")
+    return Step("path", "passed", f"The directory {place} {'was created' if made else 'exists'}.")
 
 
 async def _probe(config: SftpConfig, remote: Remote, id: str) -> Step:
@@ -108,10 +108,10 @@ async def _probe(config: SftpConfig, remote: Remote, id: str) -> Step:
         return Step(
             "probe file",
             "warning",
-            f"A file was written and renamed, but not removed again, which no export needs: {refused} "
-            f"Please remove {second}.",
+            f"A file was written and renamed, but could not be removed: {refused} "
+            f"Exports run all the same. Please remove {second}.",
         )
-    return Step("probe file", "passed", "A small file was written, renamed, and removed again.")
+    return Step("probe file", "passed", "A small file was written, renamed and removed.")
 
 
 def _stopped(steps: Sequence[Step], error: GiveUp | Retry) -> list[Step]:
@@ -121,6 +121,8 @@ def _stopped(steps: Sequence[Step], error: GiveUp | Retry) -> list[Step]:
     if isinstance(error, GiveUp):
         sentence = f"{said} {error.next_action}"
     else:
-        sentence = f"{said[0].upper()}{said[1:].rstrip('.')}. This may pass: test again in some minutes."
-    skipped = [Step(name, "skipped", f"Not tried: the step {failed} failed.") for name in rest]
+        sentence = (
+            f"{said[0].upper()}{said[1:].rstrip('.')}. This may be temporary: test again in a few minutes."
+        )
+    skipped = [Step(name, "skipped", f"Skipped, since the step {failed} failed.") for name in rest]
     return [*steps, Step(failed, "failed", sentence), *skipped]

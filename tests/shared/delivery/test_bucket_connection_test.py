@@ -9,8 +9,8 @@ from infra.local.traffic import Fault
 from shared.accounts.customers import add_site
 from shared.accounts.keys import create_key
 from shared.delivery.base import Step, passed
-from shared.delivery.cloud_storage import testing
-from shared.delivery.cloud_storage.testing import PERMISSIONS, STEPS
+from shared.delivery.cloud_storage import connection_test
+from shared.delivery.cloud_storage.connection_test import PERMISSIONS, STEPS
 from shared.errors import Retry
 from shared.gcp import objects
 from tests.world import BUCKET, BUNDLE, THEIR_SITE, World
@@ -23,7 +23,7 @@ CREATE, GET, LIST, BUCKETS_GET = PERMISSIONS
 
 def steps(world: World, uri: str = URI, account: str = "") -> list[Step]:
     cloud = replace(world.cloud, new_id=lambda: PROBE_ID)
-    return testing.test(cloud, account or world.acme.account, uri)
+    return connection_test.run(cloud, account or world.acme.account, uri)
 
 
 def verdicts(found: list[Step]) -> str:
@@ -56,25 +56,26 @@ def missing(world: World, permission: str) -> str:
 
 def gone(world: World) -> str:
     return (
-        f"The bucket {BUCKET} does not exist. Create gs://{BUCKET} and grant {world.acme.account} its "
-        "permissions there, then retry the run; or change the export's storage_uri, and export the window "
+        f"The bucket {BUCKET} does not exist. Create gs://{BUCKET}, grant {world.acme.account} its "
+        "permissions there, and retry the run. Or change the export's storage_uri, and export the window "
         "again with :backfill."
     )
 
 
 def closed(account: str) -> str:
     return (
-        f"The account {account} cannot be used: it is disabled, deleted, or closed to Waybill. "
-        f"Ask Waybill's operators to enable {account}, then retry the run."
+        f"Waybill cannot act as the account {account}: it is disabled or deleted, or Waybill lost the "
+        f"permission to use it. Ask Waybill's operators to enable {account}, then retry the run."
     )
 
 
 def kept_out(world: World, status: int) -> str:
     account = world.acme.account
     return (
-        f"Cloud Storage refuses the account {account} at the bucket {BUCKET} with the status {status}, and "
-        "names no permission. Find out what keeps it out, such as a policy of your organisation, a VPC "
-        f"Service Controls perimeter, an encryption key or requester pays, and let {account} through."
+        f"Cloud Storage refuses the account {account} access to the bucket {BUCKET} with status {status}, "
+        "and names no missing permission. Look for an organisation policy, a VPC Service Controls "
+        "perimeter, an encryption key or requester pays on the bucket, and allow "
+        f"{account} access."
     )
 
 
@@ -129,11 +130,11 @@ def test_what_stands_in_the_bucket_stays(world: World) -> None:
     [
         (
             "s3://acme-bi",
-            "storage_uri: must begin with gs://, as gs://my-bucket/waybill; got 's3://acme-bi'.",
+            "storage_uri: must begin with gs://, such as gs://my-bucket/waybill; got 's3://acme-bi'.",
         ),
         (
             "gs://",
-            "storage_uri: names no bucket: gs:// is followed by the bucket's name, as gs://my-bucket/waybill.",
+            "storage_uri: must name a bucket after gs://, such as gs://my-bucket/waybill.",
         ),
     ],
 )
@@ -142,7 +143,7 @@ def test_a_uri_that_is_none_ends_the_test_before_any_call(world: World, uri: str
     found = steps(world, uri)
     assert verdicts(found) == "fsssssss"
     assert sentence(found, "uri") == says
-    assert sentence(found, "probe") == "Not tried: the step uri failed."
+    assert sentence(found, "probe") == "Skipped, since the step uri failed."
     assert not passed(found)
     assert world.suite.traffic.calls() == []
 
@@ -173,7 +174,7 @@ def test_an_account_that_is_closed_is_told_even_where_its_last_token_is_still_go
     found = steps(world, account=account)
     assert verdicts(found) == "pfssssss"
     assert sentence(found, "account") == closed(account)
-    assert sentence(found, "bucket") == "Not tried: the step account failed."
+    assert sentence(found, "bucket") == "Skipped, since the step account failed."
     assert not passed(found)
     assert bucket_calls(world) == []
 
@@ -183,7 +184,7 @@ def test_a_bucket_that_is_gone_is_told(world: World) -> None:
     found = steps(world)
     assert verdicts(found) == "ppfsssss"
     assert sentence(found, "bucket") == gone(world)
-    assert sentence(found, CREATE) == "Not tried: the step bucket failed."
+    assert sentence(found, CREATE) == "Skipped, since the step bucket failed."
     assert not passed(found)
 
 
@@ -216,9 +217,9 @@ def test_a_grant_that_the_bucket_does_not_tell_of_is_a_warning(world: World) -> 
     found = steps(world)
     assert verdicts(found) == "pppwpppp"
     assert sentence(found, CREATE) == (
-        f"The bucket {BUCKET} tells that {account} does not have the permission {CREATE}, and yet an upload "
-        "could be begun: it is granted with a condition, or on a folder alone. Nothing needs to be done as "
-        "long as that covers the export's storage_uri."
+        f"The bucket {BUCKET} reports that {account} does not have the permission {CREATE}, but an upload "
+        "could be begun. The permission is probably granted with a condition, or on a folder only. If that "
+        "covers the export's storage_uri, there is nothing to do."
     )
     assert passed(found)
 
@@ -261,8 +262,8 @@ TOKEN, TELL, BEGIN, CANCEL = (
     "storage.uploads.cancel",
 )
 UNTESTED = (
-    f"The connection to the bucket {BUCKET} could not be tested, since Google Cloud does not answer as it "
-    "should just now"
+    f"The connection to the bucket {BUCKET} could not be tested, because Google Cloud is failing at the "
+    "moment"
 )
 TROUBLE = [
     Fault("error", status=429),

@@ -25,7 +25,7 @@ STEPS = ("uri", "account", "bucket", *PERMISSIONS, "probe")
 """The steps' names, in order."""
 
 
-def test(cloud: Cloud, account: str, uri: str) -> list[Step]:
+def run(cloud: Cloud, account: str, uri: str) -> list[Step]:
     """Test whether the customer's `account` can deliver to `uri`, a `storage_uri`: a Step for each of STEPS.
 
     uri      can be read
@@ -73,9 +73,10 @@ def _permission(bucket: CustomerBucket, permission: str, held: bool, begun: bool
         return Step(
             permission,
             "warning",
-            f"The bucket {bucket.bucket} tells that {bucket.account} does not have the permission "
-            f"{permission}, and yet an upload could be begun: it is granted with a condition, or on a "
-            "folder alone. Nothing needs to be done as long as that covers the export's storage_uri.",
+            f"The bucket {bucket.bucket} reports that {bucket.account} does not have the permission "
+            f"{permission}, but an upload could be begun. The permission is probably granted with a "
+            "condition, or on a folder only. If that covers the export's storage_uri, there is nothing to "
+            "do.",
         )
     return Step(permission, "failed", _sentences(bucket.refusal(permission)))
 
@@ -83,7 +84,7 @@ def _permission(bucket: CustomerBucket, permission: str, held: bool, begun: bool
 def _stopped(steps: Sequence[Step], sentence: str) -> list[Step]:
     """These steps have passed, the next one failed with this sentence, and the others are not tried."""
     failed, *rest = STEPS[len(steps) :]
-    skipped = [Step(name, "skipped", f"Not tried: the step {failed} failed.") for name in rest]
+    skipped = [Step(name, "skipped", f"Skipped, since the step {failed} failed.") for name in rest]
     return [*steps, Step(failed, "failed", sentence), *skipped]
 
 
@@ -102,8 +103,8 @@ def _told(bucket: CustomerBucket) -> Iterator[None]:
             raise _kept_out(bucket, error) from error
         # Without the error itself: its text may be long, and is not written for the customer.
         raise Retry(
-            f"The connection to the bucket {bucket.bucket} could not be tested, since Google Cloud does not "
-            "answer as it should just now"
+            f"The connection to the bucket {bucket.bucket} could not be tested, because Google Cloud is "
+            "failing at the moment"
         ) from error
 
 
@@ -113,8 +114,8 @@ def _kept_out(bucket: CustomerBucket, refused: GoogleAPICallError) -> CustomerMu
     https://cloud.google.com/storage/docs/json_api/v1/status-codes
     """
     return CustomerMustAct(
-        f"Cloud Storage refuses the account {bucket.account} at the bucket {bucket.bucket} with the status "
-        f"{refused.code}, and names no permission.",
-        "Find out what keeps it out, such as a policy of your organisation, a VPC Service Controls "
-        f"perimeter, an encryption key or requester pays, and let {bucket.account} through.",
+        f"Cloud Storage refuses the account {bucket.account} access to the bucket {bucket.bucket} with "
+        f"status {refused.code}, and names no missing permission.",
+        "Look for an organisation policy, a VPC Service Controls perimeter, an encryption key or requester "
+        f"pays on the bucket, and allow {bucket.account} access.",
     )

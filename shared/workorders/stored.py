@@ -24,7 +24,7 @@ from shared.workorders.record import (
 )
 
 INPUTS_MOST = 5_000
-"""How many photographs a work order may have: their lines are kept in its document, which holds 1 MiB."""
+"""How many photographs a work order may have: their lines are stored in its document, which holds 1 MiB."""
 
 DUE, WAITING, DONE, FAILED = "DUE", "WAITING", "DONE", "FAILED"
 """How far a work order's analysis is: to be made, its analyser will answer later, made, or given up."""
@@ -34,8 +34,8 @@ Labels = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A work order as it is kept.
+class StoredWorkOrder:
+    """A work order as it is stored.
 
     images    its images' lines (see `images`), in the order in which they were added
     labels    what an analysis says beyond the record
@@ -94,14 +94,14 @@ class Result:
     label: Mapping[str, Any] = field(default_factory=dict)
 
 
-def new(site: Site, id: str, name: str) -> Kept:
+def new(site: Site, id: str, name: str) -> StoredWorkOrder:
     """One that nothing is known of yet."""
-    return Kept(WorkOrder(id, name, site.id, {}, progress((), site.required), ()))
+    return StoredWorkOrder(WorkOrder(id, name, site.id, {}, progress((), site.required), ()))
 
 
 def change(
     site: Site,
-    kept: Kept,
+    stored: StoredWorkOrder,
     *,
     metadata: Mapping[str, Any] | None = None,
     tags: Sequence[str] | None = None,
@@ -109,14 +109,14 @@ def change(
     taken: Iterable[Taken] = (),
     corrections: Sequence[Correction] = (),
     at: str = "",
-) -> Kept:
+) -> StoredWorkOrder:
     """The same with what is given replaced, and photographs added that it does not have yet; `at` (ISO 8601)
     is the corrections' date.
 
     NotFound where a correction's input or task is not there, Invalid where there are too many photographs. It
     is due for analysis where photographs or parameters have changed.
     """
-    after = kept
+    after = stored
     if metadata is not None:
         after = replace(after, work_order=replace(after.work_order, metadata=metadata))
     if tags is not None:
@@ -126,20 +126,22 @@ def change(
     after = _with_photographs(after, taken)
     for correction in corrections:
         after = _corrected(after, correction, at)
-    if (after.images, after.parameters) != (kept.images, kept.parameters):
+    if (after.images, after.parameters) != (stored.images, stored.parameters):
         due = after.count and (site.analysis_url or after.unchecked)
         after = replace(after, analysis=DUE if due else DONE, failure="")
     return _scored(site, after)
 
 
-def with_checks(site: Site, kept: Kept, checks: Mapping[str, Sequence[DataConformity]], checked: int) -> Kept:
+def with_checks(
+    site: Site, stored: StoredWorkOrder, checks: Mapping[str, Sequence[DataConformity]], checked: int
+) -> StoredWorkOrder:
     """The same with what checks found, by input, those found before in front; the first `checked` images are
     checked then. Images that were checked already stay as they are."""
-    if checked <= kept.checked:
-        return kept
-    fresh = {image.id for image in kept.unchecked[: checked - kept.checked]}
+    if checked <= stored.checked:
+        return stored
+    fresh = {image.id for image in stored.unchecked[: checked - stored.checked]}
     after = _each_input(
-        kept,
+        stored,
         lambda one: (
             replace(one, data_conformity=(*one.data_conformity, *checks.get(one.id, ())))
             if one.id in fresh
@@ -149,17 +151,17 @@ def with_checks(site: Site, kept: Kept, checks: Mapping[str, Sequence[DataConfor
     return _scored(site, replace(after, checked=checked))
 
 
-def with_results(site: Site, kept: Kept, results: Sequence[Result]) -> Kept:
+def with_results(site: Site, stored: StoredWorkOrder, results: Sequence[Result]) -> StoredWorkOrder:
     """The same with an analysis's results, in place of those of the same input and task; what a person
     corrected stays corrected. Results of inputs that it does not have are left out."""
     by_input: dict[str, list[Result]] = {}
     for result in results:
         by_input.setdefault(result.input_id, []).append(result)
     after = _each_input(
-        kept, lambda one: replace(one, job_conformity=_merged(one.job_conformity, by_input.get(one.id, ())))
+        stored, lambda one: replace(one, job_conformity=_merged(one.job_conformity, by_input.get(one.id, ())))
     )
-    ids = input_ids(kept)
-    labels = {id: dict(tasks) for id, tasks in kept.labels.items()}
+    ids = input_ids(stored)
+    labels = {id: dict(tasks) for id, tasks in stored.labels.items()}
     for result in results:
         if result.input_id not in ids:
             continue
@@ -170,31 +172,31 @@ def with_results(site: Site, kept: Kept, results: Sequence[Result]) -> Kept:
     return _scored(site, replace(after, labels={id: tasks for id, tasks in labels.items() if tasks}))
 
 
-def input_ids(kept: Kept) -> frozenset[str]:
+def input_ids(stored: StoredWorkOrder) -> frozenset[str]:
     """The ids of its inputs."""
-    return frozenset(each.id for item in kept.work_order.work_items for each in item.input)
+    return frozenset(each.id for item in stored.work_order.work_items for each in item.input)
 
 
-def _with_photographs(kept: Kept, taken: Iterable[Taken]) -> Kept:
-    known = set(input_ids(kept))
-    work_order, lines = kept.work_order, kept.images
+def _with_photographs(stored: StoredWorkOrder, taken: Iterable[Taken]) -> StoredWorkOrder:
+    known = set(input_ids(stored))
+    work_order, lines = stored.work_order, stored.images
     for one in taken:
         if one.input.id in known:
             continue
         if len(lines) >= INPUTS_MOST * images.LINE_BYTES:
-            raise Invalid.field("inputs", f"a work order has at most {INPUTS_MOST}")
+            raise Invalid.field("inputs", f"a work order may have at most {INPUTS_MOST}")
         known.add(one.input.id)
         lines += images.encode(one.image)
         item = work_order.work_item(one.task_group) or WorkItem(
             id=str(uuid.uuid5(uuid.UUID(work_order.id), one.task_group)), name=one.task_group
         )
         work_order = work_order.with_work_item(replace(item, input=(*item.input, one.input)))
-    return replace(kept, work_order=work_order, images=lines)
+    return replace(stored, work_order=work_order, images=lines)
 
 
-def _corrected(kept: Kept, correction: Correction, at: str) -> Kept:
-    if correction.input_id not in input_ids(kept):
-        raise NotFound(f"the work order {kept.work_order.id} has no input {correction.input_id}")
+def _corrected(stored: StoredWorkOrder, correction: Correction, at: str) -> StoredWorkOrder:
+    if correction.input_id not in input_ids(stored):
+        raise NotFound(f"the work order {stored.work_order.id} has no input {correction.input_id}")
 
     def correct(one: Input) -> Input:
         if one.id != correction.input_id:
@@ -214,7 +216,7 @@ def _corrected(kept: Kept, correction: Correction, at: str) -> Kept:
         )
         return replace(one, job_conformity=results)
 
-    return _each_input(kept, correct)
+    return _each_input(stored, correct)
 
 
 def _merged(known: tuple[JobConformity, ...], results: Sequence[Result]) -> tuple[JobConformity, ...]:
@@ -233,13 +235,14 @@ def _merged(known: tuple[JobConformity, ...], results: Sequence[Result]) -> tupl
     return tuple(merged.values())
 
 
-def _each_input(kept: Kept, change: Callable[[Input], Input]) -> Kept:
+def _each_input(stored: StoredWorkOrder, change: Callable[[Input], Input]) -> StoredWorkOrder:
     items = tuple(
-        replace(item, input=tuple(change(each) for each in item.input)) for item in kept.work_order.work_items
+        replace(item, input=tuple(change(each) for each in item.input))
+        for item in stored.work_order.work_items
     )
-    return replace(kept, work_order=replace(kept.work_order, work_items=items))
+    return replace(stored, work_order=replace(stored.work_order, work_items=items))
 
 
-def _scored(site: Site, kept: Kept) -> Kept:
-    score = progress(kept.work_order.work_items, site.required)
-    return replace(kept, work_order=replace(kept.work_order, progress_score=score))
+def _scored(site: Site, stored: StoredWorkOrder) -> StoredWorkOrder:
+    score = progress(stored.work_order.work_items, site.required)
+    return replace(stored, work_order=replace(stored.work_order, progress_score=score))

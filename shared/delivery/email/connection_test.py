@@ -5,7 +5,7 @@ from shared.delivery.email.config import EmailConfig
 from shared.gcp.clients import Cloud
 
 
-def test(cloud: Cloud, config: EmailConfig) -> list[Step]:
+def run(cloud: Cloud, config: EmailConfig) -> list[Step]:
     """One step, `addresses`. Whether an address takes mail is known once a mail was sent, and then shown with
     the run's mails."""
     if not (cloud.settings.mail_from and cloud.settings.url):

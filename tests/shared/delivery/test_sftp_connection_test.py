@@ -8,9 +8,9 @@ import pytest
 
 from shared.clock import elapsed_since, stopwatch
 from shared.delivery.base import Step, passed
-from shared.delivery.sftp import remote, testing
+from shared.delivery.sftp import connection_test, remote
 from shared.delivery.sftp.config import Login, SftpConfig
-from shared.delivery.sftp.testing import STEPS
+from shared.delivery.sftp.connection_test import STEPS
 from tests.sftp_server import PASSWORD, Action, Delivering, SftpServer, sftp
 from tests.world import World
 
@@ -24,7 +24,7 @@ def delivering(world: World, sftp: SftpServer) -> Delivering:
 
 def steps_of(delivering: Delivering, **changes: object) -> list[Step]:
     config = SftpConfig.model_validate(delivering.sftp.connector_config(**changes))
-    return testing.test(delivering.cloud, config, Login.parse(config.sealed_value() or ""))
+    return connection_test.run(delivering.cloud, config, Login.parse(config.sealed_value() or ""))
 
 
 def verdicts(steps: list[Step]) -> list[str]:
@@ -55,8 +55,8 @@ def test_all_is_well(delivering: Delivering, path: str) -> None:
 
 
 def test_a_directory_that_is_there_and_one_that_is_made(delivering: Delivering) -> None:
-    assert steps_of(delivering)[3].sentence == "The directory waybill was made."
-    assert steps_of(delivering)[3].sentence == "waybill is a directory."
+    assert steps_of(delivering)[3].sentence == "The directory waybill was created."
+    assert steps_of(delivering)[3].sentence == "The directory waybill exists."
 
 
 def test_an_address_that_may_not_be_called(delivering: Delivering) -> None:
@@ -71,7 +71,7 @@ def test_a_port_that_nothing_answers_at(delivering: Delivering) -> None:
         port = listener.getsockname()[1]
     sentence = fails(steps_of(delivering, port=port), "address")
     assert "Connection refused" in sentence
-    assert sentence.endswith("This may pass: test again in some minutes.")
+    assert sentence.endswith("This may be temporary: test again in a few minutes.")
 
 
 def test_another_host_key(delivering: Delivering) -> None:
@@ -86,25 +86,25 @@ def test_what_is_no_ssh_server(delivering: Delivering, monkeypatch: pytest.Monke
     monkeypatch.setattr(remote, "LOGIN_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         sentence = fails(steps_of(delivering, port=silent.getsockname()[1]), "host key")
-    assert "did not get as far as the login: it took too long" in sentence
+    assert "failed before the login: it took too long" in sentence
 
 
 @pytest.mark.parametrize("stage", ["connect", "auth", "login"])
 def test_a_server_that_hangs_up(delivering: Delivering, stage: str) -> None:
     delivering.sftp.arm(stage, "drop_before")
     sentence = fails(steps_of(delivering), "host key" if stage == "connect" else "login")
-    assert "This may pass" in sentence
+    assert "This may be temporary" in sentence
 
 
 def test_a_wrong_password(delivering: Delivering) -> None:
     sentence = fails(steps_of(delivering, password="wr0ng"), "login")
-    assert "does not let waybill in with the password" in sentence
+    assert "refused the login of waybill with the export's password" in sentence
     assert "wr0ng" not in sentence
 
 
 def test_a_user_who_may_not_use_sftp(delivering: Delivering) -> None:
     delivering.sftp.forbid_sftp()
-    assert "Allow SFTP to waybill on the server" in fails(steps_of(delivering), "login")
+    assert "Allow SFTP for waybill on the server" in fails(steps_of(delivering), "login")
 
 
 def test_a_directory_that_cannot_be_made(delivering: Delivering) -> None:
@@ -115,7 +115,7 @@ def test_a_directory_that_cannot_be_made(delivering: Delivering) -> None:
 
 def test_a_file_in_the_place_of_the_directory(delivering: Delivering) -> None:
     (delivering.sftp.root / "waybill").write_bytes(b"theirs")
-    assert "waybill on the SFTP server 127.0.0.1 is a file" in fails(steps_of(delivering), "path")
+    assert "waybill on the SFTP server 127.0.0.1 is not a directory" in fails(steps_of(delivering), "path")
 
 
 @pytest.mark.parametrize("operation", ["open", "write", "close", "rename"])
@@ -141,7 +141,7 @@ def test_a_probe_file_that_cannot_be_removed_is_a_warning(delivering: Delivering
 def test_a_server_that_never_answers_is_waited_for_in_all_not_step_by_step(
     delivering: Delivering, monkeypatch: pytest.MonkeyPatch, operation: str, step: str
 ) -> None:
-    monkeypatch.setattr(testing, "TALK_SECONDS", 1.0)
+    monkeypatch.setattr(connection_test, "TALK_SECONDS", 1.0)
     monkeypatch.setattr(remote, "CLOSE_SECONDS", 0.2)
     delivering.sftp.arm(operation, "hang")
     start = stopwatch()
@@ -151,4 +151,4 @@ def test_a_server_that_never_answers_is_waited_for_in_all_not_step_by_step(
 
 
 def test_all_together_takes_half_a_minute_at_most() -> None:
-    assert testing.REACH_SECONDS + testing.TALK_SECONDS + remote.CLOSE_SECONDS < 30
+    assert connection_test.REACH_SECONDS + connection_test.TALK_SECONDS + remote.CLOSE_SECONDS < 30
