@@ -8,7 +8,7 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import Site
-from shared.http import outbound
+from shared.net import outbound
 from shared.workorders import kept, store
 from shared.workorders.store import Photograph
 from tests.outside import Outside
