@@ -20,7 +20,7 @@ import pytest
 import requests.adapters
 from grpc import _channel
 
-from shared.http import outbound
+from shared.net import outbound
 
 When = Literal["before", "after", "end"]
 """Just before a call, just after it, or at the end of an event: its handler returned, nobody was told."""

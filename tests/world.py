@@ -35,6 +35,7 @@ from shared.work.sweep import sweep
 from shared.workorders import envelope, store
 from shared.workorders.record import DataConformity, JobConformity, WorkOrder
 from shared.workorders.store import Photograph
+from tests import contract
 
 BUNDLE = Bundle.load()
 
@@ -173,15 +174,20 @@ class World:
         base_url: str | None = None,
     ) -> "Answer":
         """Call the function that serves the path, by default with the customer's key; bytes are sent as they
-        are."""
+        are. What it answers must be in its OpenAPI document."""
         headers = headers or {"Authorization": f"Token {key or self.key}"}
         data = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         builder = EnvironBuilder(
             path=path, method=method, headers=list(headers.items()), data=data, base_url=base_url
         )
         function = BUNDLE.serving(path.partition("?")[0])
-        response = handler(function.name if function else "exports")(flask.Request(builder.get_environ()))
+        name = function.name if function else "exports"
+        response = handler(name)(flask.Request(builder.get_environ()))
         content = response.get_data()
+        routes = importlib.import_module(f"functions.{name}.main").ROUTES
+        contract.check(
+            routes, method, path.partition("?")[0], response.status_code, response.headers, content
+        )
         as_json = "json" in response.content_type and "ndjson" not in response.content_type
         body = orjson.loads(content) if content and as_json else content
         return Answer(response.status_code, body, dict(response.headers))

@@ -26,7 +26,7 @@ from shared.clock import elapsed_since, stopwatch, unix_seconds
 from shared.errors import CustomerMustAct, Invalid, Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.signing import signed_url
-from shared.http import outbound
+from shared.net import outbound
 from shared.settings import Settings
 from shared.workorders import images, stored
 from shared.workorders.images import Image

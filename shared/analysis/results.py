@@ -60,27 +60,33 @@ class _Form(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
-class _Region(_Form):
+class Region(_Form):
+    """A part of a photograph."""
+
     label: Name
     box: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
     polygon: Annotated[list[_Point], Field(min_length=3, max_length=POINTS_MOST)] | None = None
 
 
-class _Result(_Form):
+class TaskResult(_Form):
+    """What an analysis says of one task of one photograph."""
+
     input_id: Annotated[str, Field(min_length=1, max_length=NAME_LONGEST)]
     task_name: Name
     analyzed_value: PlainValue
     message: Text | None = None
     is_conformity_validated: bool
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
-    regions: Annotated[list[_Region], Field(max_length=REGIONS_MOST)] | None = None
+    regions: Annotated[list[Region], Field(max_length=REGIONS_MOST)] | None = None
     labeler: Name | None = None
     review: Name | None = None
     hard: bool | None = None
 
 
-class _Answer(_Form):
-    results: Annotated[list[_Result], Field(max_length=RESULTS_MOST)]
+class Results(_Form):
+    """What an analysis says of photographs."""
+
+    results: Annotated[list[TaskResult], Field(max_length=RESULTS_MOST)]
 
 
 _LABEL = {"confidence", "regions", "labeler", "review", "hard"}
@@ -98,7 +104,7 @@ def parse(body: dict[str, Any]) -> list[Result]:
             each.is_conformity_validated,
             each.model_dump(include=_LABEL, exclude_none=True),
         )
-        for each in read(_Answer, body).results
+        for each in read(Results, body).results
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.accounts.customers import Site
 from shared.errors import FieldProblem, Invalid
-from shared.http import outbound
+from shared.net import outbound
 from shared.settings import Settings
 from shared.workorders import pictures
 from shared.workorders.store import Photograph

@@ -1,123 +1,138 @@
-"""`/v0.2` over HTTP: what is sent and answered of batches; `service` does the work. Work orders are in
+"""`/v0.2` over HTTP: the routes of batches; `service` does the work. Those of work orders are in
 `work_orders`."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 from uuid import UUID
 
 import flask
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
+from pydantic import BaseModel, Field
 
-from shared.accounts.callers import who
+from shared.batches import answers, errors_file, service, work_orders
 from shared.batches import batch as batches
-from shared.batches import errors_file, service
-from shared.batches.batch import WAITING_FOR_UPLOAD, Batch
-from shared.batches.caller import SCOPE, named_site, who_and_where
-from shared.batches.work_orders import WORK_ORDERS
-from shared.errors import Invalid, NotFound
-from shared.gcp.clients import Cloud
-from shared.http.answers import Answer, Handler, Routes, json_object
-from shared.http.paging import page
-from shared.workorders.record import iso
+from shared.batches.batch import Batch
+from shared.batches.caller import SCOPE, SURFACE, SiteCall
+from shared.batches.service import NewBatch
+from shared.errors import NotFound
+from shared.http.bodies import OneOf
+from shared.http.paging import Page, page
+from shared.http.routes import PUBLIC, Body, Media, Route, Routes
 
 CLIENT = Path(__file__).parent / "client" / "upload.py"
 """The client that customers may use: one file."""
 
 
-def _create(request: flask.Request, site: str | None = None) -> Answer:
-    cloud, caller, where = who_and_where(request, site)
-    batch = service.create(cloud, caller, where, json_object(request))
-    return _shown(cloud, batch), 201
+class ErrorsFile(BaseModel):
+    """How the errors file is asked for."""
+
+    format: Annotated[str, OneOf(("jsonl", "csv"))] = Field(
+        default="jsonl", description="The format of the file."
+    )
 
 
-def _get(request: flask.Request, batch: UUID, site: str | None = None) -> Answer:
-    cloud, found = _batch(request, batch, site)
-    return _shown(cloud, found), 200
+def _create_batch(call: SiteCall, body: NewBatch) -> answers.Batch:
+    return answers.batch(call.cloud, service.create(call.cloud, call.caller, call.site(), body))
 
 
-def _list(request: flask.Request, site: str | None = None) -> Answer:
-    cloud, caller, where = who_and_where(request, site)
-    collection = cloud.db.collection("batches")
-    newest = collection.where(filter=FieldFilter("site_id", "==", where.id)).order_by(
+def _get_batch(call: SiteCall, batch: UUID) -> answers.Batch:
+    return answers.batch(call.cloud, _batch(call, batch))
+
+
+def _list_batches(call: SiteCall, query: Page) -> answers.BatchList:
+    collection = call.cloud.db.collection("batches")
+    newest = collection.where(filter=FieldFilter("site_id", "==", call.site().id)).order_by(
         "created", direction=firestore.Query.DESCENDING
     )
-    found, token = page(request, newest, collection, caller.customer)
-    shown = [_shown(cloud, batches.from_snapshot(snapshot)) for snapshot in found]
-    return {"batches": shown, "next_page_token": token}, 200
+    found, token = page(query, newest, collection, call.caller.customer)
+    shown = [answers.batch(call.cloud, batches.from_snapshot(snapshot)) for snapshot in found]
+    return {"batches": shown, "next_page_token": token}
 
 
-def _cancel(request: flask.Request, batch: UUID, site: str | None = None) -> Answer:
-    cloud, found = _batch(request, batch, site)
-    service.cancel(cloud, found)
-    return None, 204
+def _cancel_batch(call: SiteCall, batch: UUID) -> None:
+    service.cancel(call.cloud, _batch(call, batch))
 
 
-def _errors(request: flask.Request, batch: UUID, site: str | None = None) -> Answer:
-    cloud, found = _batch(request, batch, site)
-    asked = request.args.get("format", "jsonl")
-    if asked not in ("jsonl", "csv"):
-        raise Invalid.field("format", f"must be jsonl or csv; got {asked!r}")
-    pieces = errors_file.lines(cloud, found)
+def _get_errors(call: SiteCall, batch: UUID, query: ErrorsFile) -> flask.Response:
+    pieces = errors_file.lines(call.cloud, _batch(call, batch))
+    as_csv = query.format == "csv"
     answer = flask.Response(
-        errors_file.as_csv(pieces) if asked == "csv" else pieces,
-        content_type="text/csv; charset=utf-8" if asked == "csv" else "application/x-ndjson",
+        errors_file.as_csv(pieces) if as_csv else pieces,
+        content_type="text/csv; charset=utf-8" if as_csv else "application/x-ndjson",
     )
-    answer.headers["Content-Disposition"] = f'attachment; filename="{batch}-errors.{asked}"'
-    return answer, 200
+    answer.headers["Content-Disposition"] = f'attachment; filename="{batch}-errors.{query.format}"'
+    return answer
 
 
-def _client(request: flask.Request, site: str | None = None) -> Answer:
-    return flask.Response(CLIENT.read_bytes(), content_type="text/x-python; charset=utf-8"), 200
+def _get_client(_: flask.Request) -> flask.Response:
+    return flask.Response(CLIENT.read_bytes(), content_type="text/x-python; charset=utf-8")
 
-
-BATCHES: dict[tuple[str, str], Handler] = {
-    ("POST", "/v0.2/batches"): _create,
-    ("GET", "/v0.2/batches"): _list,
-    ("GET", "/v0.2/batches/upload.py"): _client,
-    ("GET", "/v0.2/batches/<uuid:batch>"): _get,
-    ("DELETE", "/v0.2/batches/<uuid:batch>"): _cancel,
-    ("GET", "/v0.2/batches/<uuid:batch>/errors"): _errors,
-}
 
 ROUTES = Routes(
-    {
-        (method, prefix + path): handler
-        for (method, path), handler in {**BATCHES, **WORK_ORDERS}.items()
-        for prefix in ("", "/sites/<site>")
-    }
+    SURFACE,
+    [
+        Route(
+            method="POST",
+            path="/v0.2/batches",
+            handler=_create_batch,
+            summary="Make a batch, and the URL that its archive is to be uploaded to",
+            scope=SCOPE,
+            body=Body(NewBatch),
+            answer=answers.Batch,
+            status=201,
+        ),
+        Route(
+            method="GET",
+            path="/v0.2/batches",
+            handler=_list_batches,
+            summary="List the batches of a site, the newest first",
+            scope=SCOPE,
+            query=Page,
+            answer=answers.BatchList,
+        ),
+        Route(
+            method="GET",
+            path="/v0.2/batches/upload.py",
+            handler=_get_client,
+            summary="Download a program that uploads batches",
+            scope=PUBLIC,
+            answer=Media(("text/x-python",), "The program, one file."),
+        ),
+        Route(
+            method="GET",
+            path="/v0.2/batches/<uuid:batch>",
+            handler=_get_batch,
+            summary="Show a batch",
+            scope=SCOPE,
+            answer=answers.Batch,
+        ),
+        Route(
+            method="DELETE",
+            path="/v0.2/batches/<uuid:batch>",
+            handler=_cancel_batch,
+            summary="Cancel what of a batch has not been imported",
+            scope=SCOPE,
+            answer=None,
+            status=204,
+        ),
+        Route(
+            method="GET",
+            path="/v0.2/batches/<uuid:batch>/errors",
+            handler=_get_errors,
+            summary="Download the errors of a batch, one line each",
+            scope=SCOPE,
+            query=ErrorsFile,
+            answer=Media(("application/x-ndjson", "text/csv"), "The errors, one line each."),
+        ),
+        *work_orders.ROUTES,
+    ],
 )
 
 
-def _batch(request: flask.Request, batch: UUID, site: str | None) -> tuple[Cloud, Batch]:
+def _batch(call: SiteCall, id: UUID) -> Batch:
     """The caller's batch of that id; NotFound where the request names a site that is not the batch's."""
-    cloud, caller = who(request, SCOPE)
-    found = service.get(cloud, caller, str(batch))
-    named = named_site(request, site)
-    if named not in (None, found.site):
-        raise NotFound(f"there is no batch {batch} of the site {named}")
-    return cloud, found
-
-
-def _shown(cloud: Cloud, batch: Batch) -> dict[str, Any]:
-    progress = batches.progress(cloud, batch)
-    waiting = {"upload_url": batch.upload_url} if batch.status == WAITING_FOR_UPLOAD else {}
-    return {
-        "id": batch.id,
-        "batch_id": batch.id,
-        "status": batch.status,
-        "site_id": batch.site,
-        "filename": batch.filename,
-        "create_date": iso(batch.created),
-        "expire_date": iso(batch.expires),
-        "finish_date": iso(batch.finished) if batch.finished else None,
-        **waiting,
-        "work_orders_total": batch.work_orders,
-        "work_orders_done": progress.work_orders_done,
-        "work_orders_failed": progress.work_orders_failed,
-        "images": progress.images,
-        "bytes": progress.bytes,
-        "errors": progress.errors,
-        "warnings": progress.warnings,
-        "error": batch.error,
-    }
+    found = service.get(call.cloud, call.caller, str(id))
+    if call.named not in (None, found.site):
+        raise NotFound(f"there is no batch {id} of the site {call.named}")
+    return found

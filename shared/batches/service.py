@@ -16,7 +16,7 @@ from shared.batches.batch import CANCELLED, ENDED, WAITING_FOR_UPLOAD, Batch
 from shared.errors import Invalid, NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import server_time
-from shared.http.bodies import Address, read
+from shared.http.bodies import Address
 
 SESSION_LIFE = timedelta(days=7)
 """How long an upload URL works.
@@ -28,21 +28,30 @@ NOTIFY_MOST = 50
 CONTENT_TYPE = "application/zip"
 
 
-class _Asked(BaseModel):
+class NewBatch(BaseModel):
+    """What a batch is made of. Nothing is needed."""
+
     model_config = ConfigDict(extra="forbid")
 
-    filename: str | None = Field(default=None, max_length=255)
-    size: int | None = Field(default=None, gt=0)
-    notify: tuple[Address, ...] = Field(default=(), max_length=NOTIFY_MOST)
+    filename: str | None = Field(
+        default=None, max_length=255, description="The name of the archive; it is only shown."
+    )
+    size: int | None = Field(
+        default=None, gt=0, description="How many bytes the archive has; then it must have exactly those."
+    )
+    notify: tuple[Address, ...] = Field(
+        default=(),
+        max_length=NOTIFY_MOST,
+        description="Who is mailed when the batch ends; without any, those whom the customer has named.",
+    )
 
 
-def create(cloud: Cloud, caller: Caller, site: Site, body: dict[str, Any]) -> Batch:
+def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
     """Make a batch of a site and the URL that its archive is to be uploaded to.
 
-    Invalid naming every field that is wrong. The URL takes one object of our name and never another; with a
-    `size` exactly one of that many bytes.
+    Invalid where the size is more than the customer may upload. The URL takes one object of our name and
+    never another; with a `size` exactly one of that many bytes.
     """
-    asked = read(_Asked, body)
     customer = get_customer(cloud.db, caller.customer)
     most = customer.batch_bytes
     if asked.size is not None and asked.size > most:

@@ -1,28 +1,25 @@
-"""`/v0.2/work-orders` and `/v0.2/task-groups` over HTTP. A work order is looked for in the site that the
-request names (`caller`)."""
+"""`/v0.2/work-orders` and `/v0.2/task-groups` over HTTP: their routes. A work order is looked for in the site
+that the request names (`caller`)."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import flask
-import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared import logs
 from shared.accounts.customers import Site
 from shared.analysis import queue, results, sent, steps
-from shared.analysis.results import Name, PlainValue, Text
-from shared.batches.caller import who_and_where
+from shared.analysis.results import Name, PlainValue, Results, Text
+from shared.batches import answers
+from shared.batches.caller import SCOPE, SiteCall
 from shared.batches.json_files import DEPTH_MOST
 from shared.errors import FieldProblem, Invalid, NotFound
 from shared.gcp.clients import Cloud
-from shared.http.answers import Answer, Handler, json_object
-from shared.http.bodies import read
+from shared.http.bodies import OneOf
+from shared.http.routes import Body, Route
 from shared.workorders import parameters, store, stored
-from shared.workorders.record import encode, iso, timeline_line
-from shared.workorders.store import Held
-from shared.workorders.stored import DUE, FAILED, Correction
+from shared.workorders.stored import DUE, Correction
 
 TAGS_MOST = 100
 """How many tags a work order may have."""
@@ -52,107 +49,118 @@ class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class _New(_Body):
+class NewWorkOrder(_Body):
+    """What a work order is made of."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
     metadata: _Dictionary = Field(default_factory=dict)
     tags: _Tags = Field(default_factory=list)
     parameters: _Dictionary = Field(default_factory=dict)
 
 
-class _Correction(_Body):
+class NewCorrection(_Body):
+    """What a person says that a task's value is."""
+
     input_id: Name
     task_name: Name
     corrected_value: PlainValue
     message: Text | None = None
 
 
-class _Changes(_Body):
+class WorkOrderChanges(_Body):
+    """What is to be changed; what is left out stays."""
+
     metadata: _Dictionary | None = None
     tags: _Tags | None = None
     parameters: _Dictionary | None = None
-    corrections: Annotated[list[_Correction], Field(max_length=CORRECTIONS_MOST)] = Field(
+    corrections: Annotated[list[NewCorrection], Field(max_length=CORRECTIONS_MOST)] = Field(
         default_factory=list
     )
 
 
-class _Data(_Body):
+class ImageData(_Body):
+    """A photograph: a URL, or a `data:` URI with the photograph in base64."""
+
     type: Literal["image"]
     value: str
 
 
-class _Input(_Body):
+class NewInput(_Body):
+    """A photograph and the name of its task group."""
+
     name: Name
-    data: _Data
+    data: ImageData
 
 
-class _Analyze(_Body):
-    inputs: Annotated[list[_Input], Field(max_length=sent.PHOTOGRAPHS_MOST)]
+class NewPhotographs(_Body):
+    """Photographs to be added to a work order, with what is to be kept of each."""
+
+    inputs: Annotated[list[NewInput], Field(max_length=sent.PHOTOGRAPHS_MOST)]
     metadata: _Dictionary = Field(default_factory=dict)
 
 
-def _create(request: flask.Request, site: str | None = None) -> Answer:
-    cloud, _, where = who_and_where(request, site)
-    asked = read(_New, json_object(request))
-    _fitting(where, asked.parameters)
-    made = store.create(
-        cloud, where, asked.name, metadata=asked.metadata, tags=asked.tags, parameters=asked.parameters
+class WithInputs(BaseModel):
+    """How much of a work order is asked for."""
+
+    include_inputs: Annotated[str, BeforeValidator(str.lower), OneOf(("true", "false"))] = Field(
+        default="true", description="Whether the photographs are shown."
     )
-    return _shown(store.look(cloud, where, made.id)), 201
 
 
-def _get(request: flask.Request, work_order: UUID, site: str | None = None) -> Answer:
-    cloud, _, where = who_and_where(request, site)
-    include = request.args.get("include_inputs", "true").lower()
-    if include not in ("true", "false"):
-        raise Invalid.field("include_inputs", f"must be true or false; got {include!r}")
-    return _shown(store.look(cloud, where, str(work_order)), inputs=include == "true"), 200
+def _create_work_order(call: SiteCall, body: NewWorkOrder) -> answers.WorkOrder:
+    site = call.site()
+    _fitting(site, body.parameters)
+    made = store.create(
+        call.cloud, site, body.name, metadata=body.metadata, tags=body.tags, parameters=body.parameters
+    )
+    return answers.work_order(store.look(call.cloud, site, made.id))
 
 
-def _change(request: flask.Request, work_order: UUID, site: str | None = None) -> Answer:
-    cloud, _, where = who_and_where(request, site)
-    asked = read(_Changes, json_object(request))
-    _fitting(where, asked.parameters or {})
+def _get_work_order(call: SiteCall, work_order: UUID, query: WithInputs) -> answers.WorkOrder:
+    held = store.look(call.cloud, call.site(), str(work_order))
+    return answers.work_order(held, inputs=query.include_inputs == "true")
+
+
+def _change_work_order(call: SiteCall, work_order: UUID, body: WorkOrderChanges) -> answers.WorkOrder:
+    cloud, site = call.cloud, call.site()
+    _fitting(site, body.parameters or {})
     corrections = [
         Correction(each.input_id, each.task_name, each.corrected_value, each.message)
-        for each in asked.corrections
+        for each in body.corrections
     ]
-    steps.ready(cloud, where)
+    steps.ready(cloud, site)
     after = store.edit(
         cloud,
-        where,
+        site,
         str(work_order),
-        metadata=asked.metadata,
-        tags=asked.tags,
-        parameters=asked.parameters,
+        metadata=body.metadata,
+        tags=body.tags,
+        parameters=body.parameters,
         corrections=corrections,
-        beside=queue.due(where),
+        beside=queue.due(site),
     )
     if after.analysis == DUE:
-        queue.publish(cloud, where, after)
-    return _shown(store.look(cloud, where, str(work_order))), 200
+        queue.publish(cloud, site, after)
+    return answers.work_order(store.look(cloud, site, str(work_order)))
 
 
-def _delete(request: flask.Request, work_order: UUID, site: str | None = None) -> Answer:
-    cloud, _, where = who_and_where(request, site)
-    store.delete(cloud, where, str(work_order))
-    return None, 204
+def _delete_work_order(call: SiteCall, work_order: UUID) -> None:
+    store.delete(call.cloud, call.site(), str(work_order))
 
 
-def _analyze(request: flask.Request, work_order: UUID, site: str | None = None) -> Answer:
+def _analyze_work_order(call: SiteCall, work_order: UUID, body: NewPhotographs) -> answers.WorkOrder:
     """Add photographs and analyse the work order. One whose analysis failed is analysed again, also where
     there is no new one."""
-    cloud, _, where = who_and_where(request, site)
-    id = str(work_order)
-    asked = read(_Analyze, json_object(request, sent.REQUEST_BYTES))
-    store.look(cloud, where, id)  # before anything is fetched for a work order that is not there
-    inputs = [sent.Sent(each.name, each.data.value) for each in asked.inputs]
-    photographs = sent.photographs(cloud.settings, where, inputs, asked.metadata)
-    steps.ready(cloud, where)
-    store.add_photographs(cloud, where, id, photographs, queue.due(where))
-    store.change(cloud, where, id, lambda held: results.again(held.stored), queue.due(where))
-    with logs.bound(customer=where.customer, site=where.id, work_order=id):
-        _analysed(cloud, where, id)
-    return _shown(store.look(cloud, where, id)), 200
+    cloud, site, id = call.cloud, call.site(), str(work_order)
+    store.look(cloud, site, id)  # before anything is fetched for a work order that is not there
+    inputs = [sent.Sent(each.name, each.data.value) for each in body.inputs]
+    photographs = sent.photographs(cloud.settings, site, inputs, body.metadata)
+    steps.ready(cloud, site)
+    store.add_photographs(cloud, site, id, photographs, queue.due(site))
+    store.change(cloud, site, id, lambda held: results.again(held.stored), queue.due(site))
+    with logs.bound(customer=site.customer, site=site.id, work_order=id):
+        _analysed(cloud, site, id)
+    return answers.work_order(store.look(cloud, site, id))
 
 
 def _analysed(cloud: Cloud, site: Site, id: str) -> None:
@@ -169,34 +177,86 @@ def _analysed(cloud: Cloud, site: Site, id: str) -> None:
         queue.publish(cloud, site, after)
 
 
-def _results(request: flask.Request, work_order: UUID, site: str | None = None) -> Answer:
-    cloud, _, where = who_and_where(request, site)
-    id = str(work_order)
-    found = results.parse(json_object(request, results.ANSWER_BYTES))
-    ours = results.known(found, stored.input_ids(store.look(cloud, where, id).stored))
-    store.change(cloud, where, id, lambda held: results.sent(where, held.stored, ours))
-    return _shown(store.look(cloud, where, id)), 200
+def _add_results(call: SiteCall, work_order: UUID, body: dict[str, Any]) -> answers.WorkOrder:
+    cloud, site, id = call.cloud, call.site(), str(work_order)
+    found = results.parse(body)
+    ours = results.known(found, stored.input_ids(store.look(cloud, site, id).stored))
+    store.change(cloud, site, id, lambda held: results.sent(site, held.stored, ours))
+    return answers.work_order(store.look(cloud, site, id))
 
 
-def _task_groups(request: flask.Request, site: str | None = None) -> Answer:
-    _, _, where = who_and_where(request, site)
-    return {
-        "task_groups": [{"name": group, "required": group in where.required} for group in where.task_groups],
-        "parameters": [
-            {"name": each.name, "type": each.type, "required": each.required} for each in where.parameters
-        ],
-    }, 200
+def _list_task_groups(call: SiteCall) -> answers.TaskGroups:
+    return answers.task_groups(call.site())
 
 
-WORK_ORDERS: dict[tuple[str, str], Handler] = {
-    ("POST", "/v0.2/work-orders"): _create,
-    ("GET", "/v0.2/work-orders/<uuid:work_order>"): _get,
-    ("PATCH", "/v0.2/work-orders/<uuid:work_order>"): _change,
-    ("DELETE", "/v0.2/work-orders/<uuid:work_order>"): _delete,
-    ("POST", "/v0.2/work-orders/<uuid:work_order>/analyze"): _analyze,
-    ("POST", "/v0.2/work-orders/<uuid:work_order>/results"): _results,
-    ("GET", "/v0.2/task-groups"): _task_groups,
-}
+_WORK_ORDER = "/v0.2/work-orders/<uuid:work_order>"
+
+ROUTES = [
+    Route(
+        method="POST",
+        path="/v0.2/work-orders",
+        handler=_create_work_order,
+        summary="Make a work order",
+        scope=SCOPE,
+        body=Body(NewWorkOrder),
+        answer=answers.WorkOrder,
+        status=201,
+        refusals=(409,),
+    ),
+    Route(
+        method="GET",
+        path=_WORK_ORDER,
+        handler=_get_work_order,
+        summary="Show a work order",
+        scope=SCOPE,
+        query=WithInputs,
+        answer=answers.WorkOrder,
+    ),
+    Route(
+        method="PATCH",
+        path=_WORK_ORDER,
+        handler=_change_work_order,
+        summary="Change a work order, or correct values of its analysis",
+        scope=SCOPE,
+        body=Body(WorkOrderChanges),
+        answer=answers.WorkOrder,
+    ),
+    Route(
+        method="DELETE",
+        path=_WORK_ORDER,
+        handler=_delete_work_order,
+        summary="Delete a work order",
+        scope=SCOPE,
+        answer=None,
+        status=204,
+    ),
+    Route(
+        method="POST",
+        path=f"{_WORK_ORDER}/analyze",
+        handler=_analyze_work_order,
+        summary="Add photographs to a work order and analyse it",
+        scope=SCOPE,
+        body=Body(NewPhotographs, sent.REQUEST_BYTES),
+        answer=answers.WorkOrder,
+    ),
+    Route(
+        method="POST",
+        path=f"{_WORK_ORDER}/results",
+        handler=_add_results,
+        summary="Send the results of an analysis",
+        scope=SCOPE,
+        body=Body(Results, results.ANSWER_BYTES, given="object"),
+        answer=answers.WorkOrder,
+    ),
+    Route(
+        method="GET",
+        path="/v0.2/task-groups",
+        handler=_list_task_groups,
+        summary="List what a site asks of its work orders",
+        scope=SCOPE,
+        answer=answers.TaskGroups,
+    ),
+]
 
 
 def _fitting(site: Site, told: Mapping[str, Any]) -> None:
@@ -204,19 +264,3 @@ def _fitting(site: Site, told: Mapping[str, Any]) -> None:
     wrong = [each for each in parameters.wrong(site, told) if not each.missing]
     if wrong:
         raise Invalid([FieldProblem(f"parameters.{each.name}", each.sentence) for each in wrong])
-
-
-def _shown(held: Held, inputs: bool = True) -> dict[str, Any]:
-    """A work order as it is answered: the record as exports have it, and what is kept beside it."""
-    line = timeline_line(encode(held.stored.work_order), iso(held.created), iso(held.updated))
-    record: dict[str, Any] = orjson.loads(line)
-    if not inputs:
-        for item in record["work_items"]:
-            del item["input"]
-    return {
-        **record,
-        "tags": held.stored.tags,
-        "parameters": held.stored.parameters,
-        "analysis": held.stored.analysis,
-        **({"failure": held.stored.failure} if held.stored.analysis == FAILED else {}),
-    }

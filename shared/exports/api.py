@@ -1,270 +1,355 @@
-"""`/v1/exports` over HTTP: what is sent and answered; `service` does the work."""
+"""`/v1` over HTTP: the routes of exports, their runs and their mails; `service`, `pausing` and `by_hand` do
+the work."""
 
-from dataclasses import asdict
-from typing import Any, get_args
+from typing import Annotated, Any
 from uuid import UUID
 
-import flask
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
+from pydantic import BaseModel, ConfigDict, Field
 
-from shared.accounts.callers import who
-from shared.delivery.base import passed
-from shared.delivery.connectors import CONNECTORS
-from shared.errors import Conflict, Invalid
-from shared.exports import audit, by_hand, mailing, pausing, runs, service
-from shared.exports.audit import Outcome
+from shared.accounts import callers
+from shared.accounts.callers import Call
+from shared.errors import Conflict
+from shared.exports import answers, by_hand, mailing, pausing, runs, service
 from shared.exports.config import ExportConfig
-from shared.exports.export import LISTED, STATES, Export, from_snapshot
-from shared.exports.schedules import INTERVALS
-from shared.formats import FORMATS
-from shared.formats.base import DateFormat
-from shared.gcp.documents import Snapshot, fields_of
-from shared.http.answers import Answer, Routes, json_object
-from shared.http.idempotency import repeatable
-from shared.http.paging import page
+from shared.exports.export import LISTED, STATES, from_snapshot
+from shared.gcp.documents import Snapshot
+from shared.http.bodies import Moment, OneOf
+from shared.http.errors import PROBLEM_DETAILS
+from shared.http.idempotency import Repeatable
+from shared.http.paging import Page, page
+from shared.http.routes import Body, Route, Routes, Surface
 from shared.outbox import api as downloads
 from shared.outbox import service as mailed
-from shared.outbox.links import Link
-from shared.outbox.service import Shown
-from shared.sources import SOURCES
-from shared.window import utc_second
 
 SCOPE = "exports"
 
-_RUN = "/v1/exports/<uuid:export>/runs/<string(length=10):run>"
-_MAIL = f"{_RUN}/mails/<string(length=32):mail>"
+
+class ExportsPage(Page):
+    """Which exports are listed."""
+
+    state: Annotated[str, OneOf(("all", *STATES))] | None = Field(
+        default=None,
+        description="The state of the exports that are listed, or `all`. Unless it is given, those are left "
+        "out that have ended or were deleted.",
+    )
 
 
-def _create(request: flask.Request) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    return _shown(service.create(cloud, caller, json_object(request), repeatable(request))), 201
+class Backfill(BaseModel):
+    """A window of the past, in whole minutes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: Moment = Field(description="Where it begins.")
+    end: Moment = Field(description="Where it ends.")
 
 
-def _get(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    return _shown(service.get(cloud, caller, str(export))), 200
+def _create_export(call: Call, body: dict[str, Any], once: Repeatable) -> answers.Export:
+    return answers.of_export(service.create(call.cloud, call.caller, body, once))
 
 
-def _edit(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    return _shown(service.edit(cloud, caller, str(export), json_object(request))), 200
-
-
-def _delete(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    service.delete(cloud, caller, str(export))
-    return None, 204
-
-
-def _list(request: flask.Request) -> Answer:
-    """Those that are not at their end, unless `?state=` names another, or `all`."""
-    cloud, caller = who(request, SCOPE)
-    asked = request.args.get("state")
-    if asked not in (None, "all", *STATES):
-        raise Invalid.field("state", f"must be all or one of {', '.join(STATES)}; got {asked!r}")
-    states = list(LISTED) if asked is None else list(STATES) if asked == "all" else [asked]
-    collection = cloud.db.collection("exports")
+def _list_exports(call: Call, query: ExportsPage) -> answers.ExportList:
+    states = LISTED if query.state is None else STATES if query.state == "all" else (query.state,)
+    collection = call.cloud.db.collection("exports")
     newest = (
-        collection.where(filter=FieldFilter("customer", "==", caller.customer))
-        .where(filter=FieldFilter("state", "in", states))
+        collection.where(filter=FieldFilter("customer", "==", call.caller.customer))
+        .where(filter=FieldFilter("state", "in", list(states)))
         .order_by("created", direction=firestore.Query.DESCENDING)
     )
-    found, token = page(request, newest, collection, caller.customer)
-    exports = [_shown(from_snapshot(snapshot)) for snapshot in found]
-    return {"exports": exports, "next_page_token": token}, 200
+    found, token = page(query, newest, collection, call.caller.customer)
+    exports = [answers.of_export(from_snapshot(snapshot)) for snapshot in found]
+    return {"exports": exports, "next_page_token": token}
 
 
-def _history(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    collection = cloud.db.collection(f"{service.get(cloud, caller, str(export)).path}/versions")
+def _show_options(_: Call) -> answers.Options:
+    return answers.options()
+
+
+def _get_export(call: Call, export: UUID) -> answers.Export:
+    return answers.of_export(service.get(call.cloud, call.caller, str(export)))
+
+
+def _edit_export(call: Call, export: UUID, body: dict[str, Any]) -> answers.Export:
+    return answers.of_export(service.edit(call.cloud, call.caller, str(export), body))
+
+
+def _delete_export(call: Call, export: UUID) -> None:
+    service.delete(call.cloud, call.caller, str(export))
+
+
+def _list_versions(call: Call, export: UUID, query: Page) -> answers.History:
+    found_export = service.get(call.cloud, call.caller, str(export))
+    collection = call.cloud.db.collection(f"{found_export.path}/versions")
     newest = collection.order_by("version", direction=firestore.Query.DESCENDING)
-    found, token = page(request, newest, collection, caller.customer)
-    return {"history": [_shown_version(snapshot) for snapshot in found], "next_page_token": token}, 200
+    found, token = page(query, newest, collection, call.caller.customer)
+    return {"history": [answers.of_version(each) for each in found], "next_page_token": token}
 
 
-def _pause(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    return _shown(pausing.pause(cloud, caller, str(export))), 200
+def _pause_export(call: Call, export: UUID) -> answers.Export:
+    return answers.of_export(pausing.pause(call.cloud, call.caller, str(export)))
 
 
-def _resume(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    resumed, left_out = pausing.resume(cloud, caller, str(export))
-    return {**_shown(resumed), "left_out": audit.bounds(left_out) if left_out else None}, 200
+def _resume_export(call: Call, export: UUID) -> answers.ResumedExport:
+    return answers.of_resumed(*pausing.resume(call.cloud, call.caller, str(export)))
 
 
-def _test(request: flask.Request, export: UUID) -> Answer:
-    """Test the connection; one that passes has an export that was suspended go on."""
-    cloud, caller = who(request, SCOPE)
-    asked = service.get(cloud, caller, str(export))
-    service.must_be_alive(asked)
-    steps = pausing.test(cloud, caller, asked)
-    return {"passed": passed(steps), "steps": [asdict(step) for step in steps]}, 200
+def _test_export(call: Call, export: UUID) -> answers.ConnectionTest:
+    found = service.get(call.cloud, call.caller, str(export))
+    service.must_be_alive(found)
+    return answers.of_test(pausing.test(call.cloud, call.caller, found))
 
 
-def _run_now(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    run = by_hand.run_now(cloud, caller, str(export), repeatable(request))
-    return _shown_run(cloud.db.document(run.path).get()), 201
+def _run_export(call: Call, export: UUID, once: Repeatable) -> answers.Run:
+    return _run(call, by_hand.run_now(call.cloud, call.caller, str(export), once))
 
 
-def _backfill(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    run = by_hand.backfill(cloud, caller, str(export), json_object(request), repeatable(request))
-    return _shown_run(cloud.db.document(run.path).get()), 201
+def _backfill_export(call: Call, export: UUID, body: dict[str, Any], once: Repeatable) -> answers.Run:
+    return _run(call, by_hand.backfill(call.cloud, call.caller, str(export), body, once))
 
 
-def _runs(request: flask.Request, export: UUID) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    collection = cloud.db.collection(f"exports/{service.get(cloud, caller, str(export)).id}/runs")
+def _list_runs(call: Call, export: UUID, query: Page) -> answers.RunList:
+    found_export = service.get(call.cloud, call.caller, str(export))
+    collection = call.cloud.db.collection(f"{found_export.path}/runs")
     newest = collection.order_by("due", direction=firestore.Query.DESCENDING)
-    found, token = page(request, newest, collection, caller.customer)
-    return {"runs": [_shown_run(snapshot) for snapshot in found], "next_page_token": token}, 200
+    found, token = page(query, newest, collection, call.caller.customer)
+    return {"runs": [answers.of_run(each) for each in found], "next_page_token": token}
 
 
-def _run(request: flask.Request, export: UUID, run: str) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    return _shown_run(by_hand.get_run(cloud, caller, str(export), run)), 200
+def _get_run(call: Call, export: UUID, run: str) -> answers.Run:
+    return answers.of_run(_found(call, export, run))
 
 
-def _cancel(request: flask.Request, export: UUID, run: str) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    cancelled = by_hand.cancel(cloud, caller, str(export), run)
-    return _shown_run(cloud.db.document(cancelled.path).get()), 200
+def _cancel_run(call: Call, export: UUID, run: str) -> answers.Run:
+    return _run(call, by_hand.cancel(call.cloud, call.caller, str(export), run))
 
 
-def _retry(request: flask.Request, export: UUID, run: str) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    taken_up = by_hand.retry(cloud, caller, str(export), run, repeatable(request))
-    return _shown_run(cloud.db.document(taken_up.path).get()), 200
+def _retry_run(call: Call, export: UUID, run: str, once: Repeatable) -> answers.Run:
+    return _run(call, by_hand.retry(call.cloud, call.caller, str(export), run, once))
 
 
-def _mails(request: flask.Request, export: UUID, run: str) -> Answer:
-    cloud, caller = who(request, SCOPE)
-    owner = by_hand.get_run(cloud, caller, str(export), run).reference
-    found, token = page(request, mailed.newest(cloud, owner.path), owner.collection("mails"), caller.customer)
-    listed = [_shown_mail(each) for each in mailed.shown(cloud, found)]
-    return {"mails": listed, "next_page_token": token}, 200
+def _list_mails(call: Call, export: UUID, run: str, query: Page) -> answers.MailList:
+    owner = _found(call, export, run).reference
+    newest = mailed.newest(call.cloud, owner.path)
+    found, token = page(query, newest, owner.collection("mails"), call.caller.customer)
+    listed = [answers.of_mail(each) for each in mailed.shown(call.cloud, found)]
+    return {"mails": listed, "next_page_token": token}
 
 
-def _revoke(request: flask.Request, export: UUID, run: str, mail: str) -> Answer:
-    """Withdraw the links of a mail."""
-    cloud, caller = who(request, SCOPE)
-    owner = by_hand.get_run(cloud, caller, str(export), run).reference.path
-    return _shown_mail(mailed.revoke(cloud, owner, mail)), 200
+def _revoke_links(call: Call, export: UUID, run: str, mail: str) -> answers.Mail:
+    owner = _found(call, export, run).reference.path
+    return answers.of_mail(mailed.revoke(call.cloud, owner, mail))
 
 
-def _resend(request: flask.Request, export: UUID, run: str, mail: str) -> Answer:
-    """Send a mail once more: a person's word, which one of which nobody knows whether it was sent needs."""
-    cloud, caller = who(request, SCOPE)
-    service.must_be_alive(service.get(cloud, caller, str(export)))
-    found = runs.from_snapshot(by_hand.get_run(cloud, caller, str(export), run))
-    if found.state == runs.FAILED and mailed.find(cloud, found.path, mail).kind == mailing.DELIVERY:
+def _resend_mail(call: Call, export: UUID, run: str, mail: str) -> answers.Mail:
+    service.must_be_alive(service.get(call.cloud, call.caller, str(export)))
+    found = runs.from_snapshot(_found(call, export, run))
+    if found.state == runs.FAILED and mailed.find(call.cloud, found.path, mail).kind == mailing.DELIVERY:
         raise Conflict(f"the run {run} has failed: retry it, which sends what was refused")
-    return _shown_mail(mailed.resend(cloud, found.path, mail)), 200
+    return answers.of_mail(mailed.resend(call.cloud, found.path, mail))
 
 
-def _options(request: flask.Request) -> Answer:
-    who(request, SCOPE)
-    return {
-        "export_types": list(SOURCES),
-        "file_formats": list(FORMATS),
-        "intervals": list(INTERVALS),
-        "connector_types": list(CONNECTORS),
-        "date_formats": list(get_args(DateFormat)),
-    }, 200
+SURFACE = Surface(
+    prefix="/v1",
+    title="Waybill: exports",
+    version="1",
+    description="Exports of work orders on a schedule or on demand, their runs and the audit.",
+    who=callers.who,
+    keys=callers.KEYS,
+    challenge=callers.CHALLENGE,
+    errors=PROBLEM_DETAILS,
+)
 
+_EXPORT = "/v1/exports/<uuid:export>"
+_RUN = f"{_EXPORT}/runs/<string(length=10):run>"
+_MAIL = f"{_RUN}/mails/<string(length=32):mail>"
 
 ROUTES = Routes(
-    {
-        ("POST", "/v1/exports"): _create,
-        ("GET", "/v1/exports"): _list,
-        ("GET", "/v1/options"): _options,
-        ("GET", "/v1/exports/<uuid:export>"): _get,
-        ("PATCH", "/v1/exports/<uuid:export>"): _edit,
-        ("DELETE", "/v1/exports/<uuid:export>"): _delete,
-        ("GET", "/v1/exports/<uuid:export>/history"): _history,
-        ("POST", "/v1/exports/<uuid:export>:pause"): _pause,
-        ("POST", "/v1/exports/<uuid:export>:resume"): _resume,
-        ("POST", "/v1/exports/<uuid:export>:run"): _run_now,
-        ("POST", "/v1/exports/<uuid:export>:backfill"): _backfill,
-        ("POST", "/v1/exports/<uuid:export>:test"): _test,
-        ("GET", "/v1/exports/<uuid:export>/runs"): _runs,
-        ("GET", _RUN): _run,
-        ("POST", f"{_RUN}:cancel"): _cancel,
-        ("POST", f"{_RUN}:retry"): _retry,
-        ("GET", f"{_RUN}/mails"): _mails,
-        (
-            "POST",
-            f"{_MAIL}:revoke",
-        ): _revoke,
-        (
-            "POST",
-            f"{_MAIL}:resend",
-        ): _resend,
-        **downloads.ROUTES,
-    }
+    SURFACE,
+    [
+        Route(
+            method="POST",
+            path="/v1/exports",
+            handler=_create_export,
+            summary="Make an export",
+            scope=SCOPE,
+            body=Body(ExportConfig, given="object"),
+            repeatable=True,
+            answer=answers.Export,
+            status=201,
+        ),
+        Route(
+            method="GET",
+            path="/v1/exports",
+            handler=_list_exports,
+            summary="List exports, the newest first",
+            scope=SCOPE,
+            query=ExportsPage,
+            answer=answers.ExportList,
+        ),
+        Route(
+            method="GET",
+            path="/v1/options",
+            handler=_show_options,
+            summary="Show what an export can be made with",
+            scope=SCOPE,
+            answer=answers.Options,
+        ),
+        Route(
+            method="GET",
+            path=_EXPORT,
+            handler=_get_export,
+            summary="Show an export",
+            scope=SCOPE,
+            answer=answers.Export,
+        ),
+        Route(
+            method="PATCH",
+            path=_EXPORT,
+            handler=_edit_export,
+            summary="Change an export's config, which makes a new version of it",
+            scope=SCOPE,
+            body=Body(ExportConfig, given="merge_patch"),
+            answer=answers.Export,
+            refusals=(409,),
+        ),
+        Route(
+            method="DELETE",
+            path=_EXPORT,
+            handler=_delete_export,
+            summary="Delete an export; its history stays",
+            scope=SCOPE,
+            answer=None,
+            status=204,
+            refusals=(409,),
+        ),
+        Route(
+            method="GET",
+            path=f"{_EXPORT}/history",
+            handler=_list_versions,
+            summary="List the versions of an export's config, the newest first",
+            scope=SCOPE,
+            query=Page,
+            answer=answers.History,
+        ),
+        Route(
+            method="POST",
+            path=f"{_EXPORT}:pause",
+            handler=_pause_export,
+            summary="Begin no window from now on",
+            scope=SCOPE,
+            answer=answers.Export,
+            refusals=(409,),
+        ),
+        Route(
+            method="POST",
+            path=f"{_EXPORT}:resume",
+            handler=_resume_export,
+            summary="Have an export go on that was paused or suspended",
+            scope=SCOPE,
+            answer=answers.ResumedExport,
+            refusals=(409,),
+        ),
+        Route(
+            method="POST",
+            path=f"{_EXPORT}:run",
+            handler=_run_export,
+            summary="Export the open window now, up to the last whole minute",
+            scope=SCOPE,
+            repeatable=True,
+            answer=answers.Run,
+            status=201,
+        ),
+        Route(
+            method="POST",
+            path=f"{_EXPORT}:backfill",
+            handler=_backfill_export,
+            summary="Export a window of the past",
+            scope=SCOPE,
+            body=Body(Backfill, given="object"),
+            repeatable=True,
+            answer=answers.Run,
+            status=201,
+        ),
+        Route(
+            method="POST",
+            path=f"{_EXPORT}:test",
+            handler=_test_export,
+            summary="Test the connection; a suspended export goes on where the test passes",
+            scope=SCOPE,
+            answer=answers.ConnectionTest,
+            refusals=(409,),
+        ),
+        Route(
+            method="GET",
+            path=f"{_EXPORT}/runs",
+            handler=_list_runs,
+            summary="List an export's runs, the newest first",
+            scope=SCOPE,
+            query=Page,
+            answer=answers.RunList,
+        ),
+        Route(
+            method="GET",
+            path=_RUN,
+            handler=_get_run,
+            summary="Show a run",
+            scope=SCOPE,
+            answer=answers.Run,
+        ),
+        Route(
+            method="POST",
+            path=f"{_RUN}:cancel",
+            handler=_cancel_run,
+            summary="Cancel a run that has not begun to deliver",
+            scope=SCOPE,
+            answer=answers.Run,
+            refusals=(409,),
+        ),
+        Route(
+            method="POST",
+            path=f"{_RUN}:retry",
+            handler=_retry_run,
+            summary="Retry a run that failed",
+            scope=SCOPE,
+            repeatable=True,
+            answer=answers.Run,
+        ),
+        Route(
+            method="GET",
+            path=f"{_RUN}/mails",
+            handler=_list_mails,
+            summary="List a run's mails, the newest first",
+            scope=SCOPE,
+            query=Page,
+            answer=answers.MailList,
+        ),
+        Route(
+            method="POST",
+            path=f"{_MAIL}:revoke",
+            handler=_revoke_links,
+            summary="Withdraw the links of a mail",
+            scope=SCOPE,
+            answer=answers.Mail,
+            refusals=(409,),
+        ),
+        Route(
+            method="POST",
+            path=f"{_MAIL}:resend",
+            handler=_resend_mail,
+            summary="Send a mail once more",
+            scope=SCOPE,
+            answer=answers.Mail,
+            refusals=(409,),
+        ),
+        *downloads.ROUTES,
+    ],
 )
 
 
-def _shown(export: Export) -> dict[str, Any]:
-    return {
-        "id": export.id,
-        **export.config.model_dump(mode="json"),
-        "version": export.version,
-        "state": export.state,
-        "account": export.account,
-        "created": audit.milliseconds(export.created),
-        "next_window_start": utc_second(export.next_start),
-        "next_due": utc_second(export.next_due) if export.next_due else None,
-        "suspended": export.suspended,
-    }
+def _found(call: Call, export: UUID, run: str) -> Snapshot:
+    return by_hand.get_run(call.cloud, call.caller, str(export), run)
 
 
-def _shown_mail(shown: Shown) -> dict[str, Any]:
-    mail = shown.mail
-    return {
-        "id": mail.id,
-        "kind": mail.kind,
-        "address": mail.address,
-        "status": mail.state,
-        "reason": mail.reason,
-        "next_action": mail.next_action,
-        "created": audit.milliseconds(mail.created),
-        "ended": audit.milliseconds(mail.ended) if mail.ended else None,
-        "links": [_shown_link(link) for link in shown.links],
-    }
-
-
-def _shown_link(link: Link) -> dict[str, Any]:
-    return {
-        "id": link.id,
-        "created": audit.milliseconds(link.created),
-        "expires": audit.milliseconds(link.expires),
-        "revoked": link.revoked,
-        "downloads": link.downloads,
-        "clicks": [
-            {"at": audit.milliseconds(each.at), "agent": each.agent, "file": each.file}
-            for each in link.clicks
-        ],
-    }
-
-
-def _shown_version(snapshot: Snapshot) -> dict[str, Any]:
-    fields = fields_of(snapshot)
-    config = ExportConfig.model_validate(fields["config"]).model_dump(mode="json")
-    return {
-        "version": fields["version"],
-        "created": audit.milliseconds(fields["created"]),
-        "user": fields["user"],
-        "config": config,
-    }
-
-
-def _shown_run(snapshot: Snapshot) -> dict[str, Any]:
-    ended: dict[str, Any] | None = fields_of(snapshot).get("audit")
-    if ended is not None:
-        return audit.ordered(ended)
-    run = runs.from_snapshot(snapshot)
-    return audit.event(run, Outcome(status=run.state), None)
+def _run(call: Call, run: runs.Run) -> answers.Run:
+    return answers.of_run(call.cloud.db.document(run.path).get())

@@ -1,1 +1,1 @@
-"""What the HTTP functions share: routes, problem details, paging."""
+"""What the HTTP functions share: declared routes, errors by surface, the OpenAPI document, paging."""

@@ -12,7 +12,7 @@ import flask
 from shared.errors import Conflict, Invalid
 from shared.gcp.clients import Cloud
 
-KEY_LONGEST = 255
+MAX_KEY = 255
 """How many characters a key may have."""
 
 HEADER = "Idempotency-Key"
@@ -45,8 +45,8 @@ class Repeatable:
 def repeatable(request: flask.Request) -> Repeatable:
     """What a request says of itself; Invalid where its key is empty, too long or no plain text."""
     key = request.headers.get(HEADER)
-    if key is not None and not (0 < len(key) <= KEY_LONGEST and key.isascii() and key.isprintable()):
-        raise Invalid.field(HEADER, f"must be 1 to {KEY_LONGEST} printable characters")
+    if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+        raise Invalid.field(HEADER, f"must be 1 to {MAX_KEY} printable characters")
     if key is None:
         return Repeatable(None, "")
     asked = f"{request.path.rstrip('/')}\n".encode() + request.get_data()

@@ -3,18 +3,18 @@
 import base64
 import binascii
 import re
-from typing import Any
+from typing import Annotated, Any
 
-import flask
 from google.cloud import firestore
+from pydantic import BaseModel, BeforeValidator, Field
 
 from shared.errors import Invalid
 
-PAGE = 50
-"""How many entries a page has unless asked otherwise: the audit shows the last 50 runs
-(docs/contracts/exports.md)."""
+DEFAULT_PAGE = 50
+"""How many entries a page has unless the request says otherwise (docs/contracts/exports.md)."""
 
-PAGE_MOST = 500
+MAX_PAGE = 500
+"""How many entries a page may have."""
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 # A number of thousands of digits is none that Python would read.
@@ -23,31 +23,39 @@ _DOCUMENT_ID = re.compile(r"[0-9a-f-]{1,64}")
 """What the ids of listed documents are made of."""
 
 
+def _size(value: Any) -> int:
+    if not _NUMBER.fullmatch(str(value)) or not 1 <= int(value) <= MAX_PAGE:
+        raise ValueError(f"must be a number from 1 to {MAX_PAGE}; got {str(value)[:20]!r}")
+    return int(value)
+
+
+class Page(BaseModel):
+    """Which page of a list is asked for."""
+
+    page_size: Annotated[int, BeforeValidator(_size)] = Field(
+        default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="How many entries the page may have."
+    )
+    page_token: str | None = Field(
+        default=None, description="The `next_page_token` of the page before; the first page has none."
+    )
+
+
 def page(
-    request: flask.Request, query: Any, collection: firestore.CollectionReference, customer: str
+    asked: Page, query: Any, collection: firestore.CollectionReference, customer: str
 ) -> tuple[list[Any], str | None]:
     """One page of an ordered query over a customer's documents: their snapshots, and the next page's token.
 
-    Read from the query string: `page_size` (1 to 500), `page_token`. Invalid where they are not.
+    Invalid where the page's token is none of this list.
     """
-    size = _size(request)
-    token = request.args.get("page_token")
-    if token:
-        after = collection.document(_id(token)).get()
+    if asked.page_token:
+        after = collection.document(_id(asked.page_token)).get()
         if not after.exists or after.get("customer") != customer:
             raise Invalid.field("page_token", "is none of this list: begin again without it")
         query = query.start_after(after)
-    found = list(query.limit(size + 1).stream())
-    more = len(found) > size
-    found = found[:size]
+    found = list(query.limit(asked.page_size + 1).stream())
+    more = len(found) > asked.page_size
+    found = found[: asked.page_size]
     return found, _token(found[-1].id) if more else None
-
-
-def _size(request: flask.Request) -> int:
-    asked = request.args.get("page_size", str(PAGE))
-    if not _NUMBER.fullmatch(asked) or not 1 <= int(asked) <= PAGE_MOST:
-        raise Invalid.field("page_size", f"must be a number from 1 to {PAGE_MOST}; got {asked[:20]!r}")
-    return int(asked)
 
 
 def _token(id: str) -> str:

@@ -7,6 +7,7 @@ is not written down, and so is never told where a file is. The token is in no lo
 import re
 
 import flask
+from pydantic import BaseModel, Field
 
 from shared import logs
 from shared.errors import Retry
@@ -14,7 +15,7 @@ from shared.gcp.clients import Cloud, connect
 from shared.gcp.documents import Snapshot, count, fields_of
 from shared.gcp.objects import Stored
 from shared.gcp.signing import signed_url
-from shared.http.answers import Answer, Handler, html, redirect
+from shared.http.routes import PUBLIC, Media, Route
 from shared.outbox import links, pages
 from shared.outbox.letters import one_line
 from shared.outbox.links import Found, Link
@@ -41,29 +42,48 @@ _FILE = re.compile("[A-Za-z0-9-]{1,100}")
 _ASK = "Ask whoever manages this export to send it again."
 
 
-def _download(request: flask.Request, token: str) -> Answer:
+class WhichFile(BaseModel):
+    """Which of a link's files is asked for."""
+
+    file: str | None = Field(default=None, description="The id of the file, as the page of the link has it.")
+
+
+def _download(request: flask.Request, token: str, query: WhichFile) -> flask.Response:
     try:
-        answer, status = _answer(request, connect(), token)
+        answer = _answer(request, connect(), token, query.file)
     except Retry as passing:
         logs.warning("a download is to be asked for again", reason=str(passing))
-        answer, status = _says(503, "Not possible now", "Try again in a minute.")
+        answer = _says(503, "Not possible now", "Try again in a minute.")
     answer.headers.update(HEADERS)
-    return answer, status
+    return answer
 
 
-ROUTES: dict[tuple[str, str], Handler] = {("GET", "/v1/downloads/<token>"): _download}
+_SAYS = Media(("text/html",), "A page that says why there is no file.")
+
+ROUTES = [
+    Route(
+        method="GET",
+        path="/v1/downloads/<token>",
+        handler=_download,
+        summary="Download what a mail's link leads to",
+        scope=PUBLIC,
+        query=WhichFile,
+        answer=Media(("text/html",), "A page that lists the files."),
+        answers={302: None, 404: _SAYS, 410: _SAYS, 503: _SAYS},
+    )
+]
 """To be answered by the function that serves `/v1`."""
 
 
-def _answer(request: flask.Request, cloud: Cloud, token: str) -> tuple[flask.Response, int]:
+def _answer(request: flask.Request, cloud: Cloud, token: str, file: str | None) -> flask.Response:
     found = links.find(cloud, token)
     if found is None:
         return _says(404, "No such link", "See that it is whole, as it stands in the mail.", _ASK)
     with logs.bound(link=found.link.id, customer=found.link.customer):
-        return _closed(found) or _open(request, cloud, found.link)
+        return _closed(found) or _open(request, cloud, found.link, file)
 
 
-def _closed(found: Found) -> tuple[flask.Response, int] | None:
+def _closed(found: Found) -> flask.Response | None:
     if found.link.revoked:
         return _says(410, "This link was withdrawn", "It opens nothing any more.", _ASK)
     if found.expired:
@@ -72,9 +92,8 @@ def _closed(found: Found) -> tuple[flask.Response, int] | None:
     return None
 
 
-def _open(request: flask.Request, cloud: Cloud, link: Link) -> tuple[flask.Response, int]:
+def _open(request: flask.Request, cloud: Cloud, link: Link, asked: str | None) -> flask.Response:
     folder = cloud.db.collection(link.files.folder)
-    asked = request.args.get("file")
     if asked is not None:
         file = folder.document(asked).get() if _FILE.fullmatch(asked) else None
         return _hand_out(request, cloud, link, file)
@@ -83,12 +102,10 @@ def _open(request: flask.Request, cloud: Cloud, link: Link) -> tuple[flask.Respo
         return _hand_out(request, cloud, link, some[0] if some else None)
     _record(request, cloud, link, None)
     listed = [_listed(each) for each in some[:FILES_LISTED]]
-    return html(pages.files(listed, count(folder) if len(some) > FILES_LISTED else len(some))), 200
+    return _html(pages.files(listed, count(folder) if len(some) > FILES_LISTED else len(some)))
 
 
-def _hand_out(
-    request: flask.Request, cloud: Cloud, link: Link, file: Snapshot | None
-) -> tuple[flask.Response, int]:
+def _hand_out(request: flask.Request, cloud: Cloud, link: Link, file: Snapshot | None) -> flask.Response:
     """Lead to a file; its document may be None, or of none."""
     fields = fields_of(file) if file is not None and file.exists else None
     stored = Stored(**fields["staged"]) if fields is not None else None
@@ -97,7 +114,7 @@ def _hand_out(
         return _says(404, "No such file", "This file is not there, or not any more.", _ASK)
     if request.method == "HEAD":
         # A URL that is signed works for whoever then reads it, and nothing is written down of that.
-        return flask.Response(), 200
+        return flask.Response()
     url = signed_url(
         cloud,
         stored.bucket,
@@ -108,7 +125,7 @@ def _hand_out(
         account=link.files.account,
     )
     _record(request, cloud, link, file.id)
-    return redirect(url), 302
+    return flask.Response(status=302, headers={"Location": url})
 
 
 def _there(cloud: Cloud, link: Link, stored: Stored) -> bool:
@@ -128,5 +145,9 @@ def _listed(snapshot: Snapshot) -> Listed:
     return Listed(snapshot.id, fields["name"], fields["rows"], fields["bytes"])
 
 
-def _says(status: int, title: str, *sentences: str) -> tuple[flask.Response, int]:
-    return html(pages.says(title, *sentences)), status
+def _says(status: int, title: str, *sentences: str) -> flask.Response:
+    return _html(pages.says(title, *sentences), status)
+
+
+def _html(text: str, status: int = 200) -> flask.Response:
+    return flask.Response(text, status, content_type="text/html; charset=utf-8")

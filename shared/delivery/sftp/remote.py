@@ -17,8 +17,8 @@ import asyncssh
 from shared.delivery.sftp import keys
 from shared.delivery.sftp.config import PORT, Login, SftpConfig
 from shared.errors import CustomerMustAct, Retry
-from shared.http import outbound
-from shared.http.outbound import Blocked, Failed, Network, Resolver
+from shared.net import outbound
+from shared.net.outbound import Blocked, Failed, Network, Resolver
 
 CONNECT_SECONDS = 15.0
 """How long resolving the name and connecting may take."""

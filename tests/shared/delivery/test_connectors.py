@@ -23,9 +23,11 @@ from shared.delivery.base import (
     Step,
 )
 from shared.delivery.connectors import CONNECTORS
+from shared.exports.api import ROUTES
 from shared.exports.config import ExportConfig
 from shared.gcp.clients import Cloud
 from shared.gcp.objects import Stored
+from tests import contract
 from tests.world import OTHER_SITE, SITE, World
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -131,7 +133,7 @@ class Courier:
 
 
 @pytest.fixture
-def handed(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+def handed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     """A connector `courier` is registered; what its exports delivered, by name."""
     handed: dict[str, bytes] = {}
 
@@ -152,7 +154,9 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         secret=Secret(("door_code",), ("street",), CourierConfig.code, CourierConfig.reached_as),
     )
     monkeypatch.setitem(connectors.CONNECTORS, courier.name, courier)
-    return handed
+    contract.forget(ROUTES)  # the document has the config of every connector
+    yield handed
+    contract.forget(ROUTES)
 
 
 def by_courier(world: World, **place: Any) -> str:

@@ -8,8 +8,8 @@ from threading import Event
 import pytest
 
 from shared.clock import elapsed_since, stopwatch
-from shared.http import outbound
-from shared.http.outbound import Blocked, Failed, Network, Resolver
+from shared.net import outbound
+from shared.net.outbound import Blocked, Failed, Network, Resolver
 
 LOOPBACK: list[Network] = [ipaddress.IPv4Network("127.0.0.0/8")]
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.clock import elapsed_since, stopwatch
-from shared.http import outbound
-from shared.http.outbound import Answer, Blocked, Failed, Network, Resolver, TooMuch, call
+from shared.net import outbound
+from shared.net.outbound import Answer, Blocked, Failed, Network, Resolver, TooMuch, call
 
 LOOPBACK: list[Network] = [ipaddress.IPv4Network("127.0.0.0/8")]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

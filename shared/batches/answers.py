@@ -1,0 +1,255 @@
+"""What `/v0.2` answers: each form, and what makes it."""
+
+from typing import Annotated, Any, NotRequired, cast
+
+import orjson
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from shared.accounts.customers import ParameterType, Site
+from shared.batches import batch as batches
+from shared.batches.batch import ENDED, UNDER_WAY, WAITING_FOR_UPLOAD
+from shared.gcp.clients import Cloud
+from shared.http.bodies import Moment, documented
+from shared.workorders.record import Level, Value, encode, iso, timeline_line
+from shared.workorders.store import Held
+from shared.workorders.stored import DONE, DUE, FAILED, WAITING
+
+Status = Annotated[str, Field(json_schema_extra={"enum": [WAITING_FOR_UPLOAD, *UNDER_WAY, *ENDED]})]
+"""How far a batch is."""
+
+Analysis = Annotated[str, Field(json_schema_extra={"enum": [DUE, WAITING, DONE, FAILED]})]
+"""How far the analysis of a work order is."""
+
+
+@documented
+class BatchError(TypedDict):
+    """Why a batch failed."""
+
+    code: str
+    """What is wrong, as a program reads it."""
+    message: str
+    """What is wrong and what to do, as a person reads it."""
+
+
+@documented
+class Batch(TypedDict):
+    """A batch: an archive of work orders."""
+
+    id: str
+    """The batch's id, a UUID."""
+    batch_id: str
+    """The same id."""
+    status: Status
+    """How far the batch is."""
+    site_id: str
+    """The site that its work orders are of."""
+    filename: str | None
+    """The archive's name, as the customer gave it."""
+    create_date: Moment
+    """When the batch was made."""
+    expire_date: Moment
+    """When the upload URL stops working."""
+    finish_date: Moment | None
+    """When the batch ended."""
+    upload_url: NotRequired[str]
+    """Where the archive is to be uploaded to, in a resumable upload of Cloud Storage; only while the batch is
+    WAITING_FOR_UPLOAD. It is a secret."""
+    work_orders_total: int | None
+    """How many work orders the archive holds; null until that is known."""
+    work_orders_done: int
+    """How many of them were imported."""
+    work_orders_failed: int
+    """How many of them were not."""
+    images: int
+    """How many images were imported."""
+    bytes: int
+    """How large those are together."""
+    errors: int
+    """How many errors the errors file lists."""
+    warnings: int
+    """How many warnings the errors file lists."""
+    error: BatchError | None
+    """Why the batch failed, where it did."""
+
+
+@documented
+class BatchList(TypedDict):
+    """A page of batches, the newest first."""
+
+    batches: list[Batch]
+    """The batches."""
+    next_page_token: str | None
+    """Asks for the next page; null on the last."""
+
+
+@documented
+class DataConformity(TypedDict):
+    """What a check found in a photograph."""
+
+    check: str
+    """Which check."""
+    code: str
+    """What it found."""
+    level: Level
+    """How bad that is; a photograph with an `error` does not count as progress."""
+
+
+@documented
+class JobConformity(TypedDict):
+    """What an analysis says of a task, and what a person corrected."""
+
+    task_name: str
+    """Which task."""
+    analyzed_value: Value
+    """The value that the analysis found."""
+    corrected_value: Value
+    """The value that a person gave in its place."""
+    corrected_date: str | None
+    """When they did."""
+    message: str | None
+    """A sentence about the value."""
+    is_conformity_validated: bool
+    """Whether the task is done as it should be."""
+
+
+@documented
+class Input(TypedDict):
+    """A photograph."""
+
+    id: str
+    """Its id."""
+    file_extension: str
+    """What kind of file it is: `jpg`, `png` or `webp`."""
+    metadata: dict[str, Any]
+    """What was sent with it."""
+    data_conformity: list[DataConformity]
+    """What checks found in it."""
+    job_conformity: list[JobConformity]
+    """What an analysis says of it."""
+
+
+@documented
+class WorkItem(TypedDict):
+    """The photographs of one task group."""
+
+    id: str
+    """Its id."""
+    name: str
+    """The task group's name."""
+    input: NotRequired[list[Input]]
+    """The photographs, in the order in which they came; left out with `include_inputs=false`."""
+
+
+@documented
+class WorkOrder(TypedDict):
+    """A work order: its record as exports have it, and what is kept beside it."""
+
+    id: str
+    """Its id, a UUID."""
+    name: str
+    """Its name. No other work order of its site has it."""
+    site_id: str
+    """The site that it is of."""
+    create_date: Moment
+    """When it was made."""
+    update_date: Moment
+    """When it was changed last."""
+    metadata: dict[str, Any]
+    """What was sent with it."""
+    progress_score: float | None
+    """The share of the site's required task groups that have a photograph without an error, from 0 to 1; null
+    where the site requires none."""
+    work_items: list[WorkItem]
+    """Its photographs, by task group."""
+    tags: list[str]
+    """Its tags."""
+    parameters: dict[str, Any]
+    """The values of the site's parameters."""
+    analysis: Analysis
+    """How far its analysis is."""
+    failure: NotRequired[str]
+    """Why its analysis failed, where it did."""
+
+
+@documented
+class TaskGroup(TypedDict):
+    """What photographs may show."""
+
+    name: str
+    """Its name."""
+    required: bool
+    """Whether it counts for `progress_score`."""
+
+
+@documented
+class SiteParameter(TypedDict):
+    """A value that each work order of a site has."""
+
+    name: str
+    """Its name."""
+    type: ParameterType | None
+    """Its type; null where any will do."""
+    required: bool
+    """Whether a work order needs it."""
+
+
+@documented
+class TaskGroups(TypedDict):
+    """What a site asks of its work orders."""
+
+    task_groups: list[TaskGroup]
+    """What photographs may show."""
+    parameters: list[SiteParameter]
+    """Which values are asked for."""
+
+
+def batch(cloud: Cloud, shown: batches.Batch) -> Batch:
+    """A batch, with how far it is."""
+    progress = batches.progress(cloud, shown)
+    made: dict[str, Any] = {
+        "id": shown.id,
+        "batch_id": shown.id,
+        "status": shown.status,
+        "site_id": shown.site,
+        "filename": shown.filename,
+        "create_date": iso(shown.created),
+        "expire_date": iso(shown.expires),
+        "finish_date": iso(shown.finished) if shown.finished else None,
+        **({"upload_url": shown.upload_url} if shown.status == WAITING_FOR_UPLOAD else {}),
+        "work_orders_total": shown.work_orders,
+        "work_orders_done": progress.work_orders_done,
+        "work_orders_failed": progress.work_orders_failed,
+        "images": progress.images,
+        "bytes": progress.bytes,
+        "errors": progress.errors,
+        "warnings": progress.warnings,
+        "error": shown.error,
+    }
+    return cast(Batch, made)
+
+
+def work_order(held: Held, *, inputs: bool = True) -> WorkOrder:
+    """A work order, with or without its photographs."""
+    line = timeline_line(encode(held.stored.work_order), iso(held.created), iso(held.updated))
+    record: dict[str, Any] = orjson.loads(line)
+    if not inputs:
+        for item in record["work_items"]:
+            del item["input"]
+    beside = {
+        "tags": held.stored.tags,
+        "parameters": held.stored.parameters,
+        "analysis": held.stored.analysis,
+    }
+    failure = {"failure": held.stored.failure} if held.stored.analysis == FAILED else {}
+    return cast(WorkOrder, record | beside | failure)
+
+
+def task_groups(site: Site) -> TaskGroups:
+    """What a site asks of its work orders."""
+    return {
+        "task_groups": [{"name": group, "required": group in site.required} for group in site.task_groups],
+        "parameters": [
+            {"name": each.name, "type": each.type, "required": each.required} for each in site.parameters
+        ],
+    }

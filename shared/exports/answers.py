@@ -1,0 +1,402 @@
+"""What `/v1` answers: each form, and what makes it."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, cast, get_args
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from shared.delivery.base import Step, Verdict, passed
+from shared.delivery.connectors import CONNECTORS, Config
+from shared.exports import audit, export, runs
+from shared.exports.audit import Outcome, milliseconds
+from shared.exports.config import ExportConfig
+from shared.exports.schedules import INTERVALS
+from shared.formats import FORMATS
+from shared.formats.base import DateFormat
+from shared.gcp.documents import Snapshot, fields_of
+from shared.http.bodies import Moment, documented
+from shared.outbox import links, mails, service
+from shared.sources import SOURCES
+from shared.window import Window, utc_second
+
+State = Annotated[str, Field(json_schema_extra={"enum": list(export.STATES)})]
+"""What an export is doing."""
+
+RunStatus = Annotated[
+    str,
+    Field(json_schema_extra={"enum": [runs.PENDING, runs.RUNNING, runs.DELIVERING, *runs.ENDED]}),
+]
+"""How far a run is."""
+
+MailStatus = Annotated[str, Field(json_schema_extra={"enum": [mails.WAITING, mails.SENDING, *mails.ENDED]})]
+"""How far a mail is."""
+
+Count = Annotated[int, Field(json_schema_extra={"minimum": 0})]
+
+
+@documented
+class Suspended(TypedDict):
+    """Why an export is suspended."""
+
+    error: str | None
+    """What went wrong."""
+    next_action: str | None
+    """What to do about it."""
+
+
+@documented
+class Export(TypedDict):
+    """An export: its config, and how it stands."""
+
+    id: str
+    """Its id, a UUID."""
+    name: str
+    """Its name."""
+    site_ids: list[str]
+    """The sites whose data it exports."""
+    export_type: str
+    """What it exports."""
+    file_format: str
+    """The format of its files."""
+    date_format: DateFormat
+    """How dates are written."""
+    split: bool
+    """Whether each site has files of its own."""
+    max_file_bytes: int
+    """How large a file may grow before another begins."""
+    interval: str
+    """How often it runs."""
+    timezone: str
+    """The time zone of its days, weeks and months."""
+    at: str
+    """The time of day at which it runs."""
+    start: Moment | None
+    """Where its first window begins."""
+    end: Moment | None
+    """Where its last window ends."""
+    notify: list[str]
+    """Who is mailed when it fails."""
+    connector_type: str
+    """How its files are delivered."""
+    connector_config: Config
+    """Where its files are delivered."""
+    version: int
+    """How often its config was changed, plus one."""
+    state: State
+    """What it is doing."""
+    account: str
+    """The account that writes to the customer's bucket."""
+    created: Moment
+    """When it was made."""
+    next_window_start: Moment
+    """Where its next window begins."""
+    next_due: Moment | None
+    """When that window is exported; null where there is none."""
+    suspended: Suspended | None
+    """Why it is suspended, where it is."""
+
+
+@documented
+class Bounds(TypedDict):
+    """A window: from `start` until before `end`."""
+
+    start: Moment
+    """Where it begins."""
+    end: Moment
+    """Where it ends."""
+
+
+@documented
+class ResumedExport(Export):
+    """An export that goes on."""
+
+    left_out: Bounds | None
+    """The window that was not exported while the export was paused; `:backfill` exports it."""
+
+
+@documented
+class ExportList(TypedDict):
+    """A page of exports, the newest first."""
+
+    exports: list[Export]
+    """The exports."""
+    next_page_token: str | None
+    """Asks for the next page; null on the last."""
+
+
+@documented
+class Version(TypedDict):
+    """A version of an export's config."""
+
+    version: int
+    """Its number, from 1."""
+    created: Moment
+    """When it was made."""
+    user: str
+    """The id of the key that made it."""
+    config: ExportConfig
+    """The config."""
+
+
+@documented
+class History(TypedDict):
+    """A page of the versions of an export's config, the newest first."""
+
+    history: list[Version]
+    """The versions."""
+    next_page_token: str | None
+    """Asks for the next page; null on the last."""
+
+
+class Recipient(TypedDict):
+    """Whom an export is mailed to."""
+
+    address: str
+    name: str
+
+
+class MailNotSent(TypedDict):
+    """A mail that was not sent."""
+
+    address: str
+    status: MailStatus
+    reason: str | None
+
+
+Run = TypedDict(
+    "Run",
+    {
+        "scheduleFrequency": Annotated[str, Field(description="The export's interval; empty by hand.")],
+        "sftpDetailsKey": Annotated[str | None, Field(description="The id of the stored SFTP login.")],
+        "operations": Annotated[list[str], Field(description="How the files are delivered.")],
+        "recipients": Annotated[list[Recipient], Field(description="Whom the files are mailed to.")],
+        "description": Annotated[str, Field(description="What kind of event it is.")],
+        "from": Annotated[str, Field(description="`Schedule`, or `Run` of a run by hand.")],
+        "dataSource": Annotated[str, Field(description="What is exported.")],
+        "user": Annotated[str, Field(description="The id of the key that asked for it.")],
+        "timestamp": Annotated[Moment | None, Field(description="When it ended; null until then.")],
+        "run_id": Annotated[str, Field(description="The run's id.")],
+        "export_id": Annotated[str, Field(description="The export's id.")],
+        "window": Annotated[Bounds, Field(description="The window that is exported.")],
+        "status": Annotated[RunStatus, Field(description="How far it is.")],
+        "rows": Annotated[Count, Field(description="How many rows its files have.")],
+        "files": Annotated[Count, Field(description="How many files there are.")],
+        "images": Annotated[Count, Field(description="How many images were delivered.")],
+        "images_missing": Annotated[Count, Field(description="How many images are gone.")],
+        "images_conflicting": Annotated[
+            Count, Field(description="How many images were not delivered since their name was taken.")
+        ],
+        "images_not_delivered": Annotated[list[str], Field(description="The first of those images.")],
+        "mails_sent": Annotated[Count, Field(description="How many mails were sent.")],
+        "mails_not_sent": Annotated[list[MailNotSent], Field(description="The first that were not.")],
+        "bytes": Annotated[Count, Field(description="How large its files are together.")],
+        "duration_ms": Annotated[Count | None, Field(description="How long it took.")],
+        "error": Annotated[str | None, Field(description="Why it failed.")],
+        "next_action": Annotated[str | None, Field(description="What to do about it.")],
+    },
+)
+"""A run of an export: its event in the audit."""
+
+
+@documented
+class RunList(TypedDict):
+    """A page of an export's runs, the newest first."""
+
+    runs: list[Run]
+    """The runs."""
+    next_page_token: str | None
+    """Asks for the next page; null on the last."""
+
+
+@documented
+class Click(TypedDict):
+    """One use of a link."""
+
+    at: Moment
+    """When it was used."""
+    agent: str
+    """The `User-Agent` of the program that used it."""
+    file: str | None
+    """The id of the file that was downloaded."""
+
+
+@documented
+class Link(TypedDict):
+    """A link in a mail, which leads to files."""
+
+    id: str
+    """Its id."""
+    created: Moment
+    """When it was made."""
+    expires: Moment
+    """When it stops working."""
+    revoked: bool
+    """Whether it was withdrawn."""
+    downloads: Count
+    """How many files were downloaded with it."""
+    clicks: list[Click]
+    """When it was used, the newest last; only the last uses are kept."""
+
+
+@documented
+class Mail(TypedDict):
+    """A mail to one address."""
+
+    id: str
+    """Its id."""
+    kind: str
+    """What it tells."""
+    address: str
+    """Who it is sent to."""
+    status: MailStatus
+    """How far it is."""
+    reason: str | None
+    """Why it was not sent."""
+    next_action: str | None
+    """What to do about it."""
+    created: Moment
+    """When it was made."""
+    ended: Moment | None
+    """When it was sent, or was given up."""
+    links: list[Link]
+    """The links that it was sent with, the newest last."""
+
+
+@documented
+class MailList(TypedDict):
+    """A page of a run's mails, the newest first."""
+
+    mails: list[Mail]
+    """The mails."""
+    next_page_token: str | None
+    """Asks for the next page; null on the last."""
+
+
+@documented
+class TestStep(TypedDict):
+    """One step of a connection test."""
+
+    name: str
+    """Its name."""
+    verdict: Verdict
+    """What came of it. A step is skipped where one before it failed; with a warning the export may run."""
+    sentence: str
+    """What was found and what to do."""
+
+
+@documented
+class ConnectionTest(TypedDict):
+    """What came of a connection test."""
+
+    passed: bool
+    """Whether the export may run."""
+    steps: list[TestStep]
+    """The steps, in order."""
+
+
+@documented
+class Options(TypedDict):
+    """What an export can be made with."""
+
+    export_types: list[str]
+    """Values of `export_type`."""
+    file_formats: list[str]
+    """Values of `file_format`."""
+    intervals: list[str]
+    """Values of `interval`; N stands for a number."""
+    connector_types: list[str]
+    """Values of `connector_type`."""
+    date_formats: list[str]
+    """Values of `date_format`."""
+
+
+def of_export(shown: export.Export) -> Export:
+    """An export as it stands."""
+    return cast(Export, _export(shown))
+
+
+def of_resumed(shown: export.Export, left_out: Window | None) -> ResumedExport:
+    """An export that goes on, and the window that it has left out."""
+    fields = {**_export(shown), "left_out": audit.bounds(left_out) if left_out else None}
+    return cast(ResumedExport, fields)
+
+
+def of_version(snapshot: Snapshot) -> Version:
+    """A version of a config."""
+    fields = fields_of(snapshot)
+    version = {
+        "version": fields["version"],
+        "created": milliseconds(fields["created"]),
+        "user": fields["user"],
+        "config": ExportConfig.model_validate(fields["config"]).model_dump(mode="json"),
+    }
+    return cast(Version, version)
+
+
+def of_run(snapshot: Snapshot) -> Run:
+    """A run: its event, which is final once it has ended."""
+    ended: dict[str, Any] | None = fields_of(snapshot).get("audit")
+    if ended is not None:
+        return cast(Run, audit.ordered(ended))
+    run = runs.from_snapshot(snapshot)
+    return cast(Run, audit.event(run, Outcome(status=run.state), None))
+
+
+def of_mail(shown: service.Shown) -> Mail:
+    """A mail with its links."""
+    mail = shown.mail
+    return {
+        "id": mail.id,
+        "kind": mail.kind,
+        "address": mail.address,
+        "status": mail.state,
+        "reason": mail.reason,
+        "next_action": mail.next_action,
+        "created": milliseconds(mail.created),
+        "ended": milliseconds(mail.ended) if mail.ended else None,
+        "links": [_link(link) for link in shown.links],
+    }
+
+
+def of_test(steps: list[Step]) -> ConnectionTest:
+    """What came of a connection test."""
+    return {"passed": passed(steps), "steps": [cast(TestStep, asdict(step)) for step in steps]}
+
+
+def options() -> Options:
+    """What an export can be made with."""
+    return {
+        "export_types": list(SOURCES),
+        "file_formats": list(FORMATS),
+        "intervals": list(INTERVALS),
+        "connector_types": list(CONNECTORS),
+        "date_formats": list(get_args(DateFormat)),
+    }
+
+
+def _export(shown: export.Export) -> dict[str, Any]:
+    return {
+        "id": shown.id,
+        **shown.config.model_dump(mode="json"),
+        "version": shown.version,
+        "state": shown.state,
+        "account": shown.account,
+        "created": milliseconds(shown.created),
+        "next_window_start": utc_second(shown.next_start),
+        "next_due": utc_second(shown.next_due) if shown.next_due else None,
+        "suspended": shown.suspended,
+    }
+
+
+def _link(link: links.Link) -> Link:
+    return {
+        "id": link.id,
+        "created": milliseconds(link.created),
+        "expires": milliseconds(link.expires),
+        "revoked": link.revoked,
+        "downloads": link.downloads,
+        "clicks": [
+            {"at": milliseconds(each.at), "agent": each.agent, "file": each.file} for each in link.clicks
+        ],
+    }

@@ -1,0 +1,109 @@
+"""How errors look. Each surface has one form for all of its errors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
+
+from shared.errors import FieldProblem
+from shared.http.bodies import documented
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error, before it has a form.
+
+    status      the HTTP status
+    title       what kind of error it is, the same each time
+    detail      what happened and what to do, in a sentence
+    request_id  finds the request in the log
+    problems    every field that is wrong, where the input is
+    """
+
+    status: int
+    title: str
+    detail: str
+    request_id: str
+    problems: Sequence[FieldProblem] = ()
+
+
+@dataclass(frozen=True)
+class ErrorForm:
+    """How a surface says that something went wrong: the content type of an error's body, its model, and what
+    makes it."""
+
+    content_type: str
+    model: Any
+    render: Callable[[Failure], Any]
+
+
+@documented
+class FieldError(TypedDict):
+    """What is wrong with one field."""
+
+    field: str
+    """The field's path, such as `connector_config.storage_uri`."""
+    message: str
+    """What is wrong with it."""
+
+
+@documented
+class Problem(TypedDict):
+    """Problem details, https://www.rfc-editor.org/rfc/rfc9457."""
+
+    type: str
+    """Always `about:blank`: the status says what type of problem it is."""
+    title: str
+    """What kind of problem it is, the same each time."""
+    status: int
+    """The HTTP status."""
+    detail: str
+    """What happened, and what to do."""
+    request_id: str
+    """Finds the request in Waybill's log: quote it when you ask for help."""
+    errors: NotRequired[list[FieldError]]
+    """Every field that is wrong, where the input is."""
+
+
+@documented
+class Detail(TypedDict):
+    """An error."""
+
+    detail: str
+    """What happened, and what to do."""
+    request_id: str
+    """Finds the request in Waybill's log: quote it when you ask for help."""
+    errors: NotRequired[list[FieldError]]
+    """Every field that is wrong, where the input is."""
+
+
+def _problem(failure: Failure) -> Problem:
+    problem: Problem = {
+        "type": "about:blank",
+        "title": failure.title,
+        "status": failure.status,
+        "detail": failure.detail,
+        "request_id": failure.request_id,
+    }
+    if failure.problems:
+        problem["errors"] = _fields(failure)
+    return problem
+
+
+def _detail(failure: Failure) -> Detail:
+    detail: Detail = {"detail": failure.detail, "request_id": failure.request_id}
+    if failure.problems:
+        detail["errors"] = _fields(failure)
+    return detail
+
+
+def _fields(failure: Failure) -> list[FieldError]:
+    return [{"field": each.field, "message": each.message} for each in failure.problems]
+
+
+PROBLEM_DETAILS = ErrorForm("application/problem+json", Problem, _problem)
+"""Problem details, https://www.rfc-editor.org/rfc/rfc9457."""
+
+DETAIL = ErrorForm("application/json", Detail, _detail)
+"""A JSON object with `detail`."""

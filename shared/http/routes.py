@@ -1,0 +1,258 @@
+"""Declared routes: what an HTTP function answers, who may call it, and which form everything has.
+
+A surface is a family of paths that share who may call and how errors look. A route is one method of one path.
+`Routes` answers requests by them, and serves an OpenAPI document that is made of them.
+
+A path is answered with and without a trailing slash, and nothing is ever redirected.
+"""
+
+import contextlib
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import flask
+import orjson
+from pydantic import BaseModel
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import Map, Rule
+
+from shared import logs
+from shared.errors import Invalid, Refused, Retry, Unauthenticated
+from shared.http.bodies import BODY_BYTES, json_object, read
+from shared.http.errors import ErrorForm, Failure
+from shared.http.idempotency import repeatable
+
+PUBLIC = "public"
+"""The scope of a route that anybody may call, without a key."""
+
+UNDECLARED: Any = object()
+"""The answer of a route that declares none."""
+
+PARAMETER = re.compile(r"<(?:([^<>:]+):)?([^<>:]+)>")
+"""What a path leaves open: a converter, if any, and a name.
+https://werkzeug.palletsprojects.com/en/stable/routing/#rule-format"""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A family of paths.
+
+    prefix       what all of its paths begin with, such as `/v1`
+    title        what it is called
+    version      its version, without a v
+    description  what a caller should know before everything else, in Markdown
+    who          who is calling, given the request and the scope that the route needs; it raises
+                 Unauthenticated and Forbidden. `request.view_args` has what the path names
+    keys         the ways to send a key, by name: each is a Security Scheme Object of OpenAPI
+    challenge    the `WWW-Authenticate` of a 401, which HTTP requires
+                 https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2
+    errors       how errors look
+    bases        what may stand before the prefix; what they leave open is for `who`, not for handlers
+    query        the query parameters that `who` reads
+    refusals     the statuses with which `who` may refuse a request besides 401 and 403
+    """
+
+    prefix: str
+    title: str
+    version: str
+    description: str
+    who: Callable[[flask.Request, str], Any]
+    keys: Mapping[str, Mapping[str, Any]]
+    challenge: str
+    errors: ErrorForm
+    bases: tuple[str, ...] = ("",)
+    query: type[BaseModel] | None = None
+    refusals: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Body:
+    """The JSON object that a request has as its body.
+
+    model      what it must be
+    max_bytes  how large it may be
+    given      what the handler is given: the `model`; the `object` as it was sent, which the use case checks
+               against the model; or the object as a `merge_patch` of the model, which the use case applies
+               (https://www.rfc-editor.org/rfc/rfc7396)
+    """
+
+    model: type[BaseModel]
+    max_bytes: int = BODY_BYTES
+    given: Literal["model", "object", "merge_patch"] = "model"
+
+
+@dataclass(frozen=True)
+class Media:
+    """An answer that is not JSON: its content types, and what it is."""
+
+    types: tuple[str, ...]
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One method of one path.
+
+    handler     is called with who is calling (with the request, where the route is PUBLIC), what the path
+                names, and `query`, `body` and `once` where the route declares them. It returns the answer: a
+                JSON value, None for no content, or a response of its own
+    summary     what it does, in a few words
+    scope       what the caller's key must be good for, or PUBLIC
+    answer      the form of the answer: any type that pydantic knows, a Media, or None for no content
+    status      the status of the answer
+    body        the body of the request
+    query       the query parameters
+    repeatable  whether an `Idempotency-Key` is honoured; the handler is then given `once`
+    refusals    the statuses with which it may refuse a request, beyond those that its declaration implies
+    answers     other answers by their status, in the forms that `answer` may have
+    """
+
+    method: str
+    path: str
+    handler: Callable[..., Any]
+    summary: str = ""
+    scope: str = ""
+    answer: Any = UNDECLARED
+    status: int = 200
+    body: Body | None = None
+    query: type[BaseModel] | None = None
+    repeatable: bool = False
+    refusals: tuple[int, ...] = ()
+    answers: Mapping[int, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+class Routes:
+    """The routes of one HTTP function. ValueError names a route that is not fully declared."""
+
+    def __init__(self, surface: Surface, routes: Sequence[Route]) -> None:
+        described = Route(
+            method="GET",
+            path=f"{surface.prefix}/openapi.json",
+            handler=self._openapi,
+            summary="Describe this API",
+            scope=PUBLIC,
+            answer=dict[str, Any],
+        )
+        self.surface = surface
+        self.routes = (*routes, described)
+        self._by_name = {str(route): route for route in self.routes}
+        for route in self.routes:
+            _check(surface, route)
+            if self._by_name[str(route)] is not route:
+                raise ValueError(f"{route} is declared twice: leave one out")
+        self._map = Map(
+            [
+                Rule(base + route.path, methods=[route.method], endpoint=str(route))
+                for route in self.routes
+                for base in surface.bases
+            ],
+            strict_slashes=False,
+            merge_slashes=False,
+            redirect_defaults=False,
+        )
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The OpenAPI document of these routes."""
+        from shared.http import openapi  # not at every cold start: it is rarely asked for
+
+        return openapi.document(self.surface, self.routes)
+
+    def find(self, method: str, path: str) -> Route | None:
+        """The route that answers this method of this path, or None."""
+        with contextlib.suppress(HTTPException):
+            return self._matched(method, path)[0]
+        return None
+
+    def answer(self, request: flask.Request) -> flask.Response:
+        """Have the route's handler answer, or say what went wrong in the surface's form."""
+        request_id = request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or uuid.uuid4().hex
+        with logs.bound(request=request_id):
+            try:
+                return self._answer(request)
+            except Exception as error:
+                return self._failed(request, request_id, error)
+
+    def _matched(self, method: str, path: str) -> tuple[Route, dict[str, Any]]:
+        name, values = self._map.bind("").match(path, method=method)
+        return self._by_name[name], dict(values)
+
+    def _answer(self, request: flask.Request) -> flask.Response:
+        route, values = self._matched(request.method, request.path)
+        request.view_args = values
+        caller = request if route.scope == PUBLIC else self.surface.who(request, route.scope)
+        given = {name: values[name] for _, name in PARAMETER.findall(route.path)}
+        value = route.handler(caller, **given, **dict(_sent(route, request)))
+        if value is None:
+            return flask.Response(status=route.status)
+        if isinstance(value, flask.Response):
+            return value
+        return flask.Response(orjson.dumps(value), route.status, content_type="application/json")
+
+    def _failed(self, request: flask.Request, request_id: str, error: Exception) -> flask.Response:
+        failure = self._failure(request, request_id, error)
+        form = self.surface.errors
+        body = orjson.dumps(form.render(failure))
+        answer = flask.Response(body, failure.status, content_type=form.content_type)
+        if isinstance(error, Unauthenticated):
+            answer.headers["WWW-Authenticate"] = self.surface.challenge
+        if isinstance(error, MethodNotAllowed):
+            answer.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return answer
+
+    def _failure(self, request: flask.Request, request_id: str, error: Exception) -> Failure:
+        if isinstance(error, Refused):
+            problems = error.problems if isinstance(error, Invalid) else ()
+            return Failure(error.status, error.title, str(error), request_id, problems)
+        if isinstance(error, Retry):
+            logs.warning("a request is to be sent again", reason=str(error))
+            return Failure(503, "Not possible now", f"{error}: try again", request_id)
+        if isinstance(error, HTTPException):
+            return Failure(error.code or 500, error.name, _sentence(error, request), request_id)
+        # The route, not the path: a path can hold a secret.
+        logs.error("a request failed", exception=error, route=str(self.find(request.method, request.path)))
+        sentence = f"Something failed on our side. Try again; if it fails again, quote {request_id}."
+        return Failure(500, "Internal error", sentence, request_id)
+
+    def _openapi(self, _: flask.Request) -> dict[str, Any]:
+        return self.document
+
+
+def _check(surface: Surface, route: Route) -> None:
+    problem = None
+    if not route.path.startswith(f"{surface.prefix}/"):
+        problem = f"does not begin with {surface.prefix}: move it to its own surface"
+    elif not route.scope:
+        problem = "has no scope: name the scope that a key needs, or PUBLIC"
+    elif route.answer is UNDECLARED:
+        problem = "has no answer: name its model, or None for no content"
+    elif not route.summary:
+        problem = "has no summary: say in a few words what it does"
+    if problem:
+        raise ValueError(f"{route} {problem}")
+
+
+def _sent(route: Route, request: flask.Request) -> Iterator[tuple[str, Any]]:
+    """What the route declares of the request, by the names that its handler has for it."""
+    if route.query is not None:
+        yield "query", read(route.query, request.args.to_dict())
+    if route.body is not None:
+        sent = json_object(request, route.body.max_bytes)
+        yield "body", read(route.body.model, sent) if route.body.given == "model" else sent
+    if route.repeatable:
+        yield "once", repeatable(request)
+
+
+def _sentence(refused: HTTPException, request: flask.Request) -> str:
+    if refused.code == 404:
+        return f"there is nothing at {request.path}"
+    if refused.code == 405:
+        return f"{request.path} does not answer {request.method}"
+    return refused.description or refused.name

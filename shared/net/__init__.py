@@ -1,0 +1,1 @@
+"""The guarded way out to addresses that customers give (`outbound`)."""

@@ -1,0 +1,146 @@
+"""The OpenAPI documents: valid, whole, and made only when they are asked for."""
+
+import subprocess
+import sys
+from typing import Any, get_type_hints
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from shared.batches.api import ROUTES as BATCHES
+from shared.exports import audit
+from shared.exports.answers import Export, Run
+from shared.exports.api import ROUTES as EXPORTS
+from shared.exports.config import ExportConfig
+from shared.http.openapi import template
+from shared.http.routes import PUBLIC, Media, Route, Routes
+from tests.shared.http.toy import Yard, call, toy
+
+SURFACES = {"/v1": EXPORTS, "/v0.2": BATCHES}
+
+EVERY_ROUTE = [
+    pytest.param(routes, route, id=str(route)) for routes in SURFACES.values() for route in routes.routes
+]
+
+
+def operation(routes: Routes, route: Route) -> dict[str, Any]:
+    found: dict[str, Any] = routes.document["paths"][template(route.path)][route.method.lower()]
+    return found
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    return toy(Yard()).document
+
+
+# --- the documents that are served
+
+
+@pytest.mark.parametrize(("prefix", "routes"), SURFACES.items(), ids=SURFACES)
+def test_the_document_is_served_to_anyone_and_is_valid(prefix: str, routes: Routes) -> None:
+    answer = call(routes, "GET", f"{prefix}/openapi.json", key=None)
+    assert (answer.status_code, answer.content_type) == (200, "application/json")
+    served = answer.get_json()
+    assert served["openapi"] == "3.1.0"
+    assert [str(error) for error in OpenAPIV31SpecValidator(served).iter_errors()] == []
+
+
+def test_a_document_that_is_not_valid_is_found() -> None:
+    broken = {**EXPORTS.document, "paths": {"/v1/x": {"get": {"responses": {"200": {}}}}}}
+    assert list(OpenAPIV31SpecValidator(broken).iter_errors())
+
+
+@pytest.mark.parametrize("routes", SURFACES.values(), ids=SURFACES)
+def test_every_route_is_in_the_document_and_nothing_else(routes: Routes) -> None:
+    described = {
+        f"{method.upper()} {path}" for path, methods in routes.document["paths"].items() for method in methods
+    }
+    assert described == {f"{route.method} {template(route.path)}" for route in routes.routes}
+
+
+@pytest.mark.parametrize(("routes", "route"), EVERY_ROUTE)
+def test_who_may_call_is_in_the_document(routes: Routes, route: Route) -> None:
+    found = operation(routes, route)
+    scopes = [] if route.scope == PUBLIC else [[route.scope]] * 3
+    assert [scope for way in found["security"] for scope in way.values()] == scopes
+    assert ("401" in found["responses"]) == (route.scope != PUBLIC)
+
+
+@pytest.mark.parametrize(("routes", "route"), EVERY_ROUTE)
+def test_a_handler_returns_what_its_route_declares(routes: Routes, route: Route) -> None:
+    returned = get_type_hints(route.handler)["return"]
+    if isinstance(route.answer, Media):
+        assert returned.__name__ == "Response"
+    else:
+        assert returned == (type(None) if route.answer is None else route.answer)
+
+
+def test_nothing_that_makes_the_document_is_loaded_at_start() -> None:
+    loaded = (
+        "import sys, functions.exports.main, functions.batches.main\n"
+        "print('shared.http.openapi' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_an_export_is_answered_with_every_field_of_its_config() -> None:
+    assert set(ExportConfig.model_fields) <= set(Export.__annotations__)
+
+
+def test_a_run_is_answered_with_every_key_of_its_event() -> None:
+    assert tuple(Run.__annotations__) == audit.KEYS
+
+
+# --- what a declaration becomes
+
+
+def test_a_declaration_becomes_parameters(document: dict[str, Any]) -> None:
+    boats, flag = document["paths"]["/toy/boats"], document["paths"]["/toy/flags/{flag}"]
+    [colour] = boats["get"]["parameters"]
+    assert colour == {
+        "name": "colour",
+        "in": "query",
+        "required": False,
+        "description": "Their colour.",
+        "schema": {"type": "string", "enum": ["red", "green"]},
+    }
+    [key] = boats["post"]["parameters"]
+    assert (key["name"], key["in"]) == ("Idempotency-Key", "header")
+    [name] = flag["get"]["parameters"]
+    assert name["schema"] == {"type": "string", "minLength": 2, "maxLength": 2}
+
+
+def test_a_declaration_becomes_answers(document: dict[str, Any]) -> None:
+    boats, boat = document["paths"]["/toy/boats"], document["paths"]["/toy/boats/{boat}"]
+    flag = document["paths"]["/toy/flags/{flag}"]
+    assert set(boats["post"]["responses"]) == {"201", "400", "401", "403", "409", "500", "503"}
+    assert set(boats["get"]["responses"]) == {"200", "400", "401", "403", "500", "503"}
+    assert set(boat["delete"]["responses"]) == {"204", "401", "403", "404", "409", "500", "503"}
+    assert set(flag["get"]["responses"]) == {"200", "302", "404", "500", "503"}
+    assert boats["post"]["responses"]["201"]["content"] == {
+        "application/json": {"schema": {"$ref": "#/components/schemas/Boat"}}
+    }
+    assert set(boats["post"]["responses"]["400"]["content"]) == {"application/problem+json"}
+    assert "content" not in boat["delete"]["responses"]["204"]
+    assert set(flag["get"]["responses"]["200"]["content"]) == {"image/png", "image/svg+xml"}
+
+
+def test_a_field_is_described_by_the_text_below_it(document: dict[str, Any]) -> None:
+    boat = document["components"]["schemas"]["Boat"]
+    assert boat["properties"]["name"] == {"description": "Its name.", "type": "string"}
+
+
+def test_a_body_becomes_its_model_and_a_merge_patch_needs_nothing(document: dict[str, Any]) -> None:
+    def schema(path: str, method: str) -> Any:
+        body = document["paths"][path][method]["requestBody"]
+        return body["content"]["application/json"]["schema"]
+
+    assert schema("/toy/boats", "post") == {"$ref": "#/components/schemas/NewBoat"}
+    patch = schema("/toy/boats/{boat}", "patch")
+    assert "required" not in patch
+    assert patch["properties"]["name"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+
+
+def test_what_may_stand_before_the_prefix_is_a_server(document: dict[str, Any]) -> None:
+    assert [server["url"] for server in document["servers"]] == ["/", "/harbours/{harbour}"]

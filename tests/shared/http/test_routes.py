@@ -1,0 +1,244 @@
+"""Declared routes: who may call, what a handler is given, and how each outcome is answered."""
+
+import json
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import flask
+import pytest
+
+from shared import logs
+from shared.http.errors import DETAIL, PROBLEM_DETAILS, ErrorForm
+from shared.http.routes import PUBLIC, Body, Route, Routes
+from tests.shared.http.toy import BOAT, FAILURES, MAX_BYTES, Boat, Colours, NewBoat, Yard, call, surface, toy
+
+
+@pytest.fixture
+def yard() -> Yard:
+    return Yard()
+
+
+@pytest.fixture
+def routes(yard: Yard) -> Routes:
+    return toy(yard)
+
+
+# --- what is declared
+
+
+def whole() -> Route:
+    def get(_: Any) -> Any: ...
+
+    return Route(method="GET", path="/toy/x", handler=get, summary="Get x", scope="boats", answer=Boat)
+
+
+UNFINISHED = {
+    "scope": (Route(**{**vars(whole()), "scope": ""}), "has no scope"),
+    "answer": (
+        Route(method="GET", path="/toy/x", handler=print, summary="Get x", scope="boats"),
+        "has no answer",
+    ),
+    "summary": (replace(whole(), summary=""), "has no summary"),
+    "prefix": (replace(whole(), path="/v9/x"), "does not begin with /toy"),
+}
+
+
+@pytest.mark.parametrize(("route", "problem"), UNFINISHED.values(), ids=UNFINISHED)
+def test_a_route_that_is_not_fully_declared_does_not_start(route: Route, problem: str) -> None:
+    with pytest.raises(ValueError, match=f"^GET {route.path} {problem}"):
+        Routes(surface(), [whole(), route] if route.path != "/toy/x" else [route])
+
+
+def test_a_route_that_is_declared_twice_does_not_start() -> None:
+    with pytest.raises(ValueError, match=r"^GET /toy/x is declared twice"):
+        Routes(surface(), [whole(), replace(whole(), scope=PUBLIC)])
+
+
+def test_a_fully_declared_route_starts() -> None:
+    route = whole()
+    assert Routes(surface(), [route]).find("GET", "/toy/x") == route
+
+
+# --- what a handler is given
+
+
+def test_a_handler_is_given_what_its_route_declares(routes: Routes, yard: Yard) -> None:
+    body = {"name": "Anna", "length": 7}
+    answer = call(routes, "POST", "/toy/boats", body, **{"Idempotency-Key": "k"})
+    assert (answer.status_code, answer.get_json()) == (201, yard.answer)
+    [((caller,), given)] = yard.calls
+    assert caller == "boats at None"
+    assert set(given) == {"body", "once"}
+    assert given["body"] == NewBoat(name="Anna", length=7)
+    assert given["once"].key == "k"
+
+
+@pytest.mark.parametrize(("query", "colour"), [("", None), ("?colour=red&more=x&colour=green", "red")])
+def test_query_parameters_are_read_into_their_model(
+    routes: Routes, yard: Yard, query: str, colour: str | None
+) -> None:
+    assert call(routes, "GET", f"/toy/boats{query}").status_code == 200
+    assert yard.calls == [(("boats at None",), {"query": Colours(colour=colour)})]
+
+
+def test_a_path_parameter_has_its_type_and_a_merge_patch_is_given_as_sent(routes: Routes, yard: Yard) -> None:
+    assert call(routes, "PATCH", BOAT, {"length": None, "new": 1}).status_code == 200
+    [(_, given)] = yard.calls
+    assert given == {"boat": UUID(BOAT.rpartition("/")[2]), "body": {"length": None, "new": 1}}
+
+
+def test_what_stands_before_the_prefix_is_for_who_and_not_for_the_handler(routes: Routes, yard: Yard) -> None:
+    assert call(routes, "GET", f"/harbours/kiel{BOAT}").status_code == 200
+    assert yard.calls == [(("boats at kiel",), {"boat": UUID(BOAT.rpartition("/")[2])})]
+
+
+@pytest.mark.parametrize("path", ["/toy/boats", "/toy/boats/", "/harbours/kiel/toy/boats/"])
+def test_a_path_is_answered_with_and_without_a_slash(routes: Routes, path: str) -> None:
+    assert call(routes, "GET", path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/toy//boats", "//toy/boats", "/toy/boats//", "/harbours//toy/boats"])
+def test_no_path_is_redirected(routes: Routes, path: str) -> None:
+    assert call(routes, "GET", path).status_code == 404
+
+
+# --- who may call
+
+
+@pytest.mark.parametrize(("key", "status"), [(None, 401), ("ships", 403)])
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+def test_a_handler_is_not_called_for_who_may_not(
+    routes: Routes, yard: Yard, method: str, key: str | None, status: int
+) -> None:
+    answer = call(routes, method, BOAT, b"{" if method == "PATCH" else None, key=key)
+    assert answer.status_code == status
+    assert yard.calls == []
+    assert answer.headers.get("WWW-Authenticate") == ('Toy realm="toy"' if status == 401 else None)
+
+
+def test_a_public_route_is_given_the_request_and_needs_no_key(routes: Routes, yard: Yard) -> None:
+    yard.answer = flask.Response(b"png", content_type="image/png")
+    answer = call(routes, "GET", "/toy/flags/se", key=None)
+    assert (answer.status_code, answer.get_data()) == (200, b"png")
+    [((request,), given)] = yard.calls
+    assert (request.path, given) == ("/toy/flags/se", {"flag": "se"})
+
+
+# --- what is answered
+
+
+def test_nothing_is_answered_with_the_declared_status_and_no_content(routes: Routes, yard: Yard) -> None:
+    yard.answer = None
+    answer = call(routes, "DELETE", BOAT)
+    assert (answer.status_code, answer.get_data()) == (204, b"")
+
+
+def test_head_is_answered_as_get(routes: Routes, yard: Yard) -> None:
+    assert call(routes, "HEAD", BOAT).status_code == 200
+    assert len(yard.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "field", "message"),
+    [
+        (b"{", "body", "is not JSON"),
+        (b"[]", "body", "must be a JSON object"),
+        (b" " * (MAX_BYTES + 1), "body", f"is larger than {MAX_BYTES} bytes"),
+        ({}, "name", "is needed"),
+        ({"name": "Anna", "length": "long"}, "length", "input should be a valid number"),
+        ({"name": "Anna", "mast": 1}, "mast", "there is no such field"),
+    ],
+)
+def test_a_wrong_body_is_refused_naming_the_field(
+    routes: Routes, yard: Yard, sent: Any, field: str, message: str
+) -> None:
+    answer = call(routes, "POST", "/toy/boats", sent)
+    assert answer.status_code == 400
+    [problem] = answer.get_json()["errors"]
+    assert (problem["field"], problem["message"][: len(message)]) == (field, message)
+    assert yard.calls == []
+
+
+def test_a_route_has_its_own_limit_for_its_body(routes: Routes) -> None:
+    assert call(routes, "PATCH", BOAT, b" " * (MAX_BYTES + 1)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "field", "message"),
+    [
+        ("/toy/boats?colour=blue", {}, "colour", "must be red or green; got 'blue'"),
+        ("/toy/boats", {"Idempotency-Key": "x" * 256}, "Idempotency-Key", "must be 1 to 255"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_its_name(
+    routes: Routes, path: str, headers: dict[str, str], field: str, message: str
+) -> None:
+    method, body = ("POST", {"name": "Anna"}) if headers else ("GET", None)
+    answer = call(routes, method, path, body, **headers)
+    assert answer.status_code == 400
+    [problem] = answer.get_json()["errors"]
+    assert (problem["field"], problem["message"][: len(message)]) == (field, message)
+
+
+PROBLEM_KEYS = {"type", "title", "status", "detail", "request_id"}
+DETAIL_KEYS = {"detail", "request_id"}
+
+
+@pytest.mark.parametrize(("form", "keys"), [(PROBLEM_DETAILS, PROBLEM_KEYS), (DETAIL, DETAIL_KEYS)])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 500, 503])
+def test_every_error_has_the_form_of_its_surface(
+    yard: Yard, form: ErrorForm, keys: set[str], status: int
+) -> None:
+    routes = toy(yard, form)
+    yard.error = FAILURES.get(status)
+    requests: dict[int, tuple[str, str, Any, str | None]] = {
+        400: ("POST", "/toy/boats", {}, "boats"),
+        401: ("GET", BOAT, None, None),
+        403: ("GET", BOAT, None, "ships"),
+        404: ("GET", "/toy/ships", None, "boats"),
+        405: ("PUT", BOAT, None, "boats"),
+    }
+    method, path, body, key = requests.get(status, ("DELETE", BOAT, None, "boats"))
+    answer = call(routes, method, path, body, key=key, **{"X-Cloud-Trace-Context": "trace-7/1;o=1"})
+    assert (answer.status_code, answer.content_type) == (status, form.content_type)
+    said = answer.get_json()
+    assert set(said) - {"errors"} == keys
+    assert ("errors" in said) == (status == 400)
+    assert said["request_id"] == "trace-7"
+    assert said["detail"]
+    assert said.get("status", status) == status
+    assert "secret" not in str(said)
+
+
+def test_a_method_that_a_path_does_not_have_is_told_which_it_has(routes: Routes) -> None:
+    assert call(routes, "PUT", BOAT).headers["Allow"] == "DELETE, GET, HEAD, PATCH"
+    assert call(routes, "PUT", "/toy/boats/").headers["Allow"] == "GET, HEAD, POST"
+
+
+def test_the_log_of_a_failure_names_the_route_and_not_the_path(
+    routes: Routes, yard: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure()
+    yard.error = FAILURES[500]
+    call(routes, "GET", "/toy/flags/zz")
+    logged = capsys.readouterr().out
+    assert json.loads(logged)["route"] == "GET /toy/flags/<string(length=2):flag>"
+    assert "/toy/flags/zz" not in logged
+
+
+def test_a_body_that_the_use_case_checks_is_given_as_sent(yard: Yard) -> None:
+    def create(_: str, body: dict[str, Any]) -> Any:
+        return yard.build(body=body)
+
+    route = Route(
+        method="POST",
+        path="/toy/x",
+        handler=create,
+        summary="Make x",
+        scope="boats",
+        body=Body(NewBoat, given="object"),
+        answer=Boat,
+    )
+    assert call(Routes(surface(), [route]), "POST", "/toy/x", {"mast": 1}).status_code == 200
+    assert yard.calls == [((), {"body": {"mast": 1}})]
