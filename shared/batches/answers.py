@@ -241,7 +241,7 @@ def work_order(held: Held, *, inputs: bool = True) -> WorkOrder:
         "parameters": held.stored.parameters,
         "analysis": held.stored.analysis,
     }
-    failure = {"failure": held.stored.failure} if held.stored.analysis == FAILED else {}
+    failure = {"failure": stored.failure} if stored.analysis == FAILED else {}
     return cast(WorkOrder, record | beside | failure)
 
 
