@@ -236,11 +236,8 @@ def work_order(held: Held, *, inputs: bool = True) -> WorkOrder:
     if not inputs:
         for item in record["work_items"]:
             del item["input"]
-    beside = {
-        "tags": held.stored.tags,
-        "parameters": held.stored.parameters,
-        "analysis": held.stored.analysis,
-    }
+    stored = held.stored
+    beside = {"tags": stored.tags, "parameters": stored.parameters, "analysis": stored.analysis}
     failure = {"failure": stored.failure} if stored.analysis == FAILED else {}
     return cast(WorkOrder, record | beside | failure)
 
