@@ -592,7 +592,7 @@ def peak_of_writing(format: str, count: int) -> int:
     run: Any = SimpleNamespace(
         **{each: getattr(run_of(**config), each) for each in ("id", "customer", "export", "config")},
         source=SimpleNamespace(columns=SOURCES["work-orders-timeline"].columns, items=items),
-        asked=None,
+        selection=None,
     )
     cloud: Any = SimpleNamespace(
         objects=Nowhere(), settings=SimpleNamespace(staging_bucket="staging", attempt_seconds=3_600)
