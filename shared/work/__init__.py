@@ -6,6 +6,7 @@ attempts  an attempt at a piece: its lease, its heartbeat, what it saves
 engine    performs a piece, and moves a work from stage to stage
 control   creates, cancels and retries a work
 changed   a document as it will be
+slots     which of a customer's works can run
 sweep     resumes pieces that nobody is alive at
 overview  what operators look at
 

@@ -12,6 +12,7 @@ from shared.clock import elapsed_since, stopwatch
 from shared.errors import Busy
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, transact
+from shared.work.kinds import PENDING
 from shared.work.pieces import LEASE, OPEN, Piece
 
 HEARTBEAT_SECONDS = 45.0
@@ -94,7 +95,8 @@ def alive(at: datetime) -> dict[str, Any]:
 
 def wanted(work: Snapshot, piece: Piece) -> bool:
     """Whether a work is open and at the stage of a piece, by the plan that counts."""
-    return bool(work.exists and work.get("open") and work.get("plan") == piece.plan)
+    runs = work.exists and work.get("open") and work.get("state") != PENDING
+    return bool(runs and work.get("plan") == piece.plan)
 
 
 def show_life(cloud: Cloud, work: Snapshot, got_on: bool) -> None:

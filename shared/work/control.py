@@ -16,7 +16,7 @@ from shared.work import engine, pieces
 from shared.work.attempts import WAITS_NO_LONGER
 from shared.work.changed import Changed
 from shared.work.kinds import CANCELLED, FAILED, PENDING, End, Kind, Writes
-from shared.work.pieces import CLOSED, LEASE, OPEN, QUEUED
+from shared.work.pieces import CLOSED, OPEN, QUEUED
 
 
 def new(kind: Kind[Any], customer: str, at: datetime) -> dict[str, Any]:
@@ -45,10 +45,19 @@ def create(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, fields:
         now = read_time(snapshot)
         document = {**fields, **new(kind, customer, now)}
         transaction.create(reference, document)
-        engine.begin(kind, transaction, Changed(reference, document), now)
+        if kind.slots is None:
+            engine.begin(kind, transaction, Changed(reference, document), now)
 
     transact(cloud.db, write)
-    engine.resume(cloud, kind, reference.get())
+    go_on(cloud, kind, reference, customer)
+
+
+def go_on(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str) -> None:
+    """Have a work run that is new or retried: at once, or, where its kind has slots, when it gets one."""
+    if kind.slots is None:
+        engine.resume(cloud, kind, reference.get())
+    else:
+        engine.start_pending(cloud, kind, customer)
 
 
 def stand(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, plan: str) -> None:
@@ -72,36 +81,45 @@ def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
 
     def write(transaction: firestore.Transaction) -> Writes | None:
         work = reference.get(transaction=transaction)
-        fields = fields_of(work)
-        if fields["state"] == CANCELLED:
+        if work.get("state") == CANCELLED:
             return None
-        if not fields["open"]:
-            raise Conflict(f"{work.id} is {fields['state']} and cannot be cancelled: it has ended")
-        piece = _single_piece(transaction, work)
-        if not kind.stage(fields["stage"]).cancellable:
-            if not fields["waiting"]:
-                raise Conflict(f"{work.id} is {fields['state']} and cannot be cancelled: it finishes")
-            if piece and piece.get("holder") and read_time(work) - piece.get("heartbeat") < LEASE:
-                raise Conflict(f"{work.id} is being tried right now: try again in a minute")
-        end = End(CANCELLED)
-        writes = kind.ending(cloud, transaction, work, end)
-        engine.write_end(cloud, transaction, work, end, writes)
-        if piece:
-            transaction.update(piece.reference, pieces.ended(CLOSED))
-        return writes
+        must_be_cancellable(cloud, kind, transaction, work)
+        return write_cancelled(cloud, kind, transaction, work)
 
     writes = transact(cloud.db, write)
-    if writes:
+    if writes is not None:
         engine.publish(cloud, writes)
+        if kind.slots is not None:
+            engine.start_pending(cloud, kind, reference.get().get("customer"))
     return writes is not None
 
 
-def _single_piece(transaction: firestore.Transaction, work: Snapshot) -> Snapshot | None:
-    if work.get("plan") != work.get("stage"):
-        return None
-    collection = work.reference.collection("pieces")
-    piece = collection.document(work.get("plan")).get(transaction=transaction)
-    return piece if piece.exists and piece.get("status") == OPEN else None
+def must_be_cancellable(
+    cloud: Cloud, kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot
+) -> None:
+    """Conflict where a work has ended, or is at a stage that finishes and does not wait there, in the
+    transaction that read it."""
+    fields = fields_of(work)
+    refused = f"the {kind.name} {work.id} is {fields['state']} and cannot be cancelled"
+    if not fields["open"]:
+        raise Conflict(f"{refused}: it has ended")
+    if fields["state"] == PENDING or kind.stage(fields["stage"]).cancellable:
+        return
+    if not fields["waiting"]:
+        raise Conflict(f"{refused}: it finishes")
+    if pieces.any_alive(cloud, work.reference.path, fields["plan"], read_time(work), transaction):
+        raise Conflict(f"{refused}: it is being tried right now, try again in a minute")
+
+
+def write_cancelled(
+    cloud: Cloud, kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot
+) -> Writes:
+    """Cancel a work that can be cancelled, in the transaction that read it; returns what is to be published.
+    Its pieces are closed by whoever meets them."""
+    end = End(CANCELLED)
+    writes = kind.ending(cloud, transaction, work, end)
+    engine.write_end(cloud, transaction, work, end, writes)
+    return writes
 
 
 def retry(cloud: Cloud, kind: Kind[Any], seen: Snapshot, changes: Mapping[str, Any] | None = None) -> bool:
@@ -115,7 +133,7 @@ def retry(cloud: Cloud, kind: Kind[Any], seen: Snapshot, changes: Mapping[str, A
     if fields["state"] != FAILED:
         return False
     anew = kind.replans(kind.parse(seen), read_time(seen))
-    if not anew and fields["plan"] != fields["stage"]:
+    if anew is None and fields["plan"] != fields["stage"]:
         _open_again(cloud, seen)
     reference = seen.reference
 
@@ -126,15 +144,16 @@ def retry(cloud: Cloud, kind: Kind[Any], seen: Snapshot, changes: Mapping[str, A
         now = read_time(work)
         again = {**WAITS_NO_LONGER, "state": PENDING, "open": True, "heartbeat": now, **(changes or {})}
         again |= {"error": firestore.DELETE_FIELD, "next_action": firestore.DELETE_FIELD}
-        if anew:
-            again |= {"stage": None, "plan": None, "plans": {}}
+        if anew is not None:
+            again |= {"stage": None, "plan": None, "plans": {}, **anew}
         transaction.update(reference, again)
-        engine.begin(kind, transaction, Changed(reference, {**fields, **again}), now)
+        if kind.slots is None:
+            engine.begin(kind, transaction, Changed(reference, {**fields, **again}), now)
         return True
 
     if not transact(cloud.db, write):
         return False
-    engine.resume(cloud, kind, reference.get())
+    go_on(cloud, kind, reference, fields["customer"])
     return True
 
 

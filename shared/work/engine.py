@@ -23,10 +23,10 @@ from shared.errors import Busy, GiveUp, Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.gcp.silence import change
-from shared.work import pieces
+from shared.work import pieces, slots
 from shared.work.attempts import WAITS_NO_LONGER, Attempt, Stopped, alive, holds, show_life, wanted
 from shared.work.changed import Changed
-from shared.work.kinds import FAILED, Done, End, Fields, Kind, Later, Stage, WaitedTooLong, Writes
+from shared.work.kinds import FAILED, PENDING, Done, End, Fields, Kind, Later, Stage, WaitedTooLong, Writes
 from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, Piece
 
 MAX_ATTEMPTS = 10
@@ -89,7 +89,7 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
     try:
         result = stage.step(cloud, subject, attempt)
         if isinstance(result, Later):
-            _save_later(cloud, attempt, result)
+            _save_later(cloud, kind, attempt, result)
             return None
         return _finish(cloud, kind, attempt, result)
     except (Busy, Stopped):
@@ -110,7 +110,7 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
     it or it is too early; GiveUp where too many have begun it, or it waited too long."""
     id = cloud.new_id()[:12]
 
-    def take(transaction: firestore.Transaction) -> Piece | Stopped | None:
+    def take(transaction: firestore.Transaction) -> Piece | Stopped | Busy | None:
         snapshot = reference.get(transaction=transaction)
         if not snapshot.exists:
             return None
@@ -120,10 +120,13 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
         if not wanted(work, piece):
             if work.get("open") and piece.plan not in (work.get("plans") or {}).values():
                 raise Stopped  # its plan may come to count yet; else the sweep closes it
+            if work.get("open") and work.get("state") == PENDING:
+                raise Stopped  # it is published again when its work starts
             transaction.update(reference, pieces.ended(CLOSED))
             return Stopped()  # after the commit
         if piece.holder and now - piece.heartbeat < LEASE:
-            raise Busy(f"attempt {piece.holder} is at {piece.id}")
+            transaction.update(reference, {"woken": True})
+            return Busy(f"attempt {piece.holder} is at {piece.id}")  # after the commit
         if piece.retry_at and now < piece.retry_at:
             raise Busy(f"{piece.id} is to be tried again at {piece.retry_at:%H:%M:%S}")
         if piece.since and now - piece.since >= kind.max_wait:
@@ -137,12 +140,12 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
                 f"{piece.id} was begun {piece.attempts} times and never ended.{last}",
                 "This is ours to fix: look into the functions' logs for it, then retry it.",
             )
-        begun = {"holder": id, "attempts": piece.attempts + 1, "status": OPEN, **alive(now)}
+        begun = {"holder": id, "attempts": piece.attempts + 1, "status": OPEN, "woken": False, **alive(now)}
         transaction.update(reference, begun)
         return pieces.parse(Changed(reference, {**fields_of(snapshot), **begun}))
 
     taken = transact(cloud.db, take)
-    if isinstance(taken, Stopped):
+    if isinstance(taken, Stopped | Busy):
         raise taken
     return Attempt(cloud, id, taken, work) if taken else None
 
@@ -175,13 +178,26 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
             transaction.update(reference, {**done.fields, **pieces.ended(DONE), "heartbeat": now})
         for path, content in done.documents.items():
             transaction.create(cloud.db.document(path), dict(content))
+        for path, content in rest.items():
+            transaction.create(cloud.db.document(path), {**content, **_rest_of(piece, path, now)})
         return next, writes
 
+    rest = {f"{piece.work}/pieces/{pieces.id_of(piece.plan, name)}": each for name, each in done.rest.items()}
     next, writes = transact(cloud.db, finish)
     publish(cloud, writes)
+    for path in rest:
+        cloud.messages.publish(piece.function, pieces.message(piece.work, path.rpartition("/")[2]))
+    if done.end is not None and kind.slots is not None:
+        start_pending(cloud, kind, piece.customer)
     if next is None:
         _go_on(cloud, kind, attempt, single)
     return next
+
+
+def _rest_of(piece: Piece, path: str, at: datetime) -> dict[str, Any]:
+    """The engine's fields of a piece that takes what another one of its plan left."""
+    name = path.rpartition("/")[2].removeprefix(f"{piece.plan}.")
+    return pieces.new(piece.customer, piece.function, piece.stage, piece.plan, name, at)
 
 
 def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, single: bool) -> None:
@@ -258,11 +274,27 @@ def begin(kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot, a
     subject = kind.parse(work)
     stage = kind.stage(fields["stage"]) if fields.get("stage") else kind.stages[0]
     plans = fields.get("plans", {})
-    started = {"started": firestore.SERVER_TIMESTAMP} if not fields.get("started") else {}
-    changes = {**_at(stage, plans), **WAITS_NO_LONGER, **started, "heartbeat": at, "open": True}
-    transaction.update(work.reference, changes)
+    changes = {**_at(stage, plans), **WAITS_NO_LONGER, "heartbeat": at, "open": True}
+    transaction.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})
     reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, plans, at)
     transaction.set(reference, piece)
+
+
+def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:
+    """Start as many of a customer's pending works as there are free slots (`slots`). Doing it twice, or twice
+    at once, starts no work twice: whoever comes second has read what the first one changed."""
+
+    def start(transaction: firestore.Transaction) -> list[Any]:
+        able, now = slots.startable(cloud, kind, customer, transaction)
+        for work in able:
+            begin(kind, transaction, work, now)
+        return [work.reference for work in able]
+
+    for reference in transact(cloud.db, start):
+        work = reference.get()
+        with logs.bound(**kind.ids(kind.parse(work))):
+            logs.info(f"{kind.name} started")
+        resume(cloud, kind, work)
 
 
 def _plan(
@@ -290,7 +322,7 @@ def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot, again: bool = True) ->
     """See to it that a work goes on: publish what of its stage is to be published, and move it on where all
     is done. Doing it twice is doing it once. `again`: also what may have been published before."""
     fields = fields_of(work)
-    if not fields["open"]:
+    if not fields["open"] or fields["state"] == PENDING:
         return
     subject, plan = kind.parse(work), fields["plan"]
     function = kind.stage(fields["stage"]).function(subject)
@@ -381,6 +413,8 @@ def write_end(
     transaction.update(work.reference, ended)
     for path, content in writes.documents.items():
         transaction.create(cloud.db.document(path), dict(content))
+    for path, content in writes.updates.items():
+        transaction.update(cloud.db.document(path), dict(content))
 
 
 def end(cloud: Cloud, kind: Kind[Any], reference: Any, end: End, may: Callable[[Snapshot], bool]) -> bool:
@@ -399,6 +433,8 @@ def end(cloud: Cloud, kind: Kind[Any], reference: Any, end: End, may: Callable[[
     ended = transact(cloud.db, write)
     if ended:
         publish(cloud, writes)
+        if kind.slots is not None:
+            start_pending(cloud, kind, reference.get().get("customer"))
     return ended
 
 
@@ -426,20 +462,30 @@ def _failed(
     end(cloud, kind, work.reference, End(FAILED, why), lambda now: wanted(now, piece))
 
 
-def _save_later(cloud: Cloud, attempt: Attempt, later: Later) -> None:
-    """Let another attempt continue a piece."""
+def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -> None:
+    """Let another attempt continue a piece: at once, or when a message comes or its time has come. What came
+    while this attempt was at it is not lost."""
     piece = attempt.piece
     reference = cloud.db.document(piece.path)
 
-    def save(transaction: firestore.Transaction) -> bool:
+    def save(transaction: firestore.Transaction) -> bool | None:
         snapshot = reference.get(transaction=transaction)
         if not holds(snapshot, attempt.id):
-            return False
-        transaction.update(reference, {**later.fields, **pieces.untried(read_time(snapshot))})
-        return True
+            return None
+        now = read_time(snapshot)
+        at_once = later.after is None or bool(snapshot.get("woken"))
+        looked_at = {} if later.after is None or at_once else {"next": now + later.after}
+        transaction.update(reference, {**later.fields, **pieces.untried(now), **looked_at})
+        return at_once
 
-    if transact(cloud.db, save):
+    at_once = transact(cloud.db, save)
+    if at_once is None:
+        return
+    if at_once:
         cloud.messages.publish(piece.function, piece.message)
+    if later.waits_for is not None:
+        _note_waiting(cloud, kind, piece, later.waits_for, waiting=True)
+    else:
         show_life(cloud, attempt.work.reference.get(), got_on=True)
 
 
@@ -505,6 +551,8 @@ def _note_waiting(cloud: Cloud, kind: Kind[Any], piece: Piece, why: str, waiting
 
     if transact(cloud.db, note):
         publish(cloud, writes)
+        if waiting and kind.slots is not None:
+            start_pending(cloud, kind, piece.customer)  # what waits holds no slot
 
 
 def _hours(time: timedelta) -> str:

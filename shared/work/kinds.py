@@ -45,6 +45,7 @@ class Done:
 
     fields     what is added to the piece's document
     documents  documents that are created in the same transaction
+    rest       pieces of the same plan that are still to be done, by name: created in the same transaction
 
     For a stage that is one piece, in the same transaction too:
     work       fields of the work's document
@@ -55,6 +56,7 @@ class Done:
 
     fields: Fields = field(default_factory=dict)
     documents: Documents = field(default_factory=dict)
+    rest: Documents = field(default_factory=dict)
     work: Fields = field(default_factory=dict)
     plans: Mapping[str, Iterable[tuple[str, Fields]]] = field(default_factory=dict)
     end: End | None = None
@@ -62,12 +64,17 @@ class Done:
 
 @dataclass(frozen=True)
 class Later:
-    """A piece is to be continued by another attempt: the time of this one is up.
+    """A piece is to be continued by another attempt: the time of this one is up, or something is to come.
 
-    fields  what is added to the piece's document
+    fields     what is added to the piece's document
+    after      when the sweep looks at it, unless a message wakes it before; None: it is continued at once.
+               For the piece of a stage that is one piece
+    waits_for  what of the outside it waits for, in a sentence, where that takes longer than it should
     """
 
     fields: Fields = field(default_factory=dict)
+    after: timedelta | None = None
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,13 @@ class Writes:
 
     fields     more fields of the work's document
     documents  documents to create
+    updates    fields of other documents, by their paths
     messages   what is published after the transaction: function and message
     """
 
     fields: Fields = field(default_factory=dict)
     documents: Documents = field(default_factory=dict)
+    updates: Documents = field(default_factory=dict)
     messages: Sequence[tuple[str, Fields]] = ()
 
 
@@ -117,11 +126,14 @@ class Kind(Generic[T]):
     ending        what else is written when a work ends; it may read in the transaction, and is called again
                   where that meets another
     waiting       what is written when a work has waited for an hour
-    replans       whether what a failed work had planned is too old to go on with; a pure function of the work
-                  and the time
+    replans       what changes of a failed work where what it had planned is too old to go on with, None
+                  where it can go on; a pure function of the work and the time
     standing      whether works never end: a piece that is done is deleted, and one that fails ends alone,
                   after `piece_failed`
     max_wait      how long a piece may wait for something outside
+    slots         how many works of a customer run at once, from the fields of the customer's document: the
+                  others are PENDING, the longest `due` first. None: every work runs at once
+    lane          the field by which works belong together: none of them starts while another one waits
     """
 
     name: str
@@ -131,10 +143,12 @@ class Kind(Generic[T]):
     ids: Callable[[T], Mapping[str, str]]
     ending: "Callable[[Cloud, firestore.Transaction, Snapshot, End], Writes]" = _no_writes
     waiting: Callable[[Cloud, T, str], Writes] = _no_writes
-    replans: Callable[[T, datetime], bool] = lambda *_: False
+    replans: Callable[[T, datetime], Fields | None] = lambda *_: None
     standing: bool = False
     piece_failed: "Callable[[Cloud, T, Attempt, GiveUp], None]" = lambda *_: None
     max_wait: timedelta = MAX_WAIT
+    slots: Callable[[Fields], int] | None = None
+    lane: str = ""
 
     def stage(self, name: str) -> Stage[T]:
         """The stage of that name. LookupError where there is none."""

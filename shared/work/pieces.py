@@ -10,6 +10,7 @@ status              QUEUED (to be published later), OPEN, DONE or CLOSED (not ne
 attempts            how many attempts began it since it last got on
 tries               how many of its attempts failed since it last got on
 holder, heartbeat   the attempt that is at it, and when that was last alive
+woken               whether a message came while that was at it
 waits_for, since    what it waits for since its first failed try, and since when
 retry_at            when it may be tried again after a failed try
 next                when the sweep looks at it; None where it does not
@@ -63,6 +64,7 @@ _OWN = (
     "tries",
     "holder",
     "heartbeat",
+    "woken",
     "waits_for",
     "since",
     "retry_at",
@@ -162,6 +164,7 @@ def untried(at: datetime, status: str = OPEN) -> dict[str, Any]:
         "tries": 0,
         "holder": None,
         "heartbeat": at,
+        "woken": False,
         "waits_for": None,
         "since": None,
         "retry_at": None,
@@ -185,7 +188,7 @@ def parse(snapshot: Snapshot) -> Piece:
     """The piece in a snapshot. LookupError where it is not there."""
     fields = fields_of(snapshot)
     known = {name: fields.pop(name) for name in _OWN}
-    del known["next"], known["shard"]
+    del known["next"], known["shard"], known["woken"]
     return Piece(path=snapshot.reference.path, fields=fields, **known)
 
 
@@ -193,6 +196,13 @@ def of_plan(cloud: Cloud, work: str, plan: str, status: Sequence[str]) -> Any:
     """A query for the pieces of a plan that have one of these states, to be ordered by name or counted."""
     planned = cloud.db.collection(f"{work}/pieces").where(filter=FieldFilter("plan", "==", plan))
     return planned.where(filter=FieldFilter("status", "in", list(status)))
+
+
+def any_alive(cloud: Cloud, work: str, plan: str, now: datetime, transaction: Any) -> bool:
+    """Whether an attempt is alive at a piece of a plan, or at the stage's only piece."""
+    begun = of_plan(cloud, work, plan, [OPEN]).select(["holder", "heartbeat"])
+    found = [fields_of(each) for each in begun.stream(transaction=transaction)]
+    return any(each["holder"] and now - each["heartbeat"] < LEASE for each in found)
 
 
 def results(cloud: Cloud, work: str, plan: str) -> Iterator[Piece]:

@@ -15,7 +15,8 @@ from shared.gcp.documents import Snapshot
 from shared.gcp.silence import change
 from shared.work import pieces
 from shared.work.engine import publish_queued
-from shared.work.pieces import CLOSED, GATE, QUEUED, SHARDS, STALLED
+from shared.work.kinds import PENDING
+from shared.work.pieces import CLOSED, GATE, LOST, QUEUED, SHARDS, STALLED
 
 MAX_SWEPT = 500
 """How many pieces one tick resumes; the next one resumes the rest."""
@@ -52,6 +53,9 @@ def _resume(cloud: Cloud, snapshot: Snapshot, at: datetime) -> None:
     counts = work.exists and (plan == work.get("plan") or plan in (work.get("plans") or {}).values())
     if not work.exists or not work.get("open") or not counts:
         change(cloud, snapshot, pieces.ended(CLOSED))
+        return
+    if work.get("state") == PENDING:
+        change(cloud, snapshot, {"next": at + LOST})  # its pieces are published when it starts
         return
     if not change(cloud, snapshot, {"next": at + STALLED}):
         return

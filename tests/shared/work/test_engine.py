@@ -9,7 +9,7 @@ from shared.errors import Conflict, GiveUp, Retry
 from shared.work import control, engine, pieces
 from shared.work.attempts import Attempt, Stopped
 from shared.work.kinds import Done, Later
-from tests.shared.work.toy import DOUBLES, Toys, fails, fields
+from tests.shared.work.toy import DOUBLES, PLANS, Toys, fails, fields
 
 
 def test_a_work_goes_from_stage_to_stage_and_ends(toys: Toys) -> None:
@@ -351,3 +351,65 @@ def test_pieces_of_a_plan_that_never_counted_are_closed(toys: Toys) -> None:
     toys.settle()
     assert (fields(work)["state"], fields(work)["sum"]) == ("COMPLETED", 0)
     assert reference.get().get("status") == "CLOSED"
+
+
+def test_a_piece_that_rests_is_looked_at_by_the_sweep_when_its_time_has_come(toys: Toys) -> None:
+    toys.steps.does["finish"] = lambda _: Later({"looked": True}, after=timedelta(hours=1))
+    work = toys.make(count=1)
+    toys.drain()
+    for minutes in (30, 29):
+        toys.world.wait(timedelta(minutes=minutes))
+        toys.sweep()
+        toys.drain()
+        assert toys.steps.done.count("finish") == 1, toys.steps.done
+    del toys.steps.does["finish"]
+    toys.world.wait(timedelta(minutes=2))
+    toys.sweep()
+    toys.drain()
+    assert fields(work)["state"] == "COMPLETED"
+
+
+def test_a_message_wakes_a_piece_that_rests(toys: Toys) -> None:
+    toys.steps.does["finish"] = lambda _: Later(after=timedelta(hours=1))
+    work = toys.make(count=1)
+    toys.drain()
+    del toys.steps.does["finish"]
+    (piece,) = [each for each in toys.open_pieces() if each.get("name") == "finish"]
+    toys.cloud.messages.publish(PLANS, pieces.message(work.path, piece.id))
+    toys.drain()
+    assert fields(work)["state"] == "COMPLETED"
+
+
+def test_a_message_that_comes_while_a_piece_decides_to_rest_wakes_it(toys: Toys) -> None:
+    def rest(attempt: Attempt) -> Later:
+        del toys.steps.does["finish"]
+        engine.perform(toys.cloud, toys.kind, attempt.piece.message)
+        return Later(after=timedelta(hours=1))
+
+    toys.steps.does["finish"] = rest
+    work = toys.make(count=1)
+    toys.drain()
+    assert fields(work)["state"] == "COMPLETED", toys.steps.done
+
+
+def test_what_a_resting_piece_waits_for_is_written_down(toys: Toys) -> None:
+    toys.steps.does["finish"] = lambda _: Later(after=timedelta(hours=1), waits_for="the mails are not sent")
+    work = toys.make(count=1)
+    toys.drain()
+    assert (fields(work)["waits_for"], fields(work)["waiting"]) == ("the mails are not sent", True)
+    del toys.steps.does["finish"]
+    toys.settle()
+    assert (fields(work)["state"], fields(work)["waits_for"]) == ("COMPLETED", None)
+
+
+def test_what_a_piece_leaves_is_a_piece_of_the_same_plan(toys: Toys) -> None:
+    def leave(attempt: Attempt) -> Done | None:
+        if attempt.piece.name != "000000":
+            return Done({"doubled": 100})
+        return Done({"doubled": 1}, rest={"000000r": {"number": 7}})
+
+    toys.steps.does["double"] = leave
+    work = toys.make(count=1)
+    toys.drain()
+    assert sorted(toys.steps.done) == ["000000", "000000r", "finish", "plan"]
+    assert (fields(work)["state"], fields(work)["sum"]) == ("COMPLETED", 101)

@@ -76,7 +76,9 @@ def toy_kind(steps: Steps) -> Kind[Toy]:
         return Done({"doubled": 2 * number})
 
     def finish(cloud: Cloud, toy: Toy, attempt: Attempt) -> Done | Later:
-        steps.begin("finish", attempt)
+        changed = steps.begin("finish", attempt)
+        if isinstance(changed, Later):
+            return changed
         found = pieces.results(cloud, toy.path, toy.plans["double"])
         return Done(end=End("COMPLETED", {"sum": sum(each.fields["doubled"] for each in found)}))
 
@@ -98,7 +100,7 @@ def toy_kind(steps: Steps) -> Kind[Toy]:
         ids=lambda toy: {"toy": toy.id},
         ending=ending,
         waiting=waiting,
-        replans=lambda toy, now: toy.planned is not None and now - toy.planned > OLD,
+        replans=lambda toy, now: {} if toy.planned is not None and now - toy.planned > OLD else None,
     )
 
 
