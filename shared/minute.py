@@ -2,7 +2,7 @@
 
 from shared import logs
 from shared.batches import steps as batches
-from shared.exports import steps as exports
+from shared.exports import tick as exports
 from shared.gcp.clients import Cloud
 from shared.gcp.messages import Message
 from shared.outbox import mails

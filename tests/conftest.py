@@ -54,9 +54,12 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Google's clients, and our own copying, try again at once instead of after seconds."""
-    still = SimpleNamespace(sleep=lambda _: None, monotonic=stopwatch)
+    """Google's clients, and our own copying, try again at once instead of after seconds: to them the seconds
+    have gone by."""
+    slept: list[float] = []
+    still = SimpleNamespace(sleep=slept.append, monotonic=lambda: stopwatch() + sum(slept))
     for module in (
+        "api_core.retry.retry_base",
         "api_core.retry.retry_unary",
         "api_core.retry.retry_streaming",
         "auth._exponential_backoff",

@@ -151,9 +151,22 @@ class World:
         sweep(self.cloud, self.suite.clock.now())
 
     def open_pieces(self) -> list[str]:
-        """The paths of the pieces that are still to be done."""
+        """The paths of the pieces that are still to be done: of open works, and of plans that count."""
         found = self.cloud.db.collection_group("pieces").stream()
-        return [each.reference.path for each in found if each.get("status") in (OPEN, QUEUED)]
+        left = [each for each in found if each.get("status") in (OPEN, QUEUED)]
+        works = {each.reference.parent.parent.path: each.reference.parent.parent for each in left}
+        plans = {path: self.plans(work) for path, work in works.items()}
+        return [
+            each.reference.path
+            for each in left
+            if each.get("plan") in plans[each.reference.parent.parent.path]
+        ]
+
+    @staticmethod
+    def plans(work: Any) -> set[str]:
+        """The plans of a work that count, none where it has ended. What belongs to none is closed in time."""
+        fields = fields_of(work.get())
+        return {fields["plan"], *fields["plans"].values()} if fields["open"] else set()
 
     def run_due(self, at: datetime | None = None) -> None:
         """A tick, and all that comes of it; nothing may fail."""

@@ -4,10 +4,10 @@ import functions_framework
 from cloudevents.http.event import CloudEvent
 
 from shared import events
-from shared.exports import steps
+from shared.exports.steps import KIND
 
 
 @functions_framework.cloud_event
 def copy_images(event: CloudEvent) -> None:
-    """Copy the slice, and finish the run if it was the last."""
-    events.answer(event, steps.copy)
+    """Copy the slice."""
+    events.answer_work(event, KIND)

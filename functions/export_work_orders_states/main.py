@@ -4,10 +4,10 @@ import functions_framework
 from cloudevents.http.event import CloudEvent
 
 from shared import events
-from shared.exports import steps
+from shared.exports.steps import KIND
 
 
 @functions_framework.cloud_event
 def export_work_orders_states(event: CloudEvent) -> None:
-    """Take a run on, or write one of its parts."""
-    events.answer(event, steps.export)
+    """Do one piece of a run."""
+    events.answer_work(event, KIND)

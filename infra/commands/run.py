@@ -23,7 +23,7 @@ def run(asked: argparse.Namespace) -> None:
     told = life.now.run
     say(
         table(
-            ("CUSTOMER", "STATE", "FROM", "ASKED BY", "CONFIG", "TAKEN UP"),
+            ("CUSTOMER", "STATE", "FROM", "ASKED BY", "CONFIG", "WAITS FOR"),
             [
                 (
                     told.customer,
@@ -31,7 +31,7 @@ def run(asked: argparse.Namespace) -> None:
                     told.origin,
                     told.user,
                     f"version {told.version}",
-                    f"{life.sweeps} times since it was silent",
+                    told.waits_for or "-",
                 )
             ],
         )

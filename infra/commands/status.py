@@ -15,6 +15,7 @@ from shared.batches.operating import BatchNow
 from shared.exports import operating as exports
 from shared.exports.audit import bounds
 from shared.exports.operating import FAILED_WITHIN, LISTED_MOST, RunNow
+from shared.exports.runs import Run
 from shared.outbox.service import not_sent
 from shared.work.overview import waiting
 
@@ -58,9 +59,10 @@ def run(_: argparse.Namespace) -> None:
         "Runs that wait or are under way",
         ("CUSTOMER", "EXPORT", "RUN", "STATE", "AGE", "LAST SIGN OF LIFE", "WINDOW"),
         [
-            (*_run(each), each.run.state, span(at - each.created), _ago(each.beat, at), _window(each))
+            (*_run(each), each.run.state, span(at - each.created), _ago(each.heartbeat, at), _window(each))
             for each in found.under_way
         ],
+        [_waits(each.run, at) for each in found.under_way],
     )
     _section(
         "Runs that failed within a day",
@@ -114,6 +116,10 @@ def _section(
 
 def _run(each: RunNow) -> tuple[str, str, str]:
     return each.run.customer, each.run.export, each.run.id
+
+
+def _waits(run: Run, at: datetime) -> str:
+    return f"It has waited for {span(at - run.since)}: {run.waits_for}" if run.since else ""
 
 
 def _window(each: RunNow) -> str:

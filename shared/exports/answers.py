@@ -1,7 +1,7 @@
 """What `/v1` answers: each form, and what makes it."""
 
 from dataclasses import asdict
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, NotRequired, cast, get_args
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -194,9 +194,13 @@ Run = TypedDict(
         "duration_ms": Annotated[Count | None, Field(description="How long it took.")],
         "error": Annotated[str | None, Field(description="Why it failed.")],
         "next_action": Annotated[str | None, Field(description="What to do about it.")],
+        "waits_for": NotRequired[
+            Annotated[str, Field(description="What it waits for outside, where it cannot go on now.")]
+        ],
+        "waits_since": NotRequired[Annotated[Moment, Field(description="Since when it waits for that.")]],
     },
 )
-"""A run of an export: its event in the audit."""
+"""A run of an export: its event in the audit, and what it waits for."""
 
 
 @documented
@@ -340,7 +344,9 @@ def of_run(snapshot: Snapshot) -> Run:
     if ended is not None:
         return cast(Run, audit.ordered(ended))
     run = runs.from_snapshot(snapshot)
-    return cast(Run, audit.event(run, Outcome(status=run.state), None))
+    event = audit.event(run, Outcome(status=run.state), None)
+    waits = {"waits_for": run.waits_for, "waits_since": milliseconds(run.since)} if run.since else {}
+    return cast(Run, event | waits)
 
 
 def of_mail(shown: service.Shown) -> Mail:

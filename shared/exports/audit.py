@@ -63,10 +63,19 @@ def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
         "mails_sent": outcome.mails.sent,
         "mails_not_sent": [_told(mail) for mail in outcome.mails.others[:MAILS_NAMED]],
         "bytes": totals.bytes if totals else 0,
-        "duration_ms": round((at - run.started).total_seconds() * 1000) if at and run.started else None,
+        "duration_ms": _duration(run, at),
         "error": outcome.error,
         "next_action": outcome.next_action,
     }
+
+
+def ended(event: dict[str, Any], run: Run, at: datetime) -> dict[str, Any]:
+    """The event of a run that was made before the run ended, with when it ended."""
+    return event | {"timestamp": milliseconds(at), "duration_ms": _duration(run, at)}
+
+
+def _duration(run: Run, at: datetime | None) -> int | None:
+    return round((at - run.started).total_seconds() * 1000) if at and run.started else None
 
 
 def _told(mail: Mail) -> dict[str, str | None]:

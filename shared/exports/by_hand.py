@@ -1,4 +1,4 @@
-"""What a person asks of an export's runs: one now, one of the past, one cancelled, one tried again."""
+"""What a person asks of an export's runs: one now, one of the past, one cancelled, one retried."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -6,20 +6,20 @@ from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import firestore
-from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.exports import finishing, names, runs, service, slots
+from shared.exports import names, runs, service
 from shared.exports.config import ExportConfig
 from shared.exports.export import DELETED, Export, next_fields
-from shared.exports.runs import BY_HAND, CANCELLED, FAILED, PENDING, RUNNING, Run
-from shared.gcp import leases
+from shared.exports.runs import BY_HAND, FAILED, PENDING, Run
+from shared.exports.steps import KIND, document
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, read_time, transact
 from shared.http.idempotency import Repeatable
 from shared.window import Window, floor_minute, moment_problem
+from shared.work import control, engine
 
 _BOUNDS = ("start", "end")
 
@@ -90,7 +90,7 @@ def _begin(
         now = read_time(snapshot)
         window, changes = decide(export, now)
         run = _by_hand(export, caller, run_id, window, now)
-        transaction.create(made.reference, {**runs.new_run(run), "asked": repeatable.asked})
+        transaction.create(made.reference, document(run, now, {"asked": repeatable.asked}))
         if changes:
             transaction.update(reference, changes)
         return run
@@ -102,32 +102,22 @@ def _begin(
         if found is None:
             raise
         run = found  # it was done, and only the answer was lost
-    slots.start_waiting(cloud, run.customer)
+    engine.start_pending(cloud, KIND, run.customer)
     return run
 
 
 def cancel(cloud: Cloud, caller: Caller, id: str, run_id: str) -> Run:
     """End a run that has not begun to deliver; nothing of it lands. One that is cancelled already stays so.
 
-    Conflict once it is being delivered, since it finishes then, or where it has ended.
+    Conflict where it has ended, or is being delivered, since it finishes then: unless it waits for something
+    outside, and is not being tried right now. What it delivered by then has no manifest.
     """
     reference = get_run(cloud, caller, id, run_id).reference
-
-    def end(transaction: firestore.Transaction) -> Run:
-        snapshot = reference.get(transaction=transaction)
-        run = runs.from_snapshot(snapshot)
-        if run.state == CANCELLED:
-            return run
-        if run.state not in (PENDING, RUNNING):
-            why = "it has ended" if run.state in runs.ENDED else "it is being delivered, and finishes"
-            raise Conflict(f"the run {run.id} is {run.state} and cannot be cancelled: {why}")
-        transaction.update(reference, finishing.cancelled(snapshot))
-        return run
-
-    run = transact(cloud.db, end)
-    with logs.bound(run=run.id, export=run.export, customer=run.customer):
-        logs.info("run cancelled", by=caller.key)
-    slots.start_waiting(cloud, run.customer)
+    cancelled = control.cancel(cloud, KIND, reference)
+    run = runs.from_snapshot(reference.get())
+    if cancelled:
+        with logs.bound(run=run.id, export=run.export, customer=run.customer):
+            logs.info("run cancelled", by=caller.key)
     return run
 
 
@@ -145,47 +135,28 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeat
         service.must_be_alive(service.get(cloud, caller, id))
         state = runs.from_snapshot(snapshot.reference.get()).state
         raise Conflict(f"the run {run_id} is {state}: only a run that FAILED can be retried")
-    slots.start_waiting(cloud, run.customer)
     return run
 
 
 def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | None:
-    """Have a run that failed wait for a slot again, with these changes; None where it has not failed, its
-    export was deleted, or it has changed since `snapshot` was read: then another one took it up, and it may
-    even have failed again.
-
-    Its parts and slices are opened first: a death in between leaves it failed, and the next one to take it up
-    begins here again.
-    """
-    reference = snapshot.reference
+    """Have a run that failed run again, with these changes; None where it has not failed, its export was
+    deleted, or it has changed since `snapshot` was read: then another one took it up, and it may even have
+    failed again."""
     found = runs.from_snapshot(snapshot)
     if found.state != FAILED:
         return None
-    for group in ("parts", "slices"):
-        unwritten = reference.collection(group).where(filter=FieldFilter("written", "==", False))
-        for each in unwritten.stream():
-            each.reference.update(leases.new_work())
+    owner = snapshot.reference.parent.parent
 
-    def wait(transaction: firestore.Transaction) -> Run | None:
-        current = reference.get(transaction=transaction)
-        run = runs.from_snapshot(current)
-        if run.state != FAILED or current.update_time != snapshot.update_time:
-            return None
-        export = reference.parent.parent.get(["state", "config"], transaction=transaction)
+    def again(transaction: firestore.Transaction) -> dict[str, Any] | None:
+        export = owner.get(["state", "config"], transaction=transaction)
         if export.get("state") == DELETED:
             return None
-        again = {
-            "state": PENDING,
-            "config": _reached_as_now(run.config, export).model_dump(mode="json"),
-            "audit": firestore.DELETE_FIELD,
-            "held_up": firestore.DELETE_FIELD,
-            "sweeps": 0,
-            **changes,
-        }
-        transaction.update(reference, again)
-        return run
+        config = _reached_as_now(found.config, export).model_dump(mode="json")
+        return {"config": config, "audit": firestore.DELETE_FIELD, **changes}
 
-    return transact(cloud.db, wait)
+    if not control.retry(cloud, KIND, snapshot, again):
+        return None
+    return runs.from_snapshot(snapshot.reference.get())
 
 
 def _reached_as_now(config: ExportConfig, export: Snapshot) -> ExportConfig:

@@ -1,100 +1,45 @@
 """Step five of a run: copy its images slice by slice, a slice being a range of lines of one part's list."""
 
-from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
-
-from google.api_core.exceptions import AlreadyExists
 
 from shared import logs
 from shared.clock import elapsed_since, stopwatch
 from shared.delivery.base import Copy, CopyResult
-from shared.exports import names, runs
-from shared.exports.delivering import destination, slices_of
+from shared.exports import names
+from shared.exports.delivering import TimeUp, destination
 from shared.exports.manifest import LostImage
-from shared.exports.runs import DELIVERING, Run, WrittenPart
-from shared.gcp import leases
+from shared.exports.runs import Run
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of
-from shared.gcp.leases import Done, GotOn, Lease
+from shared.gcp.objects import Stored
+from shared.work.attempts import Attempt
+from shared.work.kinds import Done, Later
 from shared.workorders import images
-from shared.workorders.images import LINE_BYTES, Image
+from shared.workorders.images import Image
 
 FUNCTION = "copy_images"
 
-SLICES_A_COMMIT = 400
-"""How many slices' documents are made at once. A request may hold 10 MiB."""
+
+def copy(cloud: Cloud, run: Run, attempt: Attempt) -> Done | Later:
+    """Copy the images of a slice, and write down what came of it. CustomerMustAct where the customer's bucket
+    refuses. What the first attempt found stands: the manifest is made of it."""
+    fields = attempt.fields
+    listed = list(images.decode(cloud.objects.read(Stored(**fields["list"]), fields["start"], fields["end"])))
+    try:
+        result = _copy(cloud, run, fields["site"], listed, attempt)
+    except TimeUp:
+        return Later()
+    lost = {
+        "missing": _lost(run, fields["site"], listed, result.missing),
+        "conflicts": _lost(run, fields["site"], listed, result.conflicts),
+    }
+    counted = {name: len(found) for name, found in lost.items()}
+    logs.info(
+        "images copied", slice=attempt.piece.name, copied=result.copied, present=result.present, **counted
+    )
+    return Done({"copied": result.copied, "present": result.present, **lost})
 
 
-def make_slices(cloud: Cloud, run: Run) -> None:
-    """Make the document of every slice that has none yet. Doing it twice is doing it once."""
-    collection = cloud.db.collection(f"{run.path}/slices")
-    there = {each.id for each in collection.select([]).stream()}
-    missing = ((id, part) for part, id in _slices(cloud, run) if id not in there)
-    while some := list(islice(missing, SLICES_A_COMMIT)):
-        batch = cloud.db.batch()
-        for id, part in some:
-            batch.create(collection.document(id), {"part": part.id, **leases.new_work()})
-        try:
-            batch.commit()
-        except AlreadyExists:
-            return make_slices(cloud, run)  # another attempt makes them, too: see what is missing now
-    return None
-
-
-def tell_slices(cloud: Cloud, run: Run) -> None:
-    """Have every slice copied that nobody is at."""
-    waiting = cloud.db.collection(f"{run.path}/slices").where(filter=leases.untaken())
-    messages = [{**run.message, "slice": each.id} for each in waiting.select([]).stream()]
-    cloud.messages.publish(FUNCTION, *messages)
-
-
-def copy_slice(cloud: Cloud, run: Run, id: str) -> None:
-    """Copy the images of a slice and write down what came of it, once.
-
-    CustomerMustAct where the customer's bucket refuses; other errors as `leases.do`. What the first attempt
-    found stands: the manifest is made of it.
-    """
-    if run.state != DELIVERING:
-        return
-    reference = cloud.db.document(f"{run.path}/slices/{id}")
-
-    def work(lease: Lease) -> Done:
-        part = runs.written_part_of(cloud, run, fields_of(reference.get())["part"])
-        listed = _listed(cloud, part, int(id.rpartition("-")[2]))
-        outcome = _copy(cloud, run, part.site, listed, lease)
-        return Done(
-            {
-                "copied": outcome.copied,
-                "present": outcome.present,
-                "missing": _lost(run, part.site, listed, outcome.missing),
-                "conflicts": _lost(run, part.site, listed, outcome.conflicts),
-            }
-        )
-
-    done = leases.do(cloud, run.path, reference, work)
-    if done is not None:
-        counted = {
-            name: found if isinstance(found, int) else len(found) for name, found in done.fields.items()
-        }
-        logs.info("images copied", slice=id, **counted)
-
-
-def _slices(cloud: Cloud, run: Run) -> Iterator[tuple[WrittenPart, str]]:
-    for part in runs.written_parts(cloud, run):
-        for id in slices_of(cloud, part):
-            yield part, id
-
-
-def _listed(cloud: Cloud, part: WrittenPart, number: int) -> list[Image]:
-    if part.images is None:
-        raise ValueError(f"the part {part.id} has no images")
-    size = cloud.settings.slice_images * LINE_BYTES
-    start = number * size
-    return list(images.decode(cloud.objects.read(part.images, start, min(start + size, part.images.size))))
-
-
-def _copy(cloud: Cloud, run: Run, site: str, listed: list[Image], lease: Lease) -> CopyResult:
+def _copy(cloud: Cloud, run: Run, site: str, listed: list[Image], attempt: Attempt) -> CopyResult:
     copies = (
         Copy(
             source_name=images.object_name(run.customer, site, image),
@@ -110,8 +55,8 @@ def _copy(cloud: Cloud, run: Run, site: str, listed: list[Image], lease: Lease) 
     def report(so_far: CopyResult) -> None:
         over = elapsed_since(began) >= cloud.settings.attempt_seconds
         if over and so_far.copied and run.config.connector.slow:
-            raise GotOn("the attempt's time is over; the next finds what is copied, and copies the rest")
-        lease.beat_if_due()
+            raise TimeUp  # the next attempt finds what is copied, and copies the rest
+        attempt.heartbeat()
 
     with destination(cloud, run) as there:
         return there.copy_images(copies, report)

@@ -1,4 +1,4 @@
-"""Step four of a run: pin what is delivered, and deliver its data files.
+"""Steps three and four of a run: pin what is delivered, and deliver its data files.
 
 From the change to DELIVERING on, exactly the objects of the written parts are delivered, whatever is retried:
 a part that is done never changes, and what a run is made of is counted in the same transaction.
@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
@@ -19,11 +20,12 @@ from shared.errors import CustomerMustAct
 from shared.exports import files, names, runs
 from shared.exports.files import Planned
 from shared.exports.manifest import File
-from shared.exports.runs import DELIVERING, RUNNING, Run, Totals, WrittenPart
+from shared.exports.runs import Run, Totals, WrittenPart
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of, transact
-from shared.gcp.leases import ALIVE, BEAT_SECONDS
+from shared.gcp.documents import fields_of
 from shared.gcp.objects import COMPOSE_MOST, Stored
+from shared.work.attempts import Attempt
+from shared.work.kinds import Done, Later
 from shared.workorders.images import LINE_BYTES
 
 
@@ -35,13 +37,14 @@ def destination(cloud: Cloud, run: Run) -> Iterator[Connector]:
         yield connector
 
 
-def pin(cloud: Cloud, run: Run) -> Run:
-    """Move a run whose parts are all written to DELIVERING, with the totals of what that delivers.
+def pin(cloud: Cloud, run: Run, _: Attempt) -> Done:
+    """Move a run whose parts are all written to DELIVERING, with the totals of what that delivers, and with
+    the slices in which its images are copied.
 
     CustomerMustAct where a file would have more rows than its format allows, or a mail too many files.
     """
     parts = list(runs.written_parts(cloud, run))
-    slices = sum(len(slices_of(cloud, part)) for part in parts)
+    slices = [each for part in parts for each in _slices(cloud, part)]
     planned = list(files.plan(run, parts))
     mailed = run.config.connector.mailed
     if mailed is not None and len(planned) > mailed.max_files:
@@ -54,59 +57,51 @@ def pin(cloud: Cloud, run: Run) -> Run:
         rows=sum(part.rows for part in parts),
         bytes=sum(file.size for file in planned),
         images=sum(part.images.size // LINE_BYTES for part in parts if part.images),
-        slices=slices,
+        slices=len(slices),
     )
-    reference = cloud.db.document(run.path)
-
-    def move(transaction: firestore.Transaction) -> None:
-        if reference.get(transaction=transaction).get("state") == RUNNING:
-            pinned = {
-                "state": DELIVERING,
-                "totals": asdict(totals),
-                "delivering": firestore.SERVER_TIMESTAMP,
-                **ALIVE,
-            }
-            transaction.update(reference, pinned)
-
-    transact(cloud.db, move)
-    return runs.from_snapshot(reference.get())
+    pinned = {"totals": asdict(totals), "delivering": firestore.SERVER_TIMESTAMP}
+    return Done(work=pinned, plans={runs.COPY: slices})
 
 
-def slices_of(cloud: Cloud, part: WrittenPart) -> list[str]:
-    """The ids of the slices that a part's images are copied in; the n-th of `<part>-<n>` takes the n-th
-    `settings.slice_images` lines of the part's list."""
+def _slices(cloud: Cloud, part: WrittenPart) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The slices that a part's images are copied in: each says which bytes of which list it takes."""
     if part.images is None:
-        return []
-    count = -(-part.images.size // (cloud.settings.slice_images * LINE_BYTES))
-    return [f"{part.id}-{number}" for number in range(count)]
+        return
+    most, listed = cloud.settings.slice_images * LINE_BYTES, asdict(part.images)
+    for number, start in enumerate(range(0, part.images.size, most)):
+        end = min(start + most, part.images.size)
+        yield f"{part.id}-{number}", {"site": part.site, "list": listed, "start": start, "end": end}
 
 
-def deliver_files(cloud: Cloud, run: Run) -> None:
+def deliver(cloud: Cloud, run: Run, attempt: Attempt) -> Done | Later:
     """Deliver every data file, and write down each that is there, with what it was made of.
 
-    TimeUp where the attempt's time is over before all are there; CustomerMustAct where the customer's side
-    refuses.
+    CustomerMustAct where the customer's side refuses.
     """
-    pace = _Pace(cloud, run)
-    collection = cloud.db.collection(f"{run.path}/files")
+    pace = _Pace(cloud, attempt)
+    collection = cloud.db.collection(run.files)
     delivered = {each.id for each in collection.select([]).stream()}
-    with destination(cloud, run) as there:
-        for planned in files.plan(run, runs.written_parts(cloud, run)):
-            if planned.id in delivered:
-                continue
-            staged = _joined(cloud, run, planned)
-            there.deliver(staged, planned.name, pace)
-            file = File(
-                name=run.config.connector_config.place(planned.name),
-                site_id=planned.site,
-                rows=planned.rows,
-                bytes=staged.size,
-                crc32c=staged.crc32c,
-            )
-            with contextlib.suppress(AlreadyExists):  # another attempt delivered the very same
-                collection.document(planned.id).create({**asdict(file), "staged": asdict(staged)})
-                logs.info("file delivered", file=planned.id, rows=file.rows, bytes=file.bytes)
-            pace()
+    try:
+        with destination(cloud, run) as there:
+            for planned in files.plan(run, runs.written_parts(cloud, run)):
+                if planned.id in delivered:
+                    continue
+                staged = _joined(cloud, run, planned)
+                there.deliver(staged, planned.name, pace)
+                file = File(
+                    name=run.config.connector_config.place(planned.name),
+                    site_id=planned.site,
+                    rows=planned.rows,
+                    bytes=staged.size,
+                    crc32c=staged.crc32c,
+                )
+                with contextlib.suppress(AlreadyExists):  # another attempt delivered the very same
+                    collection.document(planned.id).create({**asdict(file), "staged": asdict(staged)})
+                    logs.info("file delivered", file=planned.id, rows=file.rows, bytes=file.bytes)
+                pace()
+    except TimeUp:
+        return Later()
+    return Done()
 
 
 class TimeUp(Exception):
@@ -114,25 +109,23 @@ class TimeUp(Exception):
 
 
 class _Pace:
-    """What a delivery that takes long calls now and then: it shows that the run is alive, and ends the
-    attempt in time."""
+    """What a delivery that takes long calls now and then: it shows that the attempt is alive, and ends it in
+    time."""
 
-    def __init__(self, cloud: Cloud, run: Run) -> None:
-        self._cloud = cloud
-        self._run = run
-        self._began = self._beaten = stopwatch()
+    def __init__(self, cloud: Cloud, attempt: Attempt) -> None:
+        self._seconds = cloud.settings.attempt_seconds
+        self._attempt = attempt
+        self._began = stopwatch()
 
     def __call__(self) -> None:
-        if elapsed_since(self._began) >= self._cloud.settings.attempt_seconds:
+        if elapsed_since(self._began) >= self._seconds:
             raise TimeUp
-        if elapsed_since(self._beaten) >= BEAT_SECONDS:
-            runs.show_life(self._cloud, self._run)
-            self._beaten = stopwatch()
+        self._attempt.heartbeat()
 
 
 def delivered_files(cloud: Cloud, run: Run) -> Iterator[File]:
     """The data files that are there, in order."""
-    for snapshot in cloud.db.collection(f"{run.path}/files").order_by("__name__").stream():
+    for snapshot in cloud.db.collection(run.files).order_by("__name__").stream():
         fields = fields_of(snapshot)
         yield File(**{each.name: fields[each.name] for each in dataclasses.fields(File)})
 
@@ -143,7 +136,7 @@ def _joined(cloud: Cloud, run: Run, planned: Planned) -> Stored:
     bucket, format = cloud.settings.staging_bucket, run.config.format
 
     def staged(file: str) -> str:
-        return names.staged(run.customer, run.export, run.id, f"{file}.{format.extension}")
+        return names.staged(run.customer, run.export, run.label, f"{file}.{format.extension}")
 
     def fixed(name: str, content: bytes) -> list[Stored]:
         if not content:

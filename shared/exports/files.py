@@ -94,7 +94,7 @@ def _planned(run: Run, site: str | None, number: int | None, parts: list[Written
         id=f"{site or ALL}{number_in_id}",
         site=site,
         name=names.data_file(
-            site, config.export_type, run.window, config.zone, run.id, number, config.format.extension
+            site, config.export_type, run.window, config.zone, run.label, number, config.format.extension
         ),
         rows=rows,
         size=around + between * (len(parts) - 1) + sum(map(_bytes, parts)),

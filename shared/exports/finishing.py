@@ -1,167 +1,148 @@
-"""Step six of a run: when everything is there, the manifest and the audit event; or why it failed."""
+"""Step seven of a run: the manifest; and what is written whichever way a run ends: the audit event, the mails
+that report a failure, and that its export is suspended."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.cloud import firestore
-from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
-from shared.errors import GiveUp
-from shared.exports import audit, export, mailing, manifest, names, runs, slots
+from shared.exports import audit, export, mailing, manifest, names, runs
 from shared.exports.audit import Outcome
 from shared.exports.delivering import delivered_files, destination
 from shared.exports.manifest import LostImage
-from shared.exports.runs import CANCELLED, COMPLETED, DELIVERING, FAILED, PENDING, RUNNING, Run
+from shared.exports.runs import COMPLETED, FAILED, Run
 from shared.exports.writing import blocks_of
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, count, fields_of, read_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time
 from shared.outbox import mails
+from shared.work import pieces
+from shared.work.attempts import Attempt
+from shared.work.kinds import Done, End, Writes
 
 DELETED_LINE_BYTES = 37
 """A work order's id and a newline, in the staged lists of deletions."""
 
 DELETED_BLOCK_BYTES = DELETED_LINE_BYTES * 16 * 1024
 
+ADVICE = (
+    "See that your server or bucket answers: the export's connection test tells. Then retry the run. If it "
+    "is nothing of yours, ask Waybill's operators."
+)
+"""What people are told to do about a run that waited too long."""
 
-def finish_if_done(cloud: Cloud, run: Run) -> None:
-    """Finish a run whose files and slices are all there, by a strong count; else do nothing.
+MISSING, CONFLICTS = "missing", "conflicts"
+"""How images are lost: gone from our bucket, or something else has their name in the customer's."""
 
-    Whoever sees all done finishes: the manifest is the same bytes whoever writes it, and one transaction
-    writes the audit event and frees the slot.
+
+def finish(cloud: Cloud, run: Run, attempt: Attempt) -> Done:
+    """Deliver the manifest of a run whose files and images are all there, and end it.
+
+    The manifest is the same bytes whoever writes it.
     """
-    if run.state != DELIVERING or run.totals is None:
-        return
-    if count(cloud.db.collection(f"{run.path}/files")) < run.totals.files:
-        return
-    slices = cloud.db.collection(f"{run.path}/slices")
-    if count(slices.where(filter=FieldFilter("written", "==", True))) < run.totals.slices:
-        return
-    if not mailing.all_ended(cloud, run):
-        return
+    if run.totals is None:
+        raise ValueError(f"the run {run.id} has nothing pinned yet")
+    lost = _losses(cloud, run)
     staged = cloud.objects.create_stream(
         cloud.settings.staging_bucket,
-        names.staged(run.customer, run.export, run.id, "manifest.json"),
+        names.staged(run.customer, run.export, run.label, "manifest.json"),
         manifest.pieces(
             run,
             files=delivered_files(cloud, run),
-            missing=_lost(cloud, run, "missing"),
-            conflicts=_lost(cloud, run, "conflicts"),
+            missing=_lost(cloud, lost, MISSING),
+            conflicts=_lost(cloud, lost, CONFLICTS),
             deleted=_deleted(cloud, run),
         ),
         "application/json",
     )
     with destination(cloud, run) as there:
-        there.deliver(staged, names.manifest(run.export, run.window, run.id), lambda: None)
-    outcome = _outcome(cloud, run, run.totals.images)
-    if _end(cloud, run, lambda current: outcome if current.state == DELIVERING else None):
-        logs.info("run completed", rows=run.totals.rows, files=run.totals.files, images=run.totals.images)
-
-
-def fail(cloud: Cloud, run: Run, error: GiveUp) -> None:
-    """End a run that trying again cannot help, and say what would. What ended already stays as it is."""
-    outcome = Outcome(status=FAILED, error=str(error), next_action=error.next_action)
-
-    def decide(current: Run) -> Outcome | None:
-        # What an attempt met before the run was tried again says nothing of it now.
-        same = current.started == run.started and (current.state != PENDING or run.state == PENDING)
-        return outcome if same and current.state in (PENDING, RUNNING, DELIVERING) else None
-
-    if _end(cloud, run, decide):
-        logs.error("run failed", error=str(error), next_action=error.next_action)
-
-
-def _outcome(cloud: Cloud, run: Run, images: int) -> Outcome:
-    counts = {"missing": 0, "conflicts": 0}
-    named: list[str] = []
-    for kind in counts:
-        for image in _lost(cloud, run, kind):
-            counts[kind] += 1
-            if len(named) < audit.IMAGES_NAMED:
-                named.append(f"{image.site_id}/images/{image.id}.{image.file_extension}")
-    return Outcome(
+        there.deliver(staged, names.manifest(run.export, run.window, run.label), attempt.heartbeat)
+    outcome = Outcome(
         status=COMPLETED,
-        images=images - sum(counts.values()),
-        images_missing=counts["missing"],
-        images_conflicting=counts["conflicts"],
-        not_delivered=tuple(named),
+        images=run.totals.images - sum(lost.counts.values()),
+        images_missing=lost.counts[MISSING],
+        images_conflicting=lost.counts[CONFLICTS],
+        not_delivered=tuple(lost.named),
         mails=mailing.outcome(cloud, run),
     )
+    logs.info("run completed", rows=run.totals.rows, files=run.totals.files, images=run.totals.images)
+    return Done(end=End(COMPLETED, {"audit": audit.event(run, outcome, None)}))
 
 
-def _end(cloud: Cloud, run: Run, decide: Callable[[Run], Outcome | None]) -> bool:
-    reference = cloud.db.document(run.path)
-
-    def end(transaction: firestore.Transaction) -> Sequence[str] | None:
-        snapshot = reference.get(transaction=transaction)
-        current = runs.from_snapshot(snapshot)
-        outcome = decide(current)
-        if outcome is None:
-            return None
-        told: dict[str, dict[str, Any]] = {}
-        if outcome.status == FAILED:
-            suspended = _suspend_if_it_stays(cloud, transaction, current, fields_of(snapshot), outcome)
-            told = _mails(cloud, current, snapshot, outcome, suspended)
-        ended = {
-            "state": outcome.status,
-            "audit": audit.event(current, outcome, read_time(snapshot)),
-            "finished": firestore.SERVER_TIMESTAMP,
-            **({"told": True} if told else {}),
-        }
-        transaction.update(reference, ended)
-        for path, mail in told.items():
-            transaction.create(cloud.db.document(path), mail)
-        return list(told)
-
-    told = transact(cloud.db, end)
-    if told:
-        mails.tell(cloud, run.customer, told)
-    # Also when somebody else ended it: they may have died before they started the next.
-    slots.start_waiting(cloud, run.customer)
-    return told is not None
-
-
-def _mails(
-    cloud: Cloud, run: Run, snapshot: Snapshot, outcome: Outcome, suspended: bool
-) -> dict[str, dict[str, Any]]:
-    """The mails that tell of a failure: of a run's own once, however often it fails; of each suspension."""
+def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end: End) -> Writes:
+    """What is written with a run's end: the audit event; of a failure also the mails that report it, and that
+    its export is suspended where it fails at its last due time."""
+    run, at = runs.from_snapshot(work), read_time(work)
+    if end.state == COMPLETED:
+        return Writes({"audit": audit.ended(end.fields["audit"], run, at)})
+    outcome = Outcome(end.state, error=end.fields.get("error"), next_action=end.fields.get("next_action"))
+    event = audit.event(run, outcome, at)
+    if end.state != FAILED:
+        return Writes({"audit": event})
     why = {"error": outcome.error, "next_action": outcome.next_action}
-    if suspended:
-        return mailing.failure(cloud, run, mailing.SUSPENDED, read_time(snapshot).isoformat(), why)
-    if fields_of(snapshot).get("told"):
-        return {}
-    return mailing.failure(cloud, run, mailing.FAILED, run.id, why)
+    fields = fields_of(work)
+    if _suspends(cloud, transaction, run, fields):
+        logs.warning("export suspended", due_times=export.DUE_TIMES_MOST, **why)
+        reports = mailing.report(cloud, run, mailing.SUSPENDED, at.isoformat(), why)
+        updates = {f"exports/{run.export}": {"state": export.SUSPENDED, "suspended": why}}
+    else:
+        # Of a run's own failure once, however often it fails.
+        reports = {} if fields.get("reported") else mailing.report(cloud, run, mailing.FAILED, run.id, why)
+        updates = {}
+    reported = {"reported": True} if reports else {}
+    return Writes({"audit": event, **reported}, reports, updates, mails.messages(run.customer, reports))
 
 
-def _suspend_if_it_stays(
-    cloud: Cloud, transaction: firestore.Transaction, run: Run, fields: dict[str, Any], outcome: Outcome
-) -> bool:
-    """Suspend the export of a run that fails at its last due time, in the transaction that fails the run.
+def waiting(cloud: Cloud, run: Run, why: str) -> Writes:
+    """The mails that report that a run has waited for an hour."""
+    facts = {"error": why, "next_action": ADVICE}
+    since = run.since.isoformat() if run.since else ""
+    reports = mailing.report(cloud, run, mailing.WAITING, f"{run.id} {since}", facts)
+    return Writes(documents=reports, messages=mails.messages(run.customer, reports))
 
-    Not for a run of an older version: what it fails at may be what an edit mended. If not, the windows of the
-    newest version fail as well, and suspend it. Returns whether it did.
+
+def _suspends(cloud: Cloud, transaction: firestore.Transaction, run: Run, fields: dict[str, Any]) -> bool:
+    """Whether the failure of a run suspends its export: at its last due time.
+
+    Not for a run of an older version: what it fails at may be what an edit fixed. If not, the windows of the
+    newest version fail as well, and suspend it.
     """
     if run.origin != runs.SCHEDULE or fields.get("due_times", 1) < export.DUE_TIMES_MOST:
         return False
-    reference = cloud.db.document(f"exports/{run.export}")
-    owner = fields_of(reference.get(transaction=transaction))
-    if owner["state"] != export.ACTIVE or owner["version"] != run.version:
-        return False
-    why = {"error": outcome.error, "next_action": outcome.next_action}
-    transaction.update(reference, {"state": export.SUSPENDED, "suspended": why})
-    logs.warning("export suspended", due_times=export.DUE_TIMES_MOST, **why)
-    return True
+    owner = fields_of(cloud.db.document(f"exports/{run.export}").get(transaction=transaction))
+    return bool(owner["state"] == export.ACTIVE and owner["version"] == run.version)
 
 
-def cancelled(snapshot: Snapshot) -> dict[str, Any]:
-    """The fields of a run that is cancelled, in the transaction that reads it."""
-    event = audit.event(runs.from_snapshot(snapshot), Outcome(status=CANCELLED), read_time(snapshot))
-    return {"state": CANCELLED, "audit": event, "finished": firestore.SERVER_TIMESTAMP}
+@dataclass
+class _Losses:
+    """What the slices of a run say was lost: how many images, the names of the first, and by kind the paths
+    of the slices that lost any. Those alone are read again."""
+
+    counts: dict[str, int] = field(default_factory=lambda: {MISSING: 0, CONFLICTS: 0})
+    named: list[str] = field(default_factory=list)
+    slices: dict[str, list[str]] = field(default_factory=lambda: {MISSING: [], CONFLICTS: []})
 
 
-def _lost(cloud: Cloud, run: Run, kind: str) -> Iterator[LostImage]:
-    for snapshot in cloud.db.collection(f"{run.path}/slices").order_by("__name__").stream():
-        for image in fields_of(snapshot)[kind]:
+def _losses(cloud: Cloud, run: Run) -> _Losses:
+    lost = _Losses()
+    named: dict[str, list[str]] = {MISSING: [], CONFLICTS: []}
+    for piece in pieces.results(cloud, run.path, run.plans[runs.COPY]):
+        for kind, count in lost.counts.items():
+            found = [LostImage(**each) for each in piece.fields[kind]]
+            if not found:
+                continue
+            lost.counts[kind] = count + len(found)
+            lost.slices[kind].append(piece.path)
+            room = audit.IMAGES_NAMED - len(named[kind])
+            named[kind] += [f"{each.site_id}/images/{each.id}.{each.file_extension}" for each in found[:room]]
+    lost.named = (named[MISSING] + named[CONFLICTS])[: audit.IMAGES_NAMED]
+    return lost
+
+
+def _lost(cloud: Cloud, lost: _Losses, kind: str) -> Iterator[LostImage]:
+    for path in lost.slices[kind]:
+        for image in fields_of(cloud.db.document(path).get())[kind]:
             yield LostImage(**image)
 
 

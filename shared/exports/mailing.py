@@ -1,12 +1,12 @@
-"""The mails of a run: those by which an export by email is delivered, and those that tell that it failed.
+"""Step six of a run: the mails by which an export by email is delivered; and those that report on a run.
 
-They are documents below the run's (`shared.outbox.mails`), which another function sends; when one has
-an outcome, the run is told to go on.
+They are documents below the run's (`shared.outbox.mails`), which another function sends; when one has an
+outcome, the run's piece is woken.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
@@ -16,16 +16,25 @@ from shared.accounts.customers import get_customer
 from shared.errors import CustomerMustAct, Retry
 from shared.exports.runs import Run
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import count, plain
+from shared.gcp.documents import count, fields_of, plain
 from shared.outbox import mails
 from shared.outbox.mails import REFUSED, SENT, SKIPPED, UNKNOWN, Files, Mail
 from shared.window import utc_second
+from shared.work import pieces
+from shared.work.attempts import Attempt
+from shared.work.kinds import Done, Later
 
-DELIVERY, FAILED, SUSPENDED = "export", "failed", "suspended"
+DELIVERY, FAILED, SUSPENDED, WAITING = "export", "failed", "suspended", "waiting"
 """The kinds of mails that there are of a run."""
 
-FINISH = "finish"
-"""In a run's message: nothing is to be taken on, but that it may have been the last mail."""
+STAGE = "mail"
+"""The stage of a run in which its mails are sent."""
+
+LOOK_AFTER = timedelta(minutes=15)
+"""After which time a run looks whether its mails are sent, where no mail has woken it."""
+
+MAILS_READ = 20
+"""In how many mails it is looked why they could not be sent."""
 
 MAILS_A_COMMIT = 200
 """How many mails' documents are made at once. A request may hold 10 MiB."""
@@ -45,6 +54,19 @@ class Sent:
 
 
 NO_MAILS = Sent(0, ())
+
+
+def mail(cloud: Cloud, run: Run, attempt: Attempt) -> Done | Later:
+    """Have the mails of a run sent, and wait until each has an outcome. CustomerMustAct where nobody was
+    mailed."""
+    if not recipients(run):
+        return Done()
+    if not attempt.fields.get("made"):
+        make_mails(cloud, run)
+    if not all_ended(cloud, run):
+        return Later({"made": True}, after=LOOK_AFTER, waits_for=_waits_for(cloud, run))
+    outcome(cloud, run)
+    return Done()
 
 
 def recipients(run: Run) -> tuple[str, ...]:
@@ -90,9 +112,10 @@ def all_ended(cloud: Cloud, run: Run) -> bool:
     return count(ended) >= len(whom)
 
 
-def any_waits(cloud: Cloud, run: Run) -> bool:
-    """Whether a mail of the run is there and has no outcome yet."""
-    return bool(recipients(run)) and count(_open(cloud, run)) > 0
+def _waits_for(cloud: Cloud, run: Run) -> str | None:
+    """Why a mail of the run could not be sent yet, or None where none was tried in vain."""
+    tried = [fields_of(each).get("reason") for each in _open(cloud, run).limit(MAILS_READ).stream()]
+    return next(filter(None, tried), None)
 
 
 def outcome(cloud: Cloud, run: Run) -> Sent:
@@ -123,11 +146,11 @@ def _refused_before(run: Run, state: str, ended: datetime | None) -> bool:
     return refused and ended is not None and run.started is not None and ended < run.started
 
 
-def failure(
-    cloud: Cloud, run: Run, kind: str, occurrence: str, why: dict[str, str | None]
+def report(
+    cloud: Cloud, run: Run, kind: str, occurrence: str, why: Mapping[str, str | None]
 ) -> dict[str, dict[str, Any]]:
-    """The mails that tell of a failure, or of the export's suspension, by their paths: to be made in the
-    transaction that makes it so. `why` has the `error` and the `next_action`."""
+    """The mails that report a failure, the export's suspension, or that a run waits, by their paths: to be
+    created in the transaction that makes it so. `why` has the `error` and the `next_action`."""
     addresses = run.config.notify or get_customer(cloud.db, run.customer).notify
     facts = {
         **_subject(run),
@@ -152,12 +175,12 @@ def _documents(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from mails.documents(
         run.path,
         DELIVERY,
-        run.id,
+        run.label,
         recipients(run),
         facts,
         customer=run.customer,
-        link=Files(run.account, f"{run.path}/files"),
-        then={"function": run.source.function, "message": {**run.message, FINISH: True}},
+        link=Files(run.account, run.files),
+        then={"function": run.source.function, "message": pieces.message(run.path, STAGE)},
     ).items()
 
 

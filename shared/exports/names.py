@@ -13,7 +13,7 @@ RUN_DIGITS = 10
 """How many hex digits a run's id has."""
 
 NUMBER_DIGITS = 5
-"""With how many digits files of one run are numbered: a run has at most 10,000 parts, and so files."""
+"""With how many digits files of one run are numbered: a run has at most 50,000 parts, and so files."""
 
 
 def stamp(at: datetime) -> str:
@@ -23,8 +23,15 @@ def stamp(at: datetime) -> str:
 
 def scheduled_run(export: str, window: Window) -> str:
     """The id of the run of a scheduled window: whoever starts it, it is the same."""
-    name = f"{export}\n{stamp(window.start)}\n{stamp(window.end)}"
-    return hashlib.sha256(name.encode()).hexdigest()[:RUN_DIGITS]
+    return _digits(f"{export}\n{stamp(window.start)}\n{stamp(window.end)}")
+
+
+def label(run: str, replanned: int) -> str:
+    """What stands for a run in the names of its files: its id, or, where it was planned anew, a hash of it.
+
+    What it delivered by an older plan may be something else, and is never overwritten.
+    """
+    return _digits(f"{run}\n{replanned}") if replanned else run
 
 
 def is_run(text: str) -> bool:
@@ -62,3 +69,7 @@ def manifest(export: str, window: Window, run: str) -> str:
 def staged(customer: str, export: str, run: str, file: str) -> str:
     """A run's file in staging, in the managed folder that the customer's account may read."""
     return f"{customer}/{export}/{run}/{file}"
+
+
+def _digits(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:RUN_DIGITS]

@@ -1,6 +1,6 @@
 """What an operator asks of all customers' exports: how they stand, the life of one run, a window again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, count, fields_of, plain, server_time
 from shared.http.idempotency import Repeatable
 from shared.outbox import mails
+from shared.work import pieces
 
 OPERATOR = "operator"
 """Who asked, in the audit, where it was no key of the customer's."""
@@ -37,18 +38,18 @@ _STEPS = (
     "slices",
     "mails",
     "finished",
-    "beat",
+    "heartbeat",
 )
 """In which order things happen to a run that happen in one millisecond: stamps know no finer time."""
 
 
 @dataclass(frozen=True)
 class RunNow:
-    """A run as it stands. `beat` is when it last showed life; None is not known yet."""
+    """A run as it stands. `heartbeat` is when it last showed life; None is not known yet."""
 
     run: Run
     created: datetime
-    beat: datetime | None
+    heartbeat: datetime
     finished: datetime | None
     error: str | None
     next_action: str | None
@@ -61,7 +62,7 @@ class Overview:
     due        active exports whose window was to begin by then, the longest due first
     halted     exports that are paused or suspended
     under_way  runs that wait, are written or are delivered, the longest due first
-    failed     runs that failed and showed life within FAILED_WITHIN
+    failed     runs that failed within FAILED_WITHIN
     """
 
     at: datetime
@@ -88,7 +89,6 @@ class Life:
 
     now: RunNow
     moments: Sequence[Moment]
-    sweeps: int
     left_out: int
     event: dict[str, Any] | None
 
@@ -103,15 +103,14 @@ def overview(cloud: Cloud) -> Overview:
     halted = exports.where(filter=FieldFilter("state", "in", [PAUSED, SUSPENDED]))
     under_way = every_run.where(filter=FieldFilter("state", "in", [PENDING, RUNNING, DELIVERING]))
     failed = every_run.where(filter=FieldFilter("state", "==", FAILED)).where(
-        # By the index that the sweep needs anyhow: every run that failed has been started.
-        filter=FieldFilter("swept", ">=", at - FAILED_WITHIN)
+        filter=FieldFilter("finished", ">=", at - FAILED_WITHIN)
     )
     return Overview(
         at=at,
         due=[from_snapshot(each) for each in due.order_by("next_due").limit(LISTED_MOST).stream()],
         halted=[from_snapshot(each) for each in halted.limit(LISTED_MOST).stream()],
         under_way=[_now(each) for each in under_way.order_by("due").limit(LISTED_MOST).stream()],
-        failed=[_now(each) for each in failed.order_by("swept").limit(LISTED_MOST).stream()],
+        failed=[_now(each) for each in failed.order_by("finished").limit(LISTED_MOST).stream()],
     )
 
 
@@ -126,15 +125,20 @@ def life(cloud: Cloud, export: str, run: str) -> Life:
         "started": "started: it got a slot",
         "planned": f"planned: {now.run.parts} parts",
         "delivering": "delivering: what is delivered is pinned",
-        "finished": f"finished: {now.run.state}" if ended else "failed, and was taken up again since",
-        "beat": "last sign of life",
+        "finished": f"finished: {now.run.state}" if ended else "failed, and was retried since",
+        "heartbeat": "last heartbeat",
     }
     moments = {field: [Moment(fields[field], what)] for field, what in told.items() if fields.get(field)}
     if ended:
-        moments.pop("beat", None)
+        moments.pop("heartbeat", None)
     left_out = 0
-    for group, tell in (("parts", _part), ("files", _file), ("slices", _slice), ("mails", _mail)):
-        documents = snapshot.reference.collection(group)
+    planned = snapshot.reference.collection("pieces")
+    for group, documents, tell in (
+        ("parts", planned.where(filter=FieldFilter("plan", "==", now.run.plans.get(runs.WRITE, ""))), _part),
+        ("files", cloud.db.collection(now.run.files), _file),
+        ("slices", planned.where(filter=FieldFilter("plan", "==", now.run.plans.get(runs.COPY, ""))), _slice),
+        ("mails", snapshot.reference.collection("mails"), _mail),
+    ):
         left_out += max(0, count(documents) - LISTED_MOST)
         listed = documents.order_by("__name__").limit(LISTED_MOST).stream()
         moments[group] = [moment for each in listed for moment in tell(each)]
@@ -142,7 +146,6 @@ def life(cloud: Cloud, export: str, run: str) -> Life:
     return Life(
         now=now,
         moments=sorted(in_order, key=lambda moment: moment.at),
-        sweeps=fields.get("sweeps", 0),
         left_out=left_out,
         event=audit.ordered(fields["audit"]) if fields.get("audit") else None,
     )
@@ -191,7 +194,7 @@ def _now(snapshot: Snapshot) -> RunNow:
     return RunNow(
         run=runs.from_snapshot(snapshot),
         created=fields["created"],
-        beat=fields.get("beat"),
+        heartbeat=fields["heartbeat"],
         finished=fields.get("finished"),
         error=ended.get("error"),
         next_action=ended.get("next_action"),
@@ -199,15 +202,34 @@ def _now(snapshot: Snapshot) -> RunNow:
 
 
 def _part(snapshot: Snapshot) -> Iterator[Moment]:
-    name, fields = f"part {snapshot.id} of {snapshot.get('site')}", fields_of(snapshot)
-    yield Moment(_made(snapshot), f"{name} to be written")
-    yield from _work(fields, name, f"{fields.get('rows')} rows")
+    yield from _piece(snapshot, "part", "to be written", lambda fields: f"{fields['rows']} rows")
 
 
 def _slice(snapshot: Snapshot) -> Iterator[Moment]:
-    name, fields = f"slice {snapshot.id}", fields_of(snapshot)
-    yield Moment(_made(snapshot), f"{name} of the images to be copied")
-    yield from _work(fields, name, f"{len(fields.get('missing', ()))} images missing")
+    yield from _piece(
+        snapshot,
+        "slice",
+        "of the images to be copied",
+        lambda fields: f"{len(fields['missing'])} images missing",
+    )
+
+
+def _piece(
+    snapshot: Snapshot, what: str, to_be: str, result: Callable[[Mapping[str, Any]], str]
+) -> Iterator[Moment]:
+    """What a piece says of itself: that it is planned, and done, or when somebody last was at it."""
+    piece = pieces.parse(snapshot)
+    if piece.name == pieces.GATE:
+        return
+    name = f"{what} {piece.name}" + (f" of {piece.fields['site']}" if what == "part" else "")
+    yield Moment(_made(snapshot), f"{name} {to_be}")
+    attempts = f"{piece.attempts} attempt{'' if piece.attempts == 1 else 's'}"
+    if piece.status == pieces.DONE:
+        yield Moment(_milliseconds(piece.heartbeat), f"{name} done: {result(piece.fields)}, {attempts}")
+    elif piece.attempts or piece.tries:
+        at_it = f"attempt {piece.holder} is at it" if piece.holder else "nobody is at it"
+        why = f"; it waits for: {piece.waits_for}" if piece.waits_for else ""
+        yield Moment(_milliseconds(piece.heartbeat), f"{name} not done: {attempts}, {at_it}{why}")
 
 
 def _file(snapshot: Snapshot) -> Iterator[Moment]:
@@ -223,16 +245,10 @@ def _mail(snapshot: Snapshot) -> Iterator[Moment]:
 
 
 def _made(snapshot: Snapshot) -> datetime:
-    """When a document was made, in milliseconds as stamps are: it is put in order with those."""
-    at: datetime = plain(snapshot.create_time)
+    """When a document was made."""
+    return _milliseconds(plain(snapshot.create_time))
+
+
+def _milliseconds(at: datetime) -> datetime:
+    """A time in milliseconds as server timestamps are: it is put in order with those."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
-
-
-def _work(fields: dict[str, Any], name: str, result: str) -> Iterator[Moment]:
-    """What a piece of work says of itself (`shared.gcp.leases`): done, or when somebody last was at it."""
-    attempts = f"{fields['attempts']} attempt{'' if fields['attempts'] == 1 else 's'}"
-    if fields["written"]:
-        yield Moment(fields["beat"], f"{name} done: {result}, {attempts}")
-    elif fields["attempts"]:
-        at_it = f"attempt {fields['holder']} is at it" if fields["holder"] else "nobody is at it"
-        yield Moment(fields["beat"], f"{name} not done: {attempts}, {at_it}")

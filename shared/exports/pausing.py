@@ -14,7 +14,7 @@ from shared import logs
 from shared.accounts.keys import Caller
 from shared.delivery.base import Step, passed
 from shared.errors import Conflict
-from shared.exports import by_hand, service, slots
+from shared.exports import by_hand, service
 from shared.exports.export import ENDED, PAUSED, SUSPENDED, Export, next_fields
 from shared.exports.runs import FAILED, SCHEDULE
 from shared.gcp.clients import Cloud
@@ -85,7 +85,6 @@ def recover(cloud: Cloud, reference: Any, export: Export) -> None:
     with logs.bound(export=export.id, customer=export.customer):
         for snapshot in failed_windows(reference):
             by_hand.take_up(cloud, snapshot, {"due_times": 1})
-        slots.start_waiting(cloud, export.customer)
         logs.info("export resumed")
 
 

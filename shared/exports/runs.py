@@ -1,30 +1,39 @@
-"""A run and its parts as Firestore holds them: `exports/<export>/runs/<run>`, and below it `parts`, `files`,
-`slices`.
+"""A run as Firestore holds it, at `exports/<export>/runs/<run>`: a work with parts and slices as its pieces.
 
 States: PENDING until the customer has a free slot, RUNNING while it is planned and written, DELIVERING from
-the transaction that pins what is delivered, then COMPLETED or FAILED.
+the transaction that pins what is delivered, then COMPLETED, FAILED or CANCELLED.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.cloud import firestore
-from google.cloud.firestore_v1 import FieldFilter
 
+from shared.exports import names
 from shared.exports.config import ExportConfig
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, transact
-from shared.gcp.leases import ALIVE
+from shared.gcp.documents import Snapshot, fields_of
 from shared.gcp.objects import Stored
 from shared.sources.base import Part, Selection, Source
 from shared.window import Window
+from shared.work import pieces
+from shared.work.pieces import Piece
 
 PENDING, RUNNING, DELIVERING = "PENDING", "RUNNING", "DELIVERING"
 COMPLETED, FAILED, CANCELLED = "COMPLETED", "FAILED", "CANCELLED"
-UNDER_WAY = (RUNNING, DELIVERING)
 ENDED = (COMPLETED, FAILED, CANCELLED)
+
+WRITE, COPY = "write", "copy"
+"""The stages that have many pieces: parts that are written, and slices of images that are copied."""
+
+STAGED_FOR = timedelta(days=29)
+"""How long a run can go on with what it staged: staging is kept for 30 days (infra/bundle.yaml)."""
+
+READABLE_FOR = timedelta(days=6, hours=22)
+"""How long after a run was planned its parts can be written: Firestore can be read as of seven days ago.
+https://cloud.google.com/firestore/docs/pitr"""
 
 SCHEDULE, BY_HAND = "Schedule", "Run"
 """Where a run came from, in the words of the audit (docs/contracts/audit-event.md)."""
@@ -38,8 +47,12 @@ class Run:
     origin     SCHEDULE or BY_HAND
     user       the id of the key that configured or asked for it
     read_time  the moment whose data it exports
+    planned    when it was planned
     parts      how many parts it was planned in
     totals     what is delivered, pinned with the change to DELIVERING
+    plans      by stage, the plan whose pieces count
+    replanned  how often it was planned anew, since what it had planned was too old
+    waits_for  what it waits for outside, and `since` when
     """
 
     id: str
@@ -55,8 +68,13 @@ class Run:
     state: str
     started: datetime | None = None
     read_time: datetime | None = None
+    planned: datetime | None = None
     parts: int | None = None
     totals: "Totals | None" = None
+    plans: Mapping[str, str] = field(default_factory=dict)
+    replanned: int = 0
+    waits_for: str | None = None
+    since: datetime | None = None
 
     @property
     def path(self) -> str:
@@ -76,9 +94,14 @@ class Run:
         return Selection(self.customer, self.config.site_ids, self.window, self.read_time)
 
     @property
-    def message(self) -> dict[str, str]:
-        """What its function is sent to take it on."""
-        return {"customer": self.customer, "export": self.export, "run": self.id}
+    def label(self) -> str:
+        """What stands for it in the names of its files."""
+        return names.label(self.id, self.replanned)
+
+    @property
+    def files(self) -> str:
+        """The collection of the files that it delivered."""
+        return f"{self.path}/files{self.replanned or ''}"
 
 
 @dataclass(frozen=True)
@@ -109,9 +132,9 @@ class WrittenPart:
 
 
 def new_run(run: Run) -> dict[str, Any]:
-    """The document of a run that is being created."""
+    """A run's own fields, of one that is being created."""
     return {
-        "customer": run.customer,
+        "export": run.export,
         "account": run.account,
         "version": run.version,
         "config": run.config.model_dump(mode="json"),
@@ -120,8 +143,6 @@ def new_run(run: Run) -> dict[str, Any]:
         "due": run.due,
         "origin": run.origin,
         "user": run.user,
-        "state": run.state,
-        "created": firestore.SERVER_TIMESTAMP,
     }
 
 
@@ -143,8 +164,13 @@ def from_snapshot(snapshot: Snapshot) -> Run:
         state=fields["state"],
         started=fields.get("started"),
         read_time=fields.get("read_time"),
+        planned=fields.get("planned"),
         parts=fields.get("parts"),
         totals=Totals(**totals) if totals else None,
+        plans=fields["plans"],
+        replanned=fields.get("replanned", 0),
+        waits_for=fields["waits_for"],
+        since=fields["since"],
     )
 
 
@@ -154,15 +180,16 @@ def get(cloud: Cloud, export: str, run: str) -> Run | None:
     return from_snapshot(snapshot) if snapshot.exists else None
 
 
-def show_life(cloud: Cloud, run: Run) -> None:
-    """Write down that the run is alive, unless it is in another state by now."""
-    reference = cloud.db.document(run.path)
-
-    def beat(transaction: firestore.Transaction) -> None:
-        if reference.get(transaction=transaction).get("state") == run.state:
-            transaction.update(reference, ALIVE)
-
-    transact(cloud.db, beat)
+def replans(run: Run, now: datetime) -> dict[str, Any] | None:
+    """What changes of a run that failed where what it planned is too old: it is planned anew, and reads and
+    delivers its window under other names. None where it goes on from where it was."""
+    if run.planned is None:
+        return None
+    unreadable = run.totals is None and now - run.planned >= READABLE_FOR
+    if not unreadable and now - run.planned < STAGED_FOR:
+        return None
+    known = ("read_time", "planned", "parts", "totals", "delivering")
+    return {**dict.fromkeys(known, firestore.DELETE_FIELD), "replanned": run.replanned + 1}
 
 
 def part_id(number: int) -> str:
@@ -176,14 +203,14 @@ def rest_id(part: str) -> str:
     return f"{whole}r{int(number or 0) + 1:05}"
 
 
-def part_of(snapshot: Snapshot) -> Part:
-    """What a part's document says there is to write."""
-    fields = fields_of(snapshot)
+def part_of(piece: Piece) -> Part:
+    """What a piece says there is to write."""
+    fields = piece.fields
     return Part(fields["site"], fields["first"], fields["before"], fields["after"])
 
 
 def written_part(part: WrittenPart) -> dict[str, Any]:
-    """The result that is added to a part's document."""
+    """The result that is added to a part's piece."""
     staged = {name: getattr(part, name) for name in STAGED}
     return {
         "rows": part.rows,
@@ -191,28 +218,16 @@ def written_part(part: WrittenPart) -> dict[str, Any]:
     }
 
 
-def unwritten(cloud: Cloud, run: Run) -> Any:
-    """A query for the parts that are not written yet."""
-    return cloud.db.collection(f"{run.path}/parts").where(filter=FieldFilter("written", "==", False))
-
-
 def written_parts(cloud: Cloud, run: Run) -> Iterator[WrittenPart]:
     """The parts of a run in order, all of which are written."""
-    for snapshot in cloud.db.collection(f"{run.path}/parts").order_by("__name__").stream():
-        yield _written(snapshot)
+    return (_written(piece) for piece in pieces.results(cloud, run.path, run.plans[WRITE]))
 
 
-def written_part_of(cloud: Cloud, run: Run, id: str) -> WrittenPart:
-    """One part, which is written."""
-    return _written(cloud.db.document(f"{run.path}/parts/{id}").get())
-
-
-def _written(snapshot: Snapshot) -> WrittenPart:
-    fields = fields_of(snapshot)
-    staged = {name: fields[name] for name in STAGED}
+def _written(piece: Piece) -> WrittenPart:
+    staged = {name: piece.fields[name] for name in STAGED}
     return WrittenPart(
-        id=snapshot.id,
-        site=fields["site"],
-        rows=fields["rows"],
+        id=piece.name,
+        site=piece.fields["site"],
+        rows=piece.fields["rows"],
         **{name: Stored(**stored) if stored else None for name, stored in staged.items()},
     )

@@ -15,14 +15,16 @@ from shared.accounts.customers import get_customer, sites_of
 from shared.accounts.keys import Caller
 from shared.delivery.base import SECRET_FIELD, ConnectorConfig, Secret
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.exports import finishing, names, slots
+from shared.exports import names
 from shared.exports.config import ExportConfig, parse
 from shared.exports.export import ACTIVE, DELETED, PAUSED, SUSPENDED, Export, from_snapshot, next_fields
 from shared.exports.runs import DELIVERING, PENDING, RUNNING
 from shared.exports.schedules import Schedule
+from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, server_time, transact
 from shared.http.idempotency import Repeatable
+from shared.work import control, engine
 
 BACKLOG_MOST = 400
 """How many windows an export may begin with, all waiting."""
@@ -132,7 +134,7 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
     """End an export: no window begins any more, what has not been delivered is cancelled; its history stays,
     its secrets go.
 
-    Conflict while a run of it is being delivered: that one finishes.
+    Conflict while a run of it is being delivered: that one finishes, unless it waits for something outside.
     """
     reference = cloud.db.document(f"exports/{id}")
 
@@ -145,15 +147,16 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
         )
         found = list(under_way.stream(transaction=transaction))
         for run in found:
-            if run.get("state") == DELIVERING:
+            if run.get("state") == DELIVERING and not run.get("waiting"):
                 raise Conflict(
                     f"the run {run.id} is being delivered: delete the export when that has ended, or pause "
                     "it now"
                 )
+            control.must_be_cancellable(cloud, KIND, transaction, run)
         versions = reference.collection("versions").select([f"config.connector_config.{SECRET_FIELD}"])
         kept = {_secret_of(each) for each in versions.stream(transaction=transaction)}
         for run in found:
-            transaction.update(run.reference, finishing.cancelled(run))
+            control.write_cancelled(cloud, KIND, transaction, run)
         for secret in filter(None, kept):
             transaction.delete(cloud.db.document(secrets.path(secret)))
         transaction.update(reference, {"state": DELETED, "next_due": None})
@@ -163,7 +166,7 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
     if export is not None:
         with logs.bound(export=id, customer=export.customer):
             logs.info("export deleted")
-        slots.start_waiting(cloud, export.customer)
+        engine.start_pending(cloud, KIND, export.customer)
 
 
 def _secret_of(version: Snapshot) -> str | None:

@@ -1,99 +1,60 @@
-"""A run's way from its start to its end. Each step can be done twice, or by two at once, and is done once.
+"""A run's way from its start to its end, as a kind of work (`shared.work`).
 
-1. tick             begins the window and takes a slot (`tick`, `slots`)
-2. plan             splits it into parts (`writing.plan`)
-3. write            each part into staging (`writing.write`)
-4. deliver          pins what was staged, and delivers the data files (`delivering`)
-5. copy images      slice by slice (`copying`); of an export by email, mail its recipients (`mailing`)
-6. finish           the manifest, the audit event, and the slot is free (`finishing`)
+A tick creates the run (`tick`); it is PENDING until its customer has a free slot. Then:
 
-A run's function is sent the run's ids to take it on from wherever it is, or with a part's id to write that
-part; `copy_images` is sent a slice. Whatever ends a step tells the next by a message.
+1. plan     splits the window into parts (`writing.plan`)
+2. write    writes each part into staging (`writing.write`)
+3. pin      counts what was staged: from then on exactly that is delivered (`delivering.pin`)
+4. deliver  delivers the data files (`delivering.deliver`)
+5. copy     copies the images, slice by slice (`copying.copy`)
+6. mail     has the mails of an export by email sent, and waits for them (`mailing.mail`)
+7. finish   delivers the manifest (`finishing.finish`); the audit event is written with the run's end
+
+`finishing.ending` is what happens whichever way a run ends.
 """
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
-from shared import logs
-from shared.errors import Busy, GiveUp, Retry
+from shared.accounts.customers import PARALLEL_EXPORTS
 from shared.exports import copying, delivering, finishing, mailing, runs, writing
 from shared.exports.runs import DELIVERING, RUNNING, Run
-from shared.exports.sweep import held_up, sweep
-from shared.exports.tick import tick as start_what_is_due
-from shared.gcp import leases
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import count
-from shared.gcp.messages import Message
+from shared.work import control
+from shared.work.attempts import Attempt
+from shared.work.kinds import Done, Kind, Later, Stage
+
+Step = Callable[[Cloud, Run, Attempt], Done | Later]
 
 
-def tick(cloud: Cloud, at: datetime) -> None:
-    """What `tick` does for exports each minute: start what is due, and take up what got stuck."""
-    start_what_is_due(cloud, at)
-    sweep(cloud, at)
+def _stage(name: str, state: str, step: Step) -> Stage[Run]:
+    return Stage(name, state, lambda run: run.source.function, step, cancellable=state == RUNNING)
 
 
-def export(cloud: Cloud, message: Message) -> None:
-    """What the function of a source does with a message: write one part, finish, or take the run on."""
-    run = runs.get(cloud, message["export"], message["run"])
-    if run is None:
-        return
-    with _told(cloud, run):
-        part = message.get("part")
-        if message.get(mailing.FINISH):
-            finishing.finish_if_done(cloud, run)
-        elif part is None:
-            advance(cloud, run)
-        elif run.state == RUNNING:
-            rest = writing.write(cloud, run, part)
-            if rest is not None:
-                cloud.messages.publish(run.source.function, {**run.message, "part": rest})
-            elif not count(runs.unwritten(cloud, run)):
-                cloud.messages.publish(run.source.function, run.message)
+KIND = Kind(
+    name="run",
+    collection="runs",
+    stages=(
+        _stage("plan", RUNNING, writing.plan),
+        _stage(runs.WRITE, RUNNING, writing.write),
+        _stage("pin", RUNNING, delivering.pin),
+        _stage("deliver", DELIVERING, delivering.deliver),
+        Stage(runs.COPY, DELIVERING, lambda _: copying.FUNCTION, copying.copy, cancellable=False),
+        _stage(mailing.STAGE, DELIVERING, mailing.mail),
+        _stage("finish", DELIVERING, finishing.finish),
+    ),
+    parse=runs.from_snapshot,
+    ids=lambda run: {"run": run.id, "export": run.export, "customer": run.customer},
+    ending=finishing.ending,
+    waiting=finishing.waiting,
+    replans=runs.replans,
+    advice=finishing.ADVICE,
+    slots=lambda customer: customer.get("parallel_exports", PARALLEL_EXPORTS),
+    lane="export",
+)
 
 
-def copy(cloud: Cloud, message: Message) -> None:
-    """What `copy_images` does with a message: copy one slice, and finish if it was the last."""
-    run = runs.get(cloud, message["export"], message["run"])
-    if run is None:
-        return
-    with _told(cloud, run):
-        copying.copy_slice(cloud, run, message["slice"])
-        finishing.finish_if_done(cloud, run)
-
-
-def advance(cloud: Cloud, run: Run) -> None:
-    """Take a run on from wherever it is. What others must do first, and nobody is at, they are told again."""
-    if run.state == RUNNING and run.parts is None:
-        run = writing.plan(cloud, run)
-    if run.state == RUNNING:
-        parts = cloud.db.collection(f"{run.path}/parts").where(filter=leases.untaken()).select([])
-        waiting = [{**run.message, "part": part.id} for part in parts.stream()]
-        cloud.messages.publish(run.source.function, *waiting)
-        if count(runs.unwritten(cloud, run)):
-            return
-        run = delivering.pin(cloud, run)
-    if run.state == DELIVERING:
-        try:
-            delivering.deliver_files(cloud, run)
-        except delivering.TimeUp:
-            cloud.messages.publish(run.source.function, run.message)
-            return
-        copying.make_slices(cloud, run)
-        copying.tell_slices(cloud, run)
-        if mailing.recipients(run):
-            mailing.make_mails(cloud, run)
-        finishing.finish_if_done(cloud, run)
-
-
-@contextlib.contextmanager
-def _told(cloud: Cloud, run: Run) -> Iterator[None]:
-    with logs.bound(run=run.id, export=run.export, customer=run.customer):
-        try:
-            yield
-        except GiveUp as error:
-            finishing.fail(cloud, run, error)
-        except Retry as passing:
-            if not isinstance(passing, Busy):
-                held_up(cloud, run, passing)
-            raise
+def document(run: Run, at: datetime, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The document of a run that is being created, at Firestore's time `at`."""
+    return {**runs.new_run(run), **control.new(KIND, run.customer, at), **(more or {})}

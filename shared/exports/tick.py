@@ -6,11 +6,13 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
-from shared.exports import names, pausing, runs, slots
+from shared.exports import names, pausing
 from shared.exports.export import ACTIVE, from_snapshot, next_fields
 from shared.exports.runs import PENDING, SCHEDULE, Run
+from shared.exports.steps import KIND, document
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of, transact
+from shared.gcp.documents import fields_of, read_time, transact
+from shared.work import engine
 
 DUE_MOST = 500
 """How many exports, and how many waiting runs, one tick looks at; the next takes the rest."""
@@ -41,7 +43,7 @@ def tick(cloud: Cloud, at: datetime) -> None:
     for customer in customers | dict.fromkeys(_waiting(cloud)):
         with logs.bound(customer=customer):
             try:
-                slots.start_waiting(cloud, customer)
+                engine.start_pending(cloud, KIND, customer)
             except Exception as failure:
                 logs.error("waiting runs could not be started", exception=failure)
 
@@ -78,7 +80,7 @@ def begin_window(cloud: Cloud, export: str, at: datetime) -> Run | None:
             user=found.user,
             state=PENDING,
         )
-        transaction.create(cloud.db.document(run.path), runs.new_run(run))
+        transaction.create(cloud.db.document(run.path), document(run, read_time(snapshot)))
         transaction.update(reference, next_fields(schedule, window.end))
         return run
 

@@ -1,4 +1,4 @@
-"""Steps two and three of a run: plan its parts, and write one."""
+"""Steps one and two of a run: plan its parts, and write one."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,18 +12,17 @@ from shared.accounts.customers import sites_of
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import GiveUp
 from shared.exports import files, names, runs
-from shared.exports.runs import RUNNING, Run, WrittenPart
-from shared.gcp import documents, leases
+from shared.exports.runs import Run, WrittenPart
+from shared.gcp import documents
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import transact
-from shared.gcp.leases import ALIVE, Done, Lease
 from shared.gcp.objects import Objects, Stored, Writer
 from shared.sources.base import Deletion, Item, Part
 from shared.window import Window, floor_minute
+from shared.work.attempts import Attempt
+from shared.work.kinds import Done
 
-PARTS_MOST = 10_000
-"""How many parts a run may have: they are saved in one transaction, whose request may hold 10 MiB.
-https://cloud.google.com/firestore/quotas#writes_and_transactions"""
+MAX_PARTS = 50_000
+"""How many parts a run may have: their files are numbered with five digits."""
 
 LIST_TYPE = "text/plain"
 """What our own lists in staging say they are."""
@@ -32,43 +31,27 @@ BLOCK_BYTES = 256 * 1024
 """How much is gathered before it goes into a stream."""
 
 
-def plan(cloud: Cloud, run: Run) -> Run:
-    """Split the run into parts and save the plan with the moment that it reads at; the first plan stands.
+def plan(cloud: Cloud, run: Run, attempt: Attempt) -> Done:
+    """Split the run into parts, and say as of which moment they are read.
 
-    GiveUp where it would have more than PARTS_MOST, or a site belongs to another customer by now.
+    GiveUp where it would have more than MAX_PARTS, or a site belongs to another customer by now.
     """
-    reference = cloud.db.document(run.path)
-    now = documents.read_time(reference.get())
-    read_time = readable(run.window, now, cloud)
+    read_time = readable(run.window, documents.read_time(attempt.work), cloud)
     theirs = sites_of(cloud.db, run.config.site_ids, run.customer)
     for site in run.config.site_ids:
         if site not in theirs:
             raise GiveUp(f"The site {site} is no longer yours.", "Make an export without it.")
     parts = run.source.parts(cloud, dataclasses.replace(run, read_time=read_time).selection)
-    if len(parts) > PARTS_MOST:
+    if len(parts) > MAX_PARTS:
         raise GiveUp(
-            f"the window holds too much for one run: {len(parts)} parts, of at most {PARTS_MOST}",
+            f"The window holds too much for one run: {len(parts)} parts, of at most {MAX_PARTS}.",
             "Export it in several windows with :backfill.",
         )
-
-    def save(transaction: firestore.Transaction) -> None:
-        current = runs.from_snapshot(reference.get(transaction=transaction))
-        if current.state != RUNNING or current.parts is not None:
-            return
-        for number, part in enumerate(parts):
-            document = cloud.db.document(f"{run.path}/parts/{runs.part_id(number)}")
-            transaction.create(document, {**asdict(part), **leases.new_work()})
-        planned = {
-            "parts": len(parts),
-            "read_time": read_time,
-            "planned": firestore.SERVER_TIMESTAMP,
-            **ALIVE,
-        }
-        transaction.update(reference, planned)
-
-    transact(cloud.db, save)
     logs.info("run planned", parts=len(parts))
-    return runs.from_snapshot(reference.get())
+    return Done(
+        work={"parts": len(parts), "read_time": read_time, "planned": firestore.SERVER_TIMESTAMP},
+        plans={runs.WRITE: ((runs.part_id(number), asdict(part)) for number, part in enumerate(parts))},
+    )
 
 
 def readable(window: Window, now: datetime, cloud: Cloud) -> datetime:
@@ -76,39 +59,28 @@ def readable(window: Window, now: datetime, cloud: Cloud) -> datetime:
     return max(window.end, floor_minute(now - cloud.settings.history))
 
 
-def write(cloud: Cloud, run: Run, id: str) -> str | None:
+def write(cloud: Cloud, run: Run, attempt: Attempt) -> Done:
     """Write one part: one attempt, one upload each of lines, images and deletions, the attempt in the name.
 
-    The transaction that adds the result decides between attempts; what the others wrote is never looked at,
-    and leaves staging with its age. When the time is up, the part ends where it is and the rest becomes a
-    part of its own, whose id is returned; else None. Errors as `leases.do`.
+    What other attempts wrote is never looked at, and leaves staging with its age. When the time is up, the
+    part ends where it is, and the rest becomes a part of its own.
     """
-    reference = cloud.db.document(f"{run.path}/parts/{id}")
-    rest_id = runs.rest_id(id)
-
-    def work(lease: Lease) -> Done:
-        part = runs.part_of(reference.get())
-        written, rest = _write(cloud, run, id, part, lease)
-        left = {f"{run.path}/parts/{rest_id}": {**asdict(rest), **leases.new_work()}} if rest else {}
-        return Done(runs.written_part(written), left)
-
-    done = leases.do(cloud, run.path, reference, work)
-    if done is None:
-        return None
-    logs.info("part written", part=id, rows=done.fields["rows"])
-    return rest_id if done.more else None
+    written, rest = _write(cloud, run, runs.part_of(attempt.piece), attempt)
+    logs.info("part written", part=written.id, rows=written.rows)
+    left = {runs.rest_id(written.id): asdict(rest)} if rest else {}
+    return Done(runs.written_part(written), rest=left)
 
 
-def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[WrittenPart, Part | None]:
-    began = stopwatch()
+def _write(cloud: Cloud, run: Run, part: Part, attempt: Attempt) -> tuple[WrittenPart, Part | None]:
+    began, id = stopwatch(), attempt.piece.name
     config, columns = run.config, run.source.columns
     format = config.format
     rows = 0
     rest = None
     with (
-        _Staged(cloud, run, f"{id}-{lease.attempt}.{format.extension}", format.content_type) as lines,
-        _Staged(cloud, run, f"{id}-{lease.attempt}.images", LIST_TYPE) as images,
-        _Staged(cloud, run, f"{id}-{lease.attempt}.deleted", LIST_TYPE) as deleted,
+        _Staged(cloud, run, f"{id}-{attempt.id}.{format.extension}", format.content_type) as lines,
+        _Staged(cloud, run, f"{id}-{attempt.id}.images", LIST_TYPE) as images,
+        _Staged(cloud, run, f"{id}-{attempt.id}.deleted", LIST_TYPE) as deleted,
     ):
         records = format.records(columns, config.style, lines.write)
         around = len(format.prefix(columns)) + len(format.suffix)
@@ -129,7 +101,7 @@ def _write(cloud: Cloud, run: Run, id: str, part: Part, lease: Lease) -> tuple[W
             if elapsed_since(began) >= cloud.settings.attempt_seconds:
                 rest = part.rest(item)
                 break
-            lease.beat_if_due()
+            attempt.heartbeat()
         if rows:
             records.close()
         return WrittenPart(id, part.site, rows, lines.close(), images.close(), deleted.close()), rest
@@ -142,7 +114,7 @@ class _Staged:
         self._content_type = content_type
         self._objects: Objects = cloud.objects
         self._bucket = cloud.settings.staging_bucket
-        self._name = names.staged(run.customer, run.export, run.id, file)
+        self._name = names.staged(run.customer, run.export, run.label, file)
         self._writer: Writer | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0

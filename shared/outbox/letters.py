@@ -85,6 +85,11 @@ class Suspended(Failed):
 
 
 @dataclass(frozen=True)
+class Waiting(Failed):
+    """A run of an export waits for something outside: `error` says for what."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """A batch has ended. `site` is its name; `error` why it failed, `filename` what the archive was called,
     where that is known."""
@@ -102,12 +107,13 @@ class Batch:
     error: str | None
 
 
-Facts = Export | Failed | Suspended | Batch
+Facts = Export | Failed | Suspended | Waiting | Batch
 
 KINDS: Mapping[str, type[Facts]] = {
     "export": Export,
     "failed": Failed,
     "suspended": Suspended,
+    "waiting": Waiting,
     "batch": Batch,
 }
 """What there are letters about."""
@@ -137,6 +143,8 @@ def write(facts: Facts, url: str, link: Link | None) -> Letter:
             draft = _export(facts, link)
         case Suspended():
             draft = _suspended(facts, url)
+        case Waiting():
+            draft = _waiting(facts, url)
         case Failed():
             draft = _failed(facts, url)
         case Batch():
@@ -227,6 +235,26 @@ def _failed(facts: Failed, url: str) -> _Draft:
             "tried again keeps what it began with.",
         ],
         calls=[("POST", f"{export}/runs/{facts.run}:retry"), ("POST", f"{export}:backfill")],
+    )
+
+
+def _waiting(facts: Waiting, url: str) -> _Draft:
+    name = _name(facts.export_name)
+    return _Draft(
+        subject=f"{name}: an export has waited for an hour",
+        says=[
+            f"Your export {name} cannot go on with the period below. It is tried again and again, and goes "
+            "on by itself as soon as it can.",
+            "Your other exports run meanwhile.",
+        ],
+        facts=[
+            ("Period", f"{_period(facts)} ({facts.timezone})"),
+            ("It waits for", facts.error),
+            ("What to do", facts.next_action),
+            ("Run", facts.run),
+        ],
+        then=["If you do not want to wait, cancel it (with your key):"],
+        calls=[("POST", f"{url}/v1/exports/{facts.export}/runs/{facts.run}:cancel")],
     )
 
 

@@ -148,7 +148,12 @@ def from_snapshot(snapshot: Snapshot) -> Mail:
 
 def tell(cloud: Cloud, customer: str, paths: Iterable[str]) -> None:
     """Have these mails sent. Telling once more is always safe."""
-    cloud.messages.publish(FUNCTION, *({"mail": path, "customer": customer} for path in paths))
+    cloud.messages.publish(FUNCTION, *(message for _, message in messages(customer, paths)))
+
+
+def messages(customer: str, paths: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
+    """The messages by which mails are sent, with the function of each."""
+    return [(FUNCTION, {"mail": path, "customer": customer}) for path in paths]
 
 
 def again(cloud: Cloud, path: str) -> Mail:

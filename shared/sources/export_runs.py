@@ -49,7 +49,7 @@ def _query(cloud: Cloud, selection: Selection, site: str) -> BaseQuery:
     return (
         cloud.db.collection_group("runs")
         .where(filter=FieldFilter("customer", "==", selection.customer))
-        .select(["audit", "beat", "config.site_ids", "finished"])
+        .select(["audit", "config.site_ids", "finished"])
     )
 
 

@@ -2,8 +2,7 @@
 
 The rule is that of work orders (`docs/developers/windows.md`): a document is in a window exactly if its
 version visible at the window's end was committed in the window. The query finds the document by its
-timestamp, and its `update_time` decides. The rule holds for documents that only change with a new timestamp;
-heartbeats are the exception.
+timestamp, and its `update_time` decides. The rule holds for documents that only change with a new timestamp.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,9 +25,6 @@ MARGIN = timedelta(minutes=5)
 """How long before a window a document in it may have been timestamped: a transaction lasts at most 270
 seconds, so a commit is never later than that after its timestamp.
 https://cloud.google.com/firestore/quotas#writes_and_transactions"""
-
-HEARTBEAT_FIELD = "beat"
-"""The field of the heartbeat. A source's query must select it if its documents have one."""
 
 
 class Document(NamedTuple):
@@ -90,8 +86,6 @@ class Stamped:
         behind = None if part.after is None else (part.first, part.after)
         for document in committed(cloud, query, self.stamp, behind, selection.window, selection.read_time):
             fields = _in_order(plain(decode_dict(document.fields, cloud.db)))
-            if _only_heartbeat(fields, self.stamp, selection.window.start):
-                continue
             path = document.name.partition("/documents/")[2]
             yield Document(path, fields[self.stamp], moment(document.update_time), fields)
 
@@ -99,13 +93,6 @@ class Stamped:
         return query.where(filter=FieldFilter(self.stamp, ">=", first)).where(
             filter=FieldFilter(self.stamp, "<", before)
         )
-
-
-def _only_heartbeat(fields: Mapping[str, Any], stamp: str, start: datetime) -> bool:
-    """Whether only a heartbeat (`gcp.leases`) brought a document with an earlier timestamp into the window:
-    an attempt that does not know yet that its run or batch has ended still writes heartbeats."""
-    heartbeat = fields.get(HEARTBEAT_FIELD)
-    return heartbeat is not None and fields[stamp] <= start and heartbeat > fields[stamp]
 
 
 def _in_order(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """What is asked of a work from outside: create it, cancel it, try it again."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import methodcaller
 from typing import Any
@@ -122,10 +122,17 @@ def write_cancelled(
     return writes
 
 
-def retry(cloud: Cloud, kind: Kind[Any], seen: Snapshot, changes: Mapping[str, Any] | None = None) -> bool:
-    """Have a work that failed run again from where it was, with these changes of its fields; from its first
-    stage where what it had planned is too old. False where it has not failed, or has changed since `seen` was
-    read.
+def retry(
+    cloud: Cloud,
+    kind: Kind[Any],
+    seen: Snapshot,
+    changes: Callable[[firestore.Transaction], Mapping[str, Any] | None] = lambda _: {},
+) -> bool:
+    """Have a work that failed run again from where it was; from its first stage where what it had planned is
+    too old. False where it has not failed, or has changed since `seen` was read.
+
+    `changes` may read in the transaction: it returns what else changes of the work, or None where the work is
+    not to run again.
 
     Its pieces are opened first: a death in between leaves it failed, and the next retry opens them again.
     """
@@ -141,8 +148,11 @@ def retry(cloud: Cloud, kind: Kind[Any], seen: Snapshot, changes: Mapping[str, A
         work = reference.get(transaction=transaction)
         if work.get("state") != FAILED or work.update_time != seen.update_time:
             return False
+        more = changes(transaction)
+        if more is None:
+            return False
         now = read_time(work)
-        again = {**WAITS_NO_LONGER, "state": PENDING, "open": True, "heartbeat": now, **(changes or {})}
+        again = {**WAITS_NO_LONGER, "state": PENDING, "open": True, "heartbeat": now, **more}
         again |= {"error": firestore.DELETE_FIELD, "next_action": firestore.DELETE_FIELD}
         if anew is not None:
             again |= {"stage": None, "plan": None, "plans": {}, **anew}

@@ -132,7 +132,7 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
         if piece.since and now - piece.since >= kind.max_wait:
             raise WaitedTooLong(
                 f"It waited for {_hours(kind.max_wait)}. What it waited for last: {piece.waits_for}",
-                "See to that, then retry it. If it is nothing of yours, ask Waybill's operators.",
+                kind.advice,
             )
         if piece.attempts >= MAX_ATTEMPTS:
             last = f" What it met last: {piece.waits_for}." if piece.waits_for else ""

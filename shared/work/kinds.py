@@ -130,7 +130,7 @@ class Kind(Generic[T]):
                   where it can go on; a pure function of the work and the time
     standing      whether works never end: a piece that is done is deleted, and one that fails ends alone,
                   after `piece_failed`
-    max_wait      how long a piece may wait for something outside
+    max_wait      how long a piece may wait for something outside, and what people are told to do then
     slots         how many works of a customer run at once, from the fields of the customer's document: the
                   others are PENDING, the longest `due` first. None: every work runs at once
     lane          the field by which works belong together: none of them starts while another one waits
@@ -147,6 +147,7 @@ class Kind(Generic[T]):
     standing: bool = False
     piece_failed: "Callable[[Cloud, T, Attempt, GiveUp], None]" = lambda *_: None
     max_wait: timedelta = MAX_WAIT
+    advice: str = "See to that, then retry it. If it is nothing of yours, ask Waybill's operators."
     slots: Callable[[Fields], int] | None = None
     lane: str = ""
 

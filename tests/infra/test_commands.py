@@ -437,7 +437,7 @@ def test_the_life_of_a_run_that_has_just_begun(world: World, command: Command) -
     [run] = world.slots()
     told = command("run", export, run)
     assert "RUNNING" in told
-    assert "last sign of life" in told
+    assert "last heartbeat" in told
     assert "{" not in told
 
 
@@ -466,7 +466,7 @@ def test_a_run_that_failed_goes_on_and_one_that_completed_is_backfilled(
     told = command("rerun", export, failed["run_id"])
     assert told == f"The run {failed['run_id']} of the export {export} is taken up again."
     shown = command("run", export, failed["run_id"])
-    assert "failed, and was taken up again since" in shown
+    assert "failed, and was retried since" in shown
     assert "finished" not in shown
     assert "it can run again when it has ended" in command("rerun", export, failed["run_id"], status=1)
     world.drain()

@@ -4,7 +4,14 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound
+from google.api_core.exceptions import (
+    Forbidden,
+    GoogleAPICallError,
+    NotFound,
+    RetryError,
+    ServerError,
+    TooManyRequests,
+)
 from google.auth.exceptions import RefreshError
 
 from shared.errors import CustomerMustAct, GiveUp, Retry
@@ -65,7 +72,8 @@ class CustomerBucket:
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Raise what the customer, or we, must mend as an error that says so; other errors pass through."""
+        """Raise what the customer, or we, must fix as an error that says so, and what is passing as Retry;
+        other errors pass through."""
         try:
             yield
         except DifferentObject as different:
@@ -79,6 +87,13 @@ class CustomerBucket:
             if told is None:
                 raise
             raise told from refused
+        except (RetryError, TooManyRequests, ServerError) as passing:
+            # The client itself has tried again for two minutes by now.
+            last = passing.cause if isinstance(passing, RetryError) else passing
+            said = (
+                f"{last.code}: {_said(last)}" if isinstance(last, GoogleAPICallError) else type(last).__name__
+            )
+            raise Retry(f"the bucket {self.bucket} does not take it now ({said})") from passing
         except RefreshError as refused:
             # 403 or 404 from IAM: the account is disabled, gone, or we may no longer act as it. What is
             # passing is marked as worth trying again.

@@ -544,7 +544,7 @@ def test_a_server_that_stays_away_fails_the_run_and_is_named(world: World, sftp:
     export = by_sftp(world, sftp, end="2026-11-23T00:00:00Z")
     sftp.arm("connect", "drop_after", times=10_000)
     world.tick(MORNING)
-    for _ in range(30):
+    for _ in range(60):
         world.drain()
         if only(world, export)["status"] == "FAILED":
             break

@@ -590,17 +590,18 @@ def peak_of_writing(format: str, count: int) -> int:
         "connector_config": {"storage_uri": "gs://acme-bi", "export_images": True},
     }
     run: Any = SimpleNamespace(
-        **{each: getattr(run_of(**config), each) for each in ("id", "customer", "export", "config")},
+        **{each: getattr(run_of(**config), each) for each in ("id", "label", "customer", "export", "config")},
         source=SimpleNamespace(columns=SOURCES["work-orders-timeline"].columns, items=items),
         selection=None,
     )
     cloud: Any = SimpleNamespace(
         objects=Nowhere(), settings=SimpleNamespace(staging_bucket="staging", attempt_seconds=3_600)
     )
-    lease: Any = SimpleNamespace(attempt=1, beat_if_due=lambda: None)
+    piece = SimpleNamespace(name="000000")
+    attempt: Any = SimpleNamespace(id="1", piece=piece, heartbeat=lambda: None)
     tracemalloc.start()
     try:
-        written, rest = writing._write(cloud, run, "000000", Part(SITE, START, MORNING), lease)
+        written, rest = writing._write(cloud, run, Part(SITE, START, MORNING), attempt)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -18,6 +18,7 @@ from shared.exports.runs import Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
 from shared.window import Window
+from shared.work.pieces import DONE, GATE
 from tests import kills
 from tests.conftest import START
 from tests.outside import Outside
@@ -66,13 +67,14 @@ class Life:
         snapshot = self.world.cloud.db.document(f"exports/{self.export}/runs/{self.run}").get()
         return fields_of(snapshot)["state"] if snapshot.exists else None
 
-    def done(self, group: str) -> list[bool]:
-        """Of each part or slice of the run, whether it is done."""
-        found = self.world.cloud.db.collection(f"exports/{self.export}/runs/{self.run}/{group}").stream()
-        return [fields_of(each)["written"] for each in found]
+    def done(self, stage: str) -> list[bool]:
+        """Of each piece of a stage of the run, whether it is done."""
+        found = self.world.cloud.db.collection(f"exports/{self.export}/runs/{self.run}/pieces").stream()
+        pieces = [fields_of(each) for each in found]
+        return [each["status"] == DONE for each in pieces if each["stage"] == stage and each["name"] != GATE]
 
-    def half_done(self, group: str) -> bool:
-        return set(self.done(group)) == {False, True}
+    def half_done(self, stage: str) -> bool:
+        return set(self.done(stage)) == {False, True}
 
     def due(self) -> None:
         self.world.move_to(MORNING)
@@ -85,11 +87,11 @@ class Life:
     def planning(self) -> None:
         self.world.tick(MORNING)
         self.until(lambda: self.state() == "RUNNING")
-        assert self.done("parts") == []
+        assert self.done("write") == []
 
     def writing(self) -> None:
         self.world.tick(MORNING)
-        self.until(lambda: self.half_done("parts"))
+        self.until(lambda: self.half_done("write"))
         assert self.state() == "RUNNING"
 
     def delivering(self) -> None:
@@ -99,14 +101,14 @@ class Life:
             raise Retry("the attempt ends here")
 
         with self.monkeypatch.context() as patch:
-            patch.setattr(delivering, "deliver_files", stopped)
+            patch.setattr(delivering, "destination", stopped)
             self.world.tick(MORNING)
             self.until(lambda: self.state() == "DELIVERING")
         assert self.world.landed() == {}
 
     def copying(self) -> None:
         self.world.tick(MORNING)
-        self.until(lambda: self.half_done("slices"))
+        self.until(lambda: self.half_done("copy"))
         assert self.state() == "DELIVERING"
         assert 0 < len(self.world.images()) < 2 * ORDERS
 

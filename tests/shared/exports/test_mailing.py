@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 from infra.local.traffic import Fault
-from shared.errors import GiveUp
-from shared.exports import delivering, finishing, runs
+from shared.exports import delivering
+from shared.work import attempts
 from tests.conftest import START
 from tests.world import World
 
@@ -27,39 +27,23 @@ def test_a_run_of_whose_mails_nobody_knows_has_completed_and_says_so(world: Worl
     assert [each["status"] for each in event["mails_not_sent"]] == ["UNKNOWN", "UNKNOWN"]
 
 
-def test_an_attempt_that_failed_before_the_run_was_tried_again_fails_it_no_more(world: World) -> None:
-    export = by_email(world)
-    world.suite.traffic.arm("sendgrid.mail.send", Fault("error", status=400), times=2)
-    world.run_due(MORNING)
-    (failed,) = world.audit(export)
-    assert failed["status"] == "FAILED", failed
-    path = f"/v1/exports/{export}/runs/{failed['run_id']}"
-    before = runs.get(world.cloud, export, failed["run_id"])
-    assert before is not None
-    world.wait(timedelta(minutes=1))
-    assert world.request("POST", f"{path}:retry").status == 200
-    finishing.fail(world.cloud, before, GiveUp("An attempt of before.", "Nothing."))
-    world.drain()
-    assert world.request("GET", path).body["status"] == "COMPLETED"
-
-
 def test_a_delivery_that_takes_long_shows_that_its_run_is_alive(world: World, monkeypatch: Any) -> None:
     export = by_email(world)
-    beaten: list[Any] = []
+    shown: list[Any] = []
     pace = delivering._Pace
-    monkeypatch.setattr(delivering, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(attempts, "HEARTBEAT_SECONDS", 0.0)
 
     def watched(self: Any) -> None:
-        document = world.cloud.db.document(self._run.path)
+        document = world.cloud.db.document(self._attempt.piece.work)
         before = document.get().update_time
         world.wait(timedelta(seconds=50))
         pace.__call__(self)
-        beaten.append(document.get().update_time > before)
+        shown.append(document.get().update_time > before)
 
     monkeypatch.setattr(delivering, "_Pace", type("Watched", (pace,), {"__call__": watched}))
     world.run_due(MORNING)
     assert world.audit(export)[0]["status"] == "COMPLETED"
-    assert beaten == [True]
+    assert shown == [True]
 
 
 def test_a_mail_of_a_run_that_failed_is_sent_again_by_the_runs_retry_alone(world: World) -> None:

@@ -9,8 +9,8 @@ import pytest
 from infra.local.pubsub import Delivery
 from infra.local.traffic import Fault
 from shared.exports import writing
-from shared.gcp import leases
 from shared.gcp.documents import fields_of
+from shared.work.engine import MAX_ATTEMPTS
 from shared.workorders import store
 from tests.outside import Killed
 from tests.shared.exports.test_kills import MORNING, Small, small, smalls
@@ -213,9 +213,9 @@ def test_a_part_that_never_ends_fails_its_run_and_retried_it_lands(
                 pass
             world.wait(timedelta(minutes=11))
             world.tick()
-            assert len(begun) <= leases.ATTEMPTS_MOST
+            assert len(begun) <= MAX_ATTEMPTS
     (event,) = world.audit(stuck)
-    assert f"was begun {leases.ATTEMPTS_MOST} times and never ended" in event["error"]
+    assert f"was begun {MAX_ATTEMPTS} times and never ended" in event["error"]
     assert world.data_files() == {}
     assert world.request("POST", f"/v1/exports/{stuck}/runs/{event['run_id']}:retry").status == 200
     world.settle(sweeps=True)
@@ -244,8 +244,9 @@ def test_an_export_or_run_that_cannot_be_read_stops_no_other(
 ) -> None:
     broken, silent, good = (world.export(name=name) for name in ("broken", "silent", "good"))
     world.cloud.db.document(f"exports/{broken}").update({"config": {"name": "what was this?"}})
-    run = {"state": "RUNNING", "customer": "acme", "swept": MORNING - timedelta(days=1), "due": MORNING}
-    world.cloud.db.document(f"exports/{silent}/runs/unreadable").set(run)
+    piece = {"customer": "acme", "shard": 1, "next": MORNING - timedelta(days=1)}
+    world.cloud.db.document(f"exports/{silent}/runs/unreadable").set({"open": True, "state": "RUNNING"})
+    world.cloud.db.document(f"exports/{silent}/runs/unreadable/pieces/plan").set(piece)
     world.work_order("WO_1")
     world.run_due(MORNING)
     assert world.audit(good)[0]["status"] == "COMPLETED"
@@ -253,7 +254,7 @@ def test_an_export_or_run_that_cannot_be_read_stops_no_other(
     logged = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     errors = {line["message"]: line for line in logged if line["severity"] == "ERROR"}
     assert errors["a window that is due could not begin"]["export"] == broken
-    assert errors["something silent could not be taken up"]["document"].endswith("runs/unreadable")
+    assert errors["a stalled piece could not be resumed"]["document"].endswith("runs/unreadable/pieces/plan")
 
 
 def test_no_secret_is_ever_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,6 +284,6 @@ def test_a_run_that_never_ends_is_failed_and_has_blocked_nobody(world: World) ->
         world.tick()
     event = world.audit(stuck)[-1]
     assert event["status"] == "FAILED"
-    assert "was taken up 10 times and did not end" in event["error"]
+    assert "was begun 10 times and never ended" in event["error"]
     assert world.audit(other)[-1]["status"] == "COMPLETED"
     assert world.audit(other)[-1]["timestamp"] < event["timestamp"]

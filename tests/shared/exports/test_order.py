@@ -11,9 +11,9 @@ from google.cloud.firestore_v1 import FieldFilter
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import add_site
 from shared.accounts.keys import create_key
-from shared.exports.runs import UNDER_WAY
-from shared.exports.slots import LEASE
+from shared.exports.runs import DELIVERING, RUNNING
 from shared.gcp.documents import fields_of
+from shared.work.slots import SLOT_LEASE
 from tests.outside import Killed, Outside
 from tests.shared.exports.test_runs import MORNING
 from tests.world import BUCKET, THEIR_SITE, World
@@ -65,10 +65,11 @@ class Crowd:
         now = self.world.suite.clock.now()
         under_way = (
             self.world.cloud.db.collection_group("runs")
-            .where(filter=FieldFilter("state", "in", list(UNDER_WAY)))
+            .where(filter=FieldFilter("state", "in", [RUNNING, DELIVERING]))
             .where(filter=FieldFilter("customer", "==", "acme"))
-            .where(filter=FieldFilter("beat", ">=", now - LEASE))
-            .order_by("beat")
+            .where(filter=FieldFilter("waiting", "==", False))
+            .where(filter=FieldFilter("heartbeat", ">=", now - SLOT_LEASE))
+            .order_by("heartbeat")
             .select([])
         )
         self.most = max(self.most, len(list(under_way.stream())))  # `held` looks at it: a delivery may fail
@@ -85,7 +86,7 @@ class Crowd:
             self.world.tick()
             while self.world.suite.pubsub.deliver_due(push or self.push):
                 pass
-            if all(run["state"] not in ("PENDING", *UNDER_WAY) for run in self.others()):
+            if all(run["state"] not in ("PENDING", RUNNING, DELIVERING) for run in self.others()):
                 return
             self.world.wait(timedelta(minutes=1))
         raise AssertionError([(run["due"], run["state"]) for run in self.others()])
@@ -153,7 +154,7 @@ def test_one_that_fails_and_one_that_is_stuck_keep_none_of_fifty_from_running_in
     ended = max(run["finished"] for run in crowd.others())
     if parallel == 1:  # it held the only slot, for its lease and until the next tick
         after = [run["started"] for run in crowd.others() if run["started"] > stuck["started"]]
-        assert LEASE <= min(after) - stuck["started"] <= LEASE + timedelta(minutes=2)
+        assert SLOT_LEASE <= min(after) - stuck["started"] <= SLOT_LEASE + timedelta(minutes=2)
     else:
         assert ended - stuck["started"] < timedelta(minutes=2)
     while crowd.world.suite.clock.now() - stuck["started"] < timedelta(hours=4):

@@ -557,7 +557,7 @@ def test_a_data_file_whose_name_is_taken_is_not_overwritten(world: World) -> Non
 
     def taking(delivery: Delivery) -> bool:
         if delivery.function == "export_work_orders_timeline" and not taken:
-            run = json.loads(delivery.data)["run"]
+            run = json.loads(delivery.data)["work"].rpartition("/")[2]
             folder = f"waybill/{SITE}/work-orders-timeline/dt=2026-11-22"
             name = f"{folder}/work-orders-timeline_20261122T091700Z_20261123T000000Z_{run}.jsonl"
             world.suite.storage.put(BUCKET, name, b"theirs")
@@ -605,9 +605,9 @@ def test_a_window_in_many_parts_is_still_one_file_a_site_with_every_row_once(wor
 
 
 def test_what_a_message_names_and_is_no_more_is_done_with(world: World) -> None:
-    gone = {"customer": "acme", "export": "0" * 8, "run": "0" * 10}
-    world.cloud.messages.publish("export_work_orders_timeline", gone, {**gone, "part": "000000"})
-    world.cloud.messages.publish("copy_images", {**gone, "slice": "000000-0"})
+    gone = {"work": f"exports/{'0' * 8}/runs/{'0' * 10}", "piece": "plan"}
+    world.cloud.messages.publish("export_work_orders_timeline", gone, {**gone, "piece": "write-1.000000"})
+    world.cloud.messages.publish("copy_images", {**gone, "piece": "copy-1.000000-0"})
     world.drain()
     assert not world.failures
     assert world.suite.pubsub.outstanding() == []

@@ -12,7 +12,6 @@ import pytest
 from infra.local.traffic import Fault
 from shared.formats.base import Column
 from shared.gcp import documents
-from shared.gcp.leases import ALIVE
 from shared.sources import SOURCES, rows
 from shared.sources.base import Item
 from shared.sources.stamped import MARGIN
@@ -112,17 +111,6 @@ def test_read_later_than_its_end_a_window_leaves_out_what_was_committed_behind_i
         wanted = selection(START + number * MINUTE, START + (number + 1) * MINUTE)
         found = rows_of(items(world.cloud, "export-runs", replace(wanted, read_time=now)))
         assert [row["run_id"] for row in found] == expected, number
-
-
-@pytest.mark.parametrize("later", [timedelta(seconds=20), MINUTE, 3 * MINUTE])
-def test_a_sign_of_life_of_who_does_not_know_yet_that_it_ended_brings_no_run_into_another_window(
-    world: World, later: timedelta
-) -> None:
-    world.wait(timedelta(seconds=30))
-    path = ended_run(world, "late", beat=ALIVE["beat"])
-    world.wait(later)
-    world.cloud.db.document(path).update(ALIVE)
-    assert windows_with(world, 7) == [0]
 
 
 def test_more_than_a_page_with_one_stamp_is_read_whole_and_cut_between_equal_stamps(
