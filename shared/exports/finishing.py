@@ -115,7 +115,7 @@ def _end(cloud: Cloud, run: Run, decide: Callable[[Run], Outcome | None]) -> boo
 
     told = transact(cloud.db, end)
     if told:
-        mails.tell(cloud, run.customer, told)
+        mails.publish(cloud, told)
     # Also when somebody else ended it: they may have died before they started the next.
     slots.start_waiting(cloud, run.customer)
     return told is not None
@@ -126,11 +126,12 @@ def _mails(
 ) -> dict[str, dict[str, Any]]:
     """The mails that tell of a failure: of a run's own once, however often it fails; of each suspension."""
     why = {"error": outcome.error, "next_action": outcome.next_action}
+    at = read_time(snapshot)
     if suspended:
-        return mailing.failure(cloud, run, mailing.SUSPENDED, read_time(snapshot).isoformat(), why)
+        return mailing.failure(cloud, run, mailing.SUSPENDED, at.isoformat(), why, at)
     if fields_of(snapshot).get("told"):
         return {}
-    return mailing.failure(cloud, run, mailing.FAILED, run.id, why)
+    return mailing.failure(cloud, run, mailing.FAILED, run.id, why, at)
 
 
 def _suspend_if_it_stays(

@@ -20,7 +20,8 @@ from shared.work.pieces import CLOSED, OPEN, QUEUED
 
 
 def new(kind: str, customer: str, at: datetime) -> dict[str, Any]:
-    """The engine's fields of a work of the kind of that name that is being created, at Firestore's time `at`."""
+    """The engine's fields of a work that is being created, at Firestore's time `at`; `kind` is its kind's
+    name."""
     return {
         "kind": kind,
         "customer": customer,
