@@ -12,6 +12,7 @@ from shared.clock import elapsed_since, stopwatch
 from shared.errors import Conflict, NotFound
 from shared.outbox import links, mails, sendgrid, sending
 from shared.outbox.sendgrid import LOST, UNREACHED, Answer
+from shared.work import engine
 from tests.shared.outbox.post import FACTS, RUN, bodies, post, recipient, tokens
 from tests.world import World
 
@@ -329,6 +330,26 @@ def test_who_was_given_up_and_comes_late_tells_what_came_of_it(
     assert world.step()
     assert states == [mails.UNKNOWN]
     assert (mail.one().state, len(mail.sent_to())) == (mails.SENT, 1)
+
+
+def test_a_mail_that_may_have_been_sent_is_unknown_however_often_attempts_died(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = post(world)
+    really, states = sendgrid.send, []
+
+    def meanwhile(*args: Any) -> Any:
+        piece = world.cloud.db.document(f"{mail.paths[0]}/pieces/send")
+        piece.update({"attempts": engine.MAX_ATTEMPTS})
+        world.wait(timedelta(minutes=4))
+        world.sweep()
+        world.drain()
+        states.append(mail.one().state)
+        return really(*args)
+
+    monkeypatch.setattr(sendgrid, "send", meanwhile)
+    assert world.step()
+    assert states == [mails.UNKNOWN]
 
 
 def test_a_commit_whose_answer_was_lost_is_known_for_our_own(world: World) -> None:
