@@ -22,7 +22,8 @@ from urllib.parse import quote
 from python_http_client.client import Client
 from sendgrid.sendgrid import SendGridAPIClient
 
-from shared.outbox.letters import Letter, one_line
+from shared.outbox.letters import Letter
+from shared.outbox.rendering import one_line
 
 CALL_SECONDS = 20.0
 """How long each step of a call may take: opening the connection, sending, each read of the answer."""
