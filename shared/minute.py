@@ -5,14 +5,13 @@ from shared.batches import steps as batches
 from shared.exports import tick as exports
 from shared.gcp.clients import Cloud
 from shared.gcp.messages import Message
-from shared.outbox import mails
 from shared.work.sweep import sweep
 
 
 def tick(cloud: Cloud, message: Message) -> None:
-    """Start what is due and resume what got stuck: exports, batches, mails, pieces; none stops another."""
+    """Start what is due and resume what got stuck: exports, batches, pieces; none stops another."""
     failures = []
-    for each in (exports.tick, batches.sweep, mails.sweep, sweep):
+    for each in (exports.tick, batches.sweep, sweep):
         try:
             each(cloud, message.published)
         except Exception as failure:

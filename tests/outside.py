@@ -8,7 +8,6 @@ calls.
 
 import contextlib
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import requests.adapters
 from grpc import _channel
 
 from shared.net import outbound
+from shared.outbox import sendgrid
 
 When = Literal["before", "after", "end"]
 """Just before a call, just after it, or at the end of an event: its handler returned, nobody was told."""
@@ -173,8 +173,8 @@ class Outside:
 
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
-    """Stands between this process and everything that it calls: HTTP by requests, aiohttp, urllib and our own
-    client of analysers, gRPC, and SFTP."""
+    """Stands between this process and everything that it calls: HTTP by requests, aiohttp and our own
+    clients of analysers and SendGrid, gRPC, and SFTP."""
     counted = Outside()
 
     def watch(owner: Any, name: str, label: Callable[..., str]) -> None:
@@ -229,11 +229,6 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
         "send",
         lambda _, request, **__: f"{request.method} {request.url.partition('?')[0].rpartition('//')[2]}",
     )
-    watch(
-        urllib.request.OpenerDirector,
-        "open",
-        lambda _, request, *__, **___: f"{request.get_method()} {request.full_url.rpartition('//')[2]}",
-    )
     watch_async(aiohttp.ClientSession, "_request", lambda _, method, url, **__: f"{method} {url}")
     watch_sftp(asyncssh, "connect", lambda **_: "sftp login")
     watch_sftp(
@@ -245,4 +240,5 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
     watch(_channel._UnaryUnaryMultiCallable, "with_call", rpc)
     watch(_channel._UnaryStreamMultiCallable, "__call__", rpc)
     watch(outbound, "call", lambda method, *_, **__: f"{method} to a customer's server")
+    watch(sendgrid, "call", lambda _, method, path, *__: f"{method} sendgrid{path}")
     return counted

@@ -4,10 +4,10 @@ import functions_framework
 from cloudevents.http.event import CloudEvent
 
 from shared import events
-from shared.outbox import sending
+from shared.outbox.sending import KIND
 
 
 @functions_framework.cloud_event
 def send_mail(event: CloudEvent) -> None:
-    """Send the mail that the message names, once."""
-    events.answer(event, sending.send)
+    """Send the mail, once."""
+    events.answer_work(event, KIND)

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from infra.commands import connect, say, second, span, table
-from shared.analysis.steps import KIND
+from shared.analysis.steps import KIND as ANALYSES
 from shared.batches import operating as batches
 from shared.batches.operating import BatchNow
 from shared.exports import operating as exports
 from shared.exports.audit import bounds
 from shared.exports.operating import FAILED_WITHIN, LISTED_MOST, RunNow
 from shared.exports.runs import Run
+from shared.outbox.sending import KIND as MAILS
 from shared.outbox.service import not_sent
 from shared.work.overview import waiting
 
@@ -79,19 +80,26 @@ def run(_: argparse.Namespace) -> None:
         [_batch(each, at) for each in failed],
         [_why((each.batch.error or {}).get("message"), None) for each in failed],
     )
-    sites = waiting(cloud, KIND, LISTED_MOST)
+    sites = waiting(cloud, ANALYSES, LISTED_MOST)
     _section(
         "Sites whose analyses wait",
         ("CUSTOMER", "SITE", "FOR"),
         [(each.customer, each.id, span(at - each.since)) for each in sites],
         [each.waits_for for each in sites],
     )
+    waits = waiting(cloud, MAILS, LISTED_MOST)
+    _section(
+        "Mails that wait to be sent",
+        ("CUSTOMER", "MAIL", "FOR"),
+        [(each.customer, each.id, span(at - each.since)) for each in waits],
+        [each.waits_for for each in waits],
+    )
     mails = not_sent(cloud, at - FAILED_WITHIN, LISTED_MOST)
     _section(
         "Mails that were not sent, or may not have been, within a day",
-        ("CUSTOMER", "KIND", "STATUS", "SINCE", "TO", "OF"),
+        ("CUSTOMER", "LETTER", "STATUS", "SINCE", "TO", "OF"),
         [
-            (each.customer, each.kind, each.state, second(each.ended), each.address, each.owner)
+            (each.customer, each.letter, each.state, second(each.finished), each.address, each.owner)
             for each in mails
         ],
         [_why(each.reason, each.next_action) for each in mails],

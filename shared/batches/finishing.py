@@ -25,7 +25,7 @@ from shared.batches.batch import (
 from shared.batches.planning import PLAN_SLICE
 from shared.batches.problems import Problem, problem
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import count
+from shared.gcp.documents import count, server_time
 from shared.outbox import mails
 
 
@@ -85,7 +85,7 @@ def _end(
     batches.move(cloud, batch, lambda current: ended if may(current) else None, {**(more or {}), **told})
     # Also where somebody else ended it: they may have died before they told.
     if told:
-        mails.tell(cloud, batch.customer, told)
+        mails.publish(cloud, told)
 
 
 def _mails(
@@ -102,7 +102,8 @@ def _mails(
         "error": why.message if why is not None else None,
         **asdict(totals),
     }
-    return mails.documents(batch.path, "batch", batch.id, batch.notify, facts, customer=batch.customer)
+    at = server_time(cloud.db)
+    return mails.documents(batch.path, "batch", batch.id, batch.notify, facts, customer=batch.customer, at=at)
 
 
 def _outcome(totals: Progress) -> tuple[str, Problem | None]:

@@ -354,13 +354,13 @@ def of_mail(shown: service.Shown) -> Mail:
     mail = shown.mail
     return {
         "id": mail.id,
-        "kind": mail.kind,
+        "kind": mail.letter,
         "address": mail.address,
         "status": mail.state,
         "reason": mail.reason,
         "next_action": mail.next_action,
         "created": milliseconds(mail.created),
-        "ended": milliseconds(mail.ended) if mail.ended else None,
+        "ended": milliseconds(mail.finished) if mail.finished else None,
         "links": [_link(link) for link in shown.links],
     }
 

@@ -15,7 +15,7 @@ from shared.exports.manifest import LostImage
 from shared.exports.runs import COMPLETED, FAILED, Run
 from shared.exports.writing import blocks_of
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time
+from shared.gcp.documents import Snapshot, fields_of, read_time, server_time
 from shared.outbox import mails
 from shared.work import pieces
 from shared.work.attempts import Attempt
@@ -84,22 +84,24 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
     fields = fields_of(work)
     if _suspends(cloud, transaction, run, fields):
         logs.warning("export suspended", due_times=export.DUE_TIMES_MOST, **why)
-        reports = mailing.report(cloud, run, mailing.SUSPENDED, at.isoformat(), why)
+        reports = mailing.report(cloud, run, mailing.SUSPENDED, at.isoformat(), why, at)
         updates = {f"exports/{run.export}": {"state": export.SUSPENDED, "suspended": why}}
     else:
         # Of a run's own failure once, however often it fails.
-        reports = {} if fields.get("reported") else mailing.report(cloud, run, mailing.FAILED, run.id, why)
+        again = bool(fields.get("reported"))
+        reports = {} if again else mailing.report(cloud, run, mailing.FAILED, run.id, why, at)
         updates = {}
     reported = {"reported": True} if reports else {}
-    return Writes({"audit": event, **reported}, reports, updates, mails.messages(run.customer, reports))
+    return Writes({"audit": event, **reported}, reports, updates, mails.messages(reports))
 
 
 def waiting(cloud: Cloud, run: Run, why: str) -> Writes:
     """The mails that report that a run has waited for an hour."""
     facts = {"error": why, "next_action": ADVICE}
     since = run.since.isoformat() if run.since else ""
-    reports = mailing.report(cloud, run, mailing.WAITING, f"{run.id} {since}", facts)
-    return Writes(documents=reports, messages=mails.messages(run.customer, reports))
+    at = server_time(cloud.db)
+    reports = mailing.report(cloud, run, mailing.WAITING, f"{run.id} {since}", facts, at)
+    return Writes(documents=reports, messages=mails.messages(reports))
 
 
 def _suspends(cloud: Cloud, transaction: firestore.Transaction, run: Run, fields: dict[str, Any]) -> bool:

@@ -4,9 +4,11 @@ They are documents below the run's (`shared.outbox.mails`), which another functi
 outcome, the run's piece is woken.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from operator import methodcaller
 from typing import Any
 
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
@@ -16,7 +18,7 @@ from shared.accounts.customers import get_customer
 from shared.errors import CustomerMustAct, Retry
 from shared.exports.runs import Run
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import count, fields_of, plain
+from shared.gcp.documents import count, fields_of, plain, server_time
 from shared.outbox import mails
 from shared.outbox.mails import REFUSED, SENT, SKIPPED, UNKNOWN, Files, Mail
 from shared.window import utc_second
@@ -25,7 +27,7 @@ from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Later
 
 DELIVERY, FAILED, SUSPENDED, WAITING = "export", "failed", "suspended", "waiting"
-"""The kinds of mails that there are of a run."""
+"""The letters that there are of a run."""
 
 STAGE = "mail"
 """The stage of a run in which its mails are sent."""
@@ -36,8 +38,8 @@ LOOK_AFTER = timedelta(minutes=15)
 MAILS_READ = 20
 """In how many mails it is looked why they could not be sent."""
 
-MAILS_A_COMMIT = 200
-"""How many mails' documents are made at once. A request may hold 10 MiB."""
+CHANGES_A_COMMIT = 200
+"""How many documents of mails and their pieces are written at once. A request may hold 10 MiB."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +80,29 @@ def recipients(run: Run) -> tuple[str, ...]:
 def make_mails(cloud: Cloud, run: Run) -> None:
     """Make the document of every mail that has none yet, open those again that were refused before the run
     was tried again, and have what waits sent. Doing it twice is doing it once."""
-    found = {each.id: each for each in _delivering(cloud, run).select(["state", "ended"]).stream()}
-    option = cloud.db.write_option
-    changes: list[tuple[Any, dict[str, Any], Any]] = [
-        (each.reference, mails.reopened(), option(last_update_time=each.update_time))
+    at = server_time(cloud.db)
+    chosen = _delivering(cloud, run).select(["state", "finished", "customer"])
+    found = {each.reference.path: each for each in chosen.stream()}
+    changes: list[Callable[[Any], None]] = [
+        partial(mails.reopen, snapshot=each, at=at)
         for each in found.values()
-        if _refused_before(run, each.get("state"), plain(each.to_dict().get("ended")))
+        if _refused_before(run, each.get("state"), plain(each.get("finished")))
     ]
-    made = ((path, fields) for path, fields in _documents(run) if path.rpartition("/")[2] not in found)
-    changes += [(cloud.db.document(path), fields, None) for path, fields in made]
-    for start in range(0, len(changes), MAILS_A_COMMIT):
+    changes += [
+        methodcaller("create", cloud.db.document(path), fields)
+        for path, fields in _documents(run, at)
+        if path.partition("/pieces/")[0] not in found
+    ]
+    for start in range(0, len(changes), CHANGES_A_COMMIT):
         batch = cloud.db.batch()
-        for reference, fields, unchanged in changes[start : start + MAILS_A_COMMIT]:
-            if unchanged is None:
-                batch.create(reference, fields)
-            else:
-                batch.update(reference, fields, option=unchanged)
+        for change in changes[start : start + CHANGES_A_COMMIT]:
+            change(batch)
         try:
             batch.commit()
         except (AlreadyExists, FailedPrecondition):
             return make_mails(cloud, run)  # another attempt does it, too: see what is left now
     waiting = _open(cloud, run).select([]).stream()
-    mails.tell(cloud, run.customer, [each.reference.path for each in waiting])
+    mails.publish(cloud, [each.reference.path for each in waiting])
     return None
 
 
@@ -114,7 +117,7 @@ def all_ended(cloud: Cloud, run: Run) -> bool:
 
 def _waits_for(cloud: Cloud, run: Run) -> str | None:
     """Why a mail of the run could not be sent yet, or None where none was tried in vain."""
-    tried = [fields_of(each).get("reason") for each in _open(cloud, run).limit(MAILS_READ).stream()]
+    tried = [fields_of(each)["waits_for"] for each in _open(cloud, run).limit(MAILS_READ).stream()]
     return next(filter(None, tried), None)
 
 
@@ -128,7 +131,7 @@ def outcome(cloud: Cloud, run: Run) -> Sent:
             sent += 1
         else:
             others.append(mail)
-    if any(_refused_before(run, mail.state, mail.ended) for mail in others):
+    if any(_refused_before(run, mail.state, mail.finished) for mail in others):
         raise Retry("the mails that were refused before are to be sent again first")
     found = Sent(sent, tuple(others))
     if others and found.nobody:
@@ -140,27 +143,28 @@ def outcome(cloud: Cloud, run: Run) -> Sent:
     return found
 
 
-def _refused_before(run: Run, state: str, ended: datetime | None) -> bool:
+def _refused_before(run: Run, state: str, finished: datetime | None) -> bool:
     """Whether a mail was certainly not sent, before the run was started this time."""
     refused = state in (REFUSED, SKIPPED)
-    return refused and ended is not None and run.started is not None and ended < run.started
+    return refused and finished is not None and run.started is not None and finished < run.started
 
 
 def report(
-    cloud: Cloud, run: Run, kind: str, occurrence: str, why: Mapping[str, str | None]
+    cloud: Cloud, run: Run, letter: str, occurrence: str, why: Mapping[str, str | None], at: datetime
 ) -> dict[str, dict[str, Any]]:
     """The mails that report a failure, the export's suspension, or that a run waits, by their paths: to be
-    created in the transaction that makes it so. `why` has the `error` and the `next_action`."""
+    created in the transaction that makes it so, at Firestore's time `at`. `why` has the `error` and the
+    `next_action`."""
     addresses = run.config.notify or get_customer(cloud.db, run.customer).notify
     facts = {
         **_subject(run),
         "error": why["error"] or "",
         "next_action": why["next_action"] or "",
     }
-    return mails.documents(run.path, kind, occurrence, addresses, facts, customer=run.customer)
+    return mails.documents(run.path, letter, occurrence, addresses, facts, customer=run.customer, at=at)
 
 
-def _documents(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+def _documents(run: Run, at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
     totals, config = run.totals, run.config
     if totals is None:
         raise ValueError(f"the run {run.id} has nothing pinned yet")
@@ -179,6 +183,7 @@ def _documents(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
         recipients(run),
         facts,
         customer=run.customer,
+        at=at,
         link=Files(run.account, run.files),
         then={"function": run.source.function, "message": pieces.message(run.path, STAGE)},
     ).items()
@@ -200,4 +205,4 @@ def _open(cloud: Cloud, run: Run) -> Any:
 
 
 def _delivering(cloud: Cloud, run: Run) -> Any:
-    return cloud.db.collection(f"{run.path}/mails").where(filter=FieldFilter("kind", "==", DELIVERY))
+    return cloud.db.collection(f"{run.path}/mails").where(filter=FieldFilter("letter", "==", DELIVERY))

@@ -238,10 +238,10 @@ def _file(snapshot: Snapshot) -> Iterator[Moment]:
 
 def _mail(snapshot: Snapshot) -> Iterator[Moment]:
     mail = mails.from_snapshot(snapshot)
-    name = f"mail ({mail.kind}) to {mail.address}"
+    name = f"mail ({mail.letter}) to {mail.address}"
     yield Moment(_made(snapshot), f"{name} to be sent")
-    if mail.ended:
-        yield Moment(mail.ended, f"{name} {mail.state}" + (f": {mail.reason}" if mail.reason else ""))
+    if mail.finished:
+        yield Moment(mail.finished, f"{name} {mail.state}" + (f": {mail.reason}" if mail.reason else ""))
 
 
 def _made(snapshot: Snapshot) -> datetime:

@@ -57,4 +57,4 @@ KIND = Kind(
 
 def document(run: Run, at: datetime, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The document of a run that is being created, at Firestore's time `at`."""
-    return {**runs.new_run(run), **control.new(KIND, run.customer, at), **(more or {})}
+    return {**runs.new_run(run), **control.new(KIND.name, run.customer, at), **(more or {})}

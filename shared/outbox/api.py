@@ -17,9 +17,9 @@ from shared.gcp.objects import Stored
 from shared.gcp.signing import signed_url
 from shared.http.routes import PUBLIC, Media, Route
 from shared.outbox import links, pages
-from shared.outbox.letters import one_line
 from shared.outbox.links import Found, Link
 from shared.outbox.pages import Listed
+from shared.outbox.rendering import one_line
 
 URL_SECONDS = 15 * 60
 """How long the URL works that a click leads to: long enough to begin a download, which then goes on."""

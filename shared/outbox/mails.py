@@ -1,9 +1,11 @@
 """A mail as Firestore holds it: `<owner>/mails/<id>`, one for each recipient of each occurrence.
 
-It is made in the transaction that makes true what it tells, and its id says what it tells whom: so what
-happened once is told once. States: WAITING until it is sent; SENDING from the commit before the call to
-SendGrid; then SENT, SKIPPED (SendGrid would not deliver to the address), REFUSED (not accepted), or UNKNOWN:
-it may have been sent. From these only a person's word leads back to WAITING.
+It is created in the transaction that makes true what it says, and its id is made of what it says to whom: so
+what happened once is mailed once. It is a work of the engine, whose steps are in `sending`.
+
+States: WAITING until it is sent; SENDING from the commit before the call to SendGrid; then SENT, SKIPPED
+(SendGrid would not deliver to the address), REFUSED (not accepted), or UNKNOWN (it may have been sent). Only
+a person may have a mail in state UNKNOWN sent again.
 """
 
 import hashlib
@@ -18,13 +20,20 @@ from shared import logs
 from shared.addresses import folded, once
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, transact
-from shared.gcp.silence import change, silent
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.outbox import letters
+from shared.work import control, pieces
+from shared.work.attempts import WAITS_NO_LONGER
 
 WAITING, SENDING = "WAITING", "SENDING"
 SENT, SKIPPED, REFUSED, UNKNOWN = "SENT", "SKIPPED", "REFUSED", "UNKNOWN"
 ENDED = (SENT, SKIPPED, REFUSED, UNKNOWN)
+
+KIND = "mail"
+"""The name of their kind of work."""
+
+ASK, SEND = "ask", "send"
+"""Their stages."""
 
 FUNCTION = "send_mail"
 """The function that sends them."""
@@ -32,7 +41,7 @@ FUNCTION = "send_mail"
 
 @dataclass(frozen=True)
 class Files:
-    """What a mail's link leads to: the path of the collection whose documents tell of the files, each with
+    """What a mail's link leads to: the path of the collection whose documents describe the files, each with
     `name`, `rows`, `bytes` and `staged`, and the customer's account, which may read them."""
 
     account: str
@@ -43,35 +52,34 @@ class Files:
 class Mail:
     """A mail. What is None is not known, or not so.
 
-    facts        what the letter tells (`letters.KINDS`)
-    asked        since when it is to be sent; once more by a person's word
-    beat         when an attempt at it last showed life
-    attempt      the attempt that is sending it, or that sent it last
+    letter       the kind of letter that it is (`letters.KINDS`)
+    facts        what the letter says
+    asked        since when it is to be sent, by Firestore; a person who has it sent again sets it anew
+    attempt      the attempt that sends it, or that sent it last
     files        what its link leads to
     links        the ids of the links that it was sent with; the last one is the newest
-    then         the function and the message that go on when it has an outcome
-    reason       why it is not sent, in a sentence; next_action what would help
+    then         {"function", "message"}: published when it has an outcome
+    reason       why it is not sent, or not yet, in a sentence; next_action what would help
     message_id   what SendGrid calls it
-    ended        when it had its outcome
+    finished     when it had its outcome
     """
 
     path: str
     customer: str
-    kind: str
+    letter: str
     address: str
     facts: Mapping[str, Any]
     state: str
     created: datetime
     asked: datetime
-    beat: datetime
-    attempt: str | None = None
-    files: Files | None = None
-    links: tuple[str, ...] = ()
-    then: Mapping[str, Any] | None = None
-    reason: str | None = None
-    next_action: str | None = None
-    message_id: str | None = None
-    ended: datetime | None = None
+    attempt: str | None
+    files: Files | None
+    links: tuple[str, ...]
+    then: Mapping[str, Any] | None
+    reason: str | None
+    next_action: str | None
+    message_id: str | None
+    finished: datetime | None
 
     @property
     def id(self) -> str:
@@ -86,40 +94,43 @@ class Mail:
 
 def documents(
     owner: str,
-    kind: str,
+    letter: str,
     occurrence: str,
     addresses: Iterable[str],
     facts: Mapping[str, Any],
     *,
     customer: str,
+    at: datetime,
     link: Files | None = None,
     then: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The mails that tell these addresses of something, by their paths: to be created in the transaction that
-    makes it true, and told of after it (`tell`).
+    """The mails that say something to these addresses, each with its first piece, by their paths. They are to
+    be created in the transaction that makes it true, and published after it (`publish`, `messages`).
 
     owner       the path of the document that they are about
-    occurrence  what tells one such mail from another of the same kind and owner
+    occurrence  what distinguishes one such mail from another with the same letter and owner
+    at          the time by Firestore
     link        what a link in the mail leads to; without it there is none
-    then        {"function", "message"}: published to when the mail has an outcome
+    then        {"function", "message"}: published when the mail has an outcome
 
-    ValueError where the facts are not those of the kind.
+    ValueError where the facts are not those of the letter.
     """
-    told = letters.kept(kind, facts)
-    return {
-        f"{owner}/mails/{_id(kind, occurrence, address)}": {
-            "customer": customer,
-            "kind": kind,
+    kept = letters.kept(letter, facts)
+    made: dict[str, dict[str, Any]] = {}
+    for address in once(addresses):
+        path = f"{owner}/mails/{_id(letter, occurrence, address)}"
+        made[path] = {
+            **control.new(KIND, customer, at),
+            "letter": letter,
             "address": address,
-            "facts": told,
+            "facts": kept,
             "files": asdict(link) if link else None,
             "then": dict(then) if then else None,
             "links": [],
-            "created": firestore.SERVER_TIMESTAMP,
-            **_to_be_sent(),
+            **_to_be_sent(at),
         }
-        for address in once(addresses)
-    }
+        made[f"{path}/pieces/{ASK}"] = _first_piece(customer, at)
+    return made
 
 
 def from_snapshot(snapshot: Snapshot) -> Mail:
@@ -128,88 +139,78 @@ def from_snapshot(snapshot: Snapshot) -> Mail:
     return Mail(
         path=snapshot.reference.path,
         customer=fields["customer"],
-        kind=fields["kind"],
+        letter=fields["letter"],
         address=fields["address"],
         facts=fields["facts"],
         state=fields["state"],
         created=fields["created"],
         asked=fields["asked"],
-        beat=fields["beat"],
-        attempt=fields.get("attempt"),
+        attempt=fields["attempt"],
         files=Files(**fields["files"]) if fields["files"] else None,
         links=tuple(fields["links"]),
         then=fields["then"],
-        reason=fields.get("reason"),
-        next_action=fields.get("next_action"),
-        message_id=fields.get("message_id"),
-        ended=fields.get("ended"),
+        reason=fields["error"] or fields["waits_for"],
+        next_action=fields["next_action"],
+        message_id=fields["message_id"],
+        finished=fields["finished"],
     )
 
 
-def tell(cloud: Cloud, customer: str, paths: Iterable[str]) -> None:
-    """Have these mails sent. Telling once more is always safe."""
-    cloud.messages.publish(FUNCTION, *(message for _, message in messages(customer, paths)))
+def messages(paths: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
+    """The function and the message by which each mail among these documents is sent."""
+    return [
+        (FUNCTION, pieces.message(path, ASK)) for path in paths if path.rpartition("/")[0].endswith("/mails")
+    ]
 
 
-def messages(customer: str, paths: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
-    """The messages by which mails are sent, with the function of each."""
-    return [(FUNCTION, {"mail": path, "customer": customer}) for path in paths]
+def publish(cloud: Cloud, paths: Iterable[str]) -> None:
+    """Have the mails among these documents sent. Doing it once more is always safe."""
+    cloud.messages.publish(FUNCTION, *(message for _, message in messages(paths)))
 
 
 def again(cloud: Cloud, path: str) -> Mail:
-    """Have a mail that has an outcome sent once more, with a link of its own, by a person's word. The links
-    that it was sent with stay as they are.
+    """Have a mail that has an outcome sent once more, with a link of its own, because a person says so. The
+    links that it was sent with stay as they are.
 
     NotFound where there is none; Conflict where it waits or is being sent.
     """
     reference = cloud.db.document(path)
 
-    def reopen(transaction: firestore.Transaction) -> None:
+    def open_again(transaction: firestore.Transaction) -> None:
         snapshot = reference.get(transaction=transaction)
         if not snapshot.exists:
             raise NotFound(f"there is no mail {reference.id}")
         mail = from_snapshot(snapshot)
         if mail.state not in ENDED:
             raise Conflict(f"the mail {mail.id} is {mail.state}: it can be sent again when that has ended")
-        transaction.update(reference, reopened())
+        reopen(transaction, snapshot, read_time(snapshot))
 
-    transact(cloud.db, reopen)
+    transact(cloud.db, open_again)
     mail = from_snapshot(reference.get())
-    tell(cloud, mail.customer, [path])
+    publish(cloud, [path])
     logs.info("mail to be sent again", mail=path)
     return mail
 
 
-def reopened() -> dict[str, Any]:
-    """The fields by which a mail that has an outcome is to be sent once more."""
-    cleared = dict.fromkeys(("reason", "next_action", "message_id", "ended", "attempt"))
-    return {**cleared, **_to_be_sent()}
+def reopen(writes: firestore.WriteBatch, snapshot: Snapshot, at: datetime) -> None:
+    """Have a mail that has an outcome sent once more, in a batch or a transaction, unless it changes before
+    that is committed. The snapshot needs its `customer` only."""
+    unchanged = firestore.LastUpdateOption(snapshot.update_time)
+    writes.update(snapshot.reference, {**_to_be_sent(at), **WAITS_NO_LONGER}, option=unchanged)
+    piece = snapshot.reference.collection("pieces").document(ASK)
+    writes.set(piece, _first_piece(snapshot.get("customer"), at))
 
 
-def sweep(cloud: Cloud, at: datetime) -> None:
-    """Have every mail taken up that waits or is being sent and is silent at `at`. What fails here is logged
-    and stops nothing else."""
-    for snapshot in silent(cloud, "mails", "open", [True], "beat", at):
-        path = snapshot.reference.path
-        try:
-            # Of one that is being sent the beat says whether its attempt can be alive: that stays.
-            told = fields_of(snapshot)
-            if told["state"] == SENDING or change(cloud, snapshot, {"beat": firestore.SERVER_TIMESTAMP}):
-                tell(cloud, told["customer"], [path])
-                logs.warning("a silent mail is taken up", mail=path, state=told["state"])
-        except Exception as failure:
-            logs.error("a silent mail could not be taken up", exception=failure, mail=path)
+def _to_be_sent(at: datetime) -> dict[str, Any]:
+    known_later = dict.fromkeys(("error", "next_action", "message_id", "finished", "attempt"))
+    opened = {"state": WAITING, "stage": ASK, "plan": ASK, "open": True, "heartbeat": at, "asked": at}
+    return {**known_later, **opened}
 
 
-def _to_be_sent() -> dict[str, Any]:
-    return {
-        "state": WAITING,
-        "open": True,
-        "asked": firestore.SERVER_TIMESTAMP,
-        "beat": firestore.SERVER_TIMESTAMP,
-    }
+def _first_piece(customer: str, at: datetime) -> dict[str, Any]:
+    return pieces.new(customer, FUNCTION, ASK, ASK, ASK, at)
 
 
-def _id(kind: str, occurrence: str, address: str) -> str:
-    told = "\n".join((kind, occurrence, folded(address)))
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+def _id(letter: str, occurrence: str, address: str) -> str:
+    said = "\n".join((letter, occurrence, folded(address)))
+    return hashlib.sha256(said.encode()).hexdigest()[:32]

@@ -2,12 +2,10 @@
 
 import base64
 import hashlib
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
-from shared.outbox.letters import size
+from shared.outbox import rendering
 
 STYLE = (
     ":root{color-scheme:light dark}"
@@ -37,37 +35,10 @@ class Listed:
 
 def files(listed: Sequence[Listed], count: int) -> str:
     """The files of a link, of `count` in all."""
-    rows = "".join(
-        f'<tr><td><a href="?{html.escape(urlencode({"file": each.id}))}">{html.escape(each.name)}</a></td>'
-        f"<td>{each.rows:,}</td><td>{html.escape(size(each.bytes))}</td></tr>\n"
-        for each in listed
-    )
-    more = "" if count <= len(listed) else f" The first {len(listed):,} are listed."
-    return _page(
-        "Your files",
-        f"<p>There are {count:,} files.{more}</p>\n"
-        f"<table>\n<tr><th>File</th><th>Rows</th><th>Size</th></tr>\n{rows}</table>",
-    )
+    values = {"title": "Your files", "files": listed, "count": count}
+    return rendering.render("files.html", {**values, "style": STYLE})
 
 
 def says(title: str, *sentences: str) -> str:
     """What happened, and what to do."""
-    return _page(title, "\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences))
-
-
-def _page(title: str, body: str) -> str:
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="robots" content="noindex">
-<title>{html.escape(title)} - Waybill</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>{html.escape(title)}</h1>
-{body}
-</body>
-</html>
-"""
+    return rendering.render("page.html", {"title": title, "sentences": sentences, "style": STYLE})

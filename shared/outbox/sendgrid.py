@@ -1,34 +1,30 @@
-"""SendGrid, by its own client: two lists of addresses that get no mail, and one message to one recipient.
+"""SendGrid: two lists of addresses that get no mail, and one message to one recipient.
 
 What comes of a call is a value, never an exception: whether it was sent at all decides whether it may be sent
-again. SendGrid has no idempotency keys.
+again. SendGrid has no idempotency keys, and its own client cannot tell this: so these are plain HTTP calls.
 https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send
 """
 
-import http.client
-import io
+import contextlib
 import json
-import logging
 import re
 import ssl
-import urllib.error
-import urllib.request
+from contextlib import closing
 from dataclasses import dataclass, field
-from email.message import Message as Headers
 from functools import cache
-from typing import IO, Any
-from urllib.parse import quote
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any
+from urllib.parse import quote, urlsplit
 
-from python_http_client.client import Client
-from sendgrid.sendgrid import SendGridAPIClient
-
-from shared.outbox.letters import Letter, one_line
+from shared.outbox.letters import Letter
+from shared.outbox.rendering import one_line
 
 CALL_SECONDS = 20.0
 """How long each step of a call may take: opening the connection, sending, each read of the answer."""
 
 ANSWER_BYTES = 64 * 1024
-"""How much of an answer is read; SendGrid's errors have a few hundred bytes."""
+"""How much of an answer's content is read; SendGrid's errors have a few hundred bytes."""
 
 SAYS_LONGEST = 300
 """Characters that are kept of what SendGrid says."""
@@ -87,8 +83,7 @@ def send(account: Account, to: str, letter: Letter) -> Answer:
             "ganalytics": {"enable": False},
         },
     }
-    # Not the client's helpers to build it: they take addresses apart, and refuse what looks like a key.
-    answer, _ = _call(lambda: _client(account).send(message))
+    answer, _ = call(account, "POST", "/v3/mail/send", message)
     return answer
 
 
@@ -99,42 +94,71 @@ def suppression(account: Account, address: str) -> str | Answer | None:
     https://www.twilio.com/docs/sendgrid/api-reference/bounces-api/retrieve-a-bounce
     https://www.twilio.com/docs/sendgrid/api-reference/suppressions-global-suppressions/retrieve-a-global-suppression
     """
-    client = _client(account).client
     name = quote(address, safe="@")
-    answer, bounced = _call(lambda: client.suppression.bounces._(name).get())
+    answer, bounced = call(account, "GET", f"/v3/suppression/bounces/{name}")
     if not isinstance(bounced, list):
         return answer
     for entry in bounced:
         why = one_line(str(entry.get("reason") or ""), SAYS_LONGEST) if isinstance(entry, dict) else ""
         return f"An earlier mail to this address came back: {why or 'no reason was given'}"
-    answer, unsubscribed = _call(lambda: client.asm.suppressions._("global")._(name).get())
+    answer, unsubscribed = call(account, "GET", f"/v3/asm/suppressions/global/{name}")
     if not isinstance(unsubscribed, dict):
         return answer
     return "This address has unsubscribed from all mail." if unsubscribed.get("recipient_email") else None
 
 
-def _call(ask: Any) -> tuple[Answer, Any]:
-    """What came of a call, and the JSON of a 200; None where it came to anything else."""
-    try:
-        response = ask()
-    except _NotOpened as error:
-        return Answer(UNREACHED, _kind(error.reason)), None
-    except (OSError, http.client.HTTPException) as error:
-        # Only its kind: what an error says can repeat what was sent.
-        return Answer(LOST, _kind(getattr(error, "reason", error))), None
-    status, content = response.status_code, _json(response.body)
+def call(account: Account, method: str, path: str, content: Any = None) -> tuple[Answer, Any]:
+    """What came of a call, and the JSON of a 200; None where it came to anything else.
+
+    No proxy is used and no redirect followed: the key goes to SendGrid alone.
+    """
+    url = urlsplit(account.url)
+    host = url.hostname or ""
+    connection = (
+        HTTPSConnection(host, url.port, timeout=CALL_SECONDS, context=_trust())
+        if url.scheme == "https"
+        else HTTPConnection(host, url.port, timeout=CALL_SECONDS)
+    )
+    headers = {"Authorization": f"Bearer {account.key}", "Accept": "application/json"}
+    if content is not None:
+        headers["Content-Type"] = "application/json"
+    body = json.dumps(content).encode() if content is not None else None
+    with closing(connection):
+        try:
+            connection.connect()
+        except OSError as error:  # a handshake that fails, too
+            return Answer(UNREACHED, _kind(error)), None
+        try:
+            connection.request(method, f"{url.path}{path}", body, headers)
+            return _answer(connection.getresponse())
+        except (OSError, HTTPException) as error:
+            return Answer(LOST, _kind(error)), None
+
+
+def _answer(response: HTTPResponse) -> tuple[Answer, Any]:
+    status, content = response.status, _json(_content(response))
     answer = Answer(
         status=status,
-        says=_says(content) if status != http.client.ACCEPTED else "",
+        says=_says(content) if status != HTTPStatus.ACCEPTED else "",
         id=one_line(response.headers.get("X-Message-Id") or "", SAYS_LONGEST),
         reset=_number(response.headers.get("X-RateLimit-Reset")),
     )
-    if status != http.client.OK:
+    if status != HTTPStatus.OK:
         return answer, None
     return (answer, content) if content is not None else (Answer(LOST, "its answer broke off"), None)
 
 
-def _kind(error: object) -> str:
+def _content(response: HTTPResponse) -> bytes:
+    """At most ANSWER_BYTES of an answer's content. Where it breaks off, the status is known all the same."""
+    content = bytearray()
+    with contextlib.suppress(OSError, HTTPException):
+        while (left := ANSWER_BYTES - len(content)) and (more := response.read1(left)):
+            content += more
+    return bytes(content)
+
+
+def _kind(error: Exception) -> str:
+    # Only its kind: what an error says can repeat what was sent.
     return type(error).__name__
 
 
@@ -155,114 +179,6 @@ def _says(content: Any) -> str:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and re.fullmatch("[0-9]{1,12}", text) else None
-
-
-def _client(account: Account) -> Any:
-    # It logs headers and letters, the key and the link among them, where a program logs everything.
-    logging.getLogger("python_http_client.client").setLevel(logging.WARNING)
-    client: Any = SendGridAPIClient(account.key, host=account.url)  # type: ignore[no-untyped-call]
-    client.client = _Client(  # type: ignore[no-untyped-call]
-        host=account.url, request_headers=client._default_headers, version=3
-    )
-    return client
-
-
-class _Client(Client):
-    """The client, but that it calls through `_opener`, and takes an error's answer as it takes any."""
-
-    def _build_client(self, name: str | None = None) -> "_Client":
-        path = [*self._url_path, name] if name else self._url_path
-        return _Client(  # type: ignore[no-untyped-call]
-            self.host, self.request_headers, self._version, path
-        )
-
-    def _make_request(
-        self, opener: Any, request: urllib.request.Request, timeout: float | None = None
-    ) -> "_Response":
-        try:
-            response = _opener().open(request, timeout=CALL_SECONDS)
-        except urllib.error.HTTPError as refused:
-            response = refused
-        with response:
-            return _Response(response)
-
-
-class _Response:
-    """An answer, read as far as it is taken; what breaks off behind the status leaves the status."""
-
-    def __init__(self, response: Any) -> None:
-        self._status: int = response.getcode()
-        self._headers: Headers = response.info()
-        content = io.BytesIO()
-        try:
-            while (left := ANSWER_BYTES - content.tell()) and (more := response.read1(left)):
-                content.write(more)
-        except (OSError, http.client.HTTPException):
-            pass
-        self._content = content.getvalue()
-
-    def getcode(self) -> int:
-        return self._status
-
-    def info(self) -> Headers:
-        return self._headers
-
-    def read(self) -> bytes:
-        return self._content
-
-
-class _NotOpened(Exception):
-    """The connection was not opened: of the request nothing was sent. No OSError, which urllib would wrap."""
-
-    def __init__(self, reason: BaseException) -> None:
-        super().__init__()
-        self.reason = reason
-
-
-class _Plain(http.client.HTTPConnection):
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except OSError as error:
-            raise _NotOpened(error) from error
-
-
-class _Secure(http.client.HTTPSConnection):
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except OSError as error:  # a handshake that fails, too
-            raise _NotOpened(error) from error
-
-
-class _OverPlain(urllib.request.HTTPHandler):
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Plain, req)
-
-
-class _OverSecure(urllib.request.HTTPSHandler):
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Secure, req, context=_trust())
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> None:
-        """Nothing: it would take the key to wherever it is told."""
-
-
-@cache
-def _opener() -> urllib.request.OpenerDirector:
-    # No proxies, whatever the environment names.
-    proxies = urllib.request.ProxyHandler({})
-    return urllib.request.build_opener(proxies, _OverPlain, _OverSecure, _NoRedirect)
 
 
 @cache

@@ -50,8 +50,8 @@ def not_sent(cloud: Cloud, since: datetime, most: int) -> list[Mail]:
     query = (
         cloud.db.collection_group("mails")
         .where(filter=FieldFilter("state", "in", [REFUSED, UNKNOWN]))
-        .where(filter=FieldFilter("ended", ">=", since))
-        .order_by("ended", direction=firestore.Query.DESCENDING)
+        .where(filter=FieldFilter("finished", ">=", since))
+        .order_by("finished", direction=firestore.Query.DESCENDING)
         .limit(most)
     )
     return [mails.from_snapshot(each) for each in query.stream()]

@@ -28,15 +28,17 @@ class Stopped(Exception):
 class Attempt:
     """The right to do one piece, for as long as it shows life.
 
-    id     its own id, for the names of what it stages
-    piece  the piece as it was taken
-    work   the work's document as it was last read
+    id       its own id, for the names of what it stages
+    piece    the piece as it was taken
+    work     the work's document as it was last read
+    carried  what its step before this one carried over; None where another attempt did that step
     """
 
-    def __init__(self, cloud: Cloud, id: str, piece: Piece, work: Snapshot) -> None:
+    def __init__(self, cloud: Cloud, id: str, piece: Piece, work: Snapshot, carried: Any = None) -> None:
         self.id = id
         self.piece = piece
         self.work = work
+        self.carried = carried
         self._cloud = cloud
         self._alive = stopwatch()
 

@@ -19,10 +19,11 @@ from shared.work.kinds import CANCELLED, FAILED, PENDING, End, Kind, Writes
 from shared.work.pieces import CLOSED, OPEN, QUEUED
 
 
-def new(kind: Kind[Any], customer: str, at: datetime) -> dict[str, Any]:
-    """The engine's fields of a work that is being created, at Firestore's time `at`."""
+def new(kind: str, customer: str, at: datetime) -> dict[str, Any]:
+    """The engine's fields of a work that is being created, at Firestore's time `at`; `kind` is its kind's
+    name."""
     return {
-        "kind": kind.name,
+        "kind": kind,
         "customer": customer,
         "state": PENDING,
         "stage": None,
@@ -43,7 +44,7 @@ def create(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, fields:
         if snapshot.exists:
             return
         now = read_time(snapshot)
-        document = {**fields, **new(kind, customer, now)}
+        document = {**fields, **new(kind.name, customer, now)}
         transaction.create(reference, document)
         if kind.slots is None:
             engine.begin(kind, transaction, Changed(reference, document), now)
@@ -69,7 +70,7 @@ def stand(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, plan: st
     (stage,) = kind.stages
     standing = {"state": stage.state, "stage": stage.name, "plan": plan, "plans": {stage.name: plan}}
     with contextlib.suppress(AlreadyExists):  # another one is as good
-        reference.create({**new(kind, customer, read_time(snapshot)), **standing})
+        reference.create({**new(kind.name, customer, read_time(snapshot)), **standing})
 
 
 def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:

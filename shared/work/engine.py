@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from operator import methodcaller
 from typing import Any
 
-from google.api_core.exceptions import FailedPrecondition, NotFound
+from google.api_core.exceptions import FailedPrecondition, GoogleAPICallError, NotFound
 from google.cloud import firestore
 
 from shared import logs
@@ -26,7 +26,7 @@ from shared.gcp.silence import change
 from shared.work import pieces, slots
 from shared.work.attempts import WAITS_NO_LONGER, Attempt, Stopped, alive, holds, show_life, wanted
 from shared.work.changed import Changed
-from shared.work.kinds import FAILED, PENDING, Done, End, Fields, Kind, Later, Stage, WaitedTooLong, Writes
+from shared.work.kinds import PENDING, Done, End, Fields, Kind, Later, Stage, WaitedTooLong, Writes
 from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, Piece
 
 MAX_ATTEMPTS = 10
@@ -157,13 +157,18 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
     plans = {stage: _plan(cloud, kind, attempt, stage, each) for stage, each in done.plans.items()}
     reference = cloud.db.document(piece.path)
     owner = cloud.db.document(piece.work)
+    next, writes = None, Writes()
 
-    def finish(transaction: firestore.Transaction) -> tuple[Attempt | None, Writes]:
+    def finish(transaction: firestore.Transaction) -> None:
+        nonlocal next, writes
         next, writes = None, Writes()
         snapshot = reference.get(transaction=transaction)
         work = owner.get(transaction=transaction) if single else None
         if not holds(snapshot, attempt.id):
-            raise Busy(f"another attempt has taken over {piece.id}")
+            if not (work and done.end and kind.corrects(kind.parse(work), attempt.id, done.end)):
+                raise Busy(f"another attempt has taken over {piece.id}")
+            transaction.update(owner, {**done.end.fields, "state": done.end.state})
+            return
         if work is not None and not wanted(work, piece):
             raise Stopped
         now = read_time(snapshot)
@@ -175,15 +180,21 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
         if kind.standing:
             transaction.delete(reference)
         else:
-            transaction.update(reference, {**done.fields, **pieces.ended(DONE), "heartbeat": now})
+            ended = {**done.fields, **pieces.ended(DONE), "holder": attempt.id, "heartbeat": now}
+            transaction.update(reference, ended)
         for path, content in done.documents.items():
             transaction.create(cloud.db.document(path), dict(content))
         for path, content in rest.items():
             transaction.create(cloud.db.document(path), {**content, **_rest_of(piece, path, now)})
-        return next, writes
 
     rest = {f"{piece.work}/pieces/{pieces.id_of(piece.plan, name)}": each for name, each in done.rest.items()}
-    next, writes = transact(cloud.db, finish)
+    try:
+        transact(cloud.db, finish)
+    except GoogleAPICallError:
+        seen = reference.get()
+        if not (seen.exists and seen.get("status") == DONE and seen.get("holder") == attempt.id):
+            raise
+        # It was committed, and the answer was lost.
     publish(cloud, writes)
     for path in rest:
         cloud.messages.publish(piece.function, pieces.message(piece.work, path.rpartition("/")[2]))
@@ -230,7 +241,7 @@ def _move(
     fields = fields_of(work)
     known = {**fields.get("plans", {}), **plans}
     subject = kind.parse(Changed(work.reference, {**fields, **done.work, "plans": known}))
-    stage = kind.after(fields["stage"])
+    stage = kind.stage(done.next) if done.next else kind.after(fields["stage"])
     moved = {**done.work, **_at(stage, known), **WAITS_NO_LONGER, "plans": known, "heartbeat": now}
     transaction.update(work.reference, moved)
     reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, known, now)
@@ -240,7 +251,7 @@ def _move(
         return None
     piece |= {"holder": attempt.id, "attempts": 1, **alive(now)}
     transaction.set(reference, piece)
-    return Attempt(cloud, attempt.id, pieces.parse(Changed(reference, piece)), work)
+    return Attempt(cloud, attempt.id, pieces.parse(Changed(reference, piece)), work, done.carry)
 
 
 def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:
@@ -459,7 +470,8 @@ def _failed(
         return
     why = {"error": str(error), "next_action": error.next_action}
     # What an attempt met before its work was retried, or planned anew, says nothing of it now.
-    end(cloud, kind, work.reference, End(FAILED, why), lambda now: wanted(now, piece))
+    failed = End(kind.stage(piece.stage).failed, why)
+    end(cloud, kind, work.reference, failed, lambda now: wanted(now, piece))
 
 
 def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -> None:

@@ -51,6 +51,8 @@ class Done:
     work       fields of the work's document
     plans      the pieces of later stages: by stage, the name and the fields of each. They may be any number:
                they are written in several commits, and count from the transaction on
+    next       the stage that follows, where it is not the next one
+    carry      what the next step is given in memory (`Attempt.carried`), where this attempt goes on with it
     end        the work ends here
     """
 
@@ -59,6 +61,8 @@ class Done:
     rest: Documents = field(default_factory=dict)
     work: Fields = field(default_factory=dict)
     plans: Mapping[str, Iterable[tuple[str, Fields]]] = field(default_factory=dict)
+    next: str | None = None
+    carry: Any = None
     end: End | None = None
 
 
@@ -102,6 +106,7 @@ class Stage(Generic[T]):
     step         does a piece; raises Retry for what passes, GiveUp for what does not. Anything else that it
                  raises is a fault of ours, and is retried MAX_ATTEMPTS times
     cancellable  whether a work can be cancelled here, also while it waits for nothing
+    failed       the state in which a work ends that fails here; only from FAILED can it be retried
     """
 
     name: str
@@ -109,6 +114,7 @@ class Stage(Generic[T]):
     function: Callable[[T], str]
     step: Callable[[Cloud, T, "Attempt"], Done | Later]
     cancellable: bool = True
+    failed: str = FAILED
 
 
 def _no_writes(*_: Any) -> Writes:
@@ -126,6 +132,8 @@ class Kind(Generic[T]):
     ending        what else is written when a work ends; it may read in the transaction, and is called again
                   where that meets another
     waiting       what is written when a work has waited for an hour
+    corrects      whether an attempt that lost its lease may still correct how the work ended; its id and what
+                  it found
     replans       what changes of a failed work where what it had planned is too old to go on with, None
                   where it can go on; a pure function of the work and the time
     standing      whether works never end: a piece that is done is deleted, and one that fails ends alone,
@@ -143,6 +151,7 @@ class Kind(Generic[T]):
     ids: Callable[[T], Mapping[str, str]]
     ending: "Callable[[Cloud, firestore.Transaction, Snapshot, End], Writes]" = _no_writes
     waiting: Callable[[Cloud, T, str], Writes] = _no_writes
+    corrects: Callable[[T, str, End], bool] = lambda *_: False
     replans: Callable[[T, datetime], Fields | None] = lambda *_: None
     standing: bool = False
     piece_failed: "Callable[[Cloud, T, Attempt, GiveUp], None]" = lambda *_: None

@@ -9,7 +9,7 @@ stage, plan, name   where it belongs
 status              QUEUED (to be published later), OPEN, DONE or CLOSED (not needed any more)
 attempts            how many attempts began it since it last got on
 tries               how many of its attempts failed since it last got on
-holder, heartbeat   the attempt that is at it, and when that was last alive
+holder, heartbeat   the attempt that is at it, or that did it, and when that was last alive
 woken               whether a message came while that was at it
 waits_for, since    what it waits for since its first failed try, and since when
 retry_at            when it may be tried again after a failed try

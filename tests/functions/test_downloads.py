@@ -187,7 +187,7 @@ def test_several_files_are_listed_and_each_can_be_had(world: World) -> None:
     assert said.startswith("Your files: There are 2 files.")
     text = listing.body.decode()
     assert '<a href="?file=a-0001">data/a.jsonl</a></td><td>1,000</td><td>2.0 kB</td>' in text
-    assert "data/b&lt;b&gt;&quot;2&quot;.jsonl" in text
+    assert "data/b&lt;b&gt;&#34;2&#34;.jsonl" in text
     assert text.index("a-0001") < text.index("b-0002")
     for query, content in (("?file=a-0001", b"1\n" * 1_000), ("/?file=b-0002", b"1\n2\n")):
         answer = inbox.click(query=query)

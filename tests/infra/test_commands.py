@@ -325,6 +325,7 @@ def test_status_of_nothing(command: Command) -> None:
         "Batches under way: 0",
         "Batches that failed within a day: 0",
         "Sites whose analyses wait: 0",
+        "Mails that wait to be sent: 0",
         "Mails that were not sent, or may not have been, within a day: 0",
     ]
 
@@ -390,6 +391,17 @@ def test_status_lists_mails_that_were_not_sent(world: World, command: Command) -
     listed = section(command("status"), "Mails that were not sent")
     assert [line.split()[2] for line in listed[2::2]] == ["REFUSED", "UNKNOWN"], listed
     assert "Look in SendGrid's activity" in listed[5]
+
+
+def test_status_lists_mails_that_wait_and_what_for(world: World, command: Command) -> None:
+    world.work_order("A")
+    world.export(connector_type="email", connector_config={"emails": ["ada@acme.example"]})
+    world.suite.traffic.arm("sendgrid.mail.send", Fault("error", status=429))
+    world.run_due(NIGHT)
+    heading, _, line, why = section(command("status"), "Mails that wait")
+    assert heading.endswith(": 1")
+    assert line.split()[0] == "acme"
+    assert why.strip().startswith("SendGrid answered 429"), why
 
 
 def test_status_shows_no_upload_url(world: World, command: Command) -> None:

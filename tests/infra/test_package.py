@@ -78,7 +78,9 @@ def test_imports_nothing_that_only_development_installs(imported: dict[str, list
 def test_holds_its_main_and_shared_and_nothing_else(packages: list[Path], function: str) -> None:
     folder = next(path for path in packages if path.name == function)
     files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    shared = {path.relative_to(ROOT) for path in (ROOT / "shared").rglob("*.py")}
+    ours = [path.relative_to(ROOT) for path in (ROOT / "shared").rglob("*") if path.is_file()]
+    shared = {path for path in ours if "__pycache__" not in path.parts}
+    assert Path("shared/outbox/templates/letter.html") in shared
     assert files == {Path("main.py"), *map(Path, FOR_ALL)} | shared
     assert (folder / "main.py").read_bytes() == (ROOT / "functions" / function / "main.py").read_bytes()
 

@@ -275,7 +275,7 @@ def test_of_which_nobody_knows_is_sent_again_by_a_persons_word_alone(world: Worl
     assert by_status(before) == {BOB: "UNKNOWN"}
     mail = listed(world, export)[BOB]
     document = f"exports/{export}/runs/{before['run_id']}/mails/{mail['id']}"
-    mails.tell(world.cloud, "acme", [document, document])  # as redeliveries would
+    mails.publish(world.cloud, [document, document])  # as redeliveries would
     let_pass(world, timedelta(minutes=40), 4)
     run = f"/v1/exports/{export}/runs/{before['run_id']}"
     assert asked(world, "POST", f"{run}:retry", 409)["title"] == "Not possible now"

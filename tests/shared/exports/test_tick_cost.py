@@ -13,7 +13,7 @@ from shared.gcp.documents import fields_of
 from tests.shared.exports.test_runs import MORNING
 from tests.world import World
 
-CALLS = {"pubsub.push": 1, "firestore.RunQuery": 6}
+CALLS = {"pubsub.push": 1, "firestore.RunQuery": 5}
 """What a tick without work asks for: of exports what is due, what waits, and which runs, parts and slices are
 silent; of batches what was uploaded untold, and what is silent. The push is the tick itself. A query that
 finds nothing is billed as one read.

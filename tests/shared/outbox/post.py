@@ -4,10 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import methodcaller
 from typing import Any
 
+from shared.gcp.documents import server_time
 from shared.outbox import mails
 from shared.outbox.mails import Files, Mail
+from shared.work.pieces import in_commits
 from tests.world import World
 
 RUN = "exports/11111111-2222-4333-8444-555555555555/runs/0123456789"
@@ -92,9 +95,9 @@ def post(
     facts: dict[str, Any] | None = None,
     linked: bool = True,
     then: dict[str, Any] | None = None,
-    told: bool = True,
+    published: bool = True,
 ) -> Post:
-    """Make the mails of a run, as its end does, and tell of them."""
+    """Make the mails of a run, as its end does, and publish them."""
     made = mails.documents(
         RUN,
         kind,
@@ -104,11 +107,12 @@ def post(
         customer="acme",
         link=Files(world.acme.account, f"{RUN}/files") if linked else None,
         then=then,
+        at=server_time(world.cloud.db),
     )
-    batch = world.cloud.db.batch()
-    for path, fields in made.items():
-        batch.create(world.cloud.db.document(path), fields)
-    batch.commit()
-    if told:
-        mails.tell(world.cloud, "acme", made)
-    return Post(world, list(made))
+    in_commits(
+        world.cloud.db,
+        (methodcaller("create", world.cloud.db.document(path), fields) for path, fields in made.items()),
+    )
+    if published:
+        mails.publish(world.cloud, made)
+    return Post(world, [path for path in made if "/pieces/" not in path])

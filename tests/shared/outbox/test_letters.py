@@ -1,6 +1,5 @@
 """What the letters say, held against files; and that a name cannot make them say something else."""
 
-import html
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,9 +9,11 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from shared.outbox import letters
-from shared.outbox.letters import FACT_LONGEST, SUBJECT_LONGEST, Letter, Link, one_line, size
+from shared.outbox.letters import FACT_LONGEST, SUBJECT_LONGEST, Letter, Link
+from shared.outbox.rendering import one_line, size
 from tests.shared.outbox.post import FACTS
 
 URL = "https://waybill.example"
@@ -130,7 +131,7 @@ def test_a_name_cannot_add_headers_lines_or_elements(name: str) -> None:
         assert control not in made.subject + made.text + made.html
     assert len(made.text.splitlines()) == len(usual.text.splitlines())
     assert _Reader(made.html).seen == _Reader(usual.html).seen
-    assert html.escape(one_line(HOSTILE, 80)) in made.html
+    assert escape(one_line(HOSTILE, 80)) in made.html
 
 
 @pytest.mark.parametrize("name", LETTERS)

@@ -12,9 +12,11 @@ from shared.clock import elapsed_since, stopwatch
 from shared.errors import Conflict, NotFound
 from shared.outbox import links, mails, sendgrid, sending
 from shared.outbox.sendgrid import LOST, UNREACHED, Answer
+from shared.work import engine
 from tests.shared.outbox.post import FACTS, RUN, bodies, post, recipient, tokens
 from tests.world import World
 
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SEND, BOUNCES, UNSUBSCRIBES = "sendgrid.mail.send", "sendgrid.bounces.get", "sendgrid.unsubscribes.get"
 
 
@@ -57,7 +59,8 @@ def test_the_token_is_in_the_mail_alone(world: World, caplog: pytest.LogCaptureF
     id, _, secret = token.partition("_")
     kept = [each.to_dict() for each in world.cloud.db.collection("downloads").stream()]
     kept += [each.to_dict() for each in world.cloud.db.collection_group("mails").stream()]
-    assert len(kept) == 2
+    kept += [each.to_dict() for each in world.cloud.db.collection_group("pieces").stream()]
+    assert len(kept) == 4, "a link, a mail and its two pieces"
     assert id in str(kept)
     for where in (str(kept), caplog.text):
         assert secret not in where
@@ -68,8 +71,8 @@ def test_nobody_sees_anothers_address_and_one_that_comes_twice_is_one(world: Wor
     addresses = ["ann@acme.example", "Bob@acme.example", "ANN@acme.example", "bob@ACME.example"]
     mail = post(world, addresses)
     assert len(mail.paths) == 2
-    again = mails.documents(RUN, "export", "0123456789", addresses[::-1], FACTS, customer="acme")
-    assert set(again) == set(mail.paths), "what is told once more is the same mail"
+    again = mails.documents(RUN, "export", "0123456789", addresses[::-1], FACTS, customer="acme", at=NOON)
+    assert {path.partition("/pieces/")[0] for path in again} == set(mail.paths), "it is the same mail"
     world.drain()
     assert sorted(mail.sent_to()) == ["Bob@acme.example", "ann@acme.example"]
     for sent in world.suite.sendgrid.sent:
@@ -97,7 +100,7 @@ def test_twenty_recipients_cost_a_few_calls_each(world: World) -> None:
     world.drain()
     assert sorted(mail.sent_to()) == sorted(addresses)
     assert calls(world) == 3 * 20
-    assert calls(world, "firestore.") == 5 * 20
+    assert calls(world, "firestore.") == 15 * 20
 
 
 @pytest.mark.parametrize(
@@ -132,7 +135,7 @@ def test_what_sendgrid_answers_to_a_message_decides(
         monkeypatch.setattr(sendgrid, "CALL_SECONDS", 0.3)
     world.suite.traffic.arm(SEND, fault)
     waits = f"{RUN}/mails/{'0' * 32}"
-    mail = post(world, then={"function": "send_mail", "message": {"mail": waits, "customer": "acme"}})
+    mail = post(world, then={"function": "send_mail", "message": {"work": waits, "piece": "mails"}})
     mail.settle()
     found = mail.one()
     assert (found.state, len(mail.sent_to())) == (state, sent), found
@@ -184,18 +187,20 @@ def test_who_is_suppressed_is_skipped_and_said(world: World) -> None:
 
 def test_after_a_call_too_many_sendgrid_is_left_alone_until_it_says(world: World) -> None:
     world.suite.traffic.arm(SEND, Fault("error", 429))
-    first, second = post(world), post(world, ["bob@acme.example"], told=False)
+    first, second = post(world), post(world, ["bob@acme.example"], published=False)
     world.drain()
     assert (first.one().state, first.one().links, link_ids(world)) == (mails.WAITING, (), set())
     assert "429" in (first.one().reason or "")
     called = calls(world)
-    mails.tell(world.cloud, "acme", second.paths)
+    mails.publish(world.cloud, second.paths)
     for _ in range(5):
         world.wait(timedelta(seconds=11))
+        world.sweep()
         world.drain()
     assert calls(world) == called, "neither this mail nor another before the minute is over"
     for _ in range(8):
         world.wait(timedelta(minutes=2))
+        world.sweep()
         world.drain()
     assert sorted(first.sent_to()) == ["ann@acme.example", "bob@acme.example"]
 
@@ -210,8 +215,8 @@ def test_a_mail_that_sendgrid_never_takes_is_refused_after_a_day(world: World) -
     found = mail.one()
     assert (found.state, mail.sent_to()) == (mails.REFUSED, [])
     assert (found.reason or "").startswith("It could not be sent within a day. SendGrid answered 429"), found
-    assert found.ended is not None
-    assert timedelta(days=1) <= found.ended - found.created < timedelta(days=1, hours=2)
+    assert found.finished is not None
+    assert timedelta(days=1) <= found.finished - found.created < timedelta(days=1, hours=2)
 
 
 def test_what_could_not_be_reached_was_not_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,9 +256,9 @@ def test_again_needs_a_persons_word_and_brings_a_new_link(world: World) -> None:
     with pytest.raises(Conflict, match="WAITING"):
         mails.again(world.cloud, mail.paths[0])
     world.drain()
-    mails.tell(world.cloud, "acme", mail.paths)
+    mails.publish(world.cloud, mail.paths)
     world.drain()
-    assert len(mail.sent_to()) == 1, "telling is no word"
+    assert len(mail.sent_to()) == 1, "its message alone sends no mail again"
     old = mail.one()
     world.wait(timedelta(days=8))
     assert mails.again(world.cloud, old.path).state == mails.WAITING
@@ -278,7 +283,7 @@ def test_of_two_attempts_at_once_one_sends(world: World, monkeypatch: pytest.Mon
     def meanwhile(*args: Any) -> Any:
         if others:
             others.pop()
-            mails.tell(world.cloud, "acme", mail.paths)
+            mails.publish(world.cloud, mail.paths)
             assert world.step()
         return really(*args)
 
@@ -294,7 +299,7 @@ def test_while_one_is_sending_another_leaves_it_alone(world: World, monkeypatch:
     really, states = sendgrid.send, []
 
     def meanwhile(*args: Any) -> Any:
-        mails.tell(world.cloud, "acme", mail.paths)
+        mails.publish(world.cloud, mail.paths)
         world.wait(timedelta(minutes=2))
         assert world.step()
         states.append(mail.one().state)
@@ -314,9 +319,10 @@ def test_who_was_given_up_and_comes_late_tells_what_came_of_it(
     really, states = sendgrid.send, []
 
     def meanwhile(*args: Any) -> Any:
-        mails.tell(world.cloud, "acme", mail.paths)
+        mails.publish(world.cloud, mail.paths)
         world.wait(timedelta(minutes=4))
-        assert world.step()
+        world.sweep()
+        world.drain()
         states.append(mail.one().state)
         return really(*args)
 
@@ -324,6 +330,26 @@ def test_who_was_given_up_and_comes_late_tells_what_came_of_it(
     assert world.step()
     assert states == [mails.UNKNOWN]
     assert (mail.one().state, len(mail.sent_to())) == (mails.SENT, 1)
+
+
+def test_a_mail_that_may_have_been_sent_is_unknown_however_often_attempts_died(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = post(world)
+    really, states = sendgrid.send, []
+
+    def meanwhile(*args: Any) -> Any:
+        piece = world.cloud.db.document(f"{mail.paths[0]}/pieces/send")
+        piece.update({"attempts": engine.MAX_ATTEMPTS})
+        world.wait(timedelta(minutes=4))
+        world.sweep()
+        world.drain()
+        states.append(mail.one().state)
+        return really(*args)
+
+    monkeypatch.setattr(sendgrid, "send", meanwhile)
+    assert world.step()
+    assert states == [mails.UNKNOWN]
 
 
 def test_a_commit_whose_answer_was_lost_is_known_for_our_own(world: World) -> None:
@@ -335,7 +361,7 @@ def test_a_commit_whose_answer_was_lost_is_known_for_our_own(world: World) -> No
 
 
 def test_a_mail_that_nobody_told_of_is_found(world: World) -> None:
-    mail = post(world, told=False)
+    mail = post(world, published=False)
     world.tick()
     world.drain()
     assert not mail.sent_to(), "it is not silent yet"
@@ -350,7 +376,7 @@ def test_a_mail_that_nobody_told_of_is_found(world: World) -> None:
 
 
 def test_a_message_of_a_mail_that_is_no_more_is_done(world: World) -> None:
-    mails.tell(world.cloud, "acme", [f"{RUN}/mails/{'0' * 32}"])
+    mails.publish(world.cloud, [f"{RUN}/mails/{'0' * 32}"])
     world.drain()
     assert not world.failures
     assert not world.suite.pubsub.outstanding()
@@ -362,10 +388,7 @@ def test_a_message_of_a_mail_that_is_no_more_is_done(world: World) -> None:
 )
 def test_facts_that_are_not_of_the_kind_are_refused_at_once(kind: str, facts: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="letter"):
-        mails.documents(RUN, kind, "x", ["a@b.c"], facts, customer="acme")
-
-
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+        mails.documents(RUN, kind, "x", ["a@b.c"], facts, customer="acme", at=NOON)
 
 
 @pytest.mark.parametrize("status", [200, 202, 302, 500, 502, 504, LOST, UNREACHED, 429, 503])

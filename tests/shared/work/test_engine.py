@@ -1,14 +1,16 @@
 """The engine, proved with a toy kind: each real kind has a thin set of its own."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from infra.local.traffic import Fault
 from shared.errors import Conflict, GiveUp, Retry
 from shared.work import control, engine, pieces
 from shared.work.attempts import Attempt, Stopped
-from shared.work.kinds import Done, Later
+from shared.work.kinds import Done, End, Later
 from tests.shared.work.toy import DOUBLES, PLANS, Toys, fails, fields
 
 
@@ -242,6 +244,101 @@ def test_the_result_of_an_attempt_that_lost_its_lease_counts_for_nothing(toys: T
     work = toys.make(count=1)
     toys.drain()
     assert (fields(work)["state"], fields(work)["sum"]) == ("COMPLETED", 0)
+
+
+def test_a_late_attempt_corrects_how_its_work_ended_where_the_kind_says_so(toys: Toys) -> None:
+    began: list[str] = []
+
+    def finish(attempt: Attempt) -> Any:
+        began.append(attempt.id)
+        if len(began) > 1:
+            raise GiveUp("the first attempt ended without a result", "Look.")
+        toys.world.wait(timedelta(minutes=5))
+        toys.sweep()
+        toys.drain()
+        return Done(end=End(ends, {"sum": 7}))
+
+    toys.steps.does["finish"] = finish
+
+    def corrects(toy: Any, attempt: str, end: End) -> bool:
+        return attempt == began[0] and end.state == "COMPLETED"
+
+    toys.kind = replace(toys.kind, corrects=corrects)
+    for ends, state, total in (("COMPLETED", "COMPLETED", 7), ("CANCELLED", "FAILED", None)):
+        began.clear()
+        work = toys.make(ends, count=1)
+        toys.drain()
+        after = fields(work)
+        assert (after["state"], after["open"], after.get("sum")) == (state, False, total), after
+        toys.settle()
+
+
+def test_a_step_goes_back_to_an_earlier_stage_and_carries_what_that_is_given(toys: Toys) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def plan(attempt: Attempt) -> Any:
+        seen.append((attempt.id, attempt.carried))
+
+    def finish(attempt: Attempt) -> Any:
+        if len(seen) == 1:
+            seen.append((attempt.id, attempt.carried))
+            return Done(next="plan", carry="once more")
+        return None
+
+    toys.steps.does = {"plan": plan, "finish": finish}
+    work = toys.make(count=2)
+    toys.drain()
+    (_, first), (finished, none), (planned, carried) = seen
+    assert (first, none, carried) == (None, None, "once more")
+    assert planned == finished, "the same attempt goes on"
+    assert (fields(work)["state"], fields(work)["sum"]) == ("COMPLETED", 2)
+    assert list(toys.open_pieces()) == []
+
+
+def test_another_attempt_is_given_nothing_that_was_carried(toys: Toys) -> None:
+    seen: list[Any] = []
+
+    def plan(attempt: Attempt) -> Any:
+        seen.append(attempt.carried)
+        if attempt.carried:
+            raise Retry("not now")
+
+    def finish(attempt: Attempt) -> Any:
+        return Done(next="plan", carry="once more") if len(seen) == 1 else None
+
+    toys.steps.does = {"plan": plan, "finish": finish}
+    work = toys.make(count=0)
+    toys.drain()
+    toys.settle()
+    assert seen == [None, "once more", None]
+    assert fields(work)["state"] == "COMPLETED"
+
+
+def test_a_work_that_fails_ends_in_the_state_that_its_stage_names(toys: Toys) -> None:
+    stages = [replace(each, failed="UNCLEAR") if each.name == "finish" else each for each in toys.kind.stages]
+    toys.kind = replace(toys.kind, stages=tuple(stages))
+    for stage, state in (("double", "FAILED"), ("finish", "UNCLEAR")):
+        toys.steps.does = {stage: fails(GiveUp("not now", "Look."))}
+        work = toys.make(stage, count=1)
+        toys.drain()
+        assert (fields(work)["state"], fields(work)["error"]) == (state, "not now")
+        assert control.retry(toys.cloud, toys.kind, work.get()) == (state == "FAILED")
+
+
+def test_a_commit_whose_answer_was_lost_is_known_for_our_own(toys: Toys) -> None:
+    def finish(attempt: Attempt) -> Any:
+        if toys.steps.done.count("finish") > 1:
+            return None
+        toys.world.suite.traffic.arm("firestore.Commit", Fault("reset_after"), resource=f"{work.path}/pieces")
+        return Done(next="plan", carry="once more")
+
+    carried: list[Any] = []
+    toys.steps.does = {"plan": lambda attempt: carried.append(attempt.carried), "finish": finish}
+    work = toys.make(count=1)
+    toys.drain()
+    assert not toys.faults
+    assert (fields(work)["state"], fields(work)["sum"]) == ("COMPLETED", 0)
+    assert carried == [None, "once more"], "the same attempt went on"
 
 
 def test_saved_progress_is_what_the_next_attempt_begins_with(toys: Toys) -> None:

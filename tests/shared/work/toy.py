@@ -61,7 +61,10 @@ def parse_toy(snapshot: Snapshot) -> Toy:
 
 def toy_kind(steps: Steps) -> Kind[Toy]:
     def plan(cloud: Cloud, toy: Toy, attempt: Attempt) -> Done | Later:
-        steps.begin("plan", attempt)
+        changed = steps.begin("plan", attempt)
+        if changed is not None:
+            instead: Done | Later = changed
+            return instead
         numbers = ((f"{number:06}", {"number": number}) for number in range(toy.count))
         return Done(plans={"double": numbers}, work={"planned": attempt.piece.heartbeat})
 
@@ -77,8 +80,9 @@ def toy_kind(steps: Steps) -> Kind[Toy]:
 
     def finish(cloud: Cloud, toy: Toy, attempt: Attempt) -> Done | Later:
         changed = steps.begin("finish", attempt)
-        if isinstance(changed, Later):
-            return changed
+        if changed is not None:
+            instead: Done | Later = changed
+            return instead
         found = pieces.results(cloud, toy.path, toy.plans["double"])
         return Done(end=End("COMPLETED", {"sum": sum(each.fields["doubled"] for each in found)}))
 
