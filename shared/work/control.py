@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import methodcaller
 from typing import Any
 
@@ -35,8 +35,16 @@ def new(kind: Kind[Any], customer: str, at: datetime) -> dict[str, Any]:
     }
 
 
-def create(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, fields: Mapping[str, Any]) -> None:
-    """Create a work and have it run. One that is there already stays as it is, and is published again."""
+def create(
+    cloud: Cloud,
+    kind: Kind[Any],
+    reference: Any,
+    customer: str,
+    fields: Mapping[str, Any],
+    after: timedelta | None = None,
+) -> None:
+    """Create a work and have it run: at once, or `after` that time, unless a message comes before. One that
+    is there already stays as it is, and is published again."""
 
     def write(transaction: firestore.Transaction) -> None:
         snapshot = reference.get(transaction=transaction)
@@ -46,10 +54,11 @@ def create(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, fields:
         document = {**fields, **new(kind, customer, now)}
         transaction.create(reference, document)
         if kind.slots is None:
-            engine.begin(kind, transaction, Changed(reference, document), now)
+            engine.begin(kind, transaction, Changed(reference, document), now, after)
 
     transact(cloud.db, write)
-    go_on(cloud, kind, reference, customer)
+    if after is None:
+        go_on(cloud, kind, reference, customer)
 
 
 def go_on(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str) -> None:

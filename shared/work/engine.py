@@ -268,8 +268,15 @@ def _first_piece(
     return collection.document(pieces.id_of(plan, GATE)), {**gate, "status": GATE}
 
 
-def begin(kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot, at: datetime) -> None:
-    """Have a work run from the stage where it is, in the transaction that read it."""
+def begin(
+    kind: Kind[Any],
+    transaction: firestore.Transaction,
+    work: Snapshot,
+    at: datetime,
+    after: timedelta | None = None,
+) -> None:
+    """Have a work run from the stage where it is, in the transaction that read it. `after`: its piece rests
+    for so long, unless a message comes."""
     fields = fields_of(work)
     subject = kind.parse(work)
     stage = kind.stage(fields["stage"]) if fields.get("stage") else kind.stages[0]
@@ -277,7 +284,7 @@ def begin(kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot, a
     changes = {**_at(stage, plans), **WAITS_NO_LONGER, "heartbeat": at, "open": True}
     transaction.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})
     reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, plans, at)
-    transaction.set(reference, piece)
+    transaction.set(reference, piece | ({} if after is None else pieces.resting(at, after)))
 
 
 def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:
@@ -474,8 +481,8 @@ def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -
             return None
         now = read_time(snapshot)
         at_once = later.after is None or bool(snapshot.get("woken"))
-        looked_at = {} if later.after is None or at_once else {"next": now + later.after}
-        transaction.update(reference, {**later.fields, **pieces.untried(now), **looked_at})
+        state = pieces.untried(now) if later.after is None or at_once else pieces.resting(now, later.after)
+        transaction.update(reference, {**later.fields, **state})
         return at_once
 
     at_once = transact(cloud.db, save)

@@ -369,6 +369,47 @@ def test_a_piece_that_rests_is_looked_at_by_the_sweep_when_its_time_has_come(toy
     assert fields(work)["state"] == "COMPLETED"
 
 
+def test_a_work_can_be_created_to_rest_until_a_message_or_its_time_comes(toys: Toys) -> None:
+    works = [toys.make(id, count=1, after=timedelta(hours=1)) for id in ("told", "looked-at")]
+    assert not toys.world.suite.pubsub.outstanding()
+    toys.cloud.messages.publish(PLANS, pieces.message(works[0].path, "plan"))
+    for minutes in (0, 59):
+        toys.world.wait(timedelta(minutes=minutes))
+        toys.sweep()
+        toys.drain()
+        assert [fields(work)["state"] for work in works] == ["COMPLETED", "PLANNING"]
+    toys.world.wait(timedelta(minutes=2))
+    toys.sweep()
+    toys.drain()
+    assert [fields(work)["state"] for work in works] == ["COMPLETED", "COMPLETED"]
+
+
+def test_pieces_that_rest_take_no_room_of_those_that_are_published(toys: Toys) -> None:
+    now = toys.world.suite.clock.now()
+    for number in range(engine.MAX_PUBLISHED):
+        piece = pieces.new("acme", DOUBLES, "finish", "finish", "finish", now)
+        path = f"toys/resting-{number}/pieces/finish"
+        toys.cloud.db.document(path).set({**piece, **pieces.resting(now, timedelta(hours=1))})
+    toys.make(count=30)
+    toys.world.suite.pubsub.deliver_due(toys.push)
+    assert len(toys.world.suite.pubsub.outstanding()) == 30
+
+
+def test_a_work_that_has_ended_is_not_written_by_a_late_attempt(toys: Toys) -> None:
+    ended = []
+
+    def step(_: Attempt) -> Later:
+        control.cancel(toys.cloud, toys.kind, work)
+        ended.append(work.get().update_time)
+        toys.world.wait(timedelta(minutes=1))
+        return Later()
+
+    toys.steps.does["double"] = step
+    work = toys.make(count=1)
+    toys.drain()
+    assert ended == [work.get().update_time]
+
+
 def test_a_message_wakes_a_piece_that_rests(toys: Toys) -> None:
     toys.steps.does["finish"] = lambda _: Later(after=timedelta(hours=1))
     work = toys.make(count=1)
