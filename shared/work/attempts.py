@@ -101,7 +101,7 @@ def wanted(work: Snapshot, piece: Piece) -> bool:
 
 def show_life(cloud: Cloud, work: Snapshot, got_on: bool) -> None:
     """Write into a work's document that it is alive, unless that was done within HEARTBEAT_SECONDS; and that
-    it waits no longer, where it got on. Nothing where it has ended, or others wrote meanwhile: then they did."""
+    it waits no longer, where it got on. Nothing where it has ended, or others wrote meanwhile."""
     fields = fields_of(work)
     now = read_time(work)
     # Of many pieces some may wait and some get on: that is not written to and fro.

@@ -46,17 +46,17 @@ def create(
     """Create a work and have it run: at once, or `after` that time, unless a message comes before. One that
     is there already stays as it is, and is published again."""
 
-    def write(transaction: firestore.Transaction) -> None:
-        snapshot = reference.get(transaction=transaction)
-        if snapshot.exists:
-            return
+    snapshot = reference.get()
+    if not snapshot.exists:
         now = read_time(snapshot)
         document = {**fields, **new(kind, customer, now)}
-        transaction.create(reference, document)
+        batch = cloud.db.batch()
+        batch.create(reference, document)
         if kind.slots is None:
-            engine.begin(kind, transaction, Changed(reference, document), now, after)
-
-    transact(cloud.db, write)
+            engine.begin(kind, batch, Changed(reference, document), now, after)
+        # Another one is as good. Or it is our own, and the first answer was lost.
+        with contextlib.suppress(AlreadyExists):
+            batch.commit()
     if after is None:
         go_on(cloud, kind, reference, customer)
 

@@ -270,21 +270,21 @@ def _first_piece(
 
 def begin(
     kind: Kind[Any],
-    transaction: firestore.Transaction,
+    batch: firestore.WriteBatch,
     work: Snapshot,
     at: datetime,
     after: timedelta | None = None,
 ) -> None:
-    """Have a work run from the stage where it is, in the transaction that read it. `after`: its piece rests
-    for so long, unless a message comes."""
+    """Have a work run from the stage where it is, in the commit that this is part of. `after`: its piece
+    rests for so long, unless a message comes."""
     fields = fields_of(work)
     subject = kind.parse(work)
     stage = kind.stage(fields["stage"]) if fields.get("stage") else kind.stages[0]
     plans = fields.get("plans", {})
     changes = {**_at(stage, plans), **WAITS_NO_LONGER, "heartbeat": at, "open": True}
-    transaction.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})
+    batch.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})
     reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, plans, at)
-    transaction.set(reference, piece | ({} if after is None else pieces.resting(at, after)))
+    batch.set(reference, piece | ({} if after is None else pieces.resting(at, after)))
 
 
 def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from infra.local.traffic import Fault
 from shared.errors import Conflict, GiveUp, Retry
 from shared.work import control, engine, pieces
 from shared.work.attempts import Attempt, Stopped
@@ -21,6 +22,13 @@ def test_a_work_goes_from_stage_to_stage_and_ends(toys: Toys) -> None:
     assert sorted(toys.steps.done) == ["000000", "000001", "000002", "finish", "plan"]
     assert list(toys.open_pieces()) == []
     assert [each.id for each in work.collection("ends").stream()] == ["COMPLETED"]
+
+
+def test_a_work_is_created_once_though_the_answer_is_lost(toys: Toys) -> None:
+    toys.world.suite.traffic.arm("firestore.Commit", Fault("reset_after"))
+    work = toys.make(count=3)
+    toys.drain()
+    assert (fields(work)["state"], toys.steps.done.count("plan")) == ("COMPLETED", 1)
 
 
 def test_a_plan_without_pieces_goes_on_to_the_next_stage(toys: Toys) -> None:
@@ -396,7 +404,7 @@ def test_pieces_that_rest_take_no_room_of_those_that_are_published(toys: Toys) -
 
 
 def test_a_work_that_has_ended_is_not_written_by_a_late_attempt(toys: Toys) -> None:
-    ended = []
+    ended: list[Any] = []
 
     def step(_: Attempt) -> Later:
         control.cancel(toys.cloud, toys.kind, work)
