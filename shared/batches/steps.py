@@ -3,7 +3,7 @@
 1. make      the batch and the URL that its archive is uploaded to (`service.create`)
 2. receive   the archive is there: it is pinned as it stands (`receive`)
 3. plan      the archive's directory, cut into slices of whole work orders (`planning`)
-4. take in   slice by slice: photographs, then work orders, errors as they come (`taking_in`)
+4. take in   slice by slice: photographs, then work orders, errors as they come (`importing`)
 5. finish    when every slice is there (`finishing`)
 
 `ingest_batch` is told of an archive, `ingest_work_orders` of a batch to be taken on from wherever it is, or
@@ -22,7 +22,7 @@ from google.cloud import firestore
 
 from shared import logs
 from shared.batches import batch as batches
-from shared.batches import finishing, planning, taking_in
+from shared.batches import finishing, importing, planning
 from shared.batches.batch import FUNCTION, PROCESSING, UNDER_WAY, UPLOADED, WAITING_FOR_UPLOAD, Batch
 from shared.batches.problems import BadArchive, problem
 from shared.errors import GiveUp
@@ -64,8 +64,8 @@ def take_on(cloud: Cloud, message: Message) -> None:
             advance(cloud, batch)
         elif batch.status == PROCESSING:
             try:
-                taking_in.take_in(cloud, batch, slice_id)
-            except taking_in.TimeUp:
+                importing.take_in(cloud, batch, slice_id)
+            except importing.TimeUp:
                 cloud.messages.publish(FUNCTION, {**batch.message, "slice": slice_id})
                 return
             finishing.finish_if_done(cloud, batch)

@@ -13,7 +13,7 @@ from PIL import Image as Picture
 
 from shared.accounts.customers import Site, add_customer, add_site
 from shared.batches import batch as batches
-from shared.batches import planning, taking_in
+from shared.batches import planning, importing
 from shared.batches.batch import UPLOADED, Batch
 from shared.gcp import leases
 from shared.gcp.clients import Cloud
@@ -60,7 +60,7 @@ def benchmark(cloud: Cloud, served: Services, *, work_orders: int, repetitions: 
         cloud.db.document(batch.path).create(document)
         batch = planning.plan(cloud, batch)
         for slice_id in leases.waiting(batch.slices_in(cloud)):
-            taking_in.take_in(cloud, batch, slice_id)
+            importing.take_in(cloud, batch, slice_id)
         reached = batches.progress(cloud, batch)
         assert (reached.work_orders_done, reached.errors) == (work_orders, 0), reached
         return where.id

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.local.pubsub import Delivery
-from shared.batches import taking_in
+from shared.batches import importing
 from shared.gcp.documents import fields_of
 from tests import kills
 from tests.archives import File, zipped
@@ -119,7 +119,7 @@ Smalls = Callable[[], Small]
 @pytest.fixture
 def smalls(new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Smalls:
     monkeypatch.setenv("WAYBILL_SLICE_FILES", "3")
-    monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
+    monkeypatch.setattr(importing, "CHUNK_ORDERS", 1)
     return lambda: Small(new_world(), outside)
 
 

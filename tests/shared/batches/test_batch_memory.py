@@ -16,7 +16,7 @@ from tests.world import World, jpeg
 
 MEMORY_MOST = 260
 """MiB that a batch may add to a process's peak, which measured 140 and 200: what is in flight
-(`taking_in.IN_FLIGHT_BYTES`) and its copies, or a chunk's JSON as Python's values. A function has 1 GiB."""
+(`importing.IN_FLIGHT_BYTES`) and its copies, or a chunk's JSON as Python's values. A function has 1 GiB."""
 
 ORDERS, PHOTOGRAPHS, PHOTOGRAPH_BYTES = 20, 8, 2 << 20
 

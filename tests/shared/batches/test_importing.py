@@ -20,7 +20,7 @@ from PIL import Image as Picture
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import Parameter, add_site
 from shared.analysis import queue
-from shared.batches import folders, taking_in
+from shared.batches import folders, importing
 from shared.batches.batch import ENDED
 from shared.batches.problems import PROBLEM_TYPES
 from shared.gcp.documents import fields_of
@@ -669,13 +669,13 @@ def test_a_work_order_that_was_deleted_comes_back_as_the_archive_has_it(world: W
 
 
 def test_many_problems_are_listed_up_to_a_number_and_counted(world: World) -> None:
-    wrong = [File(f"BAD/notes-{number:03}.txt", b"x") for number in range(taking_in.PROBLEMS_MOST + 5)]
+    wrong = [File(f"BAD/notes-{number:03}.txt", b"x") for number in range(importing.PROBLEMS_MOST + 5)]
     stray = [File(f"stray-{number:04}.txt", b"x") for number in range(folders.PROBLEMS_MOST + 3)]
     shown = world.take_in(zipped([good("A"), *wrong, *stray, good("B")]))
     assert set(world.taken_in()) == {"A", "B"}
     found = rows(world, shown)
     first = [("", f"stray-{number:04}.txt", "FILE_OUTSIDE_FOLDER") for number in range(folders.PROBLEMS_MOST)]
-    then = [("BAD", f"notes-{number:03}.txt", "UNKNOWN_FILE") for number in range(taking_in.PROBLEMS_MOST)]
+    then = [("BAD", f"notes-{number:03}.txt", "UNKNOWN_FILE") for number in range(importing.PROBLEMS_MOST)]
     assert found == [*first, ("", "", "MORE_ERRORS"), *then, ("BAD", "", "MORE_ERRORS")]
     more = [row["message"] for row in world.errors(shown["id"]) if row["code"] == "MORE_ERRORS"]
     assert ["There are 3 more." in more[0], "5 more of this work order" in more[1]] == [True, True], more
@@ -769,7 +769,7 @@ def test_a_bomb_by_its_sum_is_refused_before_anything_is_unpacked(world: World) 
 def step_by_step(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world in which each slice has at most four files, and saves after each work order."""
     monkeypatch.setenv("WAYBILL_SLICE_FILES", "4")
-    monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
+    monkeypatch.setattr(importing, "CHUNK_ORDERS", 1)
     return world
 
 
@@ -861,7 +861,7 @@ def test_an_attempt_without_time_does_a_piece_and_leaves_the_rest_to_the_next(
 ) -> None:
     monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", "0")
     monkeypatch.setenv("WAYBILL_SLICE_FILES", "100")  # one slice, whatever the suite is run with
-    monkeypatch.setattr(taking_in, bound, value)
+    monkeypatch.setattr(importing, bound, value)
     id = world.batch(SIX)
     seen: list[int] = []
 
@@ -896,7 +896,7 @@ def test_what_was_taken_in_before_it_was_cancelled_stays_and_the_rest_is_not(ste
 def test_cancelled_in_the_middle_of_a_slice_it_stops_there(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
+    monkeypatch.setattr(importing, "CHUNK_ORDERS", 1)
     id = world.batch(SIX)
     publish = queue.publish_queued
 
