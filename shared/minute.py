@@ -1,7 +1,6 @@
 """What Waybill does each minute, by the tick's publish time."""
 
 from shared import logs
-from shared.batches import steps as batches
 from shared.exports import tick as exports
 from shared.gcp.clients import Cloud
 from shared.gcp.messages import Message
@@ -9,9 +8,9 @@ from shared.work.sweep import sweep
 
 
 def tick(cloud: Cloud, message: Message) -> None:
-    """Start what is due and resume what got stuck: exports, batches, pieces; none stops another."""
+    """Start what is due and resume what is stalled: exports, pieces; none stops another."""
     failures = []
-    for each in (exports.tick, batches.sweep, sweep):
+    for each in (exports.tick, sweep):
         try:
             each(cloud, message.published)
         except Exception as failure:

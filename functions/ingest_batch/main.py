@@ -1,4 +1,4 @@
-"""Reads the directory of an archive that was uploaded, and plans how it is taken in."""
+"""Reads the directory of an archive that was uploaded, and plans how it is imported."""
 
 import functions_framework
 from cloudevents.http.event import CloudEvent
@@ -9,5 +9,5 @@ from shared.batches import steps
 
 @functions_framework.cloud_event
 def ingest_batch(event: CloudEvent) -> None:
-    """Take on the batch whose archive came to be in the uploads bucket."""
+    """Receive the archive that came to be in the uploads bucket, and plan its batch."""
     events.answer_object(event, steps.archive_came)

@@ -1,13 +1,13 @@
-"""Takes one slice of an archive in."""
+"""Imports one slice of an archive."""
 
 import functions_framework
 from cloudevents.http.event import CloudEvent
 
 from shared import events
-from shared.batches import steps
+from shared.batches.steps import KIND
 
 
 @functions_framework.cloud_event
 def ingest_work_orders(event: CloudEvent) -> None:
-    """Take the slice in, and finish the batch if it was the last; or take a batch on."""
-    events.answer(event, steps.take_on)
+    """Do a piece of a batch: import a slice, finish the batch, or receive and plan what no event told of."""
+    events.answer_work(event, KIND)

@@ -72,13 +72,19 @@ def run(_: argparse.Namespace) -> None:
         [_why(each.error, each.next_action) for each in found.failed],
     )
     title = ("CUSTOMER", "BATCH", "STATUS", "AGE", "LAST SIGN OF LIFE", "WORK ORDERS")
-    _section("Batches under way", title, [_batch(each, at) for each in batches.under_way(cloud)])
+    under_way = batches.under_way(cloud)
+    _section(
+        "Batches under way",
+        title,
+        [_batch(each, at) for each in under_way],
+        [each.waits_for or "" for each in under_way],
+    )
     failed = batches.failed(cloud, at - FAILED_WITHIN)
     _section(
         "Batches that failed within a day",
         title,
         [_batch(each, at) for each in failed],
-        [_why((each.batch.error or {}).get("message"), None) for each in failed],
+        [_why(each.batch.error, each.batch.next_action) for each in failed],
     )
     sites = waiting(cloud, ANALYSES, LISTED_MOST)
     _section(
@@ -138,7 +144,7 @@ def _batch(each: BatchNow, at: datetime) -> tuple[str, ...]:
     batch, reached = each.batch, each.progress
     total = "?" if batch.work_orders is None else batch.work_orders
     orders = f"{reached.work_orders_done} in, {reached.work_orders_failed} failed, of {total}"
-    return batch.customer, batch.id, batch.status, span(at - batch.created), _ago(each.beat, at), orders
+    return batch.customer, batch.id, batch.state, span(at - batch.created), _ago(each.heartbeat, at), orders
 
 
 def _ago(beat: datetime | None, at: datetime) -> str:

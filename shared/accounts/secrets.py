@@ -24,8 +24,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.errors import CustomerMustAct, GiveUp, Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, count, fields_of
-from shared.gcp.silence import change
+from shared.gcp.documents import Snapshot, change, count, fields_of
 from shared.settings import Settings
 
 COLLECTION = "secrets"
@@ -144,7 +143,8 @@ def rotate(cloud: Cloud) -> Rotated:
                 told.append(Unopened(snapshot.id, fields["customer"], _why(error)))
             continue
         if fields["key_version"] != version:
-            sealed += change(cloud, snapshot, _sealed(cloud.settings, fields["customer"], snapshot.id, value))
+            again = _sealed(cloud.settings, fields["customer"], snapshot.id, value)
+            sealed += change(cloud.db, snapshot, again)
     # Counted by Firestore at the end: a function that was started with the old keys may have sealed with
     # them meanwhile, where this had been already.
     every = cloud.db.collection(COLLECTION)

@@ -1,4 +1,4 @@
-"""Batches: a customer's archive of work orders, taken in.
+"""Batches: a customer's archive of work orders, imported.
 
 What is read from an archive is decided by pure functions, given only a way to read ranges of its bytes:
 

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from shared.accounts.customers import ParameterType, Site
 from shared.batches import batch as batches
 from shared.batches.batch import ENDED, UNDER_WAY, WAITING_FOR_UPLOAD
+from shared.batches.problems import problem
 from shared.gcp.clients import Cloud
 from shared.http.bodies import Moment, documented
 from shared.workorders.record import Level, Value, encode, iso, timeline_line
@@ -210,13 +211,13 @@ def batch(cloud: Cloud, shown: batches.Batch) -> Batch:
     made: dict[str, Any] = {
         "id": shown.id,
         "batch_id": shown.id,
-        "status": shown.status,
+        "status": shown.state,
         "site_id": shown.site,
         "filename": shown.filename,
         "create_date": iso(shown.created),
         "expire_date": iso(shown.expires),
         "finish_date": iso(shown.finished) if shown.finished else None,
-        **({"upload_url": shown.upload_url} if shown.status == WAITING_FOR_UPLOAD else {}),
+        **({"upload_url": shown.upload_url} if shown.state == WAITING_FOR_UPLOAD else {}),
         "work_orders_total": shown.work_orders,
         "work_orders_done": progress.work_orders_done,
         "work_orders_failed": progress.work_orders_failed,
@@ -224,9 +225,17 @@ def batch(cloud: Cloud, shown: batches.Batch) -> Batch:
         "bytes": progress.bytes,
         "errors": progress.errors,
         "warnings": progress.warnings,
-        "error": shown.error,
+        "error": _error(shown),
     }
     return cast(Batch, made)
+
+
+def _error(shown: batches.Batch) -> BatchError | None:
+    if shown.code is None or shown.error is None:
+        return None
+    # What we met when we failed says nothing to a customer.
+    message = problem("INTERNAL").message if shown.code == "INTERNAL" else shown.error
+    return {"code": shown.code, "message": message}
 
 
 def work_order(held: Held, *, inputs: bool = True) -> WorkOrder:

@@ -20,6 +20,9 @@ from shared.sources.batch_errors import LINE
 DOCUMENT_BYTES = 256 * 1024
 """How many bytes of lines one document takes; it may hold 1 MiB, a line about 3 KiB."""
 
+PLAN_SLICE = "000000"
+"""What the plan's own errors are kept under, before those of the slices."""
+
 COLUMNS = tuple(column.name for column in LINE)
 """The fields of a line, in order."""
 

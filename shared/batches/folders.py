@@ -1,6 +1,6 @@
 """Which files of an archive make which work order: one folder each, gathered from wherever its files lie.
 
-Everything is decided here by names and sizes alone, before any file is read. A file that cannot be taken in
+Everything is decided here by names and sizes alone, before any file is read. A file that cannot be imported
 stays in its work order's folder with its problem, and costs only itself.
 """
 

@@ -7,39 +7,42 @@ from datetime import datetime
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.batches import batch as batches
-from shared.batches.batch import FAILED, UNDER_WAY, Batch, Progress
+from shared.batches.batch import UNDER_WAY, Batch, Progress
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
+from shared.work.kinds import FAILED
 
-LISTED_MOST = 200
+MAX_LISTED = 200
 """How many of each kind are listed: what a person can read."""
 
 
 @dataclass(frozen=True)
 class BatchNow:
-    """A batch as it stands. `beat` is when it last showed life."""
+    """A batch as it stands. `heartbeat` is when it last showed life, `waits_for` what it waits for, if it
+    does."""
 
     batch: Batch
-    beat: datetime
+    heartbeat: datetime
+    waits_for: str | None
     progress: Progress
 
 
 def under_way(cloud: Cloud) -> Sequence[BatchNow]:
-    """The batches whose archive is there and that have not ended, the longest silent first."""
-    query = cloud.db.collection_group("batches").where(filter=FieldFilter("status", "in", list(UNDER_WAY)))
-    return [_now(cloud, each) for each in query.order_by("swept").limit(LISTED_MOST).stream()]
+    """The batches whose archive is there and that have not ended, the longest without a heartbeat first."""
+    query = cloud.db.collection_group("batches").where(filter=FieldFilter("state", "in", list(UNDER_WAY)))
+    return [_now(cloud, each) for each in query.order_by("heartbeat").limit(MAX_LISTED).stream()]
 
 
 def failed(cloud: Cloud, since: datetime) -> Sequence[BatchNow]:
     """The batches that have failed since then, the first to fail first."""
     query = (
         cloud.db.collection_group("batches")
-        .where(filter=FieldFilter("status", "==", FAILED))
-        .where(filter=FieldFilter("swept", ">=", since))
+        .where(filter=FieldFilter("state", "==", FAILED))
+        .where(filter=FieldFilter("finished", ">=", since))
     )
-    return [_now(cloud, each) for each in query.order_by("swept").limit(LISTED_MOST).stream()]
+    return [_now(cloud, each) for each in query.order_by("finished").limit(MAX_LISTED).stream()]
 
 
 def _now(cloud: Cloud, snapshot: Snapshot) -> BatchNow:
-    batch = batches.from_snapshot(snapshot)
-    return BatchNow(batch, fields_of(snapshot)["beat"], batches.progress(cloud, batch))
+    batch, fields = batches.from_snapshot(snapshot), fields_of(snapshot)
+    return BatchNow(batch, fields["heartbeat"], fields["waits_for"], batches.progress(cloud, batch))

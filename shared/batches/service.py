@@ -2,27 +2,22 @@
 
 import contextlib
 import uuid
-from datetime import timedelta
-from typing import Any
 
-from google.api_core.exceptions import AlreadyExists
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared import logs
 from shared.accounts.customers import Site, get_customer
 from shared.accounts.keys import Caller
 from shared.batches import batch as batches
-from shared.batches.batch import CANCELLED, ENDED, WAITING_FOR_UPLOAD, Batch
-from shared.errors import Invalid, NotFound
+from shared.batches.batch import Batch
+from shared.batches.receiving import LOOK_AFTER
+from shared.batches.steps import KIND
+from shared.errors import Conflict, Invalid, NotFound
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import server_time
 from shared.http.bodies import Address
+from shared.work import control
 
-SESSION_LIFE = timedelta(days=7)
-"""How long an upload URL works.
-https://cloud.google.com/storage/docs/resumable-uploads#session-uris"""
-
-NOTIFY_MOST = 50
+MAX_NOTIFY = 50
 """How many addresses a batch may tell."""
 
 CONTENT_TYPE = "application/zip"
@@ -41,7 +36,7 @@ class NewBatch(BaseModel):
     )
     notify: tuple[Address, ...] = Field(
         default=(),
-        max_length=NOTIFY_MOST,
+        max_length=MAX_NOTIFY,
         description="Who is mailed when the batch ends; without any, those whom the customer has named.",
     )
 
@@ -63,25 +58,19 @@ def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
         CONTENT_TYPE,
         asked.size,
     )
-    now = server_time(cloud.db)
-    batch = Batch(
-        id=id,
-        customer=caller.customer,
-        site=site.id,
-        user=caller.key,
-        status=WAITING_FOR_UPLOAD,
-        created=now,
-        expires=now + SESSION_LIFE,
-        filename=asked.filename,
-        declared=asked.size,
-        notify=asked.notify or customer.notify,
-        upload_url=url,
-    )
-    with contextlib.suppress(AlreadyExists):  # the id is new: it is our own write, whose answer was lost
-        cloud.db.document(batch.path).create(batches.new_batch(batch))
+    document = {
+        "site_id": site.id,
+        "user": caller.key,
+        "filename": asked.filename,
+        "declared": asked.size,
+        "notify": list(asked.notify or customer.notify),
+        "upload_url": url,
+    }
+    reference = cloud.db.document(batches.path(id))
+    control.create(cloud, KIND, reference, caller.customer, document, after=LOOK_AFTER)
     with logs.bound(batch=id, customer=caller.customer):
         logs.info("batch made", site=site.id)
-    return batch
+    return get(cloud, caller, id)
 
 
 def get(cloud: Cloud, caller: Caller, id: str) -> Batch:
@@ -92,15 +81,10 @@ def get(cloud: Cloud, caller: Caller, id: str) -> Batch:
     return batch
 
 
-def cancel(cloud: Cloud, batch: Batch) -> Batch:
-    """Cancel what of a batch has not been processed; what was taken in stays. One that has ended stays as it
+def cancel(cloud: Cloud, batch: Batch) -> None:
+    """Cancel what of a batch has not been processed; what was imported stays. One that has ended stays as it
     is."""
     if batch.upload_url is not None:
         cloud.objects.cancel_upload(batch.upload_url)
-
-    def decide(current: Batch) -> dict[str, Any] | None:
-        if current.status in ENDED:
-            return None
-        return batches.ended(CANCELLED)
-
-    return batches.move(cloud, batch, decide)
+    with contextlib.suppress(Conflict):
+        control.cancel(cloud, KIND, cloud.db.document(batch.path))

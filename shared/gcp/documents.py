@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import grpc
-from google.api_core.exceptions import Aborted, GoogleAPICallError
+from google.api_core.exceptions import Aborted, FailedPrecondition, GoogleAPICallError, NotFound
 from google.cloud import firestore
 from google.cloud.firestore_v1.types import firestore as api
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -174,3 +174,13 @@ class Scan:
                 query.start_at.before = False
                 query.start_at.values.add().CopyFrom(last.fields[order_field])
                 query.start_at.values.add().reference_value = last.name
+
+
+def change(db: firestore.Client, snapshot: Snapshot, fields: dict[str, Any]) -> bool:
+    """Write these unless the document has changed since it was read, or is gone: then it needs nobody."""
+    option = db.write_option(last_update_time=snapshot.update_time)
+    try:
+        snapshot.reference.update(fields, option=option)
+    except (FailedPrecondition, NotFound):
+        return False
+    return True

@@ -103,14 +103,14 @@ def wanted(work: Snapshot, piece: Piece) -> bool:
 
 def show_life(cloud: Cloud, work: Snapshot, got_on: bool) -> None:
     """Write into a work's document that it is alive, unless that was done within HEARTBEAT_SECONDS; and that
-    it waits no longer, where it got on. Nothing where others wrote meanwhile: then they did."""
+    it waits no longer, where it got on. Nothing where it has ended, or others wrote meanwhile."""
     fields = fields_of(work)
     now = read_time(work)
     # Of many pieces some may wait and some get on: that is not written to and fro.
     waited = (now - (fields["since"] or now)).total_seconds() >= HEARTBEAT_SECONDS
     waits_no_longer = got_on and fields["waits_for"] is not None and waited
     old = (now - fields["heartbeat"]).total_seconds() >= HEARTBEAT_SECONDS
-    if not (old or waits_no_longer):
+    if not fields["open"] or not (old or waits_no_longer):
         return
     changes: dict[str, Any] = {"heartbeat": now}
     if waits_no_longer:

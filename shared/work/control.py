@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import methodcaller
 from typing import Any
 
@@ -36,21 +36,30 @@ def new(kind: str, customer: str, at: datetime) -> dict[str, Any]:
     }
 
 
-def create(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, fields: Mapping[str, Any]) -> None:
-    """Create a work and have it run. One that is there already stays as it is, and is published again."""
+def create(
+    cloud: Cloud,
+    kind: Kind[Any],
+    reference: Any,
+    customer: str,
+    fields: Mapping[str, Any],
+    after: timedelta | None = None,
+) -> None:
+    """Create a work and have it run: at once, or `after` that time, unless a message comes before. One that
+    is there already stays as it is, and is published again."""
 
-    def write(transaction: firestore.Transaction) -> None:
-        snapshot = reference.get(transaction=transaction)
-        if snapshot.exists:
-            return
+    snapshot = reference.get()
+    if not snapshot.exists:
         now = read_time(snapshot)
         document = {**fields, **new(kind.name, customer, now)}
-        transaction.create(reference, document)
+        batch = cloud.db.batch()
+        batch.create(reference, document)
         if kind.slots is None:
-            engine.begin(kind, transaction, Changed(reference, document), now)
-
-    transact(cloud.db, write)
-    go_on(cloud, kind, reference, customer)
+            engine.begin(kind, batch, Changed(reference, document), now, after)
+        # Another one is as good. Or it is our own, and the first answer was lost.
+        with contextlib.suppress(AlreadyExists):
+            batch.commit()
+    if after is None:
+        go_on(cloud, kind, reference, customer)
 
 
 def go_on(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str) -> None:

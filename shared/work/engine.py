@@ -10,6 +10,7 @@ waits_for, since    what it waits for, from the first failed try on; `waiting` o
 """
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from operator import methodcaller
@@ -21,8 +22,8 @@ from google.cloud import firestore
 from shared import logs
 from shared.errors import Busy, GiveUp, Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time, transact
-from shared.gcp.silence import change
+from shared.gcp.documents import Snapshot, change, fields_of, read_time, transact
+from shared.gcp.outages import outage
 from shared.work import pieces, slots
 from shared.work.attempts import WAITS_NO_LONGER, Attempt, Stopped, alive, holds, show_life, wanted
 from shared.work.changed import Changed
@@ -87,7 +88,7 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
     stage = kind.stage(attempt.piece.stage)
     subject = kind.parse(work)
     try:
-        result = stage.step(cloud, subject, attempt)
+        result = _result(stage, cloud, subject, attempt)
         if isinstance(result, Later):
             _save_later(cloud, kind, attempt, result)
             return None
@@ -102,6 +103,16 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
         return None
     except Exception as fault:
         _save_failure(cloud, kind, attempt, f"a fault of ours ({type(fault).__name__})", counted=True)
+        raise
+
+
+def _result(stage: Stage[Any], cloud: Cloud, subject: Any, attempt: Attempt) -> Done | Later:
+    """What the step returns. Retry also where Google Cloud has an outage."""
+    try:
+        return stage.step(cloud, subject, attempt)
+    except Exception as error:
+        if why := outage(error):
+            raise Retry(why) from error
         raise
 
 
@@ -279,16 +290,23 @@ def _first_piece(
     return collection.document(pieces.id_of(plan, GATE)), {**gate, "status": GATE}
 
 
-def begin(kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot, at: datetime) -> None:
-    """Have a work run from the stage where it is, in the transaction that read it."""
+def begin(
+    kind: Kind[Any],
+    batch: firestore.WriteBatch,
+    work: Snapshot,
+    at: datetime,
+    after: timedelta | None = None,
+) -> None:
+    """Have a work run from the stage where it is, in the commit that this is part of. `after`: its piece
+    rests for so long, unless a message comes."""
     fields = fields_of(work)
     subject = kind.parse(work)
     stage = kind.stage(fields["stage"]) if fields.get("stage") else kind.stages[0]
     plans = fields.get("plans", {})
     changes = {**_at(stage, plans), **WAITS_NO_LONGER, "heartbeat": at, "open": True}
-    transaction.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})
+    batch.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})
     reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, plans, at)
-    transaction.set(reference, piece)
+    batch.set(reference, piece | ({} if after is None else pieces.resting(at, after)))
 
 
 def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:
@@ -382,7 +400,7 @@ def _opened(cloud: Cloud, queued: list[Snapshot], now: datetime) -> list[Snapsho
     try:
         batch.commit()
     except (FailedPrecondition, NotFound):
-        return [each for each in queued if change(cloud, each, opening)]
+        return [each for each in queued if change(cloud.db, each, opening)]
     return queued
 
 
@@ -451,8 +469,11 @@ def end(cloud: Cloud, kind: Kind[Any], reference: Any, end: End, may: Callable[[
 
 def publish(cloud: Cloud, writes: Writes) -> None:
     """Publish what follows from the end of a work, after its transaction."""
+    by_function: dict[str, list[Fields]] = defaultdict(list)
     for function, message in writes.messages:
-        cloud.messages.publish(function, message)
+        by_function[function].append(message)
+    for function, messages in by_function.items():
+        cloud.messages.publish(function, *messages)
 
 
 def _failed(
@@ -486,8 +507,8 @@ def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -
             return None
         now = read_time(snapshot)
         at_once = later.after is None or bool(snapshot.get("woken"))
-        looked_at = {} if later.after is None or at_once else {"next": now + later.after}
-        transaction.update(reference, {**later.fields, **pieces.untried(now), **looked_at})
+        state = pieces.untried(now) if later.after is None or at_once else pieces.resting(now, later.after)
+        transaction.update(reference, {**later.fields, **state})
         return at_once
 
     at_once = transact(cloud.db, save)

@@ -172,6 +172,12 @@ def untried(at: datetime, status: str = OPEN) -> dict[str, Any]:
     }
 
 
+def resting(at: datetime, after: timedelta) -> dict[str, Any]:
+    """The fields of a piece that rests until a message comes, or until so long after `at`. It takes nobody's
+    room among the pieces that are published."""
+    return {**untried(at, QUEUED), "next": at + after}
+
+
 def ended(status: str) -> dict[str, Any]:
     """The fields of a piece that ends."""
     return {

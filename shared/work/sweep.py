@@ -11,8 +11,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot
-from shared.gcp.silence import change
+from shared.gcp.documents import Snapshot, change
 from shared.work import pieces
 from shared.work.engine import publish_queued
 from shared.work.kinds import PENDING
@@ -52,12 +51,12 @@ def _resume(cloud: Cloud, snapshot: Snapshot, at: datetime) -> None:
     plan = snapshot.get("plan")
     counts = work.exists and (plan == work.get("plan") or plan in (work.get("plans") or {}).values())
     if not work.exists or not work.get("open") or not counts:
-        change(cloud, snapshot, pieces.ended(CLOSED))
+        change(cloud.db, snapshot, pieces.ended(CLOSED))
         return
     if work.get("state") == PENDING:
-        change(cloud, snapshot, {"next": at + LOST})  # its pieces are published when it starts
+        change(cloud.db, snapshot, {"next": at + LOST})  # its pieces are published when it starts
         return
-    if not change(cloud, snapshot, {"next": at + STALLED}):
+    if not change(cloud.db, snapshot, {"next": at + STALLED}):
         return
     if snapshot.get("status") == QUEUED:
         publish_queued(cloud, work, snapshot.get("function"), plan)

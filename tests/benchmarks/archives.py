@@ -1,4 +1,4 @@
-"""Taking an archive in: from the upload that is there to the work orders and their photographs."""
+"""Importing an archive: from the upload that is there to the work orders and their photographs."""
 
 import io
 import random
@@ -6,17 +6,19 @@ import zipfile
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 from PIL import Image as Picture
 
 from shared.accounts.customers import Site, add_customer, add_site
 from shared.batches import batch as batches
-from shared.batches import planning, taking_in
-from shared.batches.batch import UPLOADED, Batch
-from shared.gcp import leases
+from shared.batches.receiving import LOOK_AFTER
+from shared.batches.steps import KIND
 from shared.gcp.clients import Cloud
+from shared.work import control, pieces
+from shared.work.engine import perform
+from shared.work.pieces import OPEN, QUEUED
 from shared.workorders import store
 from shared.workorders.store import Photograph
 from tests.benchmarks import services
@@ -33,12 +35,12 @@ THREADS = 8
 
 
 def benchmark(cloud: Cloud, served: Services, *, work_orders: int, repetitions: int) -> Comparison:
-    """Take that many work orders of three photographs in, three ways; each time into a site of its own."""
+    """Import that many work orders of three photographs, three ways; each time into a site of its own."""
     add_customer(cloud.db, id=CUSTOMER, slug="bench", name="Bench")
     content = _archive(work_orders)
-    archive = cloud.objects.create(
-        cloud.settings.uploads_bucket, f"{CUSTOMER}/bench.zip", content, "application/zip"
-    )
+    for repetition in range(repetitions + 1):
+        name = batches.archive_name(CUSTOMER, f"ours-{repetition}")
+        archive = cloud.objects.create(cloud.settings.uploads_bucket, name, content, "application/zip")
 
     def site(side: str, repetition: int) -> Site:
         id = f"{side}-{repetition}"
@@ -46,21 +48,20 @@ def benchmark(cloud: Cloud, served: Services, *, work_orders: int, repetitions: 
 
     def ours(repetition: int) -> str:
         where = site("ours", repetition)
-        batch = Batch(
-            id=where.id,
-            customer=CUSTOMER,
-            site=where.id,
-            user="bench",
-            status=UPLOADED,
-            created=datetime(2026, 11, 22, tzinfo=UTC),
-            expires=datetime(2026, 11, 29, tzinfo=UTC),
-            archive=archive,
-        )
-        document = {**batches.new_batch(batch), "archive": archive.__dict__}
-        cloud.db.document(batch.path).create(document)
-        batch = planning.plan(cloud, batch)
-        for slice_id in leases.waiting(batch.slices_in(cloud)):
-            taking_in.take_in(cloud, batch, slice_id)
+        reference = cloud.db.document(batches.path(where.id))
+        made: dict[str, Any] = {
+            "site_id": where.id,
+            "user": "bench",
+            "filename": None,
+            "declared": None,
+            "notify": [],
+        }
+        control.create(cloud, KIND, reference, CUSTOMER, made, after=LOOK_AFTER)
+        perform(cloud, KIND, pieces.message(reference.path, "receive"))
+        batch = batches.from_snapshot(reference.get())
+        assert batch.slices is not None, batch
+        for piece in list(pieces.of_plan(cloud, batch.path, batch.slices, [OPEN, QUEUED]).stream()):
+            perform(cloud, KIND, pieces.message(batch.path, piece.id))
         reached = batches.progress(cloud, batch)
         assert (reached.work_orders_done, reached.errors) == (work_orders, 0), reached
         return where.id
@@ -94,11 +95,11 @@ def benchmark(cloud: Cloud, served: Services, *, work_orders: int, repetitions: 
         return replace(found, bytes=sum(each.size for each in landed))
 
     return compare(
-        "taking an archive in",
+        "importing an archive",
         "photographs",
         repetitions,
         [
-            Side("plan and take_in", ours),
+            Side("a batch", ours),
             Side("zipfile and Google's client, one after the other", lambda n: plainly("plain", n, 1)),
             Side(f"the same in {THREADS} threads", lambda n: plainly("threads", n, THREADS)),
         ],

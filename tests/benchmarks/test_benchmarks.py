@@ -19,13 +19,13 @@ def test_each_benchmark_runs_and_its_sides_do_the_same_work(
         "reading records": QUICK.records,
         "states view": QUICK.states,
         "copying images": QUICK.copies,
-        "taking an archive in": 3 * QUICK.archived,
+        "importing an archive": 3 * QUICK.archived,
     }
     assert {name: len(each) for name, each in sides.items()} == {
         "reading records": 3,
         "states view": 2,
         "copying images": 3,
-        "taking an archive in": 3,
+        "importing an archive": 3,
     }
     for name, those in sides.items():
         assert all(side["done"] == those[0]["done"] for side in those)

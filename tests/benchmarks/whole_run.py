@@ -6,11 +6,10 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
 
 import orjson
 from cloudevents.http import from_http
@@ -20,7 +19,8 @@ from infra.local.pubsub import cloud_event_request
 from shared.accounts.customers import add_customer, add_site
 from shared.accounts.keys import Caller
 from shared.clock import elapsed_since, stopwatch
-from shared.exports import copying, delivering, finishing, service, writing
+from shared.exports import service
+from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
 from shared.http.idempotency import Repeatable
 from shared.workorders import store
@@ -36,14 +36,8 @@ SITE = str(uuid.UUID(int=0xBE7C))
 
 IMAGE_BYTES = 20_000
 
-STEPS: dict[str, tuple[tuple[Any, str], ...]] = {
-    "plan": ((writing, "plan"),),
-    "write": ((writing, "write"),),
-    "deliver": ((delivering, "pin"), (delivering, "deliver_files")),
-    "copy": ((copying, "copy_slice"),),
-    "finish": ((finishing, "finish_if_done"),),
-}
-"""The functions that each step consists of."""
+STEPS = tuple(stage.name for stage in KIND.stages)
+"""The steps of a run."""
 
 TICK, REST, TOTAL = "tick", "messages, and between steps", "in all"
 
@@ -150,11 +144,14 @@ def _run(served: Services) -> dict[str, Took]:
             handle(from_http(*cloud_event_request(delivery)))
             served.ask(services.acknowledge, delivery)
 
-    with ExitStack() as patches:
-        for step, functions in STEPS.items():
-            for module, name in functions:
-                patches.enter_context(patch.object(module, name, counted(step, getattr(module, name))))
+    stages = KIND.stages
+    object.__setattr__(
+        KIND, "stages", tuple(replace(each, step=counted(each.name, each.step)) for each in stages)
+    )
+    try:
         total, _ = timed(from_tick_to_manifest)
+    finally:
+        object.__setattr__(KIND, "stages", stages)
     wall, cpu = (sum(getattr(took, clock) for took in steps.values()) for clock in ("wall", "cpu"))
     return {**steps, REST: Took(total.wall - wall, total.cpu - cpu), TOTAL: total}
 

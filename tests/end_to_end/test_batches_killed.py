@@ -1,7 +1,7 @@
 """For each of a batch's steps, one real SIGKILL of the function's process in the middle of it.
 
 As in test_sigkill: a fault holds the step where it is, the process is killed, and Pub/Sub delivers again or
-the sweep finds what was left. Then the same archive is taken in once more, and changes nothing.
+the sweep finds what was left. Then the same archive is imported once more, and changes nothing.
 """
 
 from collections.abc import Iterator
@@ -54,10 +54,10 @@ class Step:
 
 STEPS = {
     "receive": Step("ingest_batch", "storage.objects.get", "-uploads/", HELD, "WAITING_FOR_UPLOAD"),
-    # The plan is in staging, and the batch does not know of it.
-    "plan": Step("ingest_batch", "storage.uploads.chunk", "/plan-", HELD, "UPLOADED"),
+    # The listing is in staging, and the batch does not know of it.
+    "plan": Step("ingest_batch", "storage.uploads.chunk", "/listing-", HELD, "UPLOADED"),
     # Some photographs of a slice are stored, and nothing of it is saved.
-    "take-in": Step("ingest_work_orders", "storage.objects.insert", "-images/", REFUSED, "PROCESSING", nth=5),
+    "import": Step("ingest_work_orders", "storage.objects.insert", "-images/", REFUSED, "PROCESSING", nth=5),
     # The work orders are there, nobody has asked for their analysis, and the slice does not know of them.
     "save": Step("ingest_work_orders", "pubsub.Publish", "/topics/analyse_work_order", REFUSED, "PROCESSING"),
     # The batch has ended, and a photograph is being looked at.

@@ -96,10 +96,10 @@ class Customer:
         return done.stdout
 
     def batches(self) -> dict[str, str]:
-        """The statuses of the site's batches."""
+        """The states of the site's batches."""
         found = self.running.cloud.db.collection("batches").stream()
         shown = [(each.id, fields_of(each)) for each in found]
-        return {id: fields["status"] for id, fields in shown if fields["site_id"] == self.site}
+        return {id: fields["state"] for id, fields in shown if fields["site_id"] == self.site}
 
     def work_orders(self) -> set[str]:
         found = (fields_of(each) for each in self.running.cloud.db.collection("work_orders").stream())

@@ -500,7 +500,7 @@ def test_an_upload_that_cannot_be_cancelled_says_so_and_gives_nothing_away(
     world.cloud.db.document(f"batches/{id}").update({"upload_url": url})
     answer = world.request("DELETE", f"{BATCHES}/{id}")
     assert "try again" in told(answer, 503)
-    assert kept(world, id)["status"] == "WAITING_FOR_UPLOAD"
+    assert kept(world, id)["state"] == "WAITING_FOR_UPLOAD"
     logged = capsys.readouterr().out
     assert '"severity": "WARNING"' in logged
     assert "verysecret" not in logged + str(answer.body)

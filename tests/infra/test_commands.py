@@ -371,8 +371,10 @@ def test_status_lists_what_is_due_waiting_running_and_failing(world: World, comm
 
     world.drain()
     told = command("status")
-    [line] = [each for each in section(told, "Batches that failed") if batch in each]
-    assert "FAILED" in line
+    listed = section(told, "Batches that failed")
+    [number] = [number for number, line in enumerate(listed) if batch in line]
+    assert "FAILED" in listed[number]
+    assert listed[number + 1].strip() == world.shown(batch)["error"]["message"]
     assert world.key not in told
     world.wait(timedelta(days=2))
     told = command("status")
@@ -404,12 +406,14 @@ def test_status_lists_mails_that_wait_and_what_for(world: World, command: Comman
     assert why.strip().startswith("SendGrid answered 429"), why
 
 
-def test_status_shows_no_upload_url(world: World, command: Command) -> None:
+def test_status_shows_what_a_batch_waits_for_and_no_upload_url(world: World, command: Command) -> None:
     id = world.batch(zipped([File("WO-1/meter.jpg", world.photograph("a").content)]))
-    world.cloud.db.document(f"batches/{id}").update({"status": "UPLOADED"})
+    world.cloud.db.document(f"batches/{id}").update({"state": "UPLOADED", "waits_for": "Storage"})
     url = (world.cloud.db.document(f"batches/{id}").get().to_dict() or {})["upload_url"]
     told = command("status")
-    assert id in told
+    listed = section(told, "Batches under way")
+    assert id in listed[2]
+    assert listed[3].strip() == "Storage"
     assert url not in told
     assert "upload_id" not in told
 

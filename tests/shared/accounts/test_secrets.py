@@ -12,8 +12,7 @@ from shared.accounts import secrets
 from shared.accounts.secrets import COLLECTION, NONCE_BYTES, VALUE_BYTES, Rotated
 from shared.errors import CustomerMustAct, GiveUp, Retry, WaybillError
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot
-from shared.gcp.silence import change
+from shared.gcp.documents import Snapshot, change
 from shared.settings import Settings
 from tests.world import World
 
@@ -242,7 +241,7 @@ def test_who_writes_or_deletes_meanwhile_wins(
             reference.set(secrets.seal(old.settings, "acme", "s-1", "another"))
         else:
             assert secrets.rotate(both).sealed == 1
-        return change(cloud, snapshot, fields)
+        return change(cloud.db, snapshot, fields)
 
     monkeypatch.setattr(secrets, "change", overtaken)
     done = secrets.rotate(both)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.local.pubsub import Delivery
-from shared.batches import taking_in
+from shared.batches import importing
 from shared.gcp.documents import fields_of
 from tests import kills
 from tests.archives import File, zipped
@@ -55,18 +55,21 @@ class Small:
             pass
 
     def settle(self) -> None:
-        """Let time go by, with its redeliveries and ticks, until the batch has ended and nothing waits."""
-        self.world.wait(timedelta(minutes=70))
-        for _ in range(60):
-            self.world.tick()
-            self.world.drain()
-            if self.world.shown(self.id)["finish_date"] and not self.world.waiting():
+        """Let time go by, with its redeliveries and ticks, until the batch has ended and nothing is open. A
+        plan that never counted is closed after a day."""
+        world = self.world
+        world.wait(timedelta(minutes=70))
+        for minutes in (*[6] * 50, *[360] * 6):
+            world.tick()
+            world.drain()
+            if world.shown(self.id)["finish_date"] and not world.waiting() and not world.open_pieces():
                 return
-            self.world.wait(timedelta(minutes=6))
-        raise AssertionError(f"{self.world.shown(self.id)}, {self.world.waiting()}")
+            world.wait(timedelta(minutes=minutes))
+        raise AssertionError(f"{world.shown(self.id)}, {world.waiting()}, {world.open_pieces()}")
 
     def done_once(self) -> None:
         world = self.world
+        assert world.open_pieces() == []
         shown = world.shown(self.id)
         told = {
             name: shown[name]
@@ -119,7 +122,7 @@ Smalls = Callable[[], Small]
 @pytest.fixture
 def smalls(new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Smalls:
     monkeypatch.setenv("WAYBILL_SLICE_FILES", "3")
-    monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
+    monkeypatch.setattr(importing, "CHUNK_ORDERS", 1)
     return lambda: Small(new_world(), outside)
 
 

@@ -1,4 +1,4 @@
-"""Taking archives in takes memory by the slice, never by the archive: measured in a process of its own."""
+"""Importing archives takes memory by the slice, never by the archive: measured in a process of its own."""
 
 import os
 import random
@@ -16,27 +16,32 @@ from tests.world import World, jpeg
 
 MEMORY_MOST = 260
 """MiB that a batch may add to a process's peak, which measured 140 and 200: what is in flight
-(`taking_in.IN_FLIGHT_BYTES`) and its copies, or a chunk's JSON as Python's values. A function has 1 GiB."""
+(`importing.IN_FLIGHT_BYTES`) and its copies, or a chunk's JSON as Python's values. A function has 1 GiB."""
 
 ORDERS, PHOTOGRAPHS, PHOTOGRAPH_BYTES = 20, 8, 2 << 20
 
 SCRIPT = """
 import resource, sys
-from datetime import UTC, datetime
 from shared.batches import batch as batches
-from shared.batches import steps
+from shared.batches.steps import KIND
 from shared.gcp.clients import connect
-from shared.gcp.messages import Message
+from shared.work import pieces
+from shared.work.engine import perform
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
-cloud, id = connect(), sys.argv[1]
-batches.get(cloud, id)
+def do(piece):
+    perform(cloud, KIND, pieces.message(batch.path, piece))
+
+cloud = connect()
+batch = batches.get(cloud, sys.argv[1])
 before = peak()
-steps.advance(cloud, batches.get(cloud, id))
-for slice_ in batches.get(cloud, id).slices_in(cloud).stream():
-    steps.take_on(cloud, Message({"batch": id, "slice": slice_.id}, datetime(2026, 1, 1, tzinfo=UTC), "1"))
+do("receive")
+slices = batches.get(cloud, batch.id).slices
+for piece in pieces.of_plan(cloud, batch.path, slices, ["OPEN", "QUEUED"]).stream():
+    do(piece.id)
+do("finish")
 print(peak() - before)
 """
 

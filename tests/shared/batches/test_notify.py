@@ -8,9 +8,6 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import add_customer
-from shared.batches import batch as batches
-from shared.batches import finishing
-from shared.batches.problems import problem
 from shared.outbox import mails
 from tests import kills
 from tests.archives import File, zipped
@@ -98,14 +95,10 @@ def test_who_cancels_knows(world: World) -> None:
 
 
 def test_a_site_that_is_no_more_is_named_by_its_id(world: World) -> None:
-    id = world.batch(None, notify=["zoe@acme.example"])
+    id = world.batch(b"no zip", notify=["zoe@acme.example"])
     world.cloud.db.document(f"sites/{SITE}").delete()
-    batch = batches.get(world.cloud, id)
-    assert batch is not None
-    world.cloud.db.document(batch.path).update({"status": batches.UPLOADED})
-    for _ in range(2):
-        finishing.fail(world.cloud, batch, problem("INTERNAL"))
-        world.drain()
+    world.drain()
+    assert world.shown(id)["status"] == "FAILED"
     assert [recipient(each) for each in world.suite.sendgrid.sent] == ["zoe@acme.example"]
     assert SITE in bodies(world.suite.sendgrid.sent[0])[0]
 
@@ -157,16 +150,15 @@ def make(new_world: Callable[[], World], outside: Outside) -> Callable[[], Told]
 
 def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None:
     calls = [call.name for call in kills.undisturbed(make()).calls]
-    assert calls[-9:] == [
-        "RunAggregationQuery",
-        "RunQuery",
-        "BatchGetDocuments",
-        "BatchGetDocuments",
+    assert calls[-8:] == [
         "BeginTransaction",
         "BatchGetDocuments",
-        "Commit",
         "BatchGetDocuments",
+        "BatchGetDocuments",
+        "Commit",
         "Publish",
+        "Publish",
+        "BatchGetDocuments",
     ]
 
 

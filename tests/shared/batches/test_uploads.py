@@ -14,12 +14,14 @@ from infra.local.pubsub import Delivery
 from infra.local.traffic import Fault
 from shared.accounts.customers import add_site
 from shared.accounts.keys import create_key
-from shared.batches.service import SESSION_LIFE
-from shared.batches.steps import LOOK_AFTER
+from shared.batches.batch import SESSION_LIFE
+from shared.batches.receiving import LOOK_AFTER
+from shared.gcp.objects import Objects, Stored
 from tests.archives import STORED, File, zipped
 from tests.world import THEIR_SITE, World, jpeg
 
 UPLOADS = "waybill-local-uploads"
+MINUTE = timedelta(minutes=1)
 
 QUANTUM = 262_144
 """What a chunk is a multiple of."""
@@ -316,7 +318,7 @@ def test_an_object_that_no_batch_waits_for_is_left_alone(world: World, theirs: s
         untouched(world, id)
     kept = world.cloud.db.document(f"batches/{theirs}").get().to_dict()
     assert kept is not None
-    assert kept["status"] == "WAITING_FOR_UPLOAD"
+    assert kept["state"] == "WAITING_FOR_UPLOAD"
     assert send_all(url_of(world, id), CLI_CHUNK)[-1] == 200
     in_whole(world, id)
 
@@ -329,7 +331,7 @@ def test_what_an_uploader_says_of_an_object_moves_it_to_no_other_batch(world: Wo
     assert world.shown(claimed)["status"] == "WAITING_FOR_UPLOAD"
     kept = world.cloud.db.document(f"batches/{theirs}").get().to_dict()
     assert kept is not None
-    assert kept["status"] == "WAITING_FOR_UPLOAD"
+    assert kept["state"] == "WAITING_FOR_UPLOAD"
 
 
 def test_an_archive_put_where_a_batch_has_ended_already_changes_nothing(world: World) -> None:
@@ -452,13 +454,45 @@ def test_events_out_of_order_and_together(world: World) -> None:
     assert len(work_order["work_items"][0]["input"]) == 2
 
 
-def test_an_archive_whose_event_is_lost_is_found_within_the_hour(world: World) -> None:
+def test_an_archive_whose_event_is_lost_is_found_at_the_first_tick_after_an_hour(world: World) -> None:
     id = world.batch(ARCHIVE)
     lose(world)
-    world.wait(LOOK_AFTER / 2)
+    world.wait(LOOK_AFTER - MINUTE)
     world.tick()
     untouched(world, id)
-    world.wait(LOOK_AFTER / 2)
+    world.wait(2 * MINUTE)
+    world.tick()
+    in_whole(world, id)
+
+
+def test_an_archive_is_looked_for_each_hour(world: World) -> None:
+    id = world.batch()
+    for _ in range(3):
+        world.suite.traffic.forget()
+        for _ in range(7):
+            world.wait(LOOK_AFTER / 6)
+            world.tick()
+            untouched(world, id)
+        assert len(world.suite.traffic.calls("storage.objects.get")) == 1
+
+
+def test_an_event_that_comes_while_the_archive_is_looked_for_is_not_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hourly look finds no archive; before it has written that down, the archive comes with its event."""
+    id = world.batch()
+    url = url_of(world, id)
+    look = Objects.stat
+
+    def slowly(self: Objects, bucket: str, name: str) -> Stored | None:
+        found = look(self, bucket, name)
+        if found is None:
+            assert send(url, 0, len(ARCHIVE)).status_code == 200
+            assert world.suite.pubsub.deliver_due(world.push) == 1
+        return found
+
+    monkeypatch.setattr(Objects, "stat", slowly)
+    world.wait(LOOK_AFTER + MINUTE)
     world.tick()
     in_whole(world, id)
 
@@ -472,7 +506,7 @@ def test_an_event_that_comes_after_the_hourly_look_changes_nothing(world: World)
         return True
 
     world.suite.pubsub.deliver_due(keep)
-    world.wait(LOOK_AFTER)
+    world.wait(LOOK_AFTER + MINUTE)
     world.tick()
     in_whole(world, id)
     before = world.shown(id)

@@ -71,7 +71,7 @@ def row_of(world: World, batch: str) -> dict[str, Any]:
     return {
         "id": batch,
         "site_id": world.site.id,
-        "status": fields["status"],
+        "status": fields["state"],
         "filename": fields["filename"],
         "work_orders": 0 if "totals" in fields else None,
         "totals": fields.get("totals", {}),

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import RetryError, ServiceUnavailable
 
 from infra.local.traffic import Fault
 from shared.errors import Conflict, GiveUp, Retry
@@ -23,6 +24,13 @@ def test_a_work_goes_from_stage_to_stage_and_ends(toys: Toys) -> None:
     assert sorted(toys.steps.done) == ["000000", "000001", "000002", "finish", "plan"]
     assert list(toys.open_pieces()) == []
     assert [each.id for each in work.collection("ends").stream()] == ["COMPLETED"]
+
+
+def test_a_work_is_created_once_though_the_answer_is_lost(toys: Toys) -> None:
+    toys.world.suite.traffic.arm("firestore.Commit", Fault("reset_after"))
+    work = toys.make(count=3)
+    toys.drain()
+    assert (fields(work)["state"], toys.steps.done.count("plan")) == ("COMPLETED", 1)
 
 
 def test_a_plan_without_pieces_goes_on_to_the_next_stage(toys: Toys) -> None:
@@ -466,6 +474,47 @@ def test_a_piece_that_rests_is_looked_at_by_the_sweep_when_its_time_has_come(toy
     assert fields(work)["state"] == "COMPLETED"
 
 
+def test_a_work_can_be_created_to_rest_until_a_message_or_its_time_comes(toys: Toys) -> None:
+    works = [toys.make(id, count=1, after=timedelta(hours=1)) for id in ("told", "looked-at")]
+    assert not toys.world.suite.pubsub.outstanding()
+    toys.cloud.messages.publish(PLANS, pieces.message(works[0].path, "plan"))
+    for minutes in (0, 59):
+        toys.world.wait(timedelta(minutes=minutes))
+        toys.sweep()
+        toys.drain()
+        assert [fields(work)["state"] for work in works] == ["COMPLETED", "PLANNING"]
+    toys.world.wait(timedelta(minutes=2))
+    toys.sweep()
+    toys.drain()
+    assert [fields(work)["state"] for work in works] == ["COMPLETED", "COMPLETED"]
+
+
+def test_pieces_that_rest_take_no_room_of_those_that_are_published(toys: Toys) -> None:
+    now = toys.world.suite.clock.now()
+    for number in range(engine.MAX_PUBLISHED):
+        piece = pieces.new("acme", DOUBLES, "finish", "finish", "finish", now)
+        path = f"toys/resting-{number}/pieces/finish"
+        toys.cloud.db.document(path).set({**piece, **pieces.resting(now, timedelta(hours=1))})
+    toys.make(count=30)
+    toys.world.suite.pubsub.deliver_due(toys.push)
+    assert len(toys.world.suite.pubsub.outstanding()) == 30
+
+
+def test_a_work_that_has_ended_is_not_written_by_a_late_attempt(toys: Toys) -> None:
+    ended: list[Any] = []
+
+    def step(_: Attempt) -> Later:
+        control.cancel(toys.cloud, toys.kind, work)
+        ended.append(work.get().update_time)
+        toys.world.wait(timedelta(minutes=1))
+        return Later()
+
+    toys.steps.does["double"] = step
+    work = toys.make(count=1)
+    toys.drain()
+    assert ended == [work.get().update_time]
+
+
 def test_a_message_wakes_a_piece_that_rests(toys: Toys) -> None:
     toys.steps.does["finish"] = lambda _: Later(after=timedelta(hours=1))
     work = toys.make(count=1)
@@ -510,3 +559,19 @@ def test_what_a_piece_leaves_is_a_piece_of_the_same_plan(toys: Toys) -> None:
     toys.drain()
     assert sorted(toys.steps.done) == ["000000", "000000r", "finish", "plan"]
     assert (fields(work)["state"], fields(work)["sum"]) == ("COMPLETED", 101)
+
+
+def test_an_outage_of_google_cloud_is_waited_for_and_is_no_fault_of_ours(toys: Toys) -> None:
+    toys.steps.does["double"] = fails(RetryError("Timeout", ServiceUnavailable("http://secret.example")))
+    work = toys.make(count=1)
+    for _ in range(engine.MAX_ATTEMPTS + 2):
+        toys.drain()
+        toys.world.wait(timedelta(minutes=11))
+        toys.sweep()
+    assert not toys.faults
+    waits = fields(work)
+    assert (waits["state"], "ServiceUnavailable 503" in waits["waits_for"]) == ("DOUBLING", True), waits
+    assert "secret" not in waits["waits_for"]
+    del toys.steps.does["double"]
+    toys.settle()
+    assert fields(work)["state"] == "COMPLETED"

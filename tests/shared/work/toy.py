@@ -120,9 +120,11 @@ class Toys:
         self.faults: list[str] = []
         self.twice = False
 
-    def make(self, id: str = "one", count: int = 3, customer: str = "acme") -> Any:
+    def make(
+        self, id: str = "one", count: int = 3, customer: str = "acme", after: timedelta | None = None
+    ) -> Any:
         reference = self.cloud.db.document(f"toys/{id}")
-        control.create(self.cloud, self.kind, reference, customer, {"count": count})
+        control.create(self.cloud, self.kind, reference, customer, {"count": count}, after)
         return reference
 
     def push(self, delivery: Delivery) -> bool:

@@ -165,7 +165,7 @@ def uploads(world: World) -> dict[str, bytes]:
 
 def batches(world: World) -> dict[str, str]:
     """The statuses of all batches."""
-    return {each.id: each.get("status") for each in world.cloud.db.collection("batches").stream()}
+    return {each.id: each.get("state") for each in world.cloud.db.collection("batches").stream()}
 
 
 def chunks(world: World) -> int:

@@ -1,5 +1,5 @@
-"""Archives as customers send them, good and evil, through the real door: what is in, and what is said of the
-rest."""
+"""Archives as customers send them, good and evil, through the real door: what is imported, and what is said
+of the rest."""
 
 import csv
 import io
@@ -20,10 +20,13 @@ from PIL import Image as Picture
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import Parameter, add_site
 from shared.analysis import queue
-from shared.batches import folders, taking_in
+from shared.batches import batch as batches
+from shared.batches import folders, importing
 from shared.batches.batch import ENDED
 from shared.batches.problems import PROBLEM_TYPES
-from shared.gcp.documents import fields_of
+from shared.gcp.documents import count, fields_of
+from shared.work import pieces
+from shared.work.attempts import HEARTBEAT_SECONDS
 from shared.workorders import images, store, stored
 from tests.archives import (
     ENCRYPTED,
@@ -669,13 +672,13 @@ def test_a_work_order_that_was_deleted_comes_back_as_the_archive_has_it(world: W
 
 
 def test_many_problems_are_listed_up_to_a_number_and_counted(world: World) -> None:
-    wrong = [File(f"BAD/notes-{number:03}.txt", b"x") for number in range(taking_in.PROBLEMS_MOST + 5)]
+    wrong = [File(f"BAD/notes-{number:03}.txt", b"x") for number in range(importing.MAX_PROBLEMS + 5)]
     stray = [File(f"stray-{number:04}.txt", b"x") for number in range(folders.PROBLEMS_MOST + 3)]
     shown = world.take_in(zipped([good("A"), *wrong, *stray, good("B")]))
     assert set(world.taken_in()) == {"A", "B"}
     found = rows(world, shown)
     first = [("", f"stray-{number:04}.txt", "FILE_OUTSIDE_FOLDER") for number in range(folders.PROBLEMS_MOST)]
-    then = [("BAD", f"notes-{number:03}.txt", "UNKNOWN_FILE") for number in range(taking_in.PROBLEMS_MOST)]
+    then = [("BAD", f"notes-{number:03}.txt", "UNKNOWN_FILE") for number in range(importing.MAX_PROBLEMS)]
     assert found == [*first, ("", "", "MORE_ERRORS"), *then, ("BAD", "", "MORE_ERRORS")]
     more = [row["message"] for row in world.errors(shown["id"]) if row["code"] == "MORE_ERRORS"]
     assert ["There are 3 more." in more[0], "5 more of this work order" in more[1]] == [True, True], more
@@ -769,7 +772,7 @@ def test_a_bomb_by_its_sum_is_refused_before_anything_is_unpacked(world: World) 
 def step_by_step(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world in which each slice has at most four files, and saves after each work order."""
     monkeypatch.setenv("WAYBILL_SLICE_FILES", "4")
-    monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
+    monkeypatch.setattr(importing, "CHUNK_ORDERS", 1)
     return world
 
 
@@ -830,6 +833,7 @@ def test_progress_and_errors_are_seen_while_it_runs_and_only_grow(step_by_step: 
         ("PROCESSING", 2, 0, 4, 0),
         ("PROCESSING", 3, 0, 6, 0),
         ("PROCESSING", 3, 2, 6, 2),
+        ("PROCESSING", 4, 2, 8, 2),
         ("COMPLETED_WITH_ERRORS", 4, 2, 8, 2),
     ]
     assert outcome(world.shown(id)) == OUTCOME
@@ -849,19 +853,19 @@ def test_small_slices_come_to_the_same_as_large_ones(world: World, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("bound", "value", "pieces"),
+    ("bound", "value", "seen_done"),
     [
-        ("CHUNK_ORDERS", 1, [0, 1, 2, 3, 4, 5, 6]),
-        ("CHUNK_FILES", 5, [0, 1, 2, 4, 6]),
-        ("CHUNK_JSON_BYTES", 30, [0, 1, 2, 5, 6]),
+        ("CHUNK_ORDERS", 1, [0, 1, 2, 3, 4, 5, 6, 6]),
+        ("CHUNK_FILES", 5, [0, 1, 2, 4, 6, 6]),
+        ("CHUNK_JSON_BYTES", 30, [0, 1, 2, 5, 6, 6]),
     ],
 )
 def test_an_attempt_without_time_does_a_piece_and_leaves_the_rest_to_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, pieces: list[int]
+    world: World, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, seen_done: list[int]
 ) -> None:
     monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", "0")
     monkeypatch.setenv("WAYBILL_SLICE_FILES", "100")  # one slice, whatever the suite is run with
-    monkeypatch.setattr(taking_in, bound, value)
+    monkeypatch.setattr(importing, bound, value)
     id = world.batch(SIX)
     seen: list[int] = []
 
@@ -871,7 +875,7 @@ def test_an_attempt_without_time_does_a_piece_and_leaves_the_rest_to_the_next(
         seen.append(shown["work_orders_done"] + shown["work_orders_failed"])
 
     deliver(world, look)
-    assert seen == pieces
+    assert seen == seen_done
     assert (outcome(world.shown(id)), rows(world, world.shown(id))) == (OUTCOME, WRONG_OF_SIX)
 
 
@@ -896,7 +900,7 @@ def test_what_was_taken_in_before_it_was_cancelled_stays_and_the_rest_is_not(ste
 def test_cancelled_in_the_middle_of_a_slice_it_stops_there(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taking_in, "CHUNK_ORDERS", 1)
+    monkeypatch.setattr(importing, "CHUNK_ORDERS", 1)
     id = world.batch(SIX)
     publish = queue.publish_queued
 
@@ -930,6 +934,10 @@ def test_cancelled_at_whatever_call_it_stays_cancelled(world: World, outside: Ou
         at += every
     assert at > 20
     assert not world.failures, world.failures[0]
+    for _ in range(2):
+        world.wait(timedelta(days=1))
+        world.run_due()
+    assert world.open_pieces() == []
 
 
 def test_a_site_that_changes_while_it_runs_is_taken_as_it_is_then(step_by_step: World) -> None:
@@ -967,6 +975,68 @@ def test_a_site_that_goes_while_it_runs_ends_the_batch_and_leaves_what_is_in(ste
     shown = world.shown(id)
     assert (shown["status"], (shown["error"] or {}).get("code")) == ("FAILED", "INTERNAL"), shown
     assert set(world.taken_in()) == {"WO_1", "WO_2"}
+
+
+def test_a_batch_whose_plan_always_fails_says_so_to_its_customer_and_to_operators(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails as INTERNAL, which is the one line of its errors file."""
+
+    def fault(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(folders, "plan", fault)
+    id = world.batch(WHOLE)
+    for _ in range(15):
+        world.drain()
+        world.wait(timedelta(minutes=11))
+        world.tick()
+    world.drain()
+    shown, told = world.shown(id), fields_of(world.cloud.db.document(f"batches/{id}").get())
+    sentence = "Waybill failed; your archive did not cause it."
+    assert (shown["status"], shown["error"]["code"], shown["errors"]) == ("FAILED", "INTERNAL", 1), shown
+    assert shown["error"]["message"].startswith(sentence)
+    assert [(row["code"], row["message"].startswith(sentence)) for row in world.errors(id)] == [
+        ("INTERNAL", True)
+    ]
+    assert "plan was begun 10 times" in told["error"]
+    assert "ZeroDivisionError" in told["error"]
+    assert "functions' logs" in told["next_action"]
+    assert len(world.failures) == 10
+
+
+def test_slices_that_save_side_by_side_seldom_write_their_batch(step_by_step: World) -> None:
+    """A document takes about one write a second, however many slices save."""
+    world = step_by_step
+    id = world.batch(zipped([good(f"WO_{number:02}") for number in range(80)]))
+    reference = world.cloud.db.document(f"batches/{id}")
+    written: list[Any] = []
+
+    def look(_: Delivery) -> None:
+        world.wait(timedelta(seconds=2))
+        document = reference.get()
+        if document.get("state") == "PROCESSING":
+            written.append(document.update_time)
+
+    deliver(world, look)
+    assert world.shown(id)["work_orders_done"] == 80
+    assert len(written) > 20  # one a slice
+    assert len(set(written)) <= 2 + 2 * len(written) / HEARTBEAT_SECONDS, set(written)
+
+
+@pytest.mark.slow
+def test_an_archive_of_12000_slices_is_planned(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Firestore, here as there, refuses a commit of more than 10 MiB, index entries counted."""
+    monkeypatch.setenv("WAYBILL_SLICE_FILES", "1")
+    id = world.batch(zipped([File(f"WO_{number}/metadata.json", b"{}", STORED) for number in range(12_000)]))
+    world.suite.pubsub.deliver_due(world.push)
+    assert not world.failures, world.failures[0]
+    shown, batch = world.shown(id), batches.get(world.cloud, id)
+    assert (shown["status"], shown["work_orders_total"]) == ("PROCESSING", 12_000)
+    assert batch is not None
+    assert batch.slices is not None
+    assert count(pieces.of_plan(world.cloud, batch.path, batch.slices, ["OPEN", "QUEUED"])) == 12_000
+    assert world.request("DELETE", f"/v0.2/batches/{id}").status == 204
 
 
 # --- the errors file

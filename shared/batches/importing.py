@@ -1,30 +1,28 @@
-"""Taking a slice of an archive in: read its files, check them, store the photographs, write the work orders.
+"""Importing a slice of an archive: read its files, check them, store the photographs, write the work orders.
 
-A work order is taken in whole or not at all: each of its files is looked at, everything that is wrong is
+A work order is imported whole or not at all: each of its files is looked at, everything that is wrong is
 listed, and only where nothing is it is written. A slice goes on where the last attempt had saved: after some
 work orders it writes down how far it is, with the errors found since, in one transaction.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from shared import logs
 from shared.accounts.customers import Site, get_site
 from shared.analysis import queue, steps
-from shared.batches import batch as batches
 from shared.batches import errors_file, folders, json_files, naming
 from shared.batches.archive import Entry, region, unpack
-from shared.batches.batch import PROCESSING, PROGRESS, Batch, Progress
+from shared.batches.batch import Batch, Progress
 from shared.batches.problems import BadFile, Problem, problem
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import Invalid, Refused
-from shared.gcp import leases
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of
-from shared.gcp.leases import Done, Lease
 from shared.gcp.many import Many
+from shared.work.attempts import Attempt
+from shared.work.kinds import Done, Later
 from shared.work.pieces import QUEUED
 from shared.workorders import images, parameters, pictures, store, stored
 from shared.workorders.parameters import WrongParameter
@@ -52,16 +50,11 @@ SPAN_BYTES = 8 * 1024 * 1024
 GAP_BYTES = 64 * 1024
 """What lies between two files is read, too, rather than asking twice, up to this much."""
 
-PROBLEMS_MOST = 100
+MAX_PROBLEMS = 100
 """How many problems of one work order are listed; how many more there are is the last."""
-
 
 GROUPS_NAMED = 20
 """How many of a site's task groups an error names."""
-
-
-class TimeUp(Exception):
-    """The attempt's time is over, and what it did is saved: the slice is to be taken up by another."""
 
 
 @dataclass
@@ -74,54 +67,40 @@ class _Outcome:
     bytes: int = 0
 
 
-def take_in(cloud: Cloud, batch: Batch, slice_id: str) -> None:
-    """Take a slice in, from where it was saved. TimeUp where there is more to do; else errors as `leases.do`.
-
-    A batch that is cancelled meanwhile keeps what was taken in.
-    """
-    reference = batch.slices_in(cloud).document(slice_id)
-
-    def work(lease: Lease) -> Done:
-        return asyncio.run(_take_in(cloud, batch, slice_id, fields_of(reference.get()), lease))
-
-    if leases.do(cloud, batch.path, reference, work):
-        logs.info("slice taken in", slice=slice_id)
+def import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | Later:
+    """Import a slice, from where it was saved. What was imported before its batch is cancelled stays."""
+    return asyncio.run(_import_slice(cloud, batch, attempt))
 
 
-async def _take_in(
-    cloud: Cloud, batch: Batch, slice_id: str, fields: Mapping[str, Any], lease: Lease
-) -> Done:
+async def _import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | Later:
     began = stopwatch()
     site = get_site(cloud.db, batch.site, batch.customer)
     steps.ready(cloud, site)
-    position = fields["position"]
-    reached = Progress(**{name: fields[name] for name in PROGRESS})
+    fields = attempt.fields
+    position, reached = fields["position"], Progress.of(fields)
     async with Many(cloud.objects, cloud.settings.storage_url) as many:
-        taking = _TakingIn(cloud, batch, site, lease, many)
+        importer = _Importer(cloud, batch, site, attempt, many)
         planned = _planned(cloud, batch, fields["start"], fields["end"])
         for chunk in _chunks(planned[position:]):
-            outcomes = await taking.run(chunk)
+            outcomes = await importer.run(chunk)
             if any(each.stored and each.stored.analysis == DUE for each in outcomes):
                 queue.publish_queued(cloud, site)
             problems = [problem for each in outcomes for problem in each.problems]
-            more = errors_file.documents(batch, slice_id, position, problems)
+            documents = errors_file.documents(batch, attempt.piece.name, position, problems)
             position += len(chunk)
             reached = reached.plus(_counted(outcomes, problems))
-            # Whoever gets on has not failed: the attempts are counted from here.
-            lease.save({**asdict(reached), "position": position, "attempts": 1}, more)
-            current = batches.get(cloud, batch.id)
-            if current is None or current.status != PROCESSING:
-                break
+            attempt.save({**asdict(reached), "position": position}, documents)
             # Looked at behind a chunk: however little time there is, each attempt gets on.
             if position < len(planned) and elapsed_since(began) >= cloud.settings.attempt_seconds:
-                raise TimeUp
-    return Done({"position": position})
+                return Later()
+    logs.info("slice imported", work_orders=reached.work_orders_done)
+    return Done()
 
 
 def _planned(cloud: Cloud, batch: Batch, start: int, end: int) -> list[tuple[str, list[Entry]]]:
-    if batch.plan is None:
-        raise ValueError(f"the batch {batch.id} is {batch.status} and has no plan")
-    return list(folders.read(cloud.objects.read(batch.plan, start, end)))
+    if batch.listing is None:
+        raise ValueError(f"the batch {batch.id} is {batch.state} and has no listing")
+    return list(folders.read(cloud.objects.read(batch.listing, start, end)))
 
 
 def _chunks(
@@ -172,23 +151,23 @@ class _Room:
             self._changed.notify_all()
 
 
-class _TakingIn:
-    """Takes work orders of an archive in, several at once."""
+class _Importer:
+    """Imports work orders of an archive, several at once."""
 
-    def __init__(self, cloud: Cloud, batch: Batch, site: Site, lease: Lease, many: Many) -> None:
+    def __init__(self, cloud: Cloud, batch: Batch, site: Site, attempt: Attempt, many: Many) -> None:
         if batch.archive is None:
-            raise ValueError(f"the batch {batch.id} is {batch.status} and has no archive")
+            raise ValueError(f"the batch {batch.id} is {batch.state} and has no archive")
         self._cloud = cloud
         self._archive = batch.archive
         self._site = site
-        self._lease = lease
+        self._attempt = attempt
         self._many = many
         self._groups = naming.admissible(site.task_groups)
         self._room = _Room(IN_FLIGHT_BYTES)
         self._turn = asyncio.Semaphore(ORDERS_AT_ONCE)
 
     async def run(self, chunk: Sequence[tuple[str, list[Entry]]]) -> list[_Outcome]:
-        """Take these in: their photographs side by side, then their documents."""
+        """Import these: their photographs side by side, then their documents."""
         tasks = [asyncio.create_task(self._read(name, entries)) for name, entries in chunk]
         try:
             readings = await asyncio.gather(*tasks)
@@ -214,7 +193,7 @@ class _TakingIn:
                 await asyncio.gather(*(self._file(reading, entry, content, start) for entry in span))
             finally:
                 await self._room.give_back(memory)
-            self._lease.beat_if_due()
+            self._attempt.heartbeat()
 
     async def _file(self, reading: "_Reading", entry: Entry, content: memoryview, at: int) -> None:
         start, end = region(entry)
@@ -230,7 +209,7 @@ class _TakingIn:
             reading.wrong(bad.code, entry.file, bad.detail)
             return
         if reading.problems:
-            return  # it will not be taken in: what there is left to do is to see what else is wrong
+            return  # it will not be imported: what there is left to do is to see what else is wrong
         id, extension = store.input_id(reading.id, entry.file, unpacked), reading.extension(entry)
         stored = await self._many.create(
             self._cloud.settings.images_bucket,
@@ -324,12 +303,12 @@ class _Reading:
         return _Outcome(self._listed())
 
     def _listed(self) -> list[Problem]:
-        """The problems by file, at most PROBLEMS_MOST, and how many more there are."""
+        """The problems by file, at most MAX_PROBLEMS, and how many more there are."""
         found = sorted(self.problems, key=lambda each: (each.file, each.code, each.message))
-        more = len(found) - PROBLEMS_MOST
+        more = len(found) - MAX_PROBLEMS
         if more > 0:
             detail = f"{more} more of this work order are not listed."
-            found[PROBLEMS_MOST:] = [problem("MORE_ERRORS", work_order=self.name, detail=detail)]
+            found[MAX_PROBLEMS:] = [problem("MORE_ERRORS", work_order=self.name, detail=detail)]
         return found
 
     @staticmethod
