@@ -233,7 +233,7 @@ def test_who_writes_or_deletes_meanwhile_wins(
     keep(old, "s-1")
     reference = world.cloud.db.document(secrets.path("s-1"))
 
-    def overtaken(cloud: Cloud, snapshot: Snapshot, fields: dict[str, Any]) -> bool:
+    def overtaken(db: Any, snapshot: Snapshot, fields: dict[str, Any]) -> bool:
         monkeypatch.setattr(secrets, "change", change)
         if what == "deleted":
             reference.delete()
@@ -241,7 +241,7 @@ def test_who_writes_or_deletes_meanwhile_wins(
             reference.set(secrets.seal(old.settings, "acme", "s-1", "another"))
         else:
             assert secrets.rotate(both).sealed == 1
-        return change(cloud.db, snapshot, fields)
+        return change(db, snapshot, fields)
 
     monkeypatch.setattr(secrets, "change", overtaken)
     done = secrets.rotate(both)

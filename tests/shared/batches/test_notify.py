@@ -150,13 +150,12 @@ def make(new_world: Callable[[], World], outside: Outside) -> Callable[[], Told]
 
 def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None:
     calls = [call.name for call in kills.undisturbed(make()).calls]
-    assert calls[-8:] == [
+    assert calls[-7:] == [
         "BeginTransaction",
         "BatchGetDocuments",
         "BatchGetDocuments",
         "BatchGetDocuments",
         "Commit",
-        "Publish",
         "Publish",
         "BatchGetDocuments",
     ]

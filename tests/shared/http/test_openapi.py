@@ -89,7 +89,7 @@ def test_an_export_is_answered_with_every_field_of_its_config() -> None:
 
 
 def test_a_run_is_answered_with_every_key_of_its_event() -> None:
-    assert tuple(Run.__annotations__) == audit.KEYS
+    assert tuple(Run.__annotations__) == (*audit.KEYS, "waits_for", "waits_since")
 
 
 # --- what a declaration becomes
