@@ -14,8 +14,8 @@ from tests.shared.exports.test_runs import MORNING
 from tests.world import World
 
 CALLS = {"pubsub.push": 1, "firestore.RunQuery": 3}
-"""What a tick without work asks for: which exports are due, which runs are pending, and which pieces are to be
-looked at. The push is the tick itself. A query that finds nothing is billed as one read.
+"""What a tick without work asks for: which exports are due, which runs are pending, and which pieces are to
+be looked at. The push is the tick itself. A query that finds nothing is billed as one read.
 https://firebase.google.com/docs/firestore/pricing#operations"""
 
 BATCH_WRITES = 500
