@@ -69,10 +69,9 @@ class Outside:
     events: int = 0
     at: int = 0
     when: When = "before"
-    happens: Callable[[], None] | None = None
+    happens: Callable[[], object] | None = None
     dead: bool = False
     counting: bool = False
-    writes: bool = False
     in_flight: list[Call] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     broke: BaseException | None = None
@@ -83,17 +82,12 @@ class Outside:
         """What each call was."""
         return [call.name for call in self.made]
 
-    def arm(self, at: int, when: When, happens: Callable[[], None] | None = None) -> None:
+    def arm(self, at: int, when: When, happens: Callable[[], object] | None = None) -> None:
         """At the `at`-th call, or event, from now (from 1) die, or do `happens` once and go on."""
         self.made.clear()
         self.events = 0
         self.at, self.when, self.happens, self.dead = at, when, happens, False
-        self.writes, self.broke = False, None
-
-    def arm_write(self, at: int, happens: Callable[[], None] | None = None) -> None:
-        """After the `at`-th call that writes die, or do `happens` once and go on; `calls` has those alone."""
-        self.arm(at, "after", happens)
-        self.writes = True
+        self.broke = None
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -131,8 +125,6 @@ class Outside:
                 for each in (call, *self.in_flight):
                     each.beside = True
             self.in_flight.append(call)
-            if self.writes and not call.writes:
-                return call
             self.made.append(call)
             mine = len(self.made) == self.at
         if mine and self.when == "before":
