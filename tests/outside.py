@@ -21,6 +21,7 @@ from grpc import _channel
 
 from shared.net import outbound
 from shared.outbox import sendgrid
+from tests import in_process
 
 When = Literal["before", "after", "end"]
 """Just before a call, just after it, or at the end of an event: its handler returned, nobody was told."""
@@ -228,9 +229,11 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
         "_make_request",
         lambda _, kind, *__: f"sftp {SFTP.get(kind) or kind.decode()}",
     )
-    watch(_channel._UnaryUnaryMultiCallable, "__call__", rpc)
-    watch(_channel._UnaryUnaryMultiCallable, "with_call", rpc)
-    watch(_channel._UnaryStreamMultiCallable, "__call__", rpc)
+    for unary in (_channel._UnaryUnaryMultiCallable, in_process.UnaryUnary):
+        watch(unary, "__call__", rpc)
+        watch(unary, "with_call", rpc)
+    for streaming in (_channel._UnaryStreamMultiCallable, in_process.UnaryStream):
+        watch(streaming, "__call__", rpc)
     watch(outbound, "call", lambda method, *_, **__: f"{method} to a customer's server")
     watch(sendgrid, "call", lambda _, method, path, *__: f"{method} sendgrid{path}")
     return counted
