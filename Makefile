@@ -27,8 +27,7 @@ test: $(INSTALLED) ## the quick tests: six minutes at most, loopback only
 
 check: $(PHOTOS) ## what takes longer: real processes, kills, the demo
 	@$(BIN)/python -m pytest -n 2 -m slow
-	@WAYBILL_PART_RECORDS=10 WAYBILL_SLICE_IMAGES=3 WAYBILL_SLICE_FILES=3 $(BIN)/python -m pytest -n 2 -m "not slow" \
-		tests/shared/exports tests/shared/batches tests/functions/test_exports.py tests/functions/test_batches.py
+	@WAYBILL_PART_RECORDS=10 WAYBILL_SLICE_IMAGES=3 WAYBILL_SLICE_FILES=3 $(BIN)/python -m pytest -n 2 -m "cuts and not slow"
 	@WAYBILL_PART_RECORDS=10 $(BIN)/python -m pytest -n 2 tests/shared/exports/test_windows_hold.py
 
 lint: $(INSTALLED) ## style and types

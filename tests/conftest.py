@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import grpc
 import pytest
 from google.auth.compute_engine import _metadata
 
@@ -18,6 +19,7 @@ from infra.local.suite import Suite
 from shared.clock import stopwatch
 from shared.delivery.cloud_storage import copying
 from shared.gcp import clients, many
+from tests import in_process
 from tests.outside import outside
 from tests.world import World
 
@@ -79,12 +81,20 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 
 
 @pytest.fixture
-def suite(services: Suite, monkeypatch: pytest.MonkeyPatch, no_waiting: None) -> Iterator[Suite]:
+def suite(
+    request: pytest.FixtureRequest, services: Suite, monkeypatch: pytest.MonkeyPatch, no_waiting: None
+) -> Iterator[Suite]:
     """The services, without function processes, on a clock that stands, as if just started."""
     services.reset()
     environment = services.env(ACCOUNT)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    if request.node.get_closest_marker("wire") is None:
+        here = {
+            environment["FIRESTORE_EMULATOR_HOST"]: services.firestore.handlers,
+            environment["PUBSUB_EMULATOR_HOST"]: services.pubsub.handlers,
+        }
+        monkeypatch.setattr(grpc, "insecure_channel", in_process.channels(here))
     # google-auth reads where the metadata server is once, when it is imported.
     monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", environment["GCE_METADATA_HOST"])
     yield services

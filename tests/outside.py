@@ -21,6 +21,7 @@ from grpc import _channel
 
 from shared.net import outbound
 from shared.outbox import sendgrid
+from tests import in_process
 
 When = Literal["before", "after", "end"]
 """Just before a call, just after it, or at the end of an event: its handler returned, nobody was told."""
@@ -69,10 +70,9 @@ class Outside:
     events: int = 0
     at: int = 0
     when: When = "before"
-    happens: Callable[[], None] | None = None
+    happens: Callable[[], object] | None = None
     dead: bool = False
     counting: bool = False
-    writes: bool = False
     in_flight: list[Call] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     broke: BaseException | None = None
@@ -83,17 +83,12 @@ class Outside:
         """What each call was."""
         return [call.name for call in self.made]
 
-    def arm(self, at: int, when: When, happens: Callable[[], None] | None = None) -> None:
+    def arm(self, at: int, when: When, happens: Callable[[], object] | None = None) -> None:
         """At the `at`-th call, or event, from now (from 1) die, or do `happens` once and go on."""
         self.made.clear()
         self.events = 0
         self.at, self.when, self.happens, self.dead = at, when, happens, False
-        self.writes, self.broke = False, None
-
-    def arm_write(self, at: int, happens: Callable[[], None] | None = None) -> None:
-        """After the `at`-th call that writes die, or do `happens` once and go on; `calls` has those alone."""
-        self.arm(at, "after", happens)
-        self.writes = True
+        self.broke = None
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -131,8 +126,6 @@ class Outside:
                 for each in (call, *self.in_flight):
                     each.beside = True
             self.in_flight.append(call)
-            if self.writes and not call.writes:
-                return call
             self.made.append(call)
             mine = len(self.made) == self.at
         if mine and self.when == "before":
@@ -236,9 +229,11 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
         "_make_request",
         lambda _, kind, *__: f"sftp {SFTP.get(kind) or kind.decode()}",
     )
-    watch(_channel._UnaryUnaryMultiCallable, "__call__", rpc)
-    watch(_channel._UnaryUnaryMultiCallable, "with_call", rpc)
-    watch(_channel._UnaryStreamMultiCallable, "__call__", rpc)
+    for unary in (_channel._UnaryUnaryMultiCallable, in_process.UnaryUnary):
+        watch(unary, "__call__", rpc)
+        watch(unary, "with_call", rpc)
+    for streaming in (_channel._UnaryStreamMultiCallable, in_process.UnaryStream):
+        watch(streaming, "__call__", rpc)
     watch(outbound, "call", lambda method, *_, **__: f"{method} to a customer's server")
     watch(sendgrid, "call", lambda _, method, path, *__: f"{method} sendgrid{path}")
     return counted

@@ -227,6 +227,8 @@ class PubSubService:
         self._watchers: list[Callable[[], None]] = []
         self._swept = _EPOCH
         self._server: grpc.Server | None = None
+        self.handlers: grpc.GenericRpcHandler = _Handlers(self, traffic)
+        """What answers each method, for a caller in the same process."""
 
     def start(self, port: int = 0) -> int:
         """Serve gRPC on 127.0.0.1; port 0 takes a free one. Returns the port; a taken one raises OSError."""
@@ -235,7 +237,7 @@ class PubSubService:
             # Two suites must not share a port, and what is too large is refused by us, in Google's words.
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 4 * REQUEST_BYTES)],
         )
-        server.add_generic_rpc_handlers((_Handlers(self, self._traffic),))
+        server.add_generic_rpc_handlers((self.handlers,))
         try:
             bound = server.add_insecure_port(f"127.0.0.1:{port}")
         except RuntimeError as error:

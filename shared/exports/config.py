@@ -1,5 +1,6 @@
 """An export's config: parsed once, here, into frozen types; every wrong field is named."""
 
+import functools
 import re
 from datetime import UTC, datetime, time
 from typing import Any
@@ -36,6 +37,13 @@ An object of Cloud Storage may have 5 TiB. https://cloud.google.com/storage/quot
 
 NO_PLACES = {"localtime", "posixrules", "Factory"}
 """Names that a machine's own files add to the time zones of the world."""
+
+
+@functools.cache
+def timezones() -> frozenset[str]:
+    """The names of the time zones of the world. Listing them reads many files, so it is done once."""
+    return frozenset(available_timezones() - NO_PLACES)
+
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AT = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
@@ -107,7 +115,7 @@ class ExportConfig(BaseModel):
     @field_validator("timezone")
     @classmethod
     def _timezone(cls, value: str) -> str:
-        if value not in available_timezones() or value in NO_PLACES:
+        if value not in timezones():
             raise ValueError(f"there is no timezone {value!r}: use a name such as Europe/Paris")
         return value
 

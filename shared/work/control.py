@@ -1,7 +1,7 @@
 """What is asked of a work from outside: create it, cancel it, try it again."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import methodcaller
 from typing import Any
@@ -144,13 +144,15 @@ def retry(
     `changes` may read in the transaction: it returns what else changes of the work, or None where the work is
     not to run again.
 
-    Its pieces are opened first: a death in between leaves it failed, and the next retry opens them again.
+    Its pieces are opened first: a death in between leaves it failed, and the next retry opens them again. So
+    does this one where a piece was closed meanwhile.
     """
     fields = fields_of(seen)
     if fields["state"] != FAILED:
         return False
     anew = kind.replans(kind.parse(seen), read_time(seen))
-    if anew is None and fields["plan"] != fields["stage"]:
+    planned = anew is None and fields["plan"] != fields["stage"]
+    if planned:
         _open_again(cloud, seen)
     reference = seen.reference
 
@@ -158,6 +160,11 @@ def retry(
         work = reference.get(transaction=transaction)
         if work.get("state") != FAILED or work.update_time != seen.update_time:
             return False
+        if planned and any(
+            each.get("name") != pieces.GATE
+            for each in _of_plan(cloud, seen, [CLOSED]).limit(2).stream(transaction=transaction)
+        ):
+            raise _ClosedMeanwhile
         more = changes(transaction)
         if more is None:
             return False
@@ -171,15 +178,27 @@ def retry(
             engine.begin(kind, transaction, Changed(reference, {**fields, **again}), now)
         return True
 
-    if not transact(cloud.db, write):
+    try:
+        written = transact(cloud.db, write)
+    except _ClosedMeanwhile:
+        return retry(cloud, kind, seen, changes)
+    if not written:
         return False
     go_on(cloud, kind, reference, fields["customer"])
     return True
 
 
+class _ClosedMeanwhile(Exception):
+    """A message or the sweep has closed a piece again, as the work had not been retried yet."""
+
+
+def _of_plan(cloud: Cloud, work: Snapshot, status: Sequence[str]) -> Any:
+    return pieces.of_plan(cloud, work.reference.path, work.get("plan"), status).select(["name"])
+
+
 def _open_again(cloud: Cloud, work: Snapshot) -> None:
-    path, now = work.reference.path, read_time(work)
-    left = pieces.of_plan(cloud, path, work.get("plan"), [OPEN, QUEUED, CLOSED]).select(["name"])
+    now = read_time(work)
+    left = _of_plan(cloud, work, [OPEN, QUEUED, CLOSED])
     again = (
         methodcaller("update", each.reference, pieces.untried(now, QUEUED))
         for each in left.stream()

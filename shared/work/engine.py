@@ -129,9 +129,11 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
         if piece.ended or piece.name == GATE:
             return None
         if not wanted(work, piece):
-            if work.get("open") and piece.plan not in (work.get("plans") or {}).values():
+            seen = work.reference.get(transaction=transaction)  # it may have been retried since it was read
+            unplanned = seen.get("open") and piece.plan not in (seen.get("plans") or {}).values()
+            if wanted(seen, piece) or unplanned:
                 raise Stopped  # its plan may come to count yet; else the sweep closes it
-            if work.get("open") and work.get("state") == PENDING:
+            if seen.get("open") and seen.get("state") == PENDING:
                 raise Stopped  # it is published again when its work starts
             transaction.update(reference, pieces.ended(CLOSED))
             return Stopped()  # after the commit

@@ -121,9 +121,9 @@ class FirestoreService:
         methods |= {
             name: self._stream(name, method, request) for name, (method, request) in streaming.items()
         }
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler("google.firestore.v1.Firestore", methods),)
-        )
+        self.handlers = grpc.method_handlers_generic_handler("google.firestore.v1.Firestore", methods)
+        """What answers each method, for a caller in the same process."""
+        self._server.add_generic_rpc_handlers((self.handlers,))
 
     def start(self, port: int = 0) -> int:
         """Listen on 127.0.0.1; port 0 takes a free one. Returns the port; a taken one raises RuntimeError."""

@@ -1,6 +1,15 @@
-"""A small checkout to run instead of ours: two functions that do what a test asks of them."""
+"""A small checkout to run instead of ours: two functions that do what a test asks of them. And what tests of
+processes look at."""
 
+import json
+import os
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+
+from infra.local.clock import machine_time, wait
+
+PATIENCE = timedelta(seconds=30)
 
 BUNDLE = """
 functions:
@@ -129,3 +138,25 @@ def checkout(root: Path) -> Path:
     (root / "infra").mkdir()
     (root / "infra" / "bundle.yaml").write_text(BUNDLE)
     return root
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for something that another process does; a deadline, not a pause, decides."""
+    deadline = machine_time() + PATIENCE
+    while not holds():
+        assert machine_time() < deadline, f"waited in vain: {what}"
+        wait(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and nobody has asked for counts as ended."""
+    try:
+        os.kill(pid, 0)
+        return " Z " not in f" {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]}"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def notes(file: Path) -> list[tuple[int, int, str]]:
+    """Worker's pid, its parent's and the event's id, of each time that the function began."""
+    return [tuple(json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []

@@ -20,8 +20,7 @@ from infra.local.clock import SuiteClock
 from infra.local.pubsub import Delivery, PubSubService, cloud_event_request
 from infra.local.suite import Emulators, Suite
 from infra.local.traffic import Fault, Traffic
-from tests.infra.local.standin import checkout
-from tests.infra.local.test_processes import notes, until
+from tests.infra.local.standin import checkout, notes, until
 
 START = datetime(2026, 11, 23, 2, tzinfo=UTC)
 BUCKET = "waybill-local-arrivals"

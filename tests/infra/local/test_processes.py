@@ -15,32 +15,13 @@ import requests
 
 from infra.bundle import Bundle
 from infra.local import processes as module
-from infra.local.clock import machine_time, wait
+from infra.local.clock import machine_time
 from infra.local.dispatcher import push_to
 from infra.local.processes import FunctionProcesses, StartFailed
 from infra.local.pubsub import Delivery, PushFailed
-from tests.infra.local.standin import checkout
+from tests.infra.local.standin import PATIENCE, alive, checkout, notes, until
 
 pytestmark = pytest.mark.slow
-
-PATIENCE = timedelta(seconds=30)
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for something that another process does; a deadline, not a pause, decides."""
-    deadline = machine_time() + PATIENCE
-    while not holds():
-        assert machine_time() < deadline, f"waited in vain: {what}"
-        wait(0.02)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and nobody has asked for counts as ended."""
-    try:
-        os.kill(pid, 0)
-        return " Z " not in f" {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]}"
-    except (ProcessLookupError, FileNotFoundError):
-        return False
 
 
 class during:
@@ -90,11 +71,6 @@ def delivery(function: str, **asked: Any) -> Delivery:
         publish_time=datetime(2026, 11, 23, 2, tzinfo=UTC),
         attempt=1,
     )
-
-
-def notes(file: Path) -> list[tuple[int, int, str]]:
-    """Worker's pid, its parent's and the event's id, of each time that the function began."""
-    return [tuple(json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def test_an_event_starts_its_function_and_the_next_finds_it_running(

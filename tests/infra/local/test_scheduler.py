@@ -19,7 +19,7 @@ from infra.local.pubsub import Delivery
 from infra.local.scheduler import SchedulerService
 from infra.local.suite import Suite
 from infra.local.traffic import Fault, Traffic
-from tests.infra.local.test_processes import until
+from tests.infra.local.standin import until
 
 START = datetime(2026, 11, 23, 2, 0, 30, tzinfo=UTC)
 PARENT = "projects/p/locations/europe-west1"

@@ -30,8 +30,7 @@ from infra.local.project import make_customer_account, make_customer_bucket, mak
 from infra.local.pubsub import Delivery, PubSubService
 from infra.local.suite import Emulators, Ports, PortTaken, StateInUse, Suite
 from infra.local.traffic import Fault, Traffic
-from tests.infra.local.standin import checkout
-from tests.infra.local.test_processes import alive, notes, until
+from tests.infra.local.standin import alive, checkout, notes, until
 
 START = datetime(2026, 11, 23, 2, tzinfo=UTC)
 

@@ -1,5 +1,7 @@
-"""Analysers that a test makes up: real servers on 127.0.0.1, which say what the test says."""
+"""Analysers that a test makes up: real servers on 127.0.0.1, which say what the test says. And what they are
+asked about."""
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -8,11 +10,14 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from shared.accounts.customers import Site
+from PIL import Image as Picture
+
+from shared.accounts.customers import Parameter, Site, add_site
 from shared.analysis import queue, steps
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import server_time
 from shared.workorders import store
+from tests.world import SITE, World
 
 
 @dataclass(frozen=True)
@@ -127,3 +132,28 @@ def ask(cloud: Cloud, site: Site, id: str, *, publish: bool = True) -> None:
         cloud.db.document(path).set(dict(piece))
     if publish:
         queue.publish(cloud, site, kept)
+
+
+def photograph(seed: int = 1, side: int = 640) -> bytes:
+    """A PNG that every check is content with: stripes, other ones for each seed."""
+    picture = Picture.new("L", (side, side))
+    picture.putdata([(x * (3 + seed) + y * 5) % 256 for y in range(side) for x in range(side)])
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+CONTENTS = [photograph(1), photograph(2)]
+
+
+def site_with(world: World, url: str | None) -> Site:
+    return add_site(
+        world.cloud.db,
+        id=SITE,
+        customer="acme",
+        name="North",
+        task_groups=("meter", "door"),
+        required=("meter",),
+        parameters=(Parameter("kind", "string", required=False),),
+        analysis_url=url,
+    )

@@ -12,8 +12,7 @@ from shared.workorders import store, stored
 from shared.workorders.store import Photograph
 from tests import kills
 from tests.outside import Outside
-from tests.shared.analysis.analysers import Analyser, analysing, ask, right
-from tests.shared.analysis.test_steps import CONTENTS, site_with
+from tests.shared.analysis.analysers import CONTENTS, Analyser, analysing, ask, right, site_with
 from tests.world import SITE, World
 
 EXPIRED = "The referenced transaction has expired or is no longer valid."

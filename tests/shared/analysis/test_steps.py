@@ -1,7 +1,6 @@
 """A work order's analysis: what is asked of an analyser, what is kept of what it says, and whatever else it
 may do."""
 
-import io
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +12,9 @@ from typing import Any
 import pytest
 import requests
 from google.api_core.exceptions import NotFound
-from PIL import Image as Picture
 
 from infra.local import example_analyser
-from shared.accounts.customers import Parameter, Site, add_site
+from shared.accounts.customers import Site, add_site
 from shared.analysis import analyser, checking, queue, steps
 from shared.errors import Retry
 from shared.gcp.documents import fields_of
@@ -24,35 +22,21 @@ from shared.work import engine, overview, pieces
 from shared.workorders import images, store, stored
 from shared.workorders.store import Photograph
 from shared.workorders.stored import Correction, StoredWorkOrder
-from tests.shared.analysis.analysers import Analyser, Asked, Reply, analysing, ask, result, right
+from tests.shared.analysis.analysers import (
+    CONTENTS,
+    Analyser,
+    Asked,
+    Reply,
+    analysing,
+    ask,
+    photograph,
+    result,
+    right,
+    site_with,
+)
 from tests.world import SITE, World
 
 TIME = steps.Time(checks=60, analyser=30)
-
-
-def photograph(seed: int = 1, side: int = 640) -> bytes:
-    """A PNG that every check is content with: stripes, other ones for each seed."""
-    picture = Picture.new("L", (side, side))
-    picture.putdata([(x * (3 + seed) + y * 5) % 256 for y in range(side) for x in range(side)])
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return out.getvalue()
-
-
-CONTENTS = [photograph(1), photograph(2)]
-
-
-def site_with(world: World, url: str | None) -> Site:
-    return add_site(
-        world.cloud.db,
-        id=SITE,
-        customer="acme",
-        name="North",
-        task_groups=("meter", "door"),
-        required=("meter",),
-        parameters=(Parameter("kind", "string", required=False),),
-        analysis_url=url,
-    )
 
 
 def made(world: World, site: Site, contents: Sequence[bytes] = CONTENTS[:1], name: str = "WO_1") -> str:

@@ -42,6 +42,8 @@ from tests.archives import (
 from tests.outside import Outside
 from tests.world import SITE, World, jpeg
 
+pytestmark = pytest.mark.cuts
+
 IMAGES = "waybill-local-images"
 
 Row = tuple[str, str, str]

@@ -20,6 +20,8 @@ from shared.gcp.objects import Objects, Stored
 from tests.archives import STORED, File, zipped
 from tests.world import THEIR_SITE, World, jpeg
 
+pytestmark = pytest.mark.cuts
+
 UPLOADS = "waybill-local-uploads"
 MINUTE = timedelta(minutes=1)
 

@@ -23,6 +23,8 @@ from tests.world import BUCKET, OTHER_SITE, SITE, Answer, World
 
 __all__ = ["sftp"]
 
+pytestmark = pytest.mark.cuts
+
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
 OPS = "ops@acme.example"
 NEW_PASSWORD = "another p4ssword"

@@ -32,6 +32,8 @@ from tests.outside import Outside
 from tests.shared.exports.landed import read
 from tests.world import BUCKET, OTHER_SITE, SITE, World
 
+pytestmark = pytest.mark.cuts
+
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
 NEXT_MORNING = MORNING + timedelta(days=1)
 

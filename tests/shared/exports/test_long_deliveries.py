@@ -14,6 +14,8 @@ from tests.world import World
 
 __all__ = ["sftp"]
 
+pytestmark = pytest.mark.cuts
+
 RANGE = 65_536
 
 

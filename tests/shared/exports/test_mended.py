@@ -18,6 +18,8 @@ from tests.world import BUCKET, World
 
 __all__ = ["small", "smalls"]
 
+pytestmark = pytest.mark.cuts
+
 HTTP = [
     "storage.uploads.start",
     "storage.uploads.chunk",

@@ -19,6 +19,8 @@ from shared.workorders.stored import Correction
 from tests.conftest import START
 from tests.world import BUCKET, OTHER_SITE, SITE, World
 
+pytestmark = pytest.mark.cuts
+
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
 NEXT_MORNING = datetime(2026, 11, 24, 2, tzinfo=UTC)
 TOPICS = ("tick", "export_work_orders_timeline", "copy_images")

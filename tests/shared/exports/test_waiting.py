@@ -23,6 +23,8 @@ from tests.world import BUCKET, SITE, World
 
 __all__ = ["sftp"]
 
+pytestmark = pytest.mark.cuts
+
 OPS = "ops@acme.example"
 MINUTE = timedelta(minutes=1)
 MANY = 12_000

@@ -16,6 +16,8 @@ from shared.gcp import documents
 from shared.gcp.documents import TRANSACTION_ATTEMPTS, Scan, count, fields_of, server_time, transact
 from tests.world import SITE, World
 
+pytestmark = pytest.mark.wire
+
 UNAVAILABLE = Fault("error", status=14)
 
 

@@ -1,119 +1,207 @@
-"""A toy work dies after every call that writes, and at every end of an event; each time the same comes of it,
-once. The calls are those of a first, undisturbed pass."""
+"""A toy work dies or is paused at every call; each time the same comes of it, once."""
 
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, Literal
+from itertools import product
+from typing import Any
 
 import pytest
+from google.api_core.exceptions import InvalidArgument
 
+from infra.local.pubsub import Delivery
 from shared.work import control
+from tests import kills
+from tests.outside import Outside
 from tests.shared.work.toy import GiveUp, Toys, fails, fields
+from tests.world import World
 
-Mode = Literal["redelivered", "swept", "paused", "cancelled", "retried"]
-
-
-def run(toys: Toys, id: str, push: Any = None) -> Any:
-    work = toys.make(id, count=3)
-    toys.drain(push)
-    return work
+EXPIRED = "The referenced transaction has expired or is no longer valid."
+"""What Firestore says to an attempt that was paused inside a transaction; its message comes again."""
 
 
-def writes(toys: Toys) -> range:
-    """The numbers of the calls that write, of an undisturbed pass; the one before it gets what is got once,
-    such as a token."""
-    for id in ("first", "undisturbed"):
-        toys.outside.arm_write(0)
-        run(toys, id)
-    assert len(toys.outside.calls) > 15, toys.outside.calls
-    return range(1, len(toys.outside.calls) + 1)
+class Whole:
+    """A work of three pieces. Each of them saves something before it is done."""
+
+    def __init__(self, toys: Toys) -> None:
+        self.toys = toys
+        self.outside = toys.outside
+        self.reference = toys.cloud.db.document("toys/one")
+        toys.steps.does["double"] = lambda attempt: attempt.save({"by": attempt.id})
+
+    def push(self, delivery: Delivery) -> bool:
+        return self.toys.push(delivery)
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        self.toys.make("one", count=3)
+        self.toys.drain(push)
+
+    def settle(self) -> None:
+        self.toys.settle()
+
+    def ended_once(self) -> str:
+        """Check that it ended once, and that nothing was written later; returns the state."""
+        faults = [each for each in self.toys.faults if EXPIRED not in each]
+        assert not faults, faults
+        after = fields(self.reference)
+        assert not after["open"], after
+        assert [each.id for each in self.reference.collection("ends").stream()] == [after["state"]], after
+        assert [each.reference.path for each in self.toys.open_pieces()] == []
+        state: str = after["state"]
+        return state
+
+    def done_once(self) -> None:
+        """The sum is right, and the results that it was made of are those that are still there."""
+        assert self.ended_once() == "COMPLETED"
+        after = fields(self.reference)
+        assert after["sum"] == 6
+        left = [each.to_dict() for each in self.reference.collection("pieces").stream()]
+        assert after["by"] == [each["by"] for each in left if each["status"] == "DONE" and "doubled" in each]
 
 
-def check(toys: Toys, work: Any, where: str) -> None:
-    after = fields(work)
-    assert (after["state"], after["open"], after.get("sum")) == ("COMPLETED", False, 6), (where, after)
-    assert [each.id for each in work.collection("ends").stream()] == ["COMPLETED"], where
-    assert list(toys.open_pieces()) == [], where
+class Retried(Whole):
+    """A work that failed at a stage is retried. Only the calls of the retry itself are counted."""
+
+    stage: str
+    late: bytes | None = None
+    """What the message says that is not delivered before the retry."""
+
+    def __init__(self, toys: Toys) -> None:
+        super().__init__(toys)
+        steps, toys.steps.does = toys.steps.does, {self.stage: fails(GiveUp("not now", "Retry."))}
+        toys.make("one", count=3)
+        toys.drain(lambda each: not (self.late and self.late in each.data) and toys.deliver(each))
+        assert fields(self.reference)["state"] == "FAILED"
+        self.reference.collection("ends").document("FAILED").delete()
+        toys.steps.does = steps
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        """A client asks for it, and asks again where the answer is none or an error."""
+        if self.outside.alive(self.retry) is None:
+            self.retry()
+        self.toys.drain(self.toys.deliver)
+
+    def retry(self) -> bool | None:
+        try:
+            return control.retry(self.toys.cloud, self.toys.kind, self.reference.get())
+        except InvalidArgument as error:
+            if EXPIRED not in str(error):
+                raise
+            return None
+
+
+class RetriedPlan(Retried):
+    stage = "plan"
+
+
+class RetriedDouble(Retried):
+    stage = "double"
+
+
+class RetriedFinish(Retried):
+    stage = "finish"
+
+
+class Late(RetriedDouble):
+    """A work that failed, with a message of another piece of it still to be delivered."""
+
+    late = b"000001"
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        """The message comes; at the end the work is retried if nobody has done so."""
+        self.toys.world.wait(timedelta(minutes=11))
+        self.toys.drain(push)
+        self.retry()
+        self.toys.drain(self.toys.deliver)
+
+
+def retried_meanwhile(late: Late, place: kills.Place) -> None:
+    """The late message is paused there while somebody retries the work."""
+    late.outside.arm(place.number, place.when, late.retry)
+    late.run(late.push)
+    kills.end(late, place)
+    late.done_once()
+
+
+RETRIED = kills.Mode("retried meanwhile", kills.Pass.pauses, retried_meanwhile)
+
+
+def cancelled_meanwhile(whole: Whole, place: kills.Place) -> None:
+    """It is paused there while somebody cancels it."""
+
+    def cancel() -> None:
+        if fields(whole.reference)["state"] in ("PLANNING", "DOUBLING"):
+            control.cancel(whole.toys.cloud, whole.toys.kind, whole.reference)
+
+    whole.outside.arm(place.number, place.when, cancel)
+    whole.run(whole.push)
+    kills.end(whole, place)
+    assert whole.ended_once() in ("CANCELLED", "COMPLETED")
+
+
+def after_writes(seen: kills.Pass) -> list[kills.Place]:
+    return [place for place in seen.deaths() if place.when == "after"]
+
+
+AFTER_WRITES = kills.Mode("cancelled after a write", after_writes, cancelled_meanwhile)
+ANYWHERE = kills.Mode("cancelled before a call", kills.Pass.pauses, cancelled_meanwhile)
+
+
+@pytest.fixture
+def fresh(new_world: Callable[[], World], outside: Outside) -> Callable[[], Toys]:
+    return lambda: Toys(new_world(), outside)
+
+
+def test_a_toy_makes_every_kind_of_call(fresh: Callable[[], Toys]) -> None:
+    seen = kills.undisturbed(Whole(fresh()))
+    assert {call.name.partition(" ")[0] for call in seen.calls if call.writes} == {
+        "Commit",
+        "Publish",
+        "POST",
+    }
+    assert seen.events > 3
+
+
+QUICK = (2, 5)
+"""The shares of the places that the quick tests take where they do not take all."""
+
+
+def cases(others: Iterable[Any], quick: Callable[[Any, Any], bool]) -> list[Any]:
+    """Each mode with each of the others; what is not quick is slow."""
+    each = product((kills.REDELIVERED, kills.SWEPT, kills.PAUSED), others)
+    return [pytest.param(*case, marks=() if quick(*case) else pytest.mark.slow) for case in each]
 
 
 @pytest.mark.parametrize(
-    "mode",
-    [
-        "redelivered",
-        pytest.param("swept", marks=pytest.mark.slow),
-        pytest.param("paused", marks=pytest.mark.slow),
-    ],
+    ("mode", "share"),
+    cases(range(kills.OF), lambda mode, share: mode is kills.REDELIVERED or share in QUICK),
+    ids=str,
 )
-def test_a_death_or_a_pause_at_any_write_changes_nothing(toys: Toys, mode: Mode) -> None:
-    for at in writes(toys):
-        where = f"{mode} at write {at}"
-        toys.outside.arm_write(at, toys.settle if mode == "paused" else None)
-
-        def push(delivery: Any) -> bool:
-            return toys.push(delivery) or mode != "redelivered"
-
-        work = run(toys, f"{mode}-{at}", push if mode != "redelivered" else toys.push)
-        assert len(toys.outside.calls) >= at, where
-        toys.outside.arm(0, "after")
-        toys.settle()
-        check(toys, work, where)
+def test_killed_or_paused_at_any_call_it_ends_the_same(
+    fresh: Callable[[], Toys], mode: kills.Mode[Any], share: int
+) -> None:
+    kills.each(lambda: Whole(fresh()), mode, share=share, of=kills.OF)
 
 
-def test_a_death_at_the_end_of_any_event_changes_nothing(toys: Toys) -> None:
-    """The process dies after the piece was done, before its message was acknowledged."""
-    for at in range(5):
-        events: list[int] = []
-
-        def push(delivery: Any, at: int = at, events: list[int] = events) -> bool:
-            events.append(1)
-            return toys.push(delivery) and len(events) != at + 1
-
-        work = run(toys, f"event-{at}", push)
-        toys.settle()
-        check(toys, work, f"event {at}")
+@pytest.mark.parametrize("mode", [AFTER_WRITES, pytest.param(ANYWHERE, marks=pytest.mark.slow)], ids=str)
+def test_cancelled_at_any_call_it_ends_once_and_leaves_nothing_open(
+    fresh: Callable[[], Toys], mode: kills.Mode[Any]
+) -> None:
+    kills.each(lambda: Whole(fresh()), mode)
 
 
-def test_cancelled_after_any_write_it_ends_once_and_leaves_nothing_open(toys: Toys) -> None:
-    for at in writes(toys):
-        id = f"cancelled-{at}"
-        reference = toys.cloud.db.document(f"toys/{id}")
-
-        def cancel(reference: Any = reference) -> None:
-            if reference.get().exists and fields(reference)["state"] in ("PLANNING", "DOUBLING"):
-                control.cancel(toys.cloud, toys.kind, reference)
-
-        toys.outside.arm_write(at, cancel)
-        work = run(toys, id)
-        toys.outside.arm(0, "after")
-        toys.settle()
-        (end,) = [each.id for each in work.collection("ends").stream()]
-        assert end == fields(work)["state"] in ("CANCELLED", "COMPLETED"), (at, end, fields(work))
-        assert list(toys.open_pieces()) == [], at
+def test_with_every_message_delivered_twice_it_ends_the_same(fresh: Callable[[], Toys]) -> None:
+    kills.twice(Whole(fresh()))
 
 
 @pytest.mark.parametrize(
-    "stage",
-    [
-        "double",
-        pytest.param("plan", marks=pytest.mark.slow),
-        pytest.param("finish", marks=pytest.mark.slow),
-    ],
+    ("mode", "kind"),
+    cases((RetriedPlan, RetriedDouble, RetriedFinish), lambda _, kind: kind is RetriedDouble),
 )
-def test_a_retry_that_dies_at_any_write_can_be_asked_for_again(toys: Toys, stage: str) -> None:
-    for at in range(1, 4):
-        toys.steps.does = {stage: fails(GiveUp("not now", "Retry."))}
-        work = run(toys, f"retried-{stage}-{at}")
-        assert fields(work)["state"] == "FAILED"
-        work.collection("ends").document("FAILED").delete()
-        toys.world.wait(timedelta(minutes=5))
-        toys.steps.does.clear()
-        seen = work.get()
+def test_a_retry_that_dies_or_is_paused_can_be_asked_for_again(
+    fresh: Callable[[], Toys], mode: kills.Mode[Any], kind: type[Retried]
+) -> None:
+    kills.each(lambda: kind(fresh()), mode)
 
-        def retry(seen: Any = seen) -> bool:
-            return control.retry(toys.cloud, toys.kind, seen)
 
-        toys.outside.arm_write(at)
-        toys.outside.alive(retry)
-        toys.outside.arm(0, "after")
-        control.retry(toys.cloud, toys.kind, work.get())
-        toys.settle()
-        check(toys, work, f"retry of {stage} died at write {at}")
+def test_a_message_from_before_a_retry_closes_no_piece_of_it(fresh: Callable[[], Toys]) -> None:
+    kills.each(lambda: Late(fresh()), RETRIED)

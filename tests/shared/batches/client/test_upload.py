@@ -32,6 +32,8 @@ from shared.batches.client import upload
 from tests.archives import File, zipped
 from tests.world import SITE, THEIR_SITE, World, handler, jpeg
 
+pytestmark = pytest.mark.cuts
+
 QUANTUM = 262_144
 CHUNK, STATUS = "storage.uploads.chunk", "storage.uploads.status"
 KEYS: set[str] = set()
