@@ -46,6 +46,10 @@ are queued, and published as those end: so no piece of another customer stands b
 
 MIN_PUBLISHED = 10
 
+REFILL = 5
+"""How many queued pieces are published at once, at least: as long as there is less room, enough others are
+still to be done, and their ends look again."""
+
 
 def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
     """What a function does with a message: do the piece, and go on with what follows at the same function.
@@ -386,6 +390,8 @@ def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> No
     if room < MIN_PUBLISHED:
         here = len(list(pieces.of_plan(cloud, path, plan, [OPEN]).select([]).limit(MIN_PUBLISHED).stream()))
         room = max(room, MIN_PUBLISHED - here)
+    if room < REFILL:
+        return
     if room > len(some) == MIN_PUBLISHED:
         some = list(queue.limit(room).stream())
     opened = _opened(cloud, some[:room], read_time(work))

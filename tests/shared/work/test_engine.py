@@ -575,3 +575,12 @@ def test_an_outage_of_google_cloud_is_waited_for_and_is_no_fault_of_ours(toys: T
     del toys.steps.does["double"]
     toys.settle()
     assert fields(work)["state"] == "COMPLETED"
+
+
+def test_a_queue_is_refilled_several_at_a_time(toys: Toys) -> None:
+    work = toys.make(count=2 * engine.MAX_PUBLISHED)
+    toys.world.suite.traffic.forget()
+    toys.drain()
+    assert fields(work)["state"] == "COMPLETED"
+    published = sum(call.kind == "pubsub.Publish" for call in toys.world.suite.traffic.calls())
+    assert published < 2 * engine.MAX_PUBLISHED / engine.REFILL
