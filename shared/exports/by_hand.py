@@ -135,13 +135,14 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeat
         service.must_be_alive(service.get(cloud, caller, id))
         state = runs.from_snapshot(snapshot.reference.get()).state
         raise Conflict(f"the run {run_id} is {state}: only a run that FAILED can be retried")
+    engine.start_pending(cloud, KIND, run.customer)
     return run
 
 
 def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | None:
-    """Have a run that failed run again, with these changes; None where it has not failed, its export was
-    deleted, or it has changed since `snapshot` was read: then another one took it up, and it may even have
-    failed again."""
+    """Have a run that failed wait for a slot again, with these changes; None where it has not failed, its
+    export was deleted, or it has changed since `snapshot` was read: then another one took it up, and it may
+    even have failed again."""
     found = runs.from_snapshot(snapshot)
     if found.state != FAILED:
         return None

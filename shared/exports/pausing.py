@@ -17,9 +17,11 @@ from shared.errors import Conflict
 from shared.exports import by_hand, service
 from shared.exports.export import ENDED, PAUSED, SUSPENDED, Export, next_fields
 from shared.exports.runs import FAILED, SCHEDULE
+from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.window import Window
+from shared.work import engine
 
 WAITING_MOST = 400
 """How many failed windows of an export wait to be exported again."""
@@ -85,6 +87,7 @@ def recover(cloud: Cloud, reference: Any, export: Export) -> None:
     with logs.bound(export=export.id, customer=export.customer):
         for snapshot in failed_windows(reference):
             by_hand.take_up(cloud, snapshot, {"due_times": 1})
+        engine.start_pending(cloud, KIND, export.customer)
         logs.info("export resumed")
 
 

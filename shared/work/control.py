@@ -141,6 +141,8 @@ def retry(
     """Have a work that failed run again from where it was; from its first stage where what it had planned is
     too old. False where it has not failed, or has changed since `seen` was read.
 
+    Where its kind has slots it is pending then, and `engine.start_pending` starts it.
+
     `changes` may read in the transaction: it returns what else changes of the work, or None where the work is
     not to run again.
 
@@ -182,10 +184,9 @@ def retry(
         written = transact(cloud.db, write)
     except _ClosedMeanwhile:
         return retry(cloud, kind, seen, changes)
-    if not written:
-        return False
-    go_on(cloud, kind, reference, fields["customer"])
-    return True
+    if written and kind.slots is None:
+        engine.resume(cloud, kind, reference.get())
+    return written
 
 
 class _ClosedMeanwhile(Exception):

@@ -157,7 +157,8 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
                 f"{piece.id} was begun {piece.attempts} times and never ended.{last}",
                 "This is ours to fix: look into the functions' logs for it, then retry it.",
             )
-        begun = {"holder": id, "attempts": piece.attempts + 1, "status": OPEN, "woken": False, **alive(now)}
+        begun = {"holder": id, "attempts": piece.attempts + 1, "status": OPEN, **alive(now)}
+        begun |= {"woken": False, "swept": 0}
         transaction.update(reference, begun)
         return pieces.parse(Changed(reference, {**fields_of(snapshot), **begun}))
 

@@ -14,6 +14,7 @@ woken               whether a message came while that was at it
 waits_for, since    what it waits for since its first failed try, and since when
 retry_at            when it may be tried again after a failed try
 next                when the sweep looks at it; None where it does not
+swept               how often the sweep published it since an attempt last began it
 shard               spreads `next`, which grows, over the index
 """
 
@@ -69,6 +70,7 @@ _OWN = (
     "since",
     "retry_at",
     "next",
+    "swept",
     "shard",
 )
 """The engine's own fields; what else a document has is its kind's."""
@@ -165,6 +167,7 @@ def untried(at: datetime, status: str = OPEN) -> dict[str, Any]:
         "holder": None,
         "heartbeat": at,
         "woken": False,
+        "swept": 0,
         "waits_for": None,
         "since": None,
         "retry_at": None,
@@ -194,7 +197,7 @@ def parse(snapshot: Snapshot) -> Piece:
     """The piece in a snapshot. LookupError where it is not there."""
     fields = fields_of(snapshot)
     known = {name: fields.pop(name) for name in _OWN}
-    del known["next"], known["shard"], known["woken"]
+    del known["next"], known["swept"], known["shard"], known["woken"]
     return Piece(path=snapshot.reference.path, fields=fields, **known)
 
 

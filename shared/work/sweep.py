@@ -20,6 +20,9 @@ from shared.work.pieces import CLOSED, GATE, LOST, QUEUED, SHARDS, STALLED
 MAX_SWEPT = 500
 """How many pieces one tick resumes; the next one resumes the rest."""
 
+REPORT_SWEPT = 4
+"""How often a piece is published, and nobody begins it, before that is an error in the log."""
+
 
 def sweep(cloud: Cloud, at: datetime) -> None:
     """Publish every piece again that is to be looked at by `at`, customers in turn. What fails here is logged
@@ -56,12 +59,23 @@ def _resume(cloud: Cloud, snapshot: Snapshot, at: datetime) -> None:
     if work.get("state") == PENDING:
         change(cloud.db, snapshot, {"next": at + LOST})  # its pieces are published when it starts
         return
-    if not change(cloud.db, snapshot, {"next": at + STALLED}):
+    function, swept = snapshot.get("function"), snapshot.get("swept") + 1
+    if not change(cloud.db, snapshot, {"next": at + STALLED, "swept": swept}):
         return
     if snapshot.get("status") == QUEUED:
-        publish_queued(cloud, work, snapshot.get("function"), plan)
+        publish_queued(cloud, work, function, plan)
+        return
+    message = pieces.message(work.reference.path, snapshot.id)
+    cloud.messages.publish(function, message)
+    if snapshot.get("status") == GATE or snapshot.get("tries"):
+        return
+    if swept < REPORT_SWEPT:
+        logs.warning("a stalled piece is resumed", **message)
     else:
-        message = pieces.message(work.reference.path, snapshot.id)
-        cloud.messages.publish(snapshot.get("function"), message)
-        if snapshot.get("status") != GATE and not snapshot.get("tries"):
-            logs.warning("a stalled piece is resumed", **message)
+        logs.error(
+            "nobody begins a piece: see that its function is deployed and starts",
+            function=function,
+            published=swept,
+            work=message["work"],
+            piece=message["piece"],
+        )

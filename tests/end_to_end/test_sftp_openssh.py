@@ -325,7 +325,7 @@ def test_what_the_user_may_not_do(cloud: Cloud, openssh: OpenSsh, connector: Cal
     for path, says in (
         ("closed/in", r"refuses to make the directory closed/in: Permission denied"),
         ("closed", r"refuses to make the directory closed/site.*: Permission denied"),
-        ("waybill", r"waybill on the SFTP server 127\.0\.0\.1 is a file|refuses to"),
+        ("waybill", r"waybill on the SFTP server 127\.0\.0\.1 is not a directory|refuses to"),
     ):
         with connector(path=path) as there, pytest.raises(CustomerMustAct, match=says):
             there.deliver(staged, NAME)

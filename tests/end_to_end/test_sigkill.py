@@ -139,7 +139,7 @@ STEPS = {
     ),
     # The manifest is there, and the run goes on.
     "finish": Step(
-        "copy_images",
+        TIMELINE,
         "storage.objects.rewrite",
         "/_manifests/",
         HELD,
