@@ -11,7 +11,7 @@ from google.cloud import firestore
 
 from shared.accounts.customers import Site
 from shared.gcp.clients import Cloud
-from shared.work import engine, pieces
+from shared.work import pieces, stages
 from shared.work.kinds import Documents
 from shared.work.pieces import OPEN
 from shared.workorders.stored import DUE, StoredWorkOrder
@@ -54,7 +54,7 @@ def publish_queued(cloud: Cloud, site: Site) -> None:
     """Have work orders analysed that are QUEUED, as many as the customer has room for."""
     work: Any = document(cloud, site).get()
     if work.exists:
-        engine.publish_queued(cloud, work, FUNCTION, PLAN)
+        stages.publish_queued(cloud, work, FUNCTION, PLAN)
 
 
 def _path(site: Site) -> str:

@@ -19,7 +19,7 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, read_time, transact
 from shared.http.idempotency import Repeatable
 from shared.window import Window, floor_minute, moment_problem
-from shared.work import control, engine
+from shared.work import control, stages
 
 _BOUNDS = ("start", "end")
 
@@ -102,7 +102,7 @@ def _begin(
         if found is None:
             raise
         run = found  # it was done, and only the answer was lost
-    engine.start_pending(cloud, KIND, run.customer)
+    stages.start_pending(cloud, KIND, run.customer)
     return run
 
 
@@ -135,7 +135,7 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeat
         service.must_be_alive(service.get(cloud, caller, id))
         state = runs.from_snapshot(snapshot.reference.get()).state
         raise Conflict(f"the run {run_id} is {state}: only a run that FAILED can be retried")
-    engine.start_pending(cloud, KIND, run.customer)
+    stages.start_pending(cloud, KIND, run.customer)
     return run
 
 

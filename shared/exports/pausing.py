@@ -21,7 +21,7 @@ from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.window import Window
-from shared.work import engine
+from shared.work import stages
 
 WAITING_MOST = 400
 """How many failed windows of an export wait to be exported again."""
@@ -87,7 +87,7 @@ def recover(cloud: Cloud, reference: Any, export: Export) -> None:
     with logs.bound(export=export.id, customer=export.customer):
         for snapshot in failed_windows(reference):
             by_hand.take_up(cloud, snapshot, {"due_times": 1})
-        engine.start_pending(cloud, KIND, export.customer)
+        stages.start_pending(cloud, KIND, export.customer)
         logs.info("export resumed")
 
 

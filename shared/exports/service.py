@@ -24,7 +24,7 @@ from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, server_time, transact
 from shared.http.idempotency import Repeatable
-from shared.work import control, engine
+from shared.work import control, stages
 
 BACKLOG_MOST = 400
 """How many windows an export may begin with, all waiting."""
@@ -166,7 +166,7 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
     if export is not None:
         with logs.bound(export=id, customer=export.customer):
             logs.info("export deleted")
-        engine.start_pending(cloud, KIND, export.customer)
+        stages.start_pending(cloud, KIND, export.customer)
 
 
 def _secret_of(version: Snapshot) -> str | None:

@@ -12,7 +12,7 @@ from shared.exports.runs import PENDING, SCHEDULE, Run
 from shared.exports.steps import KIND, document
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, read_time, transact
-from shared.work import engine
+from shared.work import stages
 
 DUE_MOST = 500
 """How many exports, and how many waiting runs, one tick looks at; the next takes the rest."""
@@ -43,7 +43,7 @@ def tick(cloud: Cloud, at: datetime) -> None:
     for customer in customers | dict.fromkeys(_waiting(cloud)):
         with logs.bound(customer=customer):
             try:
-                engine.start_pending(cloud, KIND, customer)
+                stages.start_pending(cloud, KIND, customer)
             except Exception as failure:
                 logs.error("waiting runs could not be started", exception=failure)
 

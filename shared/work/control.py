@@ -12,7 +12,7 @@ from google.cloud import firestore
 from shared.errors import Conflict
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, transact
-from shared.work import engine, pieces
+from shared.work import pieces, stages
 from shared.work.attempts import WAITS_NO_LONGER
 from shared.work.changed import Changed
 from shared.work.kinds import CANCELLED, FAILED, PENDING, End, Kind, Writes
@@ -54,7 +54,7 @@ def create(
         batch = cloud.db.batch()
         batch.create(reference, document)
         if kind.slots is None:
-            engine.begin(kind, batch, Changed(reference, document), now, after)
+            stages.begin(kind, batch, Changed(reference, document), now, after)
         # Another one is as good. Or it is our own, and the first answer was lost.
         with contextlib.suppress(AlreadyExists):
             batch.commit()
@@ -65,14 +65,14 @@ def create(
 def go_on(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str) -> None:
     """Have a work run that is new or retried: at once, or, where its kind has slots, when it gets one."""
     if kind.slots is None:
-        engine.resume(cloud, kind, reference.get())
+        stages.resume(cloud, kind, reference.get())
     else:
-        engine.start_pending(cloud, kind, customer)
+        stages.start_pending(cloud, kind, customer)
 
 
 def stand(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, plan: str) -> None:
     """Have the document of a standing work there, whose pieces all belong to one plan. They are written by
-    whoever makes them due, and published with `engine.publish_queued`."""
+    whoever makes them due, and published with `stages.publish_queued`."""
     snapshot = reference.get()
     if snapshot.exists:
         return
@@ -98,9 +98,9 @@ def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
 
     writes = transact(cloud.db, write)
     if writes is not None:
-        engine.publish(cloud, writes)
+        stages.publish(cloud, writes)
         if kind.slots is not None:
-            engine.start_pending(cloud, kind, reference.get().get("customer"))
+            stages.start_pending(cloud, kind, reference.get().get("customer"))
     return writes is not None
 
 
@@ -128,7 +128,7 @@ def write_cancelled(
     Its pieces are closed by whoever meets them."""
     end = End(CANCELLED)
     writes = kind.ending(cloud, transaction, work, end)
-    engine.write_end(cloud, transaction, work, end, writes)
+    stages.write_end(cloud, transaction, work, end, writes)
     return writes
 
 
@@ -141,7 +141,7 @@ def retry(
     """Have a work that failed run again from where it was; from its first stage where what it had planned is
     too old. False where it has not failed, or has changed since `seen` was read.
 
-    Where its kind has slots it is pending then, and `engine.start_pending` starts it.
+    Where its kind has slots it is pending then, and `stages.start_pending` starts it.
 
     `changes` may read in the transaction: it returns what else changes of the work, or None where the work is
     not to run again.
@@ -177,7 +177,7 @@ def retry(
             again |= {"stage": None, "plan": None, "plans": {}, **anew}
         transaction.update(reference, again)
         if kind.slots is None:
-            engine.begin(kind, transaction, Changed(reference, {**fields, **again}), now)
+            stages.begin(kind, transaction, Changed(reference, {**fields, **again}), now)
         return True
 
     try:
@@ -185,7 +185,7 @@ def retry(
     except _ClosedMeanwhile:
         return retry(cloud, kind, seen, changes)
     if written and kind.slots is None:
-        engine.resume(cloud, kind, reference.get())
+        stages.resume(cloud, kind, reference.get())
     return written
 
 

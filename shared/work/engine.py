@@ -1,31 +1,21 @@
-"""Performs a piece, and moves its work from stage to stage. Only this package writes a work's `state`.
-
-A work's document has, beside its kind's own fields:
-
-kind, customer      whose it is, and the kind's name
-state, stage, open  where it is; `open` until it has ended
-plan, plans         the plan that counts at its stage; and those of stages to come, by stage
-heartbeat           when an attempt at one of its pieces last showed life
-waits_for, since    what it waits for, from the first failed try on; `waiting` once that took a second try
-"""
+"""Performs a piece: an attempt takes it, does its step, and writes down what came of it."""
 
 import contextlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from operator import methodcaller
 from typing import Any
 
-from google.api_core.exceptions import FailedPrecondition, GoogleAPICallError, NotFound
+from google.api_core.exceptions import FailedPrecondition, GoogleAPICallError
 from google.cloud import firestore
 
 from shared import logs
 from shared.errors import Busy, GiveUp, Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, change, fields_of, read_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.gcp.outages import outage
-from shared.work import pieces, slots
-from shared.work.attempts import WAITS_NO_LONGER, Attempt, Stopped, alive, holds, show_life, wanted
+from shared.work import pieces, stages
+from shared.work.attempts import Attempt, Stopped, alive, holds, show_life, wanted
 from shared.work.changed import Changed
 from shared.work.kinds import PENDING, Done, End, Fields, Kind, Later, Stage, WaitedTooLong, Writes
 from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, Piece
@@ -39,16 +29,6 @@ MAX_BACKOFF = timedelta(minutes=10)
 
 REPORT_WAITING = timedelta(hours=1)
 """After which time of waiting the kind reports it to people."""
-
-MAX_PUBLISHED = 50
-"""How many pieces of one customer a function has to do at once, beside MIN_PUBLISHED of each work. The others
-are queued, and published as those end: so no piece of another customer stands behind more of them."""
-
-MIN_PUBLISHED = 10
-
-REFILL = 5
-"""How many queued pieces are published at once, at least: as long as there is less room, enough others are
-still to be done, and their ends look again."""
 
 
 def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
@@ -85,7 +65,7 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
         _failed(cloud, kind, work, pieces.parse(reference.get()), None, error)
         return None
     if attempt is None:
-        resume(cloud, kind, work, again=not kind.standing)
+        stages.resume(cloud, kind, work, again=not kind.standing)
         return None
     attempt.work = work
     show_life(cloud, work, got_on=False)
@@ -192,9 +172,9 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
         now = read_time(snapshot)
         if work is not None and done.end is not None:
             writes = kind.ending(cloud, transaction, work, done.end)
-            write_end(cloud, transaction, work, done.end, writes, done.work)
+            stages.write_end(cloud, transaction, work, done.end, writes, done.work)
         elif work is not None:
-            next = _move(cloud, kind, transaction, work, done, plans, now, attempt)
+            next = stages.move(cloud, kind, transaction, work, done, plans, now, attempt)
         if kind.standing:
             transaction.delete(reference)
         else:
@@ -213,11 +193,11 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
         if not (seen.exists and seen.get("status") == DONE and seen.get("holder") == attempt.id):
             raise
         # It was committed, and the answer was lost.
-    publish(cloud, writes)
+    stages.publish(cloud, writes)
     for path in rest:
         cloud.messages.publish(piece.function, pieces.message(piece.work, path.rpartition("/")[2]))
     if done.end is not None and kind.slots is not None:
-        start_pending(cloud, kind, piece.customer)
+        stages.start_pending(cloud, kind, piece.customer)
     if next is None:
         _go_on(cloud, kind, attempt, single)
     return next
@@ -235,102 +215,13 @@ def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, single: bool) -> Non
     if kind.standing:  # it has no end to look for, only its queue
         if attempt.work.get("waits_for"):
             show_life(cloud, attempt.work.reference.get(), got_on=True)
-        publish_queued(cloud, attempt.work, piece.function, piece.plan)
+        stages.publish_queued(cloud, attempt.work, piece.function, piece.plan)
         return
     work = cloud.db.document(piece.work).get()
     if not single:
         show_life(cloud, work, got_on=True)
     if work.exists and work.get("open"):
-        resume(cloud, kind, work, again=single)
-
-
-def _move(
-    cloud: Cloud,
-    kind: Kind[Any],
-    transaction: firestore.Transaction,
-    work: Snapshot,
-    done: Done,
-    plans: Mapping[str, str],
-    now: datetime,
-    attempt: Attempt | None,
-) -> Attempt | None:
-    """Move a work on to the stage that follows, in the transaction that read it; returns the attempt at that
-    where it is one piece of the same function and can be done at once."""
-    fields = fields_of(work)
-    known = {**fields.get("plans", {}), **plans}
-    subject = kind.parse(Changed(work.reference, {**fields, **done.work, "plans": known}))
-    stage = kind.stage(done.next) if done.next else kind.after(fields["stage"])
-    moved = {**done.work, **_at(stage, known), **WAITS_NO_LONGER, "plans": known, "heartbeat": now}
-    transaction.update(work.reference, moved)
-    reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, known, now)
-    here = attempt is not None and piece["function"] == attempt.piece.function and piece["name"] != GATE
-    if attempt is None or not here:
-        transaction.set(reference, piece)
-        return None
-    piece |= {"holder": attempt.id, "attempts": 1, **alive(now)}
-    transaction.set(reference, piece)
-    return Attempt(cloud, attempt.id, pieces.parse(Changed(reference, piece)), work, done.carry)
-
-
-def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:
-    """The fields that say that a work is at a stage."""
-    return {"state": stage.state, "stage": stage.name, "plan": plans.get(stage.name, stage.name)}
-
-
-def _first_piece(
-    stage: Stage[Any],
-    work: Any,
-    customer: str,
-    subject: Any,
-    plans: Mapping[str, str],
-    at: datetime,
-) -> tuple[Any, dict[str, Any]]:
-    """The document with which a stage begins: its one piece, or the gate of its plan."""
-    plan = plans.get(stage.name)
-    function = stage.function(subject)
-    collection = work.collection("pieces")
-    if plan is None:
-        piece = pieces.new(customer, function, stage.name, stage.name, stage.name, at)
-        return collection.document(stage.name), piece
-    gate = pieces.new(customer, function, stage.name, plan, GATE, at)
-    # The gate is no piece to be done: no count of those finds it.
-    return collection.document(pieces.id_of(plan, GATE)), {**gate, "status": GATE}
-
-
-def begin(
-    kind: Kind[Any],
-    batch: firestore.WriteBatch,
-    work: Snapshot,
-    at: datetime,
-    after: timedelta | None = None,
-) -> None:
-    """Have a work run from the stage where it is, in the commit that this is part of. `after`: its piece
-    rests for so long, unless a message comes."""
-    fields = fields_of(work)
-    subject = kind.parse(work)
-    stage = kind.stage(fields["stage"]) if fields.get("stage") else kind.stages[0]
-    plans = fields.get("plans", {})
-    changes = {**_at(stage, plans), **WAITS_NO_LONGER, "heartbeat": at, "open": True}
-    batch.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})
-    reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, plans, at)
-    batch.set(reference, piece | ({} if after is None else pieces.resting(at, after)))
-
-
-def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:
-    """Start as many of a customer's pending works as there are free slots (`slots`). Doing it twice, or twice
-    at once, starts no work twice: whoever comes second has read what the first one changed."""
-
-    def start(transaction: firestore.Transaction) -> list[Any]:
-        able, now = slots.startable(cloud, kind, customer, transaction)
-        for work in able:
-            begin(kind, transaction, work, now)
-        return [work.reference for work in able]
-
-    for reference in transact(cloud.db, start):
-        work = reference.get()
-        with logs.bound(**kind.ids(kind.parse(work))):
-            logs.info(f"{kind.name} started")
-        resume(cloud, kind, work)
+        stages.resume(cloud, kind, work, again=single)
 
 
 def _plan(
@@ -354,137 +245,6 @@ def _plan(
     return plan
 
 
-def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot, again: bool = True) -> None:
-    """See to it that a work goes on: publish what of its stage is to be published, and move it on where all
-    is done. Doing it twice is doing it once. `again`: also what may have been published before."""
-    fields = fields_of(work)
-    if not fields["open"] or fields["state"] == PENDING:
-        return
-    subject, plan = kind.parse(work), fields["plan"]
-    function = kind.stage(fields["stage"]).function(subject)
-    collection = work.reference.collection("pieces")
-    if plan == fields["stage"]:
-        snapshot = collection.document(plan).get()
-        if snapshot.exists and snapshot.get("holder") is None and snapshot.get("retry_at") is None:
-            cloud.messages.publish(function, pieces.message(work.reference.path, plan))
-        return
-    if not pieces.open_left(cloud, work.reference.path, plan):
-        if not kind.standing:
-            _advance(cloud, kind, work)
-        return
-    if again:
-        waiting = pieces.of_plan(cloud, work.reference.path, plan, [OPEN]).select(["holder", "retry_at"])
-        unheld = (each for each in waiting.stream() if not (each.get("holder") or each.get("retry_at")))
-        messages = [pieces.message(work.reference.path, each.id) for each in unheld]
-        cloud.messages.publish(function, *messages)
-    publish_queued(cloud, work, function, plan)
-
-
-def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> None:
-    """Publish queued pieces of a plan, as many as their customer has room for at the function."""
-    path, customer = work.reference.path, work.get("customer")
-    queue = pieces.of_plan(cloud, path, plan, [QUEUED]).order_by("__name__").select([])
-    if not (some := list(queue.limit(MIN_PUBLISHED).stream())):
-        return
-    everywhere = pieces.published(cloud.db, customer, function, MAX_PUBLISHED)
-    room = max(MAX_PUBLISHED - everywhere, 0)
-    if room < MIN_PUBLISHED:
-        here = len(list(pieces.of_plan(cloud, path, plan, [OPEN]).select([]).limit(MIN_PUBLISHED).stream()))
-        room = max(room, MIN_PUBLISHED - here)
-    if room < REFILL:
-        return
-    if room > len(some) == MIN_PUBLISHED:
-        some = list(queue.limit(room).stream())
-    opened = _opened(cloud, some[:room], read_time(work))
-    cloud.messages.publish(function, *(pieces.message(path, each.id) for each in opened))
-
-
-def _opened(cloud: Cloud, queued: list[Snapshot], now: datetime) -> list[Snapshot]:
-    """Open these pieces, but for those that another one opened meanwhile: they may even be done by now."""
-    opening = {"status": OPEN, "next": now + pieces.STALLED}
-    batch = cloud.db.batch()
-    for each in queued:
-        option = cloud.db.write_option(last_update_time=each.update_time)
-        batch.update(each.reference, opening, option=option)
-    try:
-        batch.commit()
-    except (FailedPrecondition, NotFound):
-        return [each for each in queued if change(cloud.db, each, opening)]
-    return queued
-
-
-def _advance(cloud: Cloud, kind: Kind[Any], seen: Snapshot) -> None:
-    """Move a work on whose planned pieces are all done."""
-    plan = seen.get("plan")
-
-    def advance(transaction: firestore.Transaction) -> bool:
-        work = seen.reference.get(transaction=transaction)
-        if not (work.exists and work.get("open") and work.get("plan") == plan):
-            return False
-        gate = work.reference.collection("pieces").document(pieces.id_of(plan, GATE))
-        _move(cloud, kind, transaction, work, Done(), {}, read_time(work), None)
-        transaction.update(gate, pieces.ended(CLOSED))
-        return True
-
-    if transact(cloud.db, advance):
-        resume(cloud, kind, seen.reference.get())
-
-
-def write_end(
-    cloud: Cloud,
-    transaction: firestore.Transaction,
-    work: Snapshot,
-    end: End,
-    writes: Writes,
-    more: Fields | None = None,
-) -> None:
-    """Write the end of a work, in the transaction that read it."""
-    ended = {
-        **(more or {}),
-        **end.fields,
-        **writes.fields,
-        **WAITS_NO_LONGER,
-        "state": end.state,
-        "open": False,
-        "finished": firestore.SERVER_TIMESTAMP,
-    }
-    transaction.update(work.reference, ended)
-    for path, content in writes.documents.items():
-        transaction.create(cloud.db.document(path), dict(content))
-    for path, content in writes.updates.items():
-        transaction.update(cloud.db.document(path), dict(content))
-
-
-def end(cloud: Cloud, kind: Kind[Any], reference: Any, end: End, may: Callable[[Snapshot], bool]) -> bool:
-    """End a work in one transaction, if it `may` end so as it stands; returns whether it did."""
-    writes = Writes()
-
-    def write(transaction: firestore.Transaction) -> bool:
-        nonlocal writes
-        work = reference.get(transaction=transaction)
-        if not (work.exists and work.get("open") and may(work)):
-            return False
-        writes = kind.ending(cloud, transaction, work, end)
-        write_end(cloud, transaction, work, end, writes)
-        return True
-
-    ended = transact(cloud.db, write)
-    if ended:
-        publish(cloud, writes)
-        if kind.slots is not None:
-            start_pending(cloud, kind, reference.get().get("customer"))
-    return ended
-
-
-def publish(cloud: Cloud, writes: Writes) -> None:
-    """Publish what follows from the end of a work, after its transaction."""
-    by_function: dict[str, list[Fields]] = defaultdict(list)
-    for function, message in writes.messages:
-        by_function[function].append(message)
-    for function, messages in by_function.items():
-        cloud.messages.publish(function, *messages)
-
-
 def _failed(
     cloud: Cloud, kind: Kind[Any], work: Snapshot, piece: Piece, attempt: Attempt | None, error: GiveUp
 ) -> None:
@@ -501,7 +261,7 @@ def _failed(
     why = {"error": str(error), "next_action": error.next_action}
     # What an attempt met before its work was retried, or planned anew, says nothing of it now.
     failed = End(kind.stage(piece.stage).failed, why)
-    end(cloud, kind, work.reference, failed, lambda now: wanted(now, piece))
+    stages.end(cloud, kind, work.reference, failed, lambda now: wanted(now, piece))
 
 
 def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -> None:
@@ -592,9 +352,9 @@ def _note_waiting(cloud: Cloud, kind: Kind[Any], piece: Piece, why: str, waiting
         return True
 
     if transact(cloud.db, note):
-        publish(cloud, writes)
+        stages.publish(cloud, writes)
         if waiting and kind.slots is not None:
-            start_pending(cloud, kind, piece.customer)  # what waits holds no slot
+            stages.start_pending(cloud, kind, piece.customer)  # what waits holds no slot
 
 
 def _hours(time: timedelta) -> str:

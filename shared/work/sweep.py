@@ -13,9 +13,9 @@ from shared import logs
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, change
 from shared.work import pieces
-from shared.work.engine import publish_queued
 from shared.work.kinds import PENDING
 from shared.work.pieces import CLOSED, GATE, LOST, QUEUED, SHARDS, STALLED
+from shared.work.stages import publish_queued
 
 MAX_SWEPT = 500
 """How many pieces one tick resumes; the next one resumes the rest."""

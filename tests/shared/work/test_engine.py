@@ -9,7 +9,7 @@ from google.api_core.exceptions import RetryError, ServiceUnavailable
 
 from infra.local.traffic import Fault
 from shared.errors import Conflict, GiveUp, Retry
-from shared.work import control, engine, pieces
+from shared.work import control, engine, pieces, stages
 from shared.work.attempts import Attempt, Stopped
 from shared.work.kinds import Done, End, Later
 from tests.shared.work.toy import DOUBLES, PLANS, Toys, fails, fields
@@ -401,7 +401,7 @@ def test_one_customers_many_pieces_do_not_keep_anothers_waiting(toys: Toys) -> N
     toys.drain()
     assert order.count("acme double") == 300
     planned, doubled = order.index("globex plan"), order.index("globex double")
-    most = engine.MAX_PUBLISHED + engine.MIN_PUBLISHED
+    most = stages.MAX_PUBLISHED + stages.MIN_PUBLISHED
     assert max(planned, doubled - planned) <= most, (planned, doubled)
 
 
@@ -412,7 +412,7 @@ def test_a_queued_piece_that_is_done_meanwhile_stays_done(toys: Toys) -> None:
     queued = list(pieces.of_plan(toys.cloud, work.path, fields(work)["plan"], ["QUEUED"]).stream())
     assert len(queued) == 10
     queued[3].reference.update(pieces.ended("DONE"))
-    opened = engine._opened(toys.cloud, queued, toys.world.suite.clock.now())
+    opened = stages._opened(toys.cloud, queued, toys.world.suite.clock.now())
     assert [each.id for each in queued if each not in opened] == [queued[3].id]
     found = [each.reference.get().get("status") for each in queued]
     assert (found[3], found.count("OPEN")) == ("DONE", 9), found
@@ -491,7 +491,7 @@ def test_a_work_can_be_created_to_rest_until_a_message_or_its_time_comes(toys: T
 
 def test_pieces_that_rest_take_no_room_of_those_that_are_published(toys: Toys) -> None:
     now = toys.world.suite.clock.now()
-    for number in range(engine.MAX_PUBLISHED):
+    for number in range(stages.MAX_PUBLISHED):
         piece = pieces.new("acme", DOUBLES, "finish", "finish", "finish", now)
         path = f"toys/resting-{number}/pieces/finish"
         toys.cloud.db.document(path).set({**piece, **pieces.resting(now, timedelta(hours=1))})
@@ -578,9 +578,9 @@ def test_an_outage_of_google_cloud_is_waited_for_and_is_no_fault_of_ours(toys: T
 
 
 def test_a_queue_is_refilled_several_at_a_time(toys: Toys) -> None:
-    work = toys.make(count=2 * engine.MAX_PUBLISHED)
+    work = toys.make(count=2 * stages.MAX_PUBLISHED)
     toys.world.suite.traffic.forget()
     toys.drain()
     assert fields(work)["state"] == "COMPLETED"
     published = sum(call.kind == "pubsub.Publish" for call in toys.world.suite.traffic.calls())
-    assert published < 2 * engine.MAX_PUBLISHED / engine.REFILL
+    assert published < 2 * stages.MAX_PUBLISHED / stages.REFILL
