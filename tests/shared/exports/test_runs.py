@@ -621,3 +621,21 @@ def test_a_run_needs_no_list(world: World) -> None:
     world.suite.storage.revoke(BUCKET, world.acme.account, "storage.objects.list")
     world.run_due(MORNING)
     assert world.audit(export)[0]["status"] == "COMPLETED"
+
+
+def test_images_that_are_gone_from_several_slices_are_all_counted_and_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYBILL_SLICE_IMAGES", "1")
+    world.work_order("WO_1", photographs=4)
+    stored = [each.name for each in world.suite.storage.list("waybill-local-images", f"acme/{SITE}/")]
+    for name in stored[:3]:
+        world.suite.storage.remove("waybill-local-images", name)
+    export = world.export()
+    world.run_due(MORNING)
+    (event,) = world.audit(export)
+    assert (event["status"], event["images"], event["images_missing"]) == ("COMPLETED", 1, 3), event
+    (manifest,) = world.manifests()
+    lost = [f"{each['id']}.{each['file_extension']}" for each in manifest["images"]["missing"]]
+    assert sorted(lost) == sorted(name.rpartition("/")[2] for name in stored[:3])
+    assert event["images_not_delivered"] == [f"{SITE}/images/{name}" for name in lost]

@@ -103,7 +103,7 @@ def test_a_bucket_that_answers_429_for_an_hour_keeps_no_other_export_waiting(wor
     world.drain()
     minutes(world, 2)
     (run, *_) = world.audit(stuck)
-    assert "429" in run["waits_for"], run
+    assert f"the bucket {BUCKET} does not take it now (429" in run["waits_for"], run
     minutes(world, 60)
     world.suite.traffic.disarm()
     world.settle(sweeps=True)
