@@ -69,7 +69,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"google.{module}.time", still)
     for ours in (copying, many):
         monkeypatch.setattr(ours, "BACKOFF_SECONDS", 0.001)
-        monkeypatch.setattr(ours, "BACKOFF_MOST", 0.002)
+        monkeypatch.setattr(ours, "MAX_BACKOFF", 0.002)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from shared.batches import operating as batches
 from shared.batches.operating import BatchNow
 from shared.exports import operating as exports
 from shared.exports.audit import bounds
-from shared.exports.operating import FAILED_WITHIN, LISTED_MOST, RunNow
+from shared.exports.operating import FAILED_WITHIN, MAX_LISTED, RunNow
 from shared.exports.runs import Run
 from shared.outbox.sending import KIND as MAILS
 from shared.outbox.service import not_sent
@@ -86,21 +86,21 @@ def run(_: argparse.Namespace) -> None:
         [_batch(each, at) for each in failed],
         [_why(each.batch.error, each.batch.next_action) for each in failed],
     )
-    sites = waiting(cloud, ANALYSES, LISTED_MOST)
+    sites = waiting(cloud, ANALYSES, MAX_LISTED)
     _section(
         "Sites whose analyses wait",
         ("CUSTOMER", "SITE", "FOR"),
         [(each.customer, each.id, span(at - each.since)) for each in sites],
         [each.waits_for for each in sites],
     )
-    waits = waiting(cloud, MAILS, LISTED_MOST)
+    waits = waiting(cloud, MAILS, MAX_LISTED)
     _section(
         "Mails that wait to be sent",
         ("CUSTOMER", "MAIL", "FOR"),
         [(each.customer, each.id, span(at - each.since)) for each in waits],
         [each.waits_for for each in waits],
     )
-    mails = not_sent(cloud, at - FAILED_WITHIN, LISTED_MOST)
+    mails = not_sent(cloud, at - FAILED_WITHIN, MAX_LISTED)
     _section(
         "Mails that were not sent, or may not have been, within a day",
         ("CUSTOMER", "LETTER", "STATUS", "SINCE", "TO", "OF"),
@@ -116,7 +116,7 @@ def _section(
     heading: str, title: Sequence[str], rows: Sequence[Sequence[object]], below: Sequence[str] = ()
 ) -> None:
     """A heading with a count, and a table; under each row what is said `below` it."""
-    more = " or more" if len(rows) == LISTED_MOST else ""
+    more = " or more" if len(rows) == MAX_LISTED else ""
     say()
     say(f"{heading}: {len(rows)}{more}")
     if rows:

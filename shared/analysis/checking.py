@@ -25,7 +25,7 @@ GONE = DataConformity("readable", "UNREADABLE", "error")
 """Of a photograph that is no longer in our bucket as it was taken in."""
 
 _looking = threading.Lock()
-# The pixels of one picture can take 400 MB (`pictures.PIXELS_MOST`): one is decoded at a time.
+# The pixels of one picture can take 400 MB (`pictures.MAX_PIXELS`): one is decoded at a time.
 
 
 @dataclass(frozen=True)

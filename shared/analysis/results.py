@@ -19,13 +19,13 @@ from shared.workorders.stored import DONE, DUE, FAILED, Result, StoredWorkOrder
 ANSWER_BYTES = 8 * 1024 * 1024
 """How large a body with results may be."""
 
-RESULTS_MOST = 20_000
+MAX_RESULTS = 20_000
 """How many results one answer may hold: four for each photograph that a work order may have."""
 
-REGIONS_MOST = 1_000
+MAX_REGIONS = 1_000
 """How many regions one result may have."""
 
-POINTS_MOST = 1_000
+MAX_POINTS = 1_000
 """How many points a polygon may have."""
 
 NAME_LONGEST = 128
@@ -65,7 +65,7 @@ class Region(_Form):
 
     label: Name
     box: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
-    polygon: Annotated[list[_Point], Field(min_length=3, max_length=POINTS_MOST)] | None = None
+    polygon: Annotated[list[_Point], Field(min_length=3, max_length=MAX_POINTS)] | None = None
 
 
 class TaskResult(_Form):
@@ -77,7 +77,7 @@ class TaskResult(_Form):
     message: Text | None = None
     is_conformity_validated: bool
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
-    regions: Annotated[list[Region], Field(max_length=REGIONS_MOST)] | None = None
+    regions: Annotated[list[Region], Field(max_length=MAX_REGIONS)] | None = None
     labeler: Name | None = None
     review: Name | None = None
     hard: bool | None = None
@@ -86,7 +86,7 @@ class TaskResult(_Form):
 class Results(_Form):
     """What an analysis says of photographs."""
 
-    results: Annotated[list[TaskResult], Field(max_length=RESULTS_MOST)]
+    results: Annotated[list[TaskResult], Field(max_length=MAX_RESULTS)]
 
 
 _LABEL = {"confidence", "regions", "labeler", "review", "hard"}

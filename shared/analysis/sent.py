@@ -14,7 +14,7 @@ from shared.settings import Settings
 from shared.workorders import pictures
 from shared.workorders.store import Photograph
 
-PHOTOGRAPHS_MOST = 5
+MAX_PHOTOGRAPHS = 5
 """How many photographs one request may bring."""
 
 PHOTOGRAPH_BYTES = 5_000_000
@@ -33,7 +33,7 @@ EXTENSIONS = ("jpg", "png", "webp")
 SENTENCES = {
     "EMPTY_FILE": "is empty",
     "NOT_AN_IMAGE": "is no JPEG, PNG or WEBP image",
-    "TOO_MANY_PIXELS": f"has more than {pictures.PIXELS_MOST:,} pixels: send a smaller one",
+    "TOO_MANY_PIXELS": f"has more than {pictures.MAX_PIXELS:,} pixels: send a smaller one",
 }
 """What is told of a file that is refused."""
 

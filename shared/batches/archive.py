@@ -35,7 +35,7 @@ DEFLATED = 8
 BLOCK = 1 << 20
 """How many bytes of the directory are read at a time."""
 
-RATIO_MOST = 200
+MAX_RATIO = 200
 """How many times its packed size a file may have unpacked. Deflate reaches 1,032 at best; photographs stay
 below 2, and JSON below 50."""
 
@@ -479,7 +479,7 @@ def _problem(flags: int, method: int, packed: int, size: int, attributes: int) -
         return "UNKNOWN_COMPRESSION"
     if packed != size if method == STORED else packed > size + size // 8 + _PACKED_SPARE:
         return "SIZE_DIFFERS"
-    if size > RATIO_FREE and size > packed * RATIO_MOST:
+    if size > RATIO_FREE and size > packed * MAX_RATIO:
         return "TOO_COMPRESSED"
     return ""
 

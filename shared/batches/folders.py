@@ -28,10 +28,10 @@ IMAGE_LARGEST = 64 << 20
 JSON_LARGEST = 4 << 20
 """The most bytes of a JSON file: a record is to fit into a document."""
 
-FILES_MOST = 5_002
+MAX_FILES = 5_002
 """The most files of a work order: 5,000 images and the two JSON files."""
 
-PROBLEMS_MOST = 1_000
+MAX_PROBLEMS = 1_000
 """How many errors of no work order are listed, and how many empty folders."""
 
 NAME_LONGEST = 128
@@ -72,8 +72,8 @@ class Plan:
     """What an archive holds.
 
     folders   one for each work order, in the order of their first files; to be gone through once
-    problems  of the files and folders that make none: at most PROBLEMS_MOST errors, the number of further
-              ones as MORE_ERRORS, and at most PROBLEMS_MOST empty folders
+    problems  of the files and folders that make none: at most MAX_PROBLEMS errors, the number of further
+              ones as MORE_ERRORS, and at most MAX_PROBLEMS empty folders
     """
 
     folders: Iterator[Folder]
@@ -206,10 +206,10 @@ def _outside(entry: Entry, readable: bool, safe: bool) -> Problem:
 
 def _empty(names: list[str]) -> list[Problem]:
     """A warning for each folder without files; the last that is listed tells how many are not."""
-    found = [problem("EMPTY_FOLDER", work_order=name) for name in names[:PROBLEMS_MOST]]
-    if len(names) > PROBLEMS_MOST:
-        more = f"The same holds for {len(names) - PROBLEMS_MOST:,} more folders."
-        found[-1] = problem("EMPTY_FOLDER", work_order=names[PROBLEMS_MOST - 1], detail=more)
+    found = [problem("EMPTY_FOLDER", work_order=name) for name in names[:MAX_PROBLEMS]]
+    if len(names) > MAX_PROBLEMS:
+        more = f"The same holds for {len(names) - MAX_PROBLEMS:,} more folders."
+        found[-1] = problem("EMPTY_FOLDER", work_order=names[MAX_PROBLEMS - 1], detail=more)
     return found
 
 
@@ -231,7 +231,7 @@ def _gather(numbered: list[bytes], wrapper: str) -> Iterator[Folder]:
         entries: list[Entry] = []
         while numbered and numbered[-1][: _INDEX.size] == number:
             line = numbered.pop()
-            if len(entries) <= FILES_MOST:
+            if len(entries) <= MAX_FILES:
                 entry = decode_one(line[_INDEX.size :])
                 entries.append(entry._replace(wrapped=True) if wrapper else entry)
         yield _folder(entries)
@@ -239,7 +239,7 @@ def _gather(numbered: list[bytes], wrapper: str) -> Iterator[Folder]:
 
 def _folder(entries: list[Entry]) -> Folder:
     name = entries[0].work_order
-    if len(entries) > FILES_MOST:
+    if len(entries) > MAX_FILES:
         return Folder(name, encode(entries[0]._replace(problem="TOO_MANY_FILES")), 1, 0)
     times = Counter([entry.path for entry in entries])
     lines: list[bytes] = []
@@ -279,7 +279,7 @@ class _Listing:
     def add(self, found: Problem) -> None:
         """One more."""
         self._count += 1
-        if len(self._kept) < PROBLEMS_MOST:
+        if len(self._kept) < MAX_PROBLEMS:
             self._kept.append(found)
 
     def problems(self) -> list[Problem]:

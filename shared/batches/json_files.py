@@ -12,10 +12,10 @@ import orjson
 
 from shared.batches.problems import BadFile
 
-DEPTH_MOST = 64
+MAX_DEPTH = 64
 """How many lists and dictionaries may stand inside each other."""
 
-INTEGER_LEAST, INTEGER_MOST = -(2**63), 2**64 - 1
+INTEGER_LEAST, MAX_INTEGER = -(2**63), 2**64 - 1
 """The integers that a record can hold: those of orjson. https://github.com/ijl/orjson#int"""
 
 _BOM = b"\xef\xbb\xbf"
@@ -53,7 +53,7 @@ def _check_depth(content: bytes) -> None:
     for found in _BRACKETS.finditer(content):
         if found[0] in b"[{":
             depth += 1
-            if depth > DEPTH_MOST:
+            if depth > MAX_DEPTH:
                 raise BadFile("JSON_TOO_DEEP")
         elif found[0] in b"]}":
             depth -= 1
@@ -72,7 +72,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(digits: str) -> int:
     number = int(digits)  # orjson has refused what has more digits than floats reach, before int would
-    if INTEGER_LEAST <= number <= INTEGER_MOST:
+    if INTEGER_LEAST <= number <= MAX_INTEGER:
         return number
     raise BadFile(
         "JSON_NOT_VALID",

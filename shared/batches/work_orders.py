@@ -13,7 +13,7 @@ from shared.analysis import queue, results, sent, steps
 from shared.analysis.results import Name, PlainValue, Results, Text
 from shared.batches import answers
 from shared.batches.caller import SCOPE, SiteCall
-from shared.batches.json_files import DEPTH_MOST
+from shared.batches.json_files import MAX_DEPTH
 from shared.errors import FieldProblem, Invalid, NotFound
 from shared.gcp.clients import Cloud
 from shared.http.bodies import OneOf
@@ -21,10 +21,10 @@ from shared.http.routes import Body, Route
 from shared.workorders import parameters, store, stored
 from shared.workorders.stored import DUE, Correction
 
-TAGS_MOST = 100
+MAX_TAGS = 100
 """How many tags a work order may have."""
 
-CORRECTIONS_MOST = 1_000
+MAX_CORRECTIONS = 1_000
 """How many corrections one request may bring."""
 
 AT_ONCE = steps.Time(checks=10, analyser=20)
@@ -33,16 +33,16 @@ AT_ONCE = steps.Time(checks=10, analyser=20)
 
 def _shallow(value: dict[str, Any]) -> dict[str, Any]:
     level: list[Any] = [value]
-    for _ in range(DEPTH_MOST):
+    for _ in range(MAX_DEPTH):
         dictionaries = [inner for each in level if isinstance(each, dict) for inner in each.values()]
         level = dictionaries + [inner for each in level if isinstance(each, list) for inner in each]
         if not level:
             return value
-    raise ValueError(f"has more than {DEPTH_MOST} lists and dictionaries inside each other")
+    raise ValueError(f"has more than {MAX_DEPTH} lists and dictionaries inside each other")
 
 
 _Dictionary = Annotated[dict[str, Any], AfterValidator(_shallow)]
-_Tags = Annotated[list[Name], Field(max_length=TAGS_MOST)]
+_Tags = Annotated[list[Name], Field(max_length=MAX_TAGS)]
 
 
 class _Body(BaseModel):
@@ -73,7 +73,7 @@ class WorkOrderChanges(_Body):
     metadata: _Dictionary | None = None
     tags: _Tags | None = None
     parameters: _Dictionary | None = None
-    corrections: Annotated[list[NewCorrection], Field(max_length=CORRECTIONS_MOST)] = Field(
+    corrections: Annotated[list[NewCorrection], Field(max_length=MAX_CORRECTIONS)] = Field(
         default_factory=list
     )
 
@@ -95,7 +95,7 @@ class NewInput(_Body):
 class NewPhotographs(_Body):
     """Photographs to be added to a work order, with what is to be kept of each."""
 
-    inputs: Annotated[list[NewInput], Field(max_length=sent.PHOTOGRAPHS_MOST)]
+    inputs: Annotated[list[NewInput], Field(max_length=sent.MAX_PHOTOGRAPHS)]
     metadata: _Dictionary = Field(default_factory=dict)
 
 

@@ -25,13 +25,13 @@ from shared.sources import DEFAULT, SOURCES
 from shared.sources.base import Source
 from shared.window import floor_minute, moment_problem
 
-SITES_MOST = 200
-NOTIFY_MOST = 50
+MAX_SITES = 200
+MAX_NOTIFY = 50
 """How many sites, and how many addresses, one export may name."""
 
 FILE_BYTES = 1024**3
 FILE_BYTES_LEAST = 1024**2
-FILE_BYTES_MOST = 1024**4
+MAX_FILE_BYTES = 1024**4
 """How large a data file may grow before another begins: unless a config says otherwise, and what it may say.
 An object of Cloud Storage may have 5 TiB. https://cloud.google.com/storage/quotas#objects"""
 
@@ -55,18 +55,18 @@ class ExportConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
-    site_ids: tuple[str, ...] = Field(min_length=1, max_length=SITES_MOST)
+    site_ids: tuple[str, ...] = Field(min_length=1, max_length=MAX_SITES)
     export_type: str = DEFAULT
     file_format: str = "json"
     date_format: DateFormat = "iso8601"
     split: bool = False
-    max_file_bytes: int = Field(default=FILE_BYTES, ge=FILE_BYTES_LEAST, le=FILE_BYTES_MOST)
+    max_file_bytes: int = Field(default=FILE_BYTES, ge=FILE_BYTES_LEAST, le=MAX_FILE_BYTES)
     interval: str
     timezone: str = "UTC"
     at: str = "02:00"
     start: datetime | None = None
     end: datetime | None = None
-    notify: tuple[Address, ...] = Field(default=(), max_length=NOTIFY_MOST)
+    notify: tuple[Address, ...] = Field(default=(), max_length=MAX_NOTIFY)
     connector_type: str
     connector_config: Config
 

@@ -23,7 +23,7 @@ from shared.exports.manifest import File
 from shared.exports.runs import Run, Totals, WrittenPart
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
-from shared.gcp.objects import COMPOSE_MOST, Stored
+from shared.gcp.objects import MAX_COMPOSE, Stored
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Later
 from shared.workorders.images import LINE_BYTES
@@ -152,7 +152,7 @@ def _joined(cloud: Cloud, run: Run, planned: Planned) -> Stored:
         sources = [*before, first, *(each for part in others for each in (*between, part)), *behind]
     level = 0
     while len(sources) > 1:
-        groups = [sources[i : i + COMPOSE_MOST] for i in range(0, len(sources), COMPOSE_MOST)]
+        groups = [sources[i : i + MAX_COMPOSE] for i in range(0, len(sources), MAX_COMPOSE)]
         sources = [
             cloud.objects.compose(
                 bucket, staged(f"{planned.id}.{level}-{number}"), group, format.content_type

@@ -18,7 +18,7 @@ LISTED = (ACTIVE, PAUSED, SUSPENDED)
 """What the list of exports shows unless it is asked for others."""
 
 
-DUE_TIMES_MOST = 5
+MAX_DUE_TIMES = 5
 """At how many due times a window may fail before its export is suspended."""
 
 

@@ -83,7 +83,7 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
     why = {"error": outcome.error, "next_action": outcome.next_action}
     fields = fields_of(work)
     if _suspends(cloud, transaction, run, fields):
-        logs.warning("export suspended", due_times=export.DUE_TIMES_MOST, **why)
+        logs.warning("export suspended", due_times=export.MAX_DUE_TIMES, **why)
         reports = mailing.report(cloud, run, mailing.SUSPENDED, at.isoformat(), why, at)
         updates = {f"exports/{run.export}": {"state": export.SUSPENDED, "suspended": why}}
     else:
@@ -110,7 +110,7 @@ def _suspends(cloud: Cloud, transaction: firestore.Transaction, run: Run, fields
     Not for a run of an older version: what it fails at may be what an edit fixed. If not, the windows of the
     newest version fail as well, and suspend it.
     """
-    if run.origin != runs.SCHEDULE or fields.get("due_times", 1) < export.DUE_TIMES_MOST:
+    if run.origin != runs.SCHEDULE or fields.get("due_times", 1) < export.MAX_DUE_TIMES:
         return False
     owner = fields_of(cloud.db.document(f"exports/{run.export}").get(transaction=transaction))
     return bool(owner["state"] == export.ACTIVE and owner["version"] == run.version)

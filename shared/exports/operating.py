@@ -21,7 +21,7 @@ from shared.work import pieces
 OPERATOR = "operator"
 """Who asked, in the audit, where it was no key of the customer's."""
 
-LISTED_MOST = 200
+MAX_LISTED = 200
 """How many of each kind are listed, also of one run's parts, files and slices: what a person can read."""
 
 FAILED_WITHIN = timedelta(days=1)
@@ -57,7 +57,7 @@ class RunNow:
 
 @dataclass(frozen=True)
 class Overview:
-    """How exports stand at a moment of Firestore's: at most LISTED_MOST of each.
+    """How exports stand at a moment of Firestore's: at most MAX_LISTED of each.
 
     due        active exports whose window was to begin by then, the longest due first
     halted     exports that are paused or suspended
@@ -84,7 +84,7 @@ class Moment:
 class Life:
     """A run, what is known to have happened to it, in order, and its audit event once it has ended.
 
-    left_out  how many parts, files and slices are more than LISTED_MOST of their kind
+    left_out  how many parts, files and slices are more than MAX_LISTED of their kind
     """
 
     now: RunNow
@@ -107,10 +107,10 @@ def overview(cloud: Cloud) -> Overview:
     )
     return Overview(
         at=at,
-        due=[from_snapshot(each) for each in due.order_by("next_due").limit(LISTED_MOST).stream()],
-        halted=[from_snapshot(each) for each in halted.limit(LISTED_MOST).stream()],
-        under_way=[_now(each) for each in under_way.order_by("due").limit(LISTED_MOST).stream()],
-        failed=[_now(each) for each in failed.order_by("finished").limit(LISTED_MOST).stream()],
+        due=[from_snapshot(each) for each in due.order_by("next_due").limit(MAX_LISTED).stream()],
+        halted=[from_snapshot(each) for each in halted.limit(MAX_LISTED).stream()],
+        under_way=[_now(each) for each in under_way.order_by("due").limit(MAX_LISTED).stream()],
+        failed=[_now(each) for each in failed.order_by("finished").limit(MAX_LISTED).stream()],
     )
 
 
@@ -139,8 +139,8 @@ def life(cloud: Cloud, export: str, run: str) -> Life:
         ("slices", planned.where(filter=FieldFilter("plan", "==", now.run.plans.get(runs.COPY, ""))), _slice),
         ("mails", snapshot.reference.collection("mails"), _mail),
     ):
-        left_out += max(0, count(documents) - LISTED_MOST)
-        listed = documents.order_by("__name__").limit(LISTED_MOST).stream()
+        left_out += max(0, count(documents) - MAX_LISTED)
+        listed = documents.order_by("__name__").limit(MAX_LISTED).stream()
         moments[group] = [moment for each in listed for moment in tell(each)]
     in_order = [moment for step in _STEPS for moment in moments.get(step, ())]
     return Life(

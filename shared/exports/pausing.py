@@ -23,7 +23,7 @@ from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.window import Window
 from shared.work import stages
 
-WAITING_MOST = 400
+MAX_WAITING = 400
 """How many failed windows of an export wait to be exported again."""
 
 
@@ -103,13 +103,13 @@ def try_again(cloud: Cloud, reference: Any, due: datetime) -> None:
 
 
 def failed_windows(reference: Any) -> list[Snapshot]:
-    """The scheduled windows of an export that failed, oldest first, at most WAITING_MOST."""
+    """The scheduled windows of an export that failed, oldest first, at most MAX_WAITING."""
     failed = (
         reference.collection("runs")
         .where(filter=FieldFilter("state", "==", FAILED))
         .where(filter=FieldFilter("origin", "==", SCHEDULE))
         .order_by("window_start")
-        .limit(WAITING_MOST)
+        .limit(MAX_WAITING)
     )
     return list(failed.stream())
 

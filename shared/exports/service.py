@@ -26,7 +26,7 @@ from shared.gcp.documents import Snapshot, server_time, transact
 from shared.http.idempotency import Repeatable
 from shared.work import control, stages
 
-BACKLOG_MOST = 400
+MAX_BACKLOG = 400
 """How many windows an export may begin with, all waiting."""
 
 NO_WINDOW = "comes before the first window: it must be after `start` and creation"
@@ -293,13 +293,13 @@ def _check_schedule(schedule: Schedule, now: datetime) -> None:
 
 
 def _check_backlog(schedule: Schedule, start: datetime, now: datetime, field: str = "start") -> None:
-    for _ in range(BACKLOG_MOST):
+    for _ in range(MAX_BACKLOG):
         window = schedule.window_from(start)
         if window is None or window.end > now:
             return
         start = window.end
     raise Invalid.field(
         field,
-        f"leaves more than {BACKLOG_MOST} windows to catch up with: export the past with `once`, or with "
+        f"leaves more than {MAX_BACKLOG} windows to catch up with: export the past with `once`, or with "
         ":backfill",
     )

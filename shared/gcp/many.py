@@ -27,7 +27,7 @@ CALL_ATTEMPTS = 6
 """How often a call is tried before it is left to the next delivery."""
 
 BACKOFF_SECONDS = 0.2
-BACKOFF_MOST = 8.0
+MAX_BACKOFF = 8.0
 """The wait before a call is tried again, doubled each time, and the longest."""
 
 RETRIED = {401, 408, 429, 500, 502, 503, 504}
@@ -111,7 +111,7 @@ class Many:
         why: object = None
         for attempt in range(CALL_ATTEMPTS):
             if attempt:
-                await asyncio.sleep(min(BACKOFF_MOST, BACKOFF_SECONDS * 2 ** (attempt - 1)))
+                await asyncio.sleep(min(MAX_BACKOFF, BACKOFF_SECONDS * 2 ** (attempt - 1)))
             token = self._objects.token(self._refused_token)
             try:
                 async with self._session.request(

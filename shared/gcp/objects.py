@@ -29,7 +29,7 @@ CHUNK_BYTES = 8 * 1024 * 1024
 """What a streamed upload holds in memory. Chunks are multiples of 256 KiB.
 https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload"""
 
-COMPOSE_MOST = 32
+MAX_COMPOSE = 32
 """How many objects one compose joins. https://cloud.google.com/storage/docs/composite-objects"""
 
 PROBE_SECONDS = 8.0

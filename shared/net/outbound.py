@@ -36,7 +36,7 @@ Resolver = Callable[[str, int], Sequence[str]]
 URL_LONGEST = 2_048
 """Characters of a URL; longer ones do not pass through many servers."""
 
-HEAD_BYTES_MOST = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 """Bytes of an answer's status line and headers; common servers send at most 16 KiB."""
 
 FRAMING = 2
@@ -326,7 +326,7 @@ class _Wire(io.RawIOBase):
     def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
         self._sock = sock
         self._deadline = deadline
-        self.bytes_left = HEAD_BYTES_MOST
+        self.bytes_left = MAX_HEAD_BYTES
 
     def sendall(self, data: bytes) -> None:
         view = memoryview(data)

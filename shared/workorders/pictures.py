@@ -27,17 +27,17 @@ DECODERS: dict[str, type[ImageFile]] = {
 }
 """What reads a file of each extension that is taken. `PIL.Image.open` would try others, too."""
 
-PIXELS_MOST = 100_000_000
+MAX_PIXELS = 100_000_000
 """Of one picture; telephones make photographs of 12 to 50 million. Looking at a PNG of this size takes 500 MB
 and two seconds; at a JPEG, which is decoded at an eighth, 5 MB, but where it is progressive 300 to 800 MB."""
 
-WEBP_PIXELS_MOST = 33_000_000
+MAX_WEBP_PIXELS = 33_000_000
 """A WEBP is unpacked into several copies, 15 bytes a pixel: at this size it takes 500 MB, too."""
 
-SEGMENTS_MOST = 1_000
+MAX_SEGMENTS = 1_000
 """Of a JPEG's header: a depth map of 10 MB in pieces of 64 KB makes 160."""
 
-SCANS_MOST = 1_000
+MAX_SCANS = 1_000
 """Passes over a JPEG's pixels: progressive ones have about ten, and one of 80,000 decodes for hours. They are
 counted in the whole file: where a telephone put a video behind the picture, chance adds some.
 https://bugzilla.redhat.com/show_bug.cgi?id=1344214"""
@@ -83,7 +83,7 @@ class _Header:
 
     @property
     def too_large(self) -> bool:
-        most = WEBP_PIXELS_MOST if self.decoder is WebPImageFile else PIXELS_MOST
+        most = MAX_WEBP_PIXELS if self.decoder is WebPImageFile else MAX_PIXELS
         return self.size[0] * self.size[1] > most
 
 
@@ -154,7 +154,7 @@ def _jpeg_size(content: bytes) -> tuple[int, int] | None:
     """The size in a JPEG's header, which must be whole and say it once. https://www.w3.org/Graphics/JPEG/itu-t81.pdf"""
     size = None
     at = 2
-    for _ in range(SEGMENTS_MOST):
+    for _ in range(MAX_SEGMENTS):
         # Between segments there may be filling.
         at = content.find(b"\xff", at)
         head = content[at : at + 9] if at >= 0 else b""
@@ -195,7 +195,7 @@ def _look(content: bytes) -> tuple[tuple[int, int], pillow.Image]:
     header = _header(content)
     if header is None or header.too_large:
         raise ValueError("not a picture that is taken")
-    if header.decoder is JpegImageFile and content.count(b"\xff\xda") > SCANS_MOST:
+    if header.decoder is JpegImageFile and content.count(b"\xff\xda") > MAX_SCANS:
         raise ValueError("too many scans")
     picture = header.decoder(io.BytesIO(content))
     if picture.size != header.size:

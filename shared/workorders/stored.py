@@ -23,7 +23,7 @@ from shared.workorders.record import (
     progress,
 )
 
-INPUTS_MOST = 5_000
+MAX_INPUTS = 5_000
 """How many photographs a work order may have: their lines are stored in its document, which holds 1 MiB."""
 
 DUE, WAITING, DONE, FAILED = "DUE", "WAITING", "DONE", "FAILED"
@@ -183,8 +183,8 @@ def _with_photographs(stored: StoredWorkOrder, taken: Iterable[Taken]) -> Stored
     for one in taken:
         if one.input.id in known:
             continue
-        if len(lines) >= INPUTS_MOST * images.LINE_BYTES:
-            raise Invalid.field("inputs", f"a work order may have at most {INPUTS_MOST}")
+        if len(lines) >= MAX_INPUTS * images.LINE_BYTES:
+            raise Invalid.field("inputs", f"a work order may have at most {MAX_INPUTS}")
         known.add(one.input.id)
         lines += images.encode(one.image)
         item = work_order.work_item(one.task_group) or WorkItem(

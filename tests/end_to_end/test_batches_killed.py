@@ -22,8 +22,8 @@ from tests.archives import File, zipped
 from tests.end_to_end.test_sigkill import (
     BROKEN_OFF,
     HELD,
+    MAX_MOVES,
     MINUTES_AT_ONCE,
-    MOVES_MOST,
     NAMES,
     REFUSED,
     Running,
@@ -140,7 +140,7 @@ def test_a_step_killed_in_the_middle_is_mended(running: Running, name: str) -> N
 
     moves = 0
     while sent.shown(batch)["status"] not in ENDED or suite.pubsub.outstanding() or open_pieces(running):
-        assert moves < MOVES_MOST, f"after {moves * MINUTES_AT_ONCE}: {sent.shown(batch)}"
+        assert moves < MAX_MOVES, f"after {moves * MINUTES_AT_ONCE}: {sent.shown(batch)}"
         running.move()
         moves += 1
     in_once(sent, batch)

@@ -39,7 +39,7 @@ SMALL = (4_000, 4_000, 2_000)
 COMMIT = 500
 """How many documents one commit may write."""
 
-GROWTH_MOST = 16 * 1024
+MAX_GROWTH = 16 * 1024
 """How many KiB more the large window may take at its peak: an upload's full chunk, twice. Did a part hold its
 rows, or the process its lines, it would be 27 MiB or more."""
 
@@ -178,8 +178,8 @@ def test_memory_does_not_grow_with_the_window(running: Running) -> None:
     small_peak, small_parts = export(running, small, window, PART_RECORDS)
     large_peak, large_parts = export(running, large, window, PART_RECORDS)
     assert (small_parts, large_parts) == (5, 40)
-    assert large_peak < small_peak + GROWTH_MOST
+    assert large_peak < small_peak + MAX_GROWTH
     # Nor with a part: here one attempt writes 40,000 records, and fills a chunk.
     whole_peak, whole_parts = export(running, large, window, max(LARGE))
     assert whole_parts == len(LARGE)
-    assert whole_peak < small_peak + GROWTH_MOST
+    assert whole_peak < small_peak + MAX_GROWTH

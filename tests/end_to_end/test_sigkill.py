@@ -56,7 +56,7 @@ PATIENCE = timedelta(seconds=60)
 MINUTES_AT_ONCE = timedelta(minutes=4)
 """By how much the clock is moved each time: more than a lease."""
 
-MOVES_MOST = 15
+MAX_MOVES = 15
 """An hour: the sweep looks after 15 minutes of silence, and every backoff is at most 10."""
 
 FINALLY = timedelta(minutes=20)
@@ -323,7 +323,7 @@ def test_a_step_killed_in_the_middle_is_mended(running: Running, name: str) -> N
 
     moves = 0
     while not day.audit() or day.audit()[0]["status"] not in ENDED:
-        assert moves < MOVES_MOST, f"after {moves * MINUTES_AT_ONCE} the run stands at {day.left()}"
+        assert moves < MAX_MOVES, f"after {moves * MINUTES_AT_ONCE} the run stands at {day.left()}"
         running.move()
         moves += 1
     landed_once(day)

@@ -21,10 +21,10 @@ from shared.clock import elapsed_since, stopwatch
 from shared.delivery.base import Copy, CopyResult
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.errors import Retry
-from shared.gcp.many import BACKOFF_MOST, BACKOFF_SECONDS, CALL_ATTEMPTS, RETRIED
+from shared.gcp.many import BACKOFF_SECONDS, CALL_ATTEMPTS, MAX_BACKOFF, RETRIED
 
 BATCH_FIRST = 20
-BATCH_MOST = 100
+MAX_BATCH = 100
 """How many calls the first batch carries, and how many one may carry at all.
 https://cloud.google.com/storage/docs/batch#overview"""
 
@@ -115,7 +115,7 @@ class _Copying:
                     self._again(task, error)
                 continue
             if elapsed_since(begun) < QUICK_SECONDS:
-                self._size = min(BATCH_MOST, self._size * 3 // 2 + 1)
+                self._size = min(MAX_BATCH, self._size * 3 // 2 + 1)
             self._on_progress(self.result)
             failing = False
             for task, (status, body) in zip(batch, answers, strict=True):
@@ -135,7 +135,7 @@ class _Copying:
 
     def _slower(self) -> None:
         self._size = max(1, self._size // 2)
-        self._delay = min(BACKOFF_MOST, self._delay * 2 or BACKOFF_SECONDS)
+        self._delay = min(MAX_BACKOFF, self._delay * 2 or BACKOFF_SECONDS)
 
     def _again(self, task: _Task, why: object) -> None:
         task.attempts += 1

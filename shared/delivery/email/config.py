@@ -8,14 +8,14 @@ from shared.addresses import once
 from shared.delivery.base import ConnectorConfig
 from shared.http.bodies import Address
 
-RECIPIENTS_MOST = 1_000
+MAX_RECIPIENTS = 1_000
 """How many addresses one export may be mailed to. Each gets a message of its own."""
 
 
 class EmailConfig(ConnectorConfig):
     """Whom an `email` export is mailed to. An address that comes twice, in whatever case, is kept once."""
 
-    emails: tuple[Address, ...] = Field(max_length=RECIPIENTS_MOST)
+    emails: tuple[Address, ...] = Field(max_length=MAX_RECIPIENTS)
 
     @field_validator("emails", mode="before")
     @classmethod

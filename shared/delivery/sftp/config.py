@@ -27,11 +27,11 @@ HOST_KEY_LONGEST = 8 * 1024
 PRIVATE_KEY_LONGEST = 16 * 1024
 """Characters of a private key: an RSA key of 16,384 bits has 12,700."""
 
-PATH_BYTES_MOST = 3_500
+MAX_PATH_BYTES = 3_500
 """With what an export writes below it a path stays under 4,096 bytes, more than which Linux does not take.
 https://man7.org/linux/man-pages/man7/path_resolution.7.html"""
 
-STEP_BYTES_MOST = 255
+MAX_STEP_BYTES = 255
 """Bytes of one step of a path, as common file systems have it."""
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
@@ -134,8 +134,8 @@ class SftpConfig(ConnectorConfig):
     def _path(cls, value: str) -> str:
         if _CONTROL.search(value):
             raise ValueError("must not hold a line break or another control character")
-        if len(value.encode()) > PATH_BYTES_MOST:
-            raise ValueError(f"must have at most {PATH_BYTES_MOST} bytes")
+        if len(value.encode()) > MAX_PATH_BYTES:
+            raise ValueError(f"must have at most {MAX_PATH_BYTES} bytes")
         if "//" in value:
             raise ValueError("must not hold two slashes in a row")
         if value.startswith("~"):
@@ -145,8 +145,8 @@ class SftpConfig(ConnectorConfig):
         for step in value.split("/"):
             if step in (".", ".."):
                 raise ValueError("must not have a directory named . or ..")
-            if len(step.encode()) > STEP_BYTES_MOST:
-                raise ValueError(f"must have at most {STEP_BYTES_MOST} bytes between two slashes")
+            if len(step.encode()) > MAX_STEP_BYTES:
+                raise ValueError(f"must have at most {MAX_STEP_BYTES} bytes between two slashes")
         return value if value == "/" else value.rstrip("/")
 
     @field_validator("private_key")

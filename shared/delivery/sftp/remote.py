@@ -27,7 +27,7 @@ LOGIN_SECONDS = 30.0
 """How long the server may take from the connection until the login and SFTP are through."""
 
 KEEPALIVE_SECONDS = 15.0
-KEEPALIVES_MOST = 4
+MAX_KEEPALIVES = 4
 """How often a server that is silent is asked for a sign of life, and how many such questions it may miss."""
 
 CALL_SECONDS = 60.0
@@ -156,7 +156,7 @@ async def _connect(
         gss_auth=False,
         login_timeout=LOGIN_SECONDS,
         keepalive_interval=KEEPALIVE_SECONDS,
-        keepalive_count_max=KEEPALIVES_MOST,
+        keepalive_count_max=MAX_KEEPALIVES,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from shared.batches import archive, folders
 from shared.batches.archive import STORED, Entry, encode
-from shared.batches.folders import FILES_MOST, IMAGE_LARGEST, JSON_LARGEST, PROBLEMS_MOST, Folder, slices
+from shared.batches.folders import IMAGE_LARGEST, JSON_LARGEST, MAX_FILES, MAX_PROBLEMS, Folder, slices
 from shared.batches.problems import BadArchive
 from tests.archives import GENEROUS, UTF8, File, taken, zipped
 
@@ -246,7 +246,7 @@ def test_the_first_problem_of_a_file_stands() -> None:
 
 
 def test_a_work_order_of_too_many_files_is_one_line() -> None:
-    for count, problem in ((FILES_MOST, ""), (FILES_MOST + 1, "TOO_MANY_FILES")):
+    for count, problem in ((MAX_FILES, ""), (MAX_FILES + 1, "TOO_MANY_FILES")):
         [first, second] = folders.plan(lines([*(f"a/{n}.jpg" for n in range(count)), "b/1.jpg"])).folders
         [(name, entries)] = folders.read(first.lines)
         assert name == "a"
@@ -257,15 +257,11 @@ def test_a_work_order_of_too_many_files_is_one_line() -> None:
 
 
 def test_a_million_problems_are_counted_and_a_thousand_listed() -> None:
-    paths = [f"{n}.jpg" for n in range(PROBLEMS_MOST + 500)] + [
-        f"empty {n}/" for n in range(PROBLEMS_MOST + 7)
-    ]
+    paths = [f"{n}.jpg" for n in range(MAX_PROBLEMS + 500)] + [f"empty {n}/" for n in range(MAX_PROBLEMS + 7)]
     plan = folders.plan(lines(paths))
     codes = [problem.code for problem in plan.problems]
-    assert (
-        codes == ["FILE_OUTSIDE_FOLDER"] * PROBLEMS_MOST + ["MORE_ERRORS"] + ["EMPTY_FOLDER"] * PROBLEMS_MOST
-    )
-    assert "500 more" in plan.problems[PROBLEMS_MOST].message
+    assert codes == ["FILE_OUTSIDE_FOLDER"] * MAX_PROBLEMS + ["MORE_ERRORS"] + ["EMPTY_FOLDER"] * MAX_PROBLEMS
+    assert "500 more" in plan.problems[MAX_PROBLEMS].message
     assert "7 more folders" in plan.problems[-1].message
     assert list(plan.folders) == []
 

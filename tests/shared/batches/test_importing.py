@@ -675,11 +675,11 @@ def test_a_work_order_that_was_deleted_comes_back_as_the_archive_has_it(world: W
 
 def test_many_problems_are_listed_up_to_a_number_and_counted(world: World) -> None:
     wrong = [File(f"BAD/notes-{number:03}.txt", b"x") for number in range(importing.MAX_PROBLEMS + 5)]
-    stray = [File(f"stray-{number:04}.txt", b"x") for number in range(folders.PROBLEMS_MOST + 3)]
+    stray = [File(f"stray-{number:04}.txt", b"x") for number in range(folders.MAX_PROBLEMS + 3)]
     shown = world.take_in(zipped([good("A"), *wrong, *stray, good("B")]))
     assert set(world.taken_in()) == {"A", "B"}
     found = rows(world, shown)
-    first = [("", f"stray-{number:04}.txt", "FILE_OUTSIDE_FOLDER") for number in range(folders.PROBLEMS_MOST)]
+    first = [("", f"stray-{number:04}.txt", "FILE_OUTSIDE_FOLDER") for number in range(folders.MAX_PROBLEMS)]
     then = [("BAD", f"notes-{number:03}.txt", "UNKNOWN_FILE") for number in range(importing.MAX_PROBLEMS)]
     assert found == [*first, ("", "", "MORE_ERRORS"), *then, ("BAD", "", "MORE_ERRORS")]
     more = [row["message"] for row in world.errors(shown["id"]) if row["code"] == "MORE_ERRORS"]
@@ -688,7 +688,7 @@ def test_many_problems_are_listed_up_to_a_number_and_counted(world: World) -> No
 
 
 def test_a_work_order_of_too_many_files_is_told_so_and_read_no_further(world: World) -> None:
-    many = [File(f"BAD/meter-{number}.jpg", PHOTO, STORED) for number in range(folders.FILES_MOST + 1)]
+    many = [File(f"BAD/meter-{number}.jpg", PHOTO, STORED) for number in range(folders.MAX_FILES + 1)]
     shown = world.take_in(zipped([good("A"), *many, good("B")]))
     ((name, _, code),) = rows(world, shown)
     assert (name, code, set(world.taken_in())) == ("BAD", "TOO_MANY_FILES", {"A", "B"})
@@ -698,7 +698,7 @@ def test_a_work_order_of_too_many_files_is_told_so_and_read_no_further(world: Wo
 def test_a_work_order_that_gets_too_many_with_the_next_archive_stays_as_it_was(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored, "INPUTS_MOST", 3)
+    monkeypatch.setattr(stored, "MAX_INPUTS", 3)
     world.take_in(zipped([File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (1, 2)]))
     more = [File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (2, 3, 4)]
     shown = world.take_in(zipped([good("A"), *more, good("B")]))
@@ -719,11 +719,11 @@ def test_seventy_thousand_files_of_which_nearly_all_are_junk(world: World) -> No
 
 @pytest.mark.slow
 def test_a_work_order_of_as_many_files_as_it_may_have(world: World) -> None:
-    many = [File(f"WO/meter-{n}.jpg", jpeg(str(n)), STORED) for n in range(stored.INPUTS_MOST, 0, -1)]
+    many = [File(f"WO/meter-{n}.jpg", jpeg(str(n)), STORED) for n in range(stored.MAX_INPUTS, 0, -1)]
     told = [File("WO/metadata.json", b'{"floor": 3}'), File("WO/parameters.json", b'{"kind": "fibre"}')]
     shown = world.take_in(zipped([good("A"), *many, *told, good("B")]))
     assert (shown["status"], shown["work_orders_done"], shown["images"]) == ("COMPLETED", 3, 5_002)
-    assert contents(world, "WO") == {"meter": [jpeg(str(n)) for n in range(1, stored.INPUTS_MOST + 1)]}
+    assert contents(world, "WO") == {"meter": [jpeg(str(n)) for n in range(1, stored.MAX_INPUTS + 1)]}
 
 
 @pytest.mark.slow

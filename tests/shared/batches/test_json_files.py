@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.batches.json_files import DEPTH_MOST, parse
+from shared.batches.json_files import MAX_DEPTH, parse
 from shared.batches.problems import BadFile
 
 
@@ -77,7 +77,7 @@ def test_what_is_kept(content: bytes, expected: dict[str, Any]) -> None:
         pytest.param(
             b'{"x": [{"y": {"a": 1, "b": 2, "a": 3}}]}', "JSON_DUPLICATE_KEY", id="a name twice, deep"
         ),
-        pytest.param(nested(DEPTH_MOST + 1), "JSON_TOO_DEEP", id="one too deep"),
+        pytest.param(nested(MAX_DEPTH + 1), "JSON_TOO_DEEP", id="one too deep"),
         pytest.param(nested(1_000_000), "JSON_TOO_DEEP", id="a million levels"),
         pytest.param(b"[" * 4_000_000, "JSON_TOO_DEEP", id="open brackets"),
         pytest.param(b'{"a":' * 800_000, "JSON_TOO_DEEP", id="open dictionaries"),
@@ -93,7 +93,7 @@ def test_what_is_refused(content: bytes, code: str) -> None:
 
 
 def test_as_deep_as_allowed() -> None:
-    assert parse(nested(DEPTH_MOST))
+    assert parse(nested(MAX_DEPTH))
 
 
 @pytest.mark.parametrize(

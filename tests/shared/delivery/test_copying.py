@@ -43,7 +43,7 @@ def test_images_are_copied_in_batches_that_grow(world: World) -> None:
     assert (outcome.copied, outcome.present) == (300, 0)
     assert all_there(world, copies)
     batches = len(world.suite.traffic.calls("storage.batch"))
-    assert 300 / copying.BATCH_MOST <= batches < 300 / copying.BATCH_FIRST
+    assert 300 / copying.MAX_BATCH <= batches < 300 / copying.BATCH_FIRST
 
 
 def test_no_image_at_all(world: World) -> None:

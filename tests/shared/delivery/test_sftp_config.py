@@ -7,7 +7,7 @@ import asyncssh
 import pytest
 
 from shared.delivery.base import TAIL_BYTES
-from shared.delivery.sftp.config import PATH_BYTES_MOST, PRIVATE_KEY_LONGEST, Login, SftpConfig
+from shared.delivery.sftp.config import MAX_PATH_BYTES, PRIVATE_KEY_LONGEST, Login, SftpConfig
 from shared.errors import Invalid
 from shared.http.bodies import read
 
@@ -203,7 +203,7 @@ def test_paths_that_are_not_taken(path: str, says: str) -> None:
 
 
 def test_the_longest_path_leaves_room_for_what_lands_below_it() -> None:
-    path = ("a" * 99 + "/") * (PATH_BYTES_MOST // 100)
+    path = ("a" * 99 + "/") * (MAX_PATH_BYTES // 100)
     made = config(path=path)
     assert len(made.place("x" * TAIL_BYTES).encode()) < 4096
 

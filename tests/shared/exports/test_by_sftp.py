@@ -439,7 +439,7 @@ def nights(world: World, first: int, last: int) -> None:
 def test_a_server_that_shows_another_key_is_told_of_and_suspended_and_a_test_that_passes_exports_all(
     world: World, sftp: SftpServer, monkeypatch: pytest.MonkeyPatch, mended_by: str
 ) -> None:
-    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 2)
     export = by_sftp(world, sftp, notify=[OPS])
     secret = secret_of(world, export)
     original = sftp.key

@@ -38,7 +38,7 @@ MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
 NEXT_MORNING = MORNING + timedelta(days=1)
 
 MIB = 1024**2
-ROWS_MOST = 100_000
+MAX_ROWS = 100_000
 """The limit of a CSV file and of a JSON array (docs/contracts/exports.md)."""
 
 SHEETS = ["csv", "csv.gz", "json-array", "json-array.gz"]
@@ -206,18 +206,18 @@ PLANS: dict[str, Case] = {
     ),
     "as many rows as a sheet may have": (
         run_of(file_format="csv"),
-        [part("0", 60_000, 10), part("1", ROWS_MOST - 60_000, 10)],
-        [("one", ROWS_MOST, HEADER + 20, "0+1")],
+        [part("0", 60_000, 10), part("1", MAX_ROWS - 60_000, 10)],
+        [("one", MAX_ROWS, HEADER + 20, "0+1")],
     ),
     "as many rows as a sheet may have, of each site": (
         run_of(file_format="csv"),
-        [part("0", ROWS_MOST, 10), part("1", ROWS_MOST, 10, OTHER_SITE)],
-        [("one", ROWS_MOST, HEADER + 10, "0"), ("other", ROWS_MOST, HEADER + 10, "1")],
+        [part("0", MAX_ROWS, 10), part("1", MAX_ROWS, 10, OTHER_SITE)],
+        [("one", MAX_ROWS, HEADER + 10, "0"), ("other", MAX_ROWS, HEADER + 10, "1")],
     ),
     "a row more, split": (
         run_of(file_format="csv", split=True),
         [part("0", 60_000, 10), part("1", 40_000, 10), part("2", 1, 10)],
-        [("one-00001", ROWS_MOST, HEADER + 20, "0+1"), ("one-00002", 1, HEADER + 10, "2")],
+        [("one-00001", MAX_ROWS, HEADER + 20, "0+1"), ("one-00002", 1, HEADER + 10, "2")],
     ),
     "split where a part would be too much": (
         run_of(file_format="csv", split=True),
@@ -226,8 +226,8 @@ PLANS: dict[str, Case] = {
     ),
     "lines have no limit": (
         run_of(split=True),
-        [part("0", ROWS_MOST, 10), part("1", ROWS_MOST, 10)],
-        [("one", 2 * ROWS_MOST, 20, "0+1")],
+        [part("0", MAX_ROWS, 10), part("1", MAX_ROWS, 10)],
+        [("one", 2 * MAX_ROWS, 20, "0+1")],
     ),
 }
 
@@ -247,7 +247,7 @@ def test_a_row_over_the_limit_is_refused_with_the_numbers_and_what_to_do(
 ) -> None:
     run = run_of(connector, file_format=format)
     with pytest.raises(CustomerMustAct) as caught:
-        plan(run, part("0", ROWS_MOST, 10), part("1", 1, 10))
+        plan(run, part("0", MAX_ROWS, 10), part("1", 1, 10))
     assert str(caught.value) == (
         f"The {format} file of {whose} would have 100001 rows; it may have at most 100000."
     )
@@ -256,7 +256,7 @@ def test_a_row_over_the_limit_is_refused_with_the_numbers_and_what_to_do(
 
 def test_what_can_not_be_split_is_not_told_to_be() -> None:
     with pytest.raises(CustomerMustAct) as caught:
-        plan(run_of(file_format="csv", split=True), part("0", ROWS_MOST + 1, 10))
+        plan(run_of(file_format="csv", split=True), part("0", MAX_ROWS + 1, 10))
     assert caught.value.next_action.startswith("Take the file_format json;")
 
 

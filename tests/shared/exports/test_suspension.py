@@ -182,7 +182,7 @@ def test_a_bucket_that_refuses_for_a_week_gets_all_its_windows_in_order_when_it_
 def test_what_mends_by_itself_at_the_third_due_time_leaves_no_trace(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 3)
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 3)
     export = nightly(world)
     refuse(world)
     live(world, 1, 2)
@@ -202,7 +202,7 @@ def test_what_mends_by_itself_at_the_third_due_time_leaves_no_trace(
 def test_runs_by_hand_and_retries_that_fail_do_not_count(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 2)
     export = nightly(world)
     refuse(world)
     live(world, 1, 1)
@@ -228,7 +228,7 @@ def document(collection: Any, id: str) -> Any:
 
 
 def test_the_suspension_of_one_export_touches_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 2)
     world.suite.storage.create_bucket("acme-archive")
     world.grant("acme-archive", world.acme)
     good = nightly(
@@ -299,7 +299,7 @@ def test_one_paused_for_a_week_leaves_the_gap_out_and_backfills_on_request(world
 def test_pausing_a_suspended_export_leaves_out_what_did_not_begin_and_not_what_failed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 2)
     export = nightly(world)
     refuse(world)
     live(world, 1, 3)
@@ -322,7 +322,7 @@ def test_pausing_a_suspended_export_leaves_out_what_did_not_begin_and_not_what_f
 def test_a_suspended_export_that_is_sent_elsewhere_goes_on_there(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 2)
     world.suite.storage.create_bucket("acme-new")
     world.grant("acme-new", world.acme)
     export = nightly(world)
@@ -354,8 +354,8 @@ def test_a_suspended_export_that_is_sent_elsewhere_goes_on_there(
 def test_of_more_failed_windows_than_are_taken_up_at_once_the_oldest_go_first_and_the_rest_follow(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pausing, "WAITING_MOST", 2)
-    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    monkeypatch.setattr(pausing, "MAX_WAITING", 2)
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 2)
     export = nightly(world, start="2026-11-17T00:00:00Z")
     refuse(world)
     world.run_due(due(0) + timedelta(hours=9))  # five windows at once
@@ -458,7 +458,7 @@ KINDS = pytest.mark.parametrize("kind", [Suspending, Resuming])
 @pytest.fixture
 def make(new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Makes what makes fresh ones of a kind."""
-    monkeypatch.setattr(exports, "DUE_TIMES_MOST", 2)
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 2)
     return lambda kind: lambda: kind(new_world(), outside)
 
 
