@@ -10,7 +10,7 @@ WaybillError
 ├── Retry                passing: the event is answered 503 and is delivered again
 │   └── Busy             another attempt is at it
 └── GiveUp               trying again cannot help: the event is acknowledged and the failure is told
-    └── CustomerMustAct  only the customer can mend it: a bucket gone, a permission withdrawn
+    └── CustomerMustAct  only the customer can fix it: a bucket gone, a permission withdrawn
 
 Anything else that is raised is a surprise: the event is answered 500, with a trace in the log, and is
 delivered again. `events.answer` does as this tree says.
@@ -99,4 +99,4 @@ class GiveUp(WaybillError):
 
 
 class CustomerMustAct(GiveUp):
-    """Only the customer can mend it; both sentences are written for them."""
+    """Only the customer can fix it; both sentences are written for them."""

@@ -30,7 +30,7 @@ from shared.workorders.stored import DUE, FAILED, WAITING, StoredWorkOrder
 MAX_WAIT = timedelta(hours=1)
 """How long an analyser may be away, from the first failed try on."""
 
-AFTER_MENDING = "Once that is mended, POST to the work order's /analyze to have it analysed again."
+AFTER_FIXING = "Once that is fixed, POST to the work order's /analyze to have it analysed again."
 """What to do about every analysis that failed."""
 
 
@@ -73,7 +73,7 @@ def failed(cloud: Cloud, analyses: Analyses, attempt: Attempt, error: GiveUp) ->
     piece = attempt.piece
     failure = f"{error} {error.next_action}"
     if isinstance(error, WaitedTooLong):
-        failure = f"The site's analyser was away for an hour. {piece.waits_for} {AFTER_MENDING}"
+        failure = f"The site's analyser was away for an hour. {piece.waits_for} {AFTER_FIXING}"
     try:
         site = get_site(cloud.db, analyses.site, analyses.customer)
         store.change(cloud, site, piece.name, lambda now: _given_up(now.stored, failure))
@@ -120,7 +120,7 @@ def _posted(cloud: Cloud, site: Site, posted: Held, seconds: float) -> StoredWor
     except Invalid as too_large:
         failure = f"The analyser's results do not fit into the work order: {too_large}."
     logs.warning("an analysis failed", failure=failure)
-    failure = f"{failure} {AFTER_MENDING}"
+    failure = f"{failure} {AFTER_FIXING}"
     return store.change(cloud, site, id, lambda now: _noted(now.stored, posted.stored, FAILED, failure))
 
 

@@ -62,7 +62,7 @@ class CopyResult:
 class Connector(Protocol):
     """Where a run's files go. Names are relative: the connector knows what stands before them.
 
-    Every method raises CustomerMustAct for what the customer can mend, GiveUp for what we must, and Retry for
+    Every method raises CustomerMustAct for what the customer can fix, GiveUp for what we must, and Retry for
     what is passing. Each can be done twice, and by two at once, and nothing that stands there is ever
     overwritten or removed.
     """

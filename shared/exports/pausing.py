@@ -1,7 +1,7 @@
 """Pausing and resuming an export, and suspending one that fails.
 
 A person pauses: the windows that have not begun by then are left out, and can be backfilled. We suspend: the
-windows wait, and are exported, oldest first, when what was wrong is mended.
+windows wait, and are exported, oldest first, when what was wrong is fixed.
 """
 
 from datetime import datetime

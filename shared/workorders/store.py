@@ -475,7 +475,7 @@ def _on_time(cloud: Cloud, reference: firestore.DocumentReference) -> Snapshot:
     """The document as it is, stamped again while its commit came more than half the margin after its stamp.
 
     Whoever writes looks at it through here first: so a late commit whose writer died, or never had its
-    answer, is mended by whoever tries again. TimeoutError where Firestore stays late.
+    answer, is fixed by whoever tries again. TimeoutError where Firestore stays late.
     """
     for _ in range(WRITE_ATTEMPTS):
         snapshot: Snapshot = reference.get()

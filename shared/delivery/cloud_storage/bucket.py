@@ -25,7 +25,7 @@ _PERMISSION = re.compile(r"storage\.(?:objects|buckets)\.[A-Za-z]+")
 
 
 class CustomerBucket:
-    """The customer's bucket. Refusals that the customer can mend are raised as CustomerMustAct."""
+    """The customer's bucket. Refusals that the customer can fix are raised as CustomerMustAct."""
 
     def __init__(self, objects: Objects, account: str, bucket: str) -> None:
         self.objects = objects
@@ -106,7 +106,7 @@ class CustomerBucket:
             ) from refused
 
     def explain(self, refused: GoogleAPICallError) -> CustomerMustAct | None:
-        """What a refusal means for the customer; None where it is ours to mend.
+        """What a refusal means for the customer; None where it is ours to fix.
 
         A rewrite reads in our staging and writes in their bucket: what it may not read is ours.
         """

@@ -9,7 +9,7 @@ def run(cloud: Cloud, config: EmailConfig) -> list[Step]:
     """One step, `addresses`. Whether an address takes mail is known once a mail was sent, and then shown with
     the run's mails."""
     if not (cloud.settings.mail_from and cloud.settings.url):
-        why = "Waybill is not set up to send mail: ask its operators to mend it."
+        why = "Waybill is not set up to send mail: ask its operators to fix it."
         return [Step("addresses", "failed", why)]
     count = len(config.emails)
     whom = "One address gets" if count == 1 else f"{count} addresses each get"

@@ -157,7 +157,7 @@ class Writing:
 
     def _not_renamed(self, target: str, refused: asyncssh.SFTPError) -> Exception:
         if isinstance(refused, asyncssh.SFTPNoSuchFile):
-            # Somebody tidied our file away, or moved a whole directory: writing it again mends that.
+            # Somebody tidied our file away, or moved a whole directory: writing it again fixes that.
             return Retry(f"the unfinished file of {target} is gone from the SFTP server {self._remote.host}")
         return self._remote.refusal(f"to rename a file to {target}", refused)
 

@@ -313,7 +313,7 @@ def test_results_of_inputs_that_it_was_not_asked_about_are_left_out(
     assert (line["count"], line["work_order"]) == (2, id)
 
 
-MEND = " Once that is mended, POST to the work order's /analyze to have it analysed again."
+MEND = " Once that is fixed, POST to the work order's /analyze to have it analysed again."
 
 BAD_RESULTS: list[tuple[str, dict[str, Any], str]] = [
     ("an unknown kind of value", {"analyzed_value": [1]}, "analyzed_value: must be a text, a number, true"),
@@ -350,7 +350,7 @@ FINAL: list[tuple[str, Any, str]] = [
     (
         "no JSON",
         Reply(200, b"<html>s3cr3t"),
-        "answered what is not as agreed: body: is not JSON. Mend its an",
+        "answered what is not as agreed: body: is not JSON. Fix its an",
     ),
     ("a list", Reply(200, []), "body: must be a JSON object"),
     ("nothing", Reply(200, {}), "results: is needed"),

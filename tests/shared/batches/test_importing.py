@@ -651,8 +651,8 @@ def test_the_same_archive_again_changes_nothing_and_one_folder_mended_that_one_a
     assert versions(world) == before
     world.wait(timedelta(hours=1))
     more = File("WO_2/meter-7.jpg", jpeg("WO_2 7"))
-    mended = world.take_in(zipped([*folder("WO_1"), *folder("WO_2"), more, *folder("WO_3")]))
-    assert (mended["status"], mended["work_orders_done"], mended["images"]) == ("COMPLETED", 3, 7)
+    fixed = world.take_in(zipped([*folder("WO_1"), *folder("WO_2"), more, *folder("WO_3")]))
+    assert (fixed["status"], fixed["work_orders_done"], fixed["images"]) == ("COMPLETED", 3, 7)
     after = versions(world)
     assert {name for name in before if before[name] != after[name]} == {"WO_2"}
     assert {name for name in set(after) - set(before) if "/" not in name} == {"WO_3"}

@@ -311,16 +311,16 @@ REFUSALS: list[tuple[str, Exception, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("operation", "refusal", "says", "mend"), REFUSALS)
+@pytest.mark.parametrize(("operation", "refusal", "says", "fix"), REFUSALS)
 def test_what_the_server_refuses_is_told_and_gone_on_with_once_mended(
-    delivering: Delivering, operation: str, refusal: Exception, says: str, mend: str
+    delivering: Delivering, operation: str, refusal: Exception, says: str, fix: str
 ) -> None:
     staged = delivering.staged(b"lines\n")
     delivering.sftp.arm(operation, refusal)
     with pytest.raises(CustomerMustAct, match=says) as error:
         delivering.deliver(staged)
     assert str(error.value).startswith("The SFTP server 127.0.0.1 refuses ")
-    assert re.search(mend, error.value.next_action), error.value.next_action
+    assert re.search(fix, error.value.next_action), error.value.next_action
     assert PLACE not in delivering.sftp.files()
     delivering.deliver(staged)
     assert delivering.sftp.files() == {PLACE: b"lines\n"}

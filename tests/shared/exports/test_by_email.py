@@ -395,7 +395,7 @@ def test_a_run_that_cannot_even_make_its_mails_is_failed_by_the_sweep(
     export = by_email(world, end="2026-11-23T00:00:00Z")
 
     def broken(*_: object) -> None:
-        raise RuntimeError("ours to mend")
+        raise RuntimeError("ours to fix")
 
     monkeypatch.setattr(delivering, "_joined", broken)
     world.tick(MORNING)

@@ -1,5 +1,5 @@
 """Runs that go by SFTP: what lands and in which order, where what opens the server is kept, and what is told
-and mended where the server refuses."""
+and fixed where the server refuses."""
 
 import json
 import logging
@@ -423,7 +423,7 @@ def test_a_private_address_is_refused_unless_settings_allow_it(
     assert retried(world, export)["status"] == "COMPLETED"
 
 
-# --- mended
+# --- fixed
 
 
 def nights(world: World, first: int, last: int) -> None:

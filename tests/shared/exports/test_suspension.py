@@ -41,7 +41,7 @@ def refuse(world: World) -> None:
     world.suite.storage.revoke(BUCKET, world.acme.account, REFUSED)
 
 
-def mend(world: World) -> None:
+def fix(world: World) -> None:
     world.grant(BUCKET, world.acme)
 
 
@@ -164,7 +164,7 @@ def test_a_bucket_that_refuses_for_a_week_gets_all_its_windows_in_order_when_it_
     assert REFUSED in suspended["suspended"]["error"]
     assert suspended["suspended"]["next_action"]
     assert world.landed() == {}
-    mend(world)
+    fix(world)
     answer = asked(world, export, by)
     assert answer["passed"] if by == "test" else answer["left_out"] is None
     assert (shown(world, export)["state"], shown(world, export)["suspended"]) == ("ACTIVE", None)
@@ -186,7 +186,7 @@ def test_what_mends_by_itself_at_the_third_due_time_leaves_no_trace(
     export = nightly(world)
     refuse(world)
     live(world, 1, 2)
-    mend(world)
+    fix(world)
     live(world, 3, 3)
     assert exported(world) == each_day(1, 3)
     in_order(world, export)
@@ -305,7 +305,7 @@ def test_pausing_a_suspended_export_leaves_out_what_did_not_begin_and_not_what_f
     live(world, 1, 3)
     paused = asked(world, export, "pause")
     assert (paused["state"], paused["suspended"]) == ("PAUSED", None)
-    mend(world)
+    fix(world)
     live(world, 4, 4)
     assert asked(world, export, "test")["passed"]
     assert shown(world, export)["state"] == "PAUSED"  # a person paused it, and a person resumes it
@@ -340,7 +340,7 @@ def test_a_suspended_export_that_is_sent_elsewhere_goes_on_there(
     assert shown(world, export)["state"] == "ACTIVE"
     assert [name for name in world.landed("acme-new") if "_manifests" in name] != []
     assert world.landed() == {}
-    mend(world)
+    fix(world)
     for run in world.audit(export)[-2:]:
         assert world.request("POST", f"/v1/exports/{export}/runs/{run['run_id']}:retry").status == 200
     world.drain()
@@ -363,7 +363,7 @@ def test_of_more_failed_windows_than_are_taken_up_at_once_the_oldest_go_first_an
     world.run_due(due(1))
     assert tried(world, export) == [2, 2, 1, 1, 1, 1]
     assert shown(world, export)["state"] == "SUSPENDED"
-    mend(world)
+    fix(world)
     asked(world, export, "resume")
     world.drain()
     assert states(world, export) == ["COMPLETED"] * 2 + ["FAILED"] * 4
@@ -426,12 +426,12 @@ class Suspending(Subject):
 
 
 class Resuming(Subject):
-    """A bucket that is mended, and `:resume`; whoever gets no answer asks again."""
+    """A bucket that is fixed, and `:resume`; whoever gets no answer asks again."""
 
     def __init__(self, world: World, outside: Outside) -> None:
         super().__init__(world, outside, 2)
         assert shown(world, self.export)["state"] == "SUSPENDED"
-        mend(world)
+        fix(world)
 
     def run(self, push: Callable[[Delivery], bool]) -> None:
         path = f"/v1/exports/{self.export}:resume"

@@ -49,6 +49,7 @@ LETTERS: dict[str, tuple[str, dict[str, Any], Link | None]] = {
     "export_once": ("export", {**FACTS, "window_start": "1970-01-01T00:00:00Z", "files": 12}, LINK),
     "failed": ("failed", FAILED, None),
     "suspended": ("suspended", FAILED, None),
+    "waiting": ("waiting", FAILED, None),
     "batch": ("batch", BATCH, None),
     "batch_completed": ("batch", {**BATCH, **ALL_IN}, None),
     "batch_failed": ("batch", {**BATCH, **BROKEN}, None),
@@ -118,7 +119,7 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("name", ["export", "failed", "suspended", "batch"])
+@pytest.mark.parametrize("name", ["export", "failed", "suspended", "waiting", "batch"])
 def test_a_name_cannot_add_headers_lines_or_elements(name: str) -> None:
     kind, facts, link = LETTERS[name]
     hostile = dict.fromkeys(facts.keys() & TOLD_BY_OTHERS, HOSTILE)
