@@ -60,7 +60,7 @@ def test_each_command_has_its_help(command: Command) -> None:
     names = re.findall(r"^ {4}([a-z-]+)\b", command("--help"), re.MULTILINE)
     assert names == [
         *("add-customer", "add-key", "add-site", "check-bucket", "keys", "replay", "rerun", "revoke-key"),
-        *("rotate-key", "rotate-secrets", "run", "status", "ticks"),
+        *("rotate-key", "rotate-secrets", "show-run", "status", "ticks"),
     ]
     for name in names:
         assert f"usage: python -m infra {name}" in command(name, "--help")
@@ -175,8 +175,8 @@ def test_a_key_is_shown_once_rotated_and_revoked(world: World, command: Command)
         (["revoke-key", "0123456789abcdef"], "there is no key 0123456789abcdef"),
         (["rotate-key", "0123456789abcdef"], "there is no key 0123456789abcdef"),
         (["keys", "--customer", "nobody"], "there is no customer nobody"),
-        (["run", "e", "0123456789"], "the export e has no run 0123456789"),
-        (["run", "e", ".."], "'..' cannot be an id"),
+        (["show-run", "e", "0123456789"], "the export e has no run 0123456789"),
+        (["show-run", "e", ".."], "'..' cannot be an id"),
         (["rerun", "e", "0123456789"], "the export e has no run 0123456789"),
         (["replay", "exports", "{}"], "exports is no function that a topic triggers"),
         (["replay", "tick", "{"], "the message is no JSON"),
@@ -424,7 +424,7 @@ def test_the_life_of_a_run_in_order(world: World, command: Command) -> None:
     export = world.export(site_ids=[SITE, OTHER_SITE])
     world.run_due(NIGHT)
     [event] = world.audit(export)
-    told = command("run", export, event["run_id"])
+    told = command("show-run", export, event["run_id"])
     head, window, _, _, *lines = told.partition("\n{")[0].rstrip().splitlines()[1:]
     assert head.split()[:3] == ["acme", "COMPLETED", "Schedule"]
     assert window.startswith("Window 2026-11-22T09:17:00Z to 2026-11-23T00:00:00Z, read as of 2026-11-23")
@@ -451,7 +451,7 @@ def test_the_life_of_a_run_that_has_just_begun(world: World, command: Command) -
     world.tick(NIGHT)
     world.suite.pubsub.deliver_due(world.push)
     [run] = world.slots()
-    told = command("run", export, run)
+    told = command("show-run", export, run)
     assert "RUNNING" in told
     assert "last heartbeat" in told
     assert "{" not in told
@@ -481,7 +481,7 @@ def test_a_run_that_failed_goes_on_and_one_that_completed_is_backfilled(
     world.grant(BUCKET, world.acme)
     told = command("rerun", export, failed["run_id"])
     assert told == f"The run {failed['run_id']} of the export {export} is taken up again."
-    shown = command("run", export, failed["run_id"])
+    shown = command("show-run", export, failed["run_id"])
     assert "failed, and was retried since" in shown
     assert "finished" not in shown
     assert "it can run again when it has ended" in command("rerun", export, failed["run_id"], status=1)
