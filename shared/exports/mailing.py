@@ -205,4 +205,6 @@ def _open(cloud: Cloud, run: Run) -> Any:
 
 
 def _delivering(cloud: Cloud, run: Run) -> Any:
-    return cloud.db.collection(f"{run.path}/mails").where(filter=FieldFilter("letter", "==", DELIVERY))
+    """The mails by which a run is delivered; where it was planned anew, not those of the older plan."""
+    theirs = cloud.db.collection(f"{run.path}/mails").where(filter=FieldFilter("letter", "==", DELIVERY))
+    return theirs.where(filter=FieldFilter("occurrence", "==", run.label))

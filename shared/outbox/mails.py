@@ -122,6 +122,7 @@ def documents(
         made[path] = {
             **control.new(KIND, customer, at),
             "letter": letter,
+            "occurrence": occurrence,
             "address": address,
             "facts": kept,
             "files": asdict(link) if link else None,

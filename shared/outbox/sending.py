@@ -24,7 +24,7 @@ from shared.outbox.letters import Letter, Link
 from shared.outbox.mails import ASK, REFUSED, SEND, SENDING, SENT, SKIPPED, UNKNOWN, WAITING, Mail
 from shared.outbox.sendgrid import Account, Answer
 from shared.work.attempts import Attempt
-from shared.work.kinds import Done, End, Kind, Stage, Writes
+from shared.work.kinds import CANCELLED, Done, End, Kind, Stage, Writes
 
 TRIED_FOR = timedelta(days=1)
 """How long a mail waits for SendGrid to take it before it is REFUSED."""
@@ -68,10 +68,14 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
     now = piece.heartbeat
     if attempt.carried:
         raise Retry(attempt.carried)
+    cancelled, paused_until = _look(cloud, mail)
+    if cancelled and mail.files is not None:
+        reason = "The run that it would have delivered was cancelled."
+        return _ended(mail, Verdict(SKIPPED, reason, "Export the window again with :backfill."))
     if now - mail.asked >= TRIED_FOR:
         late = f"It could not be sent within a day. {piece.waits_for or ''}".strip()
         return _ended(mail, Verdict(REFUSED, late, "Have it sent again."))
-    if now < _paused_until(cloud):
+    if now < paused_until:
         raise Retry(piece.waits_for or "SendGrid is not to be called yet: it did not take another mail.")
     account = _account(cloud)
     if account is None:
@@ -171,10 +175,12 @@ def _ended(mail: Mail, verdict: Verdict, left: tuple[str, ...] | None = None) ->
     return Done(end=End(verdict.state, fields))
 
 
-def _paused_until(cloud: Cloud) -> datetime:
-    limit = cloud.db.document(LIMIT).get()
-    until: datetime = fields_of(limit)["until"] if limit.exists else datetime.min.replace(tzinfo=UTC)
-    return until
+def _look(cloud: Cloud, mail: Mail) -> tuple[bool, datetime]:
+    """Whether what the mail is about was cancelled, and until when SendGrid is not to be called."""
+    wanted = [cloud.db.document(mail.owner), cloud.db.document(LIMIT)]
+    found = {each.reference.path: fields_of(each) for each in cloud.db.get_all(wanted) if each.exists}
+    until = found.get(LIMIT, {}).get("until", datetime.min.replace(tzinfo=UTC))
+    return found.get(mail.owner, {}).get("state") == CANCELLED, until
 
 
 def _pause(cloud: Cloud, verdict: Verdict) -> None:

@@ -26,6 +26,7 @@ __all__ = ["sftp"]
 pytestmark = pytest.mark.cuts
 
 OPS = "ops@acme.example"
+WHOM = ("ada@acme.example", "bob@acme.example")
 MINUTE = timedelta(minutes=1)
 MANY = 12_000
 
@@ -229,6 +230,39 @@ def test_a_file_that_an_older_plan_delivered_is_left_and_not_taken_for_the_new_o
     (listed,) = manifest["files"]
     assert listed["name"] in landed
     assert listed["name"] != old[0]
+
+
+def test_the_mails_of_an_older_plan_are_not_sent_and_do_not_count(world: World) -> None:
+    world.work_order("WO_1")
+    export = world.export(
+        connector_type="email", connector_config={"emails": list(WHOM)}, end="2026-11-23T00:00:00Z"
+    )
+    world.suite.traffic.arm("sendgrid.mail.send", Fault("error", status=400), times=2)
+    world.run_due(MORNING)
+    assert world.audit(export)[0]["status"] == "FAILED"
+    event = retried(world, export, timedelta(days=31))
+    assert (event["status"], event["mails_sent"], event["mails_not_sent"]) == ("COMPLETED", 2, []), event
+    told = [each["personalizations"][0]["to"][0]["email"] for each in world.suite.sendgrid.sent]
+    assert sorted(told) == sorted(WHOM)
+
+
+def test_a_run_that_is_cancelled_while_its_mails_wait_sends_none(world: World) -> None:
+    world.work_order("WO_1")
+    export = world.export(
+        connector_type="email", connector_config={"emails": list(WHOM)}, end="2026-11-23T00:00:00Z"
+    )
+    world.suite.traffic.arm("sendgrid.mail.send", Fault("error", status=429), times=1_000_000)
+    world.tick(MORNING)
+    world.drain()
+    minutes(world, 20)
+    assert "429" in world.request("GET", path_of(world, export)).body["waits_for"]
+    answer = world.request("POST", f"{path_of(world, export)}:cancel")
+    assert answer.body["status"] == "CANCELLED", answer
+    world.suite.traffic.disarm()
+    world.settle(sweeps=True)
+    assert world.suite.sendgrid.sent == []
+    mails = world.request("GET", f"{path_of(world, export)}/mails").body["mails"]
+    assert [each["status"] for each in mails] == ["SKIPPED", "SKIPPED"], mails
 
 
 # --- plans of any size
