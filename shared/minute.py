@@ -6,13 +6,18 @@ from shared.gcp.clients import Cloud
 from shared.gcp.messages import Message
 from shared.work.sweep import sweep
 
+TICK_SECONDS = 60
+"""How long a tick may take: then the next one comes. Each part is bounded: by `tick.MAX_DUE`, by
+`sweep.MAX_SWEPT`, and the last one, which can wait, by `tick.PENDING_SECONDS`."""
+
 
 def tick(cloud: Cloud, message: Message) -> None:
-    """Start what is due and resume what is stalled: exports, pieces; none stops another."""
+    """Do the parts in turn: have the exports that are due begun, resume stalled pieces, start pending runs. A
+    part that fails stops no other."""
     failures = []
-    for each in (exports.tick, sweep):
+    for part in (exports.publish_due, sweep, exports.start_pending):
         try:
-            each(cloud, message.published)
+            part(cloud, message.published)
         except Exception as failure:
             logs.error("a part of the tick failed", exception=failure)
             failures.append(failure)

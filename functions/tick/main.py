@@ -1,4 +1,4 @@
-"""The tick of every minute: start what is due; take up what got stuck."""
+"""The tick of every minute: have what is due begun, and resume what is stalled."""
 
 import functions_framework
 from cloudevents.http.event import CloudEvent
@@ -8,5 +8,5 @@ from shared import events, minute
 
 @functions_framework.cloud_event
 def tick(event: CloudEvent) -> None:
-    """Start what is due by the tick's publish time."""
+    """Do what is due by the tick's publish time."""
     events.answer(event, minute.tick)

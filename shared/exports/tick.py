@@ -1,110 +1,86 @@
-"""The tick, every minute: start what is due by the tick's publish time, never by a clock of ours."""
+"""What the tick does about exports, every minute: it finds those that are due by its publish time, never by a
+clock of ours, and publishes them. `beginning` begins their windows, side by side.
+"""
 
+from collections import defaultdict
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
-from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared import logs
-from shared.exports import names, pausing
-from shared.exports.export import ACTIVE, from_snapshot, next_fields
-from shared.exports.runs import PENDING, SCHEDULE, Run
-from shared.exports.steps import KIND, document
+from shared.clock import elapsed_since, stopwatch
+from shared.exports import beginning
+from shared.exports.beginning import MAX_EXPORTS
+from shared.exports.export import ACTIVE
+from shared.exports.runs import PENDING
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of, read_time, transact
-from shared.work import stages
+from shared.gcp.documents import PAGE_DOCUMENTS, fields_of
 
-DUE_MOST = 500
-"""How many exports, and how many waiting runs, one tick looks at; the next takes the rest."""
+MAX_DUE = 20_000
+"""How many due exports one tick publishes; the next takes the rest."""
 
-WINDOWS_MOST = 10
-"""How many windows of one export that is behind one tick begins; the next takes the rest."""
+MAX_PENDING = 500
+"""At how many pending runs, the longest due first, one tick looks for customers with free slots."""
+
+PENDING_SECONDS = 20
+"""For how long one tick starts pending runs; the next starts the rest."""
 
 
-def tick(cloud: Cloud, at: datetime) -> None:
-    """Begin every scheduled window that is due at `at`, after those of its export that failed before, then
-    start what waits and has a free slot.
+def publish_due(cloud: Cloud, at: datetime) -> None:
+    """Publish every export of which a window is due at `at`, to have its windows begun.
 
-    A tick delivered twice, or two at once, begins nothing twice. An export that fails here is logged and
-    stops no other; the next tick, a minute later, tries it again.
+    A tick delivered twice, or two at once, publish the same; each window begins once.
     """
-    customers: dict[str, None] = {}  # in order of due time
-    for export, due in _due(cloud, at):
-        with logs.bound(export=export):
-            try:
-                pausing.try_again(cloud, cloud.db.document(f"exports/{export}"), due)
-                for _ in range(WINDOWS_MOST):
-                    begun = begin_window(cloud, export, at)
-                    if begun is None:
-                        break
-                    customers[begun.customer] = None
-            except Exception as failure:
-                logs.error("a window that is due could not begin", exception=failure)
-    for customer in customers | dict.fromkeys(_waiting(cloud)):
-        with logs.bound(customer=customer):
-            try:
-                stages.start_pending(cloud, KIND, customer)
-            except Exception as failure:
-                logs.error("waiting runs could not be started", exception=failure)
+    by_customer: dict[str, list[str]] = defaultdict(list)  # in order of due time
+    for export, customer in _due(cloud, at):
+        by_customer[customer].append(export)
+    messages = (
+        beginning.body(customer, exports[start : start + MAX_EXPORTS], at)
+        for customer, exports in by_customer.items()
+        for start in range(0, len(exports), MAX_EXPORTS)
+    )
+    cloud.messages.publish(beginning.FUNCTION, *messages)
 
 
-def begin_window(cloud: Cloud, export: str, at: datetime) -> Run | None:
-    """Begin the export's next scheduled window if it is due at `at`: the only way in which one begins.
+def start_pending(cloud: Cloud, at: datetime) -> None:
+    """Start pending runs of customers who have a free slot.
 
-    One transaction checks `next_start`, creates the run, pinned to the newest version of the config, and
-    moves `next_start` to the window's end. None where nothing is due.
+    That is done where a window begins and where a run ends, too. This starts what was left when one of those
+    died, or when a run that holds a slot stalled.
     """
-    reference = cloud.db.document(f"exports/{export}")
-
-    def begin(transaction: firestore.Transaction) -> Run | None:
-        snapshot = reference.get(transaction=transaction)
-        if not snapshot.exists:
-            return None
-        found = from_snapshot(snapshot)
-        if found.state != ACTIVE or found.next_due is None or found.next_due > at:
-            return None
-        schedule = found.schedule
-        window = schedule.window_from(found.next_start)
-        if window is None:
-            raise ValueError(f"the export {export} is active and has no window after {found.next_start}")
-        run = Run(
-            id=names.scheduled_run(export, window),
-            export=export,
-            customer=found.customer,
-            account=found.account,
-            version=found.version,
-            config=found.config,
-            window=window,
-            due=found.next_due,
-            origin=SCHEDULE,
-            user=found.user,
-            state=PENDING,
-        )
-        transaction.create(cloud.db.document(run.path), document(run, read_time(snapshot)))
-        transaction.update(reference, next_fields(schedule, window.end))
-        return run
-
-    return transact(cloud.db, begin)
+    began = stopwatch()
+    for customer in dict.fromkeys(_pending(cloud)):
+        if elapsed_since(began) >= PENDING_SECONDS:
+            return
+        beginning.start_pending(cloud, customer)
 
 
-def _due(cloud: Cloud, at: datetime) -> list[tuple[str, datetime]]:
-    query = (
+def _due(cloud: Cloud, at: datetime) -> Iterator[tuple[str, str]]:
+    """The exports that are due at `at`, in order of due time, and whose they are."""
+    query: Any = (
         cloud.db.collection("exports")
         .where(filter=FieldFilter("state", "==", ACTIVE))
         .where(filter=FieldFilter("next_due", "<=", at))
         .order_by("next_due")
-        .limit(DUE_MOST)
-        .select(["next_due"])
+        .limit(PAGE_DOCUMENTS)
+        .select(["next_due", "customer"])
     )
-    return [(snapshot.id, fields_of(snapshot)["next_due"]) for snapshot in query.stream()]
+    page = list(query.stream())
+    for _ in range(0, MAX_DUE, PAGE_DOCUMENTS):
+        for snapshot in page:
+            yield snapshot.id, fields_of(snapshot).get("customer", "")
+        if len(page) < PAGE_DOCUMENTS:
+            return
+        page = list(query.start_after(page[-1]).stream())
 
 
-def _waiting(cloud: Cloud) -> list[str]:
+def _pending(cloud: Cloud) -> list[str]:
     query = (
         cloud.db.collection_group("runs")
         .where(filter=FieldFilter("state", "==", PENDING))
         .order_by("due")
-        .limit(DUE_MOST)
+        .limit(MAX_PENDING)
         .select(["customer"])
     )
     return [snapshot.get("customer") for snapshot in query.stream()]

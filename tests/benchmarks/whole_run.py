@@ -139,7 +139,7 @@ def _run(served: Services) -> dict[str, Took]:
         served.ask(services.tick)
         while delivery := served.ask(services.take):
             handle = handler(delivery.function)
-            if delivery.function == "tick":
+            if delivery.function in ("tick", "begin_exports"):
                 handle = counted(TICK, handle)
             handle(from_http(*cloud_event_request(delivery)))
             served.ask(services.acknowledge, delivery)

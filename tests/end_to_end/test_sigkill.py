@@ -93,8 +93,8 @@ class Step:
 
 STEPS = {
     # The run is begun and has its slot, and nobody was told: only the sweep can find it.
-    "tick": Step(
-        "tick",
+    "begin_exports": Step(
+        "begin_exports",
         "pubsub.Publish",
         f"/topics/{TIMELINE}",
         REFUSED,

@@ -255,7 +255,7 @@ def test_a_tick_that_comes_twice_or_late_tries_nothing_twice(world: World) -> No
     late: list[Delivery] = []
 
     def push(delivery: Delivery) -> bool:
-        if delivery.function == "tick":
+        if delivery.function in ("tick", "begin_exports"):
             late.append(delivery)
             world.push(delivery)  # twice at once, as Pub/Sub may
         return world.push(delivery)
@@ -264,7 +264,9 @@ def test_a_tick_that_comes_twice_or_late_tries_nothing_twice(world: World) -> No
         pass
     assert tried(world, export) == [2, 1]
     started = [fields["started"] for fields in windows(world, export)]
-    world.push(late[0])
+    assert [delivery.function for delivery in late] == ["tick", "begin_exports", "begin_exports"]
+    for delivery in late:
+        world.push(delivery)
     for minute in (1, 2):
         world.run_due(due(2) + timedelta(minutes=minute))
     # One that read what is due, or what failed, before the first one did its work, and goes on after it.

@@ -83,5 +83,6 @@ def test_a_tick_at_which_one_of_many_is_due_reads_that_one(world: World, read: l
     due = world.export()
     read.clear()
     world.tick(MORNING)
-    world.suite.pubsub.deliver_due(world.push)
+    world.step()  # the tick
+    world.step()  # and the one message that it publishes
     assert {path.split("/")[1] for path in read if path.startswith("exports/")} == {due}

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from shared.exports.tick import WINDOWS_MOST
+from shared.exports.beginning import MAX_WINDOWS
 from shared.gcp.documents import fields_of
 from shared.gcp.messages import Message
 from shared.minute import tick
@@ -112,7 +112,7 @@ def test_monthly_windows_of_a_year_without_ticks_are_all_exported_oldest_first(w
     work_order(world, "WO_SPRING", "2027-03-28 01:00")
     work_order(world, "WO_OPEN", "2027-11-05 12:00")
     world.run_due(minute("2027-11-22 09:17"))
-    assert len(exported(world)) == WINDOWS_MOST
+    assert len(exported(world)) == MAX_WINDOWS
     world.run_due()
     world.run_due()
     ends = [*("2026-12-01", "2027-01-01", "2027-02-01", "2027-03-01", "2027-04-01", "2027-05-01")]
@@ -131,8 +131,8 @@ def test_an_export_far_behind_is_caught_up_a_few_windows_a_tick_and_another_is_n
     world: World,
 ) -> None:
     behind = world.export()
-    days = 2 * WINDOWS_MOST + 3
-    for day in (0, 1, WINDOWS_MOST, days):
+    days = 2 * MAX_WINDOWS + 3
+    for day in (0, 1, MAX_WINDOWS, days):
         if day:
             world.move_to(MONDAY + timedelta(days=day - 1, hours=3))
         world.work_order(f"WO_{day}", photographs=0)
@@ -144,7 +144,7 @@ def test_an_export_far_behind_is_caught_up_a_few_windows_a_tick_and_another_is_n
         begun.append(len(list(world.cloud.db.collection(f"exports/{behind}/runs").stream())))
         if len(begun) == 1:
             assert [event["window"]["end"][11:16] for event in world.audit(other)] == ["06:00"]
-    assert begun == [WINDOWS_MOST, 2 * WINDOWS_MOST, days, days]
+    assert begun == [MAX_WINDOWS, 2 * MAX_WINDOWS, days, days]
     of_days = [each for each in exported(world) if each[1].endswith("T00:00")]
     midnights = [(MONDAY + timedelta(days=day)).strftime("%Y-%m-%dT00:00") for day in range(days)]
     assert [end for _, end, _ in of_days] == midnights
@@ -152,7 +152,7 @@ def test_an_export_far_behind_is_caught_up_a_few_windows_a_tick_and_another_is_n
     assert {end: names for _, end, names in of_days if names} == {
         midnights[0]: ["WO_0"],
         midnights[1]: ["WO_1"],
-        midnights[WINDOWS_MOST]: [f"WO_{WINDOWS_MOST}"],
+        midnights[MAX_WINDOWS]: [f"WO_{MAX_WINDOWS}"],
     }
 
 

@@ -1,0 +1,124 @@
+"""What the function `begin_exports` does: it begins the windows that are due of some exports of one customer.
+
+The tick (`tick`) publishes one message for each customer and MAX_EXPORTS exports, so that they begin side by
+side. A message that is lost costs a minute: the next tick publishes what is still due.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from google.cloud import firestore
+
+from shared import logs
+from shared.exports import names, pausing
+from shared.exports.export import ACTIVE, from_snapshot, next_fields
+from shared.exports.runs import PENDING, SCHEDULE, Run
+from shared.exports.steps import KIND, document
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import fields_of, read_time, transact
+from shared.gcp.messages import Message
+from shared.work import stages
+
+FUNCTION = "begin_exports"
+
+MAX_EXPORTS = 50
+"""How many exports one message names. All are of one customer, so that those of a customer who has no more of
+them due at once begin in order of due time."""
+
+MAX_WINDOWS = 10
+"""How many windows one message begins of one export that is behind; a later tick publishes it again."""
+
+BEGIN_WITHIN = timedelta(minutes=2)
+"""How long after the publish time of its tick a window has begun: its run is pending then, or running. That
+holds for 10,000 exports due at once, and 100 instances of the function
+(https://cloud.google.com/run/docs/configuring/max-instances). An export that is more than MAX_WINDOWS behind
+takes further ticks."""
+
+
+def body(customer: str, exports: Sequence[str], at: datetime) -> Mapping[str, Any]:
+    """The message that names exports of a customer that are due at `at`, the tick's publish time."""
+    return {"customer": customer, "exports": list(exports), "at": at.isoformat()}
+
+
+def begin(cloud: Cloud, message: Message) -> None:
+    """Begin every scheduled window of these exports that was due at `at`. Windows of an export that failed
+    before run again first. Then start the customer's pending runs, as many as there are free slots.
+
+    A message that is delivered twice, or late, begins no window twice. An export that fails here is logged
+    and stops no other; the next tick, a minute later, publishes it again.
+    """
+    at = datetime.fromisoformat(message["at"])
+    for export in message["exports"]:
+        with logs.bound(export=export, customer=message["customer"]):
+            try:
+                _begin(cloud, export, at)
+            except Exception as failure:
+                logs.error("a window that is due could not begin", exception=failure)
+    start_pending(cloud, message["customer"])
+
+
+def start_pending(cloud: Cloud, customer: str) -> None:
+    """Start as many of a customer's pending runs as there are free slots. A failure is logged: the next tick
+    tries again."""
+    with logs.bound(customer=customer):
+        try:
+            stages.start_pending(cloud, KIND, customer)
+        except Exception as failure:
+            logs.error("pending runs could not be started", exception=failure)
+
+
+def _begin(cloud: Cloud, export: str, at: datetime) -> None:
+    reference = cloud.db.document(f"exports/{export}")
+    found = reference.get(["state", "next_due"])
+    if not found.exists or not _due(fields := fields_of(found), at):
+        return  # it has begun already, or was paused or deleted since
+    pausing.try_again(cloud, reference, fields["next_due"])
+    for _ in range(MAX_WINDOWS):
+        if not _begin_window(cloud, reference, at):
+            return
+
+
+def _begin_window(cloud: Cloud, reference: Any, at: datetime) -> bool:
+    """Begin the export's next scheduled window if it was due at `at`: the only way in which one begins.
+    Returns whether another one was due then.
+
+    One transaction checks `next_due`, creates the run, pinned to the newest version of the config, and
+    moves `next_start` to the window's end.
+    """
+
+    def begin(transaction: firestore.Transaction) -> bool:
+        snapshot = reference.get(transaction=transaction)
+        if not snapshot.exists:
+            return False
+        found = from_snapshot(snapshot)
+        if found.next_due is None or not _due({"state": found.state, "next_due": found.next_due}, at):
+            return False
+        schedule = found.schedule
+        window = schedule.window_from(found.next_start)
+        if window is None:
+            raise ValueError(f"the export {found.id} is active and has no window after {found.next_start}")
+        run = Run(
+            id=names.scheduled_run(found.id, window),
+            export=found.id,
+            customer=found.customer,
+            account=found.account,
+            version=found.version,
+            config=found.config,
+            window=window,
+            due=found.next_due,
+            origin=SCHEDULE,
+            user=found.user,
+            state=PENDING,
+        )
+        following = next_fields(schedule, window.end)
+        transaction.create(cloud.db.document(run.path), document(run, read_time(snapshot)))
+        transaction.update(reference, following)
+        return _due(following, at)
+
+    return transact(cloud.db, begin)
+
+
+def _due(fields: Mapping[str, Any], at: datetime) -> bool:
+    """Whether an export with these fields has a window that was due at `at`."""
+    return fields["state"] == ACTIVE and fields["next_due"] is not None and fields["next_due"] <= at
