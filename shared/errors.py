@@ -9,7 +9,7 @@ WaybillError
 │   └── Conflict         409  right in itself, but not now
 ├── Retry                passing: the event is answered 503 and is delivered again
 │   └── Busy             another attempt is at it
-└── GiveUp               trying again cannot help: the event is acknowledged and the failure is told
+└── GiveUp               trying again cannot help: the event is acknowledged and the failure is reported
     └── CustomerMustAct  only the customer can fix it: a bucket gone, a permission withdrawn
 
 Anything else that is raised is a surprise: the event is answered 500, with a trace in the log, and is

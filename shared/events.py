@@ -22,7 +22,7 @@ def answer(event: CloudEvent, use_case: Callable[[Cloud, Message], None]) -> Non
     """Do the use case with the message that the event brings. Returning acknowledges the event.
 
     Retry is raised as 503, which has it delivered again and fills no log with traces; GiveUp is
-    acknowledged, whoever it concerned having been told; anything else passes, which is a 500.
+    acknowledged, because the failure has been reported; anything else passes, which is a 500.
     """
     _answer(parse(event), use_case)
 

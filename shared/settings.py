@@ -1,4 +1,4 @@
-"""What Waybill is told from outside, read in one place into one type."""
+"""The settings that Waybill is given by its environment, read in one place into one type."""
 
 import base64
 import binascii

@@ -44,7 +44,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a site wants to be told of each work order; without a type anything will do."""
+    """A parameter that a site wants of each work order; without a type any value will do."""
 
     name: str
     type: ParameterType | None = None
@@ -56,7 +56,7 @@ class Site:
     """Where work is done.
 
     task_groups   what photographs may show; those that are `required` make up the progress score
-    parameters    what is to be told of each work order
+    parameters    the parameters that each work order must have
     analysis_url  where the site's own analyser answers, or None
     """
 

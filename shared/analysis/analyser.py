@@ -109,7 +109,7 @@ def ask(cloud: Cloud, site: Site, held: Held, seconds: float) -> list[Result] | 
     except Invalid as wrong:
         told = "; ".join(f"{each.field}: {each.message}" for each in wrong.problems[:PROBLEMS_TOLD])
         raise CustomerMustAct(
-            f"The site's analyser {host} answered what is not as agreed: {told}.", "Mend its answer."
+            f"The site's analyser {host} answered what is not as agreed: {told}.", "Fix its answer."
         ) from None
     return results.known(found, stored.input_ids(held.stored))
 

@@ -35,7 +35,7 @@ SENTENCES = {
     "NOT_AN_IMAGE": "is no JPEG, PNG or WEBP image",
     "TOO_MANY_PIXELS": f"has more than {pictures.MAX_PIXELS:,} pixels: send a smaller one",
 }
-"""What is told of a file that is refused."""
+"""The sentence about a file that is refused."""
 
 _DATA = re.compile(r"data:image/[a-z]+;base64,", re.IGNORECASE)
 

@@ -3,7 +3,7 @@
 Two halves, and nothing here keeps state between them:
 
     directory(read, size, limits)   every file that the archive lists, as lines, in the order of its bytes
-    unpack(entry, bytes)            one file's content, held against what the directory says of it
+    unpack(entry, bytes)            one file's content, checked against what the directory says of it
 
 The directory is what counts; what a file's own header says otherwise is a problem of that file. The form is
 that of APPNOTE.TXT 6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT; sections are named

@@ -6,7 +6,7 @@
 4. import   slice by slice: photographs, then work orders, errors as they come (`importing`)
 5. finish   add up what the slices came to (`finishing`)
 
-At its end whoever is to be told is mailed (`finishing.ending`).
+At its end the addresses of `notify` are mailed (`finishing.ending`).
 """
 
 from collections.abc import Mapping

@@ -138,7 +138,7 @@ def outcome(cloud: Cloud, run: Run) -> Sent:
         first = others[0]
         raise CustomerMustAct(
             f"None of {len(others)} mails was sent. To {first.address}: {first.reason}",
-            f"{first.next_action or 'Mend the addresses.'} Then retry the run.",
+            f"{first.next_action or 'Fix the addresses.'} Then retry the run.",
         )
     return found
 

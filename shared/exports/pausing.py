@@ -93,7 +93,7 @@ def recover(cloud: Cloud, reference: Any, export: Export) -> None:
 
 def try_again(cloud: Cloud, reference: Any, due: datetime) -> None:
     """At a due time, have the scheduled windows that failed before wait again: before the window that is due
-    then, so that they go first. Once for each due time, however often it is told."""
+    then, so that they go first. Once for each due time, however often it is called."""
     for snapshot in failed_windows(reference):
         fields = fields_of(snapshot)
         # A tick that comes late must not have a window tried again that it was itself begun with.

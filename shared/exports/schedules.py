@@ -41,7 +41,7 @@ CALENDAR: dict[str, Callable[[date], date]] = {
 
 NAMED = ("once", "hourly", *CALENDAR)
 INTERVALS = (*NAMED, "every N minutes")
-"""Every interval, as callers are told of them; N divides the minutes of a day."""
+"""Every interval, as the documents of the API list them; N divides the minutes of a day."""
 
 _EVERY = re.compile(r"every ([1-9][0-9]{0,3}|0) minutes")
 

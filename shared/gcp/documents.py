@@ -18,7 +18,7 @@ PAGE_DOCUMENTS = 1000
 """How many documents one query of a scan asks for."""
 
 PAGE_ATTEMPTS = 5
-"""How often a scan whose stream broke is taken up again without any progress."""
+"""How often a scan is resumed whose stream broke, without any progress in between."""
 
 PAGE_SECONDS = 60
 """How long one page of a scan may take."""
@@ -126,7 +126,7 @@ class Scan:
     """Reads the documents of one ordered query without building Python values of them.
 
     Google's client spends about 250 µs on a document that holds one bytes field of 4 KB; the raw stub with
-    the generated class about 90 (measured on loopback). Read page by page; a broken stream is taken up after
+    the generated class about 90 (measured on loopback). Read page by page; a broken stream is resumed after
     the last document seen, which at a fixed read time gives the same documents.
     """
 

@@ -1,4 +1,4 @@
-"""What a site asks to be told of each work order, and what is wrong with what it was told."""
+"""The parameters that a site wants of each work order, and what is wrong with those that it was given."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

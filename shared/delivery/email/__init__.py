@@ -1,4 +1,4 @@
-"""An export by email: what it is told, where its files stay, and its connection test.
+"""An export by email: its config, where its files stay, and its connection test.
 
 Its mails are made and sent by `shared.outbox`.
 """

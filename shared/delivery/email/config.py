@@ -1,4 +1,4 @@
-"""What an export by email is told."""
+"""The config of an export by email."""
 
 from typing import Any
 
