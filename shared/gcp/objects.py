@@ -149,7 +149,8 @@ class Objects:
     def held(self, bucket: str, permissions: Collection[str]) -> frozenset[str]:
         """Which of these permissions this principal holds on the bucket as a whole; needs none itself.
 
-        Grants on folders, and those with conditions, may be reported wrongly. NotFound where there is no bucket.
+        Grants on folders, and those with conditions, may be reported wrongly. NotFound where there is no
+        bucket.
         https://cloud.google.com/storage/docs/json_api/v1/buckets/testIamPermissions
         """
         return frozenset(
