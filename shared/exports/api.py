@@ -144,7 +144,10 @@ def _revoke_links(call: Call, export: UUID, run: str, mail: str) -> answers.Mail
 def _resend_mail(call: Call, export: UUID, run: str, mail: str) -> answers.Mail:
     service.must_be_alive(service.get(call.cloud, call.caller, str(export)))
     found = runs.from_snapshot(_found(call, export, run))
-    if found.state == runs.FAILED and mailed.find(call.cloud, found.path, mail).letter == mailing.DELIVERY:
+    if (
+        found.state == runs.FAILED
+        and mailed.find(call.cloud, found.path, mail).letter == mailing.DELIVERY_LETTER
+    ):
         raise Conflict(f"the run {run} has failed: retry it, which sends what was refused")
     return answers.of_mail(mailed.resend(call.cloud, found.path, mail))
 

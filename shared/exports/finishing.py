@@ -84,12 +84,12 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
     fields = fields_of(work)
     if _suspends(cloud, transaction, run, fields):
         logs.warning("export suspended", due_times=export.MAX_DUE_TIMES, **why)
-        reports = mailing.report(cloud, run, mailing.SUSPENDED, at.isoformat(), why, at)
+        reports = mailing.report(cloud, run, mailing.SUSPENDED_LETTER, at.isoformat(), why, at)
         updates = {f"exports/{run.export}": {"state": export.SUSPENDED, "suspended": why}}
     else:
         # Of a run's own failure once, however often it fails.
         again = bool(fields.get("reported"))
-        reports = {} if again else mailing.report(cloud, run, mailing.FAILED, run.id, why, at)
+        reports = {} if again else mailing.report(cloud, run, mailing.FAILED_LETTER, run.id, why, at)
         updates = {}
     reported = {"reported": True} if reports else {}
     return Writes({"audit": event, **reported}, reports, updates, mails.messages(reports))
@@ -100,7 +100,7 @@ def waiting(cloud: Cloud, run: Run, why: str) -> Writes:
     facts = {"error": why, "next_action": ADVICE}
     since = run.since.isoformat() if run.since else ""
     at = server_time(cloud.db)
-    reports = mailing.report(cloud, run, mailing.WAITING, f"{run.id} {since}", facts, at)
+    reports = mailing.report(cloud, run, mailing.WAITING_LETTER, f"{run.id} {since}", facts, at)
     return Writes(documents=reports, messages=mails.messages(reports))
 
 

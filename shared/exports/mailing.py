@@ -26,7 +26,8 @@ from shared.work import pieces
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Later
 
-DELIVERY, FAILED, SUSPENDED, WAITING = "export", "failed", "suspended", "waiting"
+DELIVERY_LETTER, FAILED_LETTER = "export", "failed"
+SUSPENDED_LETTER, WAITING_LETTER = "suspended", "waiting"
 """The letters that there are of a run."""
 
 STAGE = "mail"
@@ -178,7 +179,7 @@ def _documents(run: Run, at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
     }
     yield from mails.documents(
         run.path,
-        DELIVERY,
+        DELIVERY_LETTER,
         run.label,
         recipients(run),
         facts,
@@ -206,5 +207,7 @@ def _open(cloud: Cloud, run: Run) -> Any:
 
 def _delivering(cloud: Cloud, run: Run) -> Any:
     """The mails by which a run is delivered; where it was planned anew, not those of the older plan."""
-    theirs = cloud.db.collection(f"{run.path}/mails").where(filter=FieldFilter("letter", "==", DELIVERY))
+    theirs = cloud.db.collection(f"{run.path}/mails").where(
+        filter=FieldFilter("letter", "==", DELIVERY_LETTER)
+    )
     return theirs.where(filter=FieldFilter("occurrence", "==", run.label))

@@ -19,7 +19,7 @@ from shared.batches.batch import ENDED
 from shared.gcp.documents import fields_of
 from shared.work.pieces import OPEN, QUEUED
 from tests.archives import File, zipped
-from tests.end_to_end.test_sigkill import (
+from tests.subjects.processes import (
     BROKEN_OFF,
     HELD,
     MAX_MOVES,

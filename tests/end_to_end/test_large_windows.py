@@ -20,7 +20,7 @@ from shared.gcp.documents import fields_of
 from shared.window import Window, floor_minute, utc_second
 from shared.workorders.envelope import pack, shard_of
 from shared.workorders.record import SCHEMA, WorkOrder, encode, iso, timeline_line
-from tests.end_to_end.test_sigkill import TIMELINE, Running, running_suite, until
+from tests.subjects.processes import TIMELINE, Running, running_suite, until
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,32 +7,35 @@ that the process is surely inside it; then Pub/Sub delivers again, or the sweep 
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 import pytest
-import requests
-from google.auth.compute_engine import _metadata
 
-from infra.local import demo_customer
-from infra.local.clock import machine_time, wait
-from infra.local.demo_customer import BUCKET, CUSTOMER, PLATFORM
-from infra.local.suite import Suite
+from infra.local.demo_customer import BUCKET, CUSTOMER
 from infra.local.traffic import Fault
 from shared.accounts.customers import add_site
 from shared.exports.runs import ENDED
-from shared.gcp import clients
-from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
 from shared.gcp.objects import crc32c_of
 from shared.window import floor_minute, utc_second
 from shared.work.pieces import DONE, GATE, OPEN, QUEUED
 from shared.workorders import store
 from shared.workorders.record import WorkOrder, iso, timeline_line
+from tests.subjects.processes import (
+    BROKEN_OFF,
+    HELD,
+    MAX_MOVES,
+    MINUTES_AT_ONCE,
+    NAMES,
+    REFUSED,
+    TIMELINE,
+    Running,
+    running_suite,
+    until,
+)
 from tests.world import World
 
 pytestmark = pytest.mark.slow
@@ -43,28 +46,9 @@ IMAGES = WORK_ORDERS * PHOTOGRAPHS
 SETTINGS = {"WAYBILL_PART_RECORDS": "10", "WAYBILL_SLICE_IMAGES": "25"}
 """Several parts, and several slices."""
 
-HELD = Fault("delay", seconds=20)
-"""Much longer than it takes to see the call and to kill."""
-
-REFUSED = Fault("error", status=503)
-"""Holds where a delay would let the call take effect first: it is tried again and again."""
-
-BROKEN_OFF = ("RemoteDisconnected", "ConnectionResetError")
-"""How the delivery to a process ends that was killed while it was at it."""
-
-PATIENCE = timedelta(seconds=60)
-MINUTES_AT_ONCE = timedelta(minutes=4)
-"""By how much the clock is moved each time: more than a lease."""
-
-MAX_MOVES = 15
-"""An hour: the sweep looks after 15 minutes of silence, and every backoff is at most 10."""
 
 FINALLY = timedelta(minutes=20)
 """Longer than everything that could still come of a run that is done."""
-
-NAMES = UUID("0d9c2f4e-6a51-4b0b-9a53-6d1f7f2c3a10")
-
-TIMELINE = "export_work_orders_timeline"
 
 
 @dataclass(frozen=True)
@@ -146,52 +130,6 @@ STEPS = {
         lambda left: left == Left("DELIVERING", left.parts, left.written, 1, IMAGES, 1),
     ),
 }
-
-
-class Running:
-    """The suite, its functions in processes of their own, and the demo's customer."""
-
-    def __init__(self, suite: Suite, cloud: Cloud, key: str) -> None:
-        self.suite = suite
-        self.cloud = cloud
-        self.key = key
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask the exports function, as a customer does."""
-        headers = {"Authorization": f"Token {self.key}"}
-        answer = requests.request(method, self.suite.url + path, json=body, headers=headers, timeout=60)
-        assert answer.ok, answer.text
-        return answer.json()
-
-    def now(self) -> datetime:
-        return self.suite.clock.now()
-
-    def idle(self) -> bool:
-        """Whether nothing is being delivered, or due."""
-        now = self.now()
-        return all(each.due is not None and each.due > now for each in self.suite.pubsub.outstanding())
-
-    def move(self) -> None:
-        """Time goes by, with a tick, and all that comes of it."""
-        self.suite.tick(self.now() + MINUTES_AT_ONCE)
-        until(self.idle, "what was due has been delivered")
-
-
-@contextmanager
-def running_suite(state: Path, settings: dict[str, str]) -> Iterator[Running]:
-    """A suite with its functions, and the demo's customer; this process is the platform's."""
-    with Suite(state=state, settings=settings) as suite, pytest.MonkeyPatch.context() as patch:
-        environment = suite.env(PLATFORM)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        # google-auth reads where the metadata server is once, when it is imported.
-        patch.setattr(_metadata, "_GCE_METADATA_HOST", environment["GCE_METADATA_HOST"])
-        clients.forget()
-        key = demo_customer.ensure(suite)["WAYBILL_API_KEY"]
-        cloud = clients.connect()
-        yield Running(suite, cloud, key)
-        clients.forget()
-        cloud.close()
 
 
 @pytest.fixture(scope="module")
@@ -296,13 +234,6 @@ def pieces_of(run: Any) -> list[dict[str, Any]]:
     """The pieces of a run, but for the gates."""
     found = (fields_of(each) for each in run.reference.collection("pieces").stream())
     return [piece for piece in found if piece["name"] != GATE]
-
-
-def until(true: Callable[[], object], what: str, within: timedelta = PATIENCE) -> None:
-    deadline = machine_time() + within
-    while not true():
-        assert machine_time() < deadline, f"waited in vain for: {what}"
-        wait(0.02)
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -29,7 +29,7 @@ from shared.accounts.keys import create_key
 from shared.batches.client import upload
 from shared.gcp.documents import fields_of
 from tests.archives import File, zipped
-from tests.end_to_end.test_sigkill import Running, running_suite, until
+from tests.subjects.processes import Running, running_suite, until
 from tests.world import jpeg
 
 pytestmark = pytest.mark.slow

@@ -3,8 +3,8 @@
 import pytest
 
 from infra.local.traffic import Fault
-from tests.shared.batches.test_batch_kills import Small, small, smalls
-from tests.shared.exports.test_mended import GRPC, GRPC_FAULTS, HTTP_FAULTS, named
+from tests.subjects.faults import GRPC, GRPC_FAULTS, HTTP_FAULTS, named
+from tests.subjects.small_batch import Small, small, smalls
 
 __all__ = ["small", "smalls"]
 

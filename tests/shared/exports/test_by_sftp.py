@@ -11,7 +11,6 @@ import asyncssh
 import pytest
 
 from infra.local.pubsub import Delivery
-from infra.local.suite import Suite
 from shared.accounts import secrets
 from shared.delivery.sftp.connection_test import STEPS
 from shared.exports import export as exports
@@ -19,33 +18,16 @@ from shared.gcp.documents import fields_of
 from shared.workorders import store
 from tests.sftp_server import PASSWORD, SftpServer, sftp
 from tests.shared.outbox.post import bodies, recipient
+from tests.subjects.by_sftp import by_sftp, loopback_allowed, only, the_manifest, there
 from tests.world import BUCKET, OTHER_SITE, SITE, Answer, World
 
-__all__ = ["sftp"]
+__all__ = ["loopback_allowed", "sftp"]
 
 pytestmark = pytest.mark.cuts
 
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
 OPS = "ops@acme.example"
 NEW_PASSWORD = "another p4ssword"
-
-
-@pytest.fixture(autouse=True)
-def loopback_allowed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WAYBILL_PRIVATE_ADDRESSES", "127.0.0.0/8")
-
-
-def by_sftp(world: World, sftp: SftpServer, changes: dict[str, Any] | None = None, **more: Any) -> str:
-    """Make a daily export of the first site to the server, with its images, and return its id; `changes` are
-    of its connector_config."""
-    place = sftp.connector_config(export_images=True, **changes or {})
-    return world.export(connector_type="sftp", connector_config=place, **more)
-
-
-def only(world: World, export: str) -> dict[str, Any]:
-    """The audit event of the export's only run."""
-    (event,) = world.audit(export)
-    return event
 
 
 def asked(world: World, method: str, path: str, body: Any = None, status: int = 200) -> dict[str, Any]:
@@ -76,20 +58,6 @@ def retried(world: World, export: str) -> dict[str, Any]:
     asked(world, "POST", f"/v1/exports/{export}/runs/{only(world, export)['run_id']}:retry")
     world.settle(sweeps=True)
     return only(world, export)
-
-
-def there(sftp: SftpServer) -> dict[str, bytes]:
-    """What landed below the export's path; nothing of ours may be left under a temporary name."""
-    files = sftp.files()
-    assert all(name.startswith("waybill/") for name in files), list(files)
-    assert not [name for name in files if "/." in name], list(files)
-    return {name.removeprefix("waybill/"): content for name, content in files.items()}
-
-
-def the_manifest(sftp: SftpServer) -> dict[str, Any]:
-    (content,) = (content for name, content in there(sftp).items() if name.startswith("_manifests/"))
-    read: dict[str, Any] = json.loads(content)
-    return read
 
 
 # --- what lands

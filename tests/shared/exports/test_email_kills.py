@@ -10,7 +10,7 @@ import pytest
 from infra.local.pubsub import Delivery
 from tests import kills
 from tests.outside import Outside
-from tests.shared.exports.test_by_email import (
+from tests.subjects.by_email import (
     ANN,
     BOB,
     by_email,

@@ -22,7 +22,7 @@ from shared.work.pieces import DONE, GATE
 from tests import kills
 from tests.conftest import START
 from tests.outside import Outside
-from tests.shared.exports.test_kills import Small, Smalls, smalls
+from tests.subjects.small_run import Small, Smalls, smalls
 from tests.world import BUCKET, OTHER_SITE, SITE, THEIR_SITE, Answer, World
 
 __all__ = ["smalls"]

@@ -18,7 +18,7 @@ from shared.gcp.documents import PAGE_DOCUMENTS, fields_of
 from shared.minute import TICK_SECONDS
 from tests import kills
 from tests.outside import Outside
-from tests.shared.exports.test_runs import MORNING
+from tests.subjects.small_run import MORNING
 from tests.world import World
 
 BATCH_WRITES = 500

@@ -13,7 +13,8 @@ from shared.gcp.documents import fields_of
 from shared.work.engine import MAX_ATTEMPTS
 from shared.workorders import store
 from tests.outside import Killed
-from tests.shared.exports.test_kills import MORNING, Small, small, smalls
+from tests.subjects.faults import GRPC, GRPC_FAULTS, HTTP_FAULTS, named
+from tests.subjects.small_run import MORNING, Small, small, smalls
 from tests.world import BUCKET, World
 
 __all__ = ["small", "smalls"]
@@ -31,34 +32,9 @@ HTTP = [
     "iamcredentials.generateAccessToken",
     "metadata.token",
 ]
-GRPC = [
-    "firestore.Commit",
-    "firestore.BeginTransaction",
-    "firestore.BatchGetDocuments",
-    "firestore.RunQuery",
-    "firestore.RunAggregationQuery",
-    "pubsub.Publish",
-]
-HTTP_FAULTS = [
-    *(Fault("error", status=status) for status in (429, 500, 503)),
-    Fault("reset_before"),
-    Fault("reset_after"),
-    Fault("truncate"),
-    Fault("delay", seconds=0.2),
-]
-GRPC_FAULTS = [
-    *(Fault("error", status=code) for code in (8, 13, 14)),  # RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE
-    Fault("reset_before"),
-    Fault("reset_after"),
-    Fault("delay", seconds=0.2),
-]
 EVERY = [(kind, fault) for kind in HTTP for fault in HTTP_FAULTS] + [
     (kind, fault) for kind in GRPC for fault in GRPC_FAULTS
 ]
-
-
-def named(value: object) -> str:
-    return f"{value.action}-{value.status}" if isinstance(value, Fault) else str(value)
 
 
 SOME = [(kind, fault) for kind in HTTP for fault in (Fault("error", status=503), Fault("reset_after"))] + [

@@ -17,7 +17,7 @@ from shared.exports.runs import DELIVERING, RUNNING
 from shared.gcp.documents import fields_of
 from shared.work.slots import SLOT_LEASE
 from tests.outside import Killed, Outside
-from tests.shared.exports.test_runs import MORNING
+from tests.subjects.small_run import MORNING
 from tests.world import BUCKET, THEIR_SITE, World
 
 pytestmark = pytest.mark.slow  # a minute together

@@ -13,7 +13,7 @@ from shared.delivery.sftp import connector
 from tests import kills
 from tests.outside import Outside
 from tests.sftp_server import SftpServer, sftp
-from tests.shared.exports.test_by_sftp import by_sftp, loopback_allowed, only, the_manifest, there
+from tests.subjects.by_sftp import by_sftp, loopback_allowed, only, the_manifest, there
 from tests.world import SITE, World
 
 __all__ = ["loopback_allowed", "sftp"]

@@ -10,7 +10,7 @@ import pytest
 
 from infra.local.firestore.service import FirestoreService
 from shared.gcp.documents import fields_of
-from tests.shared.exports.test_runs import MORNING
+from tests.subjects.small_run import MORNING
 from tests.world import World
 
 CALLS = {"pubsub.push": 1, "firestore.RunQuery": 3}

@@ -17,8 +17,8 @@ from shared.sources.work_orders import WorkOrders
 from shared.work.pieces import QUEUED
 from shared.workorders.images import LINE_BYTES
 from tests.sftp_server import SftpServer, sftp
-from tests.shared.exports.test_by_sftp import by_sftp
-from tests.shared.exports.test_runs import MORNING
+from tests.subjects.by_sftp import by_sftp
+from tests.subjects.small_run import MORNING
 from tests.world import BUCKET, SITE, World
 
 __all__ = ["sftp"]
