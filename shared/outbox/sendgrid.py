@@ -47,7 +47,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SendGridAnswer:
     """What came of a call.
 
     status  of HTTP, or UNREACHED or LOST
@@ -63,7 +63,7 @@ class Answer:
     reset: int | None = None
 
 
-def send(account: Account, to: str, letter: Letter) -> Answer:
+def send(account: Account, to: str, letter: Letter) -> SendGridAnswer:
     """Send a letter to one address. 202 says that SendGrid has taken it.
 
     Nothing follows what its reader does: SendGrid would put links of its own in the place of ours, which are
@@ -87,8 +87,8 @@ def send(account: Account, to: str, letter: Letter) -> Answer:
     return answer
 
 
-def suppression(account: Account, address: str) -> str | Answer | None:
-    """Why SendGrid would not deliver to an address, in a sentence; None where it would. An Answer where that
+def suppression(account: Account, address: str) -> str | SendGridAnswer | None:
+    """Why SendGrid would not deliver to an address, in a sentence; None where it would. An SendGridAnswer where that
     could not be learned.
 
     https://www.twilio.com/docs/sendgrid/api-reference/bounces-api/retrieve-a-bounce
@@ -107,7 +107,7 @@ def suppression(account: Account, address: str) -> str | Answer | None:
     return "This address has unsubscribed from all mail." if unsubscribed.get("recipient_email") else None
 
 
-def call(account: Account, method: str, path: str, content: Any = None) -> tuple[Answer, Any]:
+def call(account: Account, method: str, path: str, content: Any = None) -> tuple[SendGridAnswer, Any]:
     """What came of a call, and the JSON of a 200; None where it came to anything else.
 
     No proxy is used and no redirect followed: the key goes to SendGrid alone.
@@ -127,17 +127,17 @@ def call(account: Account, method: str, path: str, content: Any = None) -> tuple
         try:
             connection.connect()
         except OSError as error:  # a handshake that fails, too
-            return Answer(UNREACHED, _kind(error)), None
+            return SendGridAnswer(UNREACHED, _kind(error)), None
         try:
             connection.request(method, f"{url.path}{path}", body, headers)
             return _answer(connection.getresponse())
         except (OSError, HTTPException) as error:
-            return Answer(LOST, _kind(error)), None
+            return SendGridAnswer(LOST, _kind(error)), None
 
 
-def _answer(response: HTTPResponse) -> tuple[Answer, Any]:
+def _answer(response: HTTPResponse) -> tuple[SendGridAnswer, Any]:
     status, content = response.status, _json(_content(response))
-    answer = Answer(
+    answer = SendGridAnswer(
         status=status,
         says=_says(content) if status != HTTPStatus.ACCEPTED else "",
         id=one_line(response.headers.get("X-Message-Id") or "", SAYS_LONGEST),
@@ -145,7 +145,7 @@ def _answer(response: HTTPResponse) -> tuple[Answer, Any]:
     )
     if status != HTTPStatus.OK:
         return answer, None
-    return (answer, content) if content is not None else (Answer(LOST, "its answer broke off"), None)
+    return (answer, content) if content is not None else (SendGridAnswer(LOST, "its answer broke off"), None)
 
 
 def _content(response: HTTPResponse) -> bytes:

@@ -22,7 +22,7 @@ from shared.gcp.documents import Snapshot, fields_of
 from shared.outbox import letters, links, mails, sendgrid
 from shared.outbox.letters import Letter, Link
 from shared.outbox.mails import ASK, REFUSED, SEND, SENDING, SENT, SKIPPED, UNKNOWN, WAITING, Mail
-from shared.outbox.sendgrid import Account, Answer
+from shared.outbox.sendgrid import Account, SendGridAnswer
 from shared.work.attempts import Attempt
 from shared.work.kinds import CANCELLED, Done, End, Kind, Stage, Writes
 
@@ -84,7 +84,7 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
     if isinstance(found, str):
         forget = "Have SendGrid take the address off its list, then have this mail sent again."
         return _ended(mail, Verdict(SKIPPED, found, forget))
-    if isinstance(found, Answer):
+    if isinstance(found, SendGridAnswer):
         verdict = judge_asking(found, now)
         if verdict.state != WAITING:
             return _ended(mail, verdict)
@@ -111,7 +111,7 @@ def send(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
     return _ended(mail, verdict, left)
 
 
-def judge(answer: Answer, now: datetime) -> Verdict:
+def judge(answer: SendGridAnswer, now: datetime) -> Verdict:
     """What becomes of a mail whose sending was answered so; `now` by Firestore."""
     says = f"SendGrid answered {answer.status}: {answer.says or 'without a word'}"
     match answer.status:
@@ -131,7 +131,7 @@ def judge(answer: Answer, now: datetime) -> Verdict:
     return Verdict(UNKNOWN, f"{says}: it may have been sent.", _LOOK)
 
 
-def judge_asking(answer: Answer, now: datetime) -> Verdict:
+def judge_asking(answer: SendGridAnswer, now: datetime) -> Verdict:
     """The same of a question about the address: nothing was sent, so what is not known is asked again."""
     verdict = judge(answer, now)
     if verdict.state in (WAITING, REFUSED):

@@ -12,7 +12,7 @@ import pytest
 
 from shared.outbox import sendgrid
 from shared.outbox.letters import Letter
-from shared.outbox.sendgrid import ANSWER_BYTES, LOST, UNREACHED, Account, Answer
+from shared.outbox.sendgrid import ANSWER_BYTES, LOST, UNREACHED, Account, SendGridAnswer
 
 LETTER = Letter("A subject", "text with the-secret-token", "<p>html with the-secret-token</p>")
 KEY = "SG.the-secret-key"
@@ -84,28 +84,31 @@ def says(*messages: str) -> bytes:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (answer(202, b"", "X-Message-Id: abc"), Answer(202, id="abc")),
-        (answer(202, b"broken off", "X-Message-Id: abc", length=99), Answer(202, id="abc")),
-        (answer(202, b"", "X-Message-Id: a\x07b" + "c" * 400), Answer(202, id="a b" + "c" * 296 + "…")),
-        (answer(400, says("one", "two\r\nlines")), Answer(400, "one; two lines")),
-        (answer(400, says("x" * 5_000)), Answer(400, "x" * 299 + "…")),
-        (answer(400, b"<html>"), Answer(400)),
-        (answer(400, b'["errors"]'), Answer(400)),
-        (answer(400, b'{"errors": ["x", {"message": 7}]}'), Answer(400, "7")),
-        (answer(400, b"x" * (2 * ANSWER_BYTES)), Answer(400)),
+        (answer(202, b"", "X-Message-Id: abc"), SendGridAnswer(202, id="abc")),
+        (answer(202, b"broken off", "X-Message-Id: abc", length=99), SendGridAnswer(202, id="abc")),
+        (
+            answer(202, b"", "X-Message-Id: a\x07b" + "c" * 400),
+            SendGridAnswer(202, id="a b" + "c" * 296 + "…"),
+        ),
+        (answer(400, says("one", "two\r\nlines")), SendGridAnswer(400, "one; two lines")),
+        (answer(400, says("x" * 5_000)), SendGridAnswer(400, "x" * 299 + "…")),
+        (answer(400, b"<html>"), SendGridAnswer(400)),
+        (answer(400, b'["errors"]'), SendGridAnswer(400)),
+        (answer(400, b'{"errors": ["x", {"message": 7}]}'), SendGridAnswer(400, "7")),
+        (answer(400, b"x" * (2 * ANSWER_BYTES)), SendGridAnswer(400)),
         (
             answer(429, says("slowly"), "X-RateLimit-Reset: 1392815263"),
-            Answer(429, "slowly", reset=1392815263),
+            SendGridAnswer(429, "slowly", reset=1392815263),
         ),
-        (answer(429, b"", "X-RateLimit-Reset: soon"), Answer(429)),
-        (answer(500), Answer(500)),
-        (b"", Answer(LOST, "RemoteDisconnected")),
-        (b"SSH-2.0-x\r\n", Answer(LOST, "BadStatusLine")),
-        (b"HTTP/1.1 202 X\r\nX-Message-Id: ab", Answer(202, id="ab")),
+        (answer(429, b"", "X-RateLimit-Reset: soon"), SendGridAnswer(429)),
+        (answer(500), SendGridAnswer(500)),
+        (b"", SendGridAnswer(LOST, "RemoteDisconnected")),
+        (b"SSH-2.0-x\r\n", SendGridAnswer(LOST, "BadStatusLine")),
+        (b"HTTP/1.1 202 X\r\nX-Message-Id: ab", SendGridAnswer(202, id="ab")),
     ],
     ids=range(15),
 )
-def test_each_answer_is_a_value(server: Server, given: bytes, expected: Answer) -> None:
+def test_each_answer_is_a_value(server: Server, given: bytes, expected: SendGridAnswer) -> None:
     server.answers.append(given)
     assert sendgrid.send(server.account, "ann@acme.example", LETTER) == expected
     [asked] = server.asked
@@ -117,7 +120,7 @@ def test_what_was_never_opened_was_never_sent() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
     account = Account(KEY, f"http://127.0.0.1:{port}", "waybill@waybill.example")
-    refused = Answer(UNREACHED, "ConnectionRefusedError")
+    refused = SendGridAnswer(UNREACHED, "ConnectionRefusedError")
     assert sendgrid.send(account, "ann@acme.example", LETTER) == refused
     assert sendgrid.suppression(account, "ann@acme.example") == refused
 
@@ -142,7 +145,7 @@ def test_what_does_not_answer_in_time_is_lost(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sendgrid, "CALL_SECONDS", 0.2)
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:  # its backlog takes the connection
         account = Account(KEY, f"http://127.0.0.1:{listening.getsockname()[1]}", "waybill@waybill.example")
-        assert sendgrid.send(account, "ann@acme.example", LETTER) == Answer(LOST, "TimeoutError")
+        assert sendgrid.send(account, "ann@acme.example", LETTER) == SendGridAnswer(LOST, "TimeoutError")
 
 
 def test_no_redirect_is_followed_and_no_proxy_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +156,7 @@ def test_no_redirect_is_followed_and_no_proxy_asked(server: Server, monkeypatch:
             monkeypatch.setenv(name, place)
         for status in (301, 302, 303, 307, 308):
             server.answers.append(answer(status, b"", f"Location: {place}/"))
-            assert sendgrid.send(server.account, "ann@acme.example", LETTER) == Answer(status)
+            assert sendgrid.send(server.account, "ann@acme.example", LETTER) == SendGridAnswer(status)
         with pytest.raises(BlockingIOError):
             elsewhere.accept()
 
@@ -172,11 +175,11 @@ def test_no_redirect_is_followed_and_no_proxy_asked(server: Server, monkeypatch:
             [answer(200, b"[]"), answer(200, b'{"recipient_email": "a@b.c"}')],
             "This address has unsubscribed from all mail.",
         ),
-        ([answer(200, b'[{"reas', length=99)], Answer(LOST, "its answer broke off")),
-        ([answer(200, b"{}")], Answer(200)),
-        ([answer(404, says("not found"))], Answer(404, "not found")),
-        ([answer(200, b"[]"), answer(500)], Answer(500)),
-        ([b""], Answer(LOST, "RemoteDisconnected")),
+        ([answer(200, b'[{"reas', length=99)], SendGridAnswer(LOST, "its answer broke off")),
+        ([answer(200, b"{}")], SendGridAnswer(200)),
+        ([answer(404, says("not found"))], SendGridAnswer(404, "not found")),
+        ([answer(200, b"[]"), answer(500)], SendGridAnswer(500)),
+        ([b""], SendGridAnswer(LOST, "RemoteDisconnected")),
     ],
     ids=range(10),
 )

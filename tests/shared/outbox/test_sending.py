@@ -11,7 +11,7 @@ from infra.local.traffic import Fault
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import Conflict, NotFound
 from shared.outbox import links, mails, sendgrid, sending
-from shared.outbox.sendgrid import LOST, UNREACHED, Answer
+from shared.outbox.sendgrid import LOST, UNREACHED, SendGridAnswer
 from shared.work import engine
 from tests.shared.outbox.post import FACTS, RUN, bodies, post, recipient, tokens
 from tests.world import World
@@ -220,7 +220,7 @@ def test_a_mail_that_sendgrid_never_takes_is_refused_after_a_day(world: World) -
 
 
 def test_what_could_not_be_reached_was_not_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [Answer(UNREACHED, "ConnectionRefusedError")]
+    answers = [SendGridAnswer(UNREACHED, "ConnectionRefusedError")]
     really = sendgrid.send
     monkeypatch.setattr(sendgrid, "send", lambda *args: answers.pop() if answers else really(*args))
     mail = post(world)
@@ -393,15 +393,15 @@ def test_facts_that_are_not_of_the_kind_are_refused_at_once(kind: str, facts: di
 
 @pytest.mark.parametrize("status", [200, 202, 302, 500, 502, 504, LOST, UNREACHED, 429, 503])
 def test_no_answer_to_a_question_says_that_a_mail_was_sent(status: int) -> None:
-    assert sending.judge_asking(Answer(status), NOON).state == mails.WAITING
+    assert sending.judge_asking(SendGridAnswer(status), NOON).state == mails.WAITING
 
 
 def test_a_verdict_is_bounded_in_words_and_in_waiting() -> None:
     now = NOON
     for status in (202, 400, 401, 413, 429, 500, 503, 302, 200, LOST, UNREACHED):
-        verdict = sending.judge(Answer(status, "x" * 300), now)
+        verdict = sending.judge(SendGridAnswer(status, "x" * 300), now)
         assert len(verdict.reason or "") < 400
     for reset, wait in ((None, 60), (0, 0), (int(now.timestamp()) + 30, 30), (10**12 - 1, 600)):
-        until = sending.judge(Answer(429, reset=reset), now).until
+        until = sending.judge(SendGridAnswer(429, reset=reset), now).until
         assert until is not None
         assert (until - now).total_seconds() == wait, reset
