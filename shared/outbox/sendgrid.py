@@ -88,7 +88,7 @@ def send(account: Account, to: str, letter: Letter) -> SendGridAnswer:
 
 
 def suppression(account: Account, address: str) -> str | SendGridAnswer | None:
-    """Why SendGrid would not deliver to an address, in a sentence; None where it would. An SendGridAnswer where that
+    """Why SendGrid would not deliver to an address, in a sentence; None where it would. Its answer where that
     could not be learned.
 
     https://www.twilio.com/docs/sendgrid/api-reference/bounces-api/retrieve-a-bounce
