@@ -377,6 +377,28 @@ def test_of_more_failed_windows_than_are_taken_up_at_once_the_oldest_go_first_an
     assert in_order_but == sorted(in_order_but)
 
 
+def test_an_export_that_was_suspended_for_five_weeks_delivers_every_window_in_order(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 2)
+    export = nightly(world)
+    refuse(world)
+    live(world, 1, 2)
+    assert shown(world, export)["state"] == "SUSPENDED"
+    for day in range(3, 38):
+        work_on(world, day)
+    for staged in world.suite.storage.list("waybill-local-staging"):  # as the bucket's lifecycle does
+        world.suite.storage.remove("waybill-local-staging", staged.name)
+    world.move_to(due(37))
+    fix(world)
+    asked(world, export, "resume")
+    for _ in range(4):
+        go_on(world)
+    assert states(world, export) == ["COMPLETED"] * 37
+    assert exported(world) == each_day(1, 37)
+    in_order(world, export)
+
+
 # --- killed
 
 
