@@ -23,8 +23,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0, or 1 where it could not, as a sentence on stderr says."""
     try:
-        asked = _parser().parse_args(arguments)
-        return int(asked.run(asked) or 0)
+        args = _parser().parse_args(arguments)
+        return int(args.run(args) or 0)
     except SystemExit as ended:  # after --help
         return int(ended.code or 0)
     except (Problem, WaybillError, GoogleAPIError, GoogleAuthError) as wrong:

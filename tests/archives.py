@@ -193,7 +193,7 @@ def _put(out: bytearray, file: File) -> bytes:
 
 
 @dataclass(frozen=True)
-class Taken:
+class StoredPhoto:
     """What ours made of an archive.
 
     files     the content of each file that was taken in, by work order and file
@@ -204,7 +204,7 @@ class Taken:
     problems: list[tuple[str, str, str]]
 
 
-def taken(content: bytes, limits: Limits = GENEROUS) -> Taken:
+def taken(content: bytes, limits: Limits = GENEROUS) -> StoredPhoto:
     """Read a whole archive as the functions do; BadArchive where it is refused."""
 
     def read(start: int, end: int) -> bytes:
@@ -212,7 +212,7 @@ def taken(content: bytes, limits: Limits = GENEROUS) -> Taken:
         return content[start:end]
 
     plan = folders.plan(archive.directory(read, len(content), limits))
-    found = Taken({}, [(each.work_order, each.file, each.code) for each in plan.problems])
+    found = StoredPhoto({}, [(each.work_order, each.file, each.code) for each in plan.problems])
     for folder in plan.folders:
         for name, entries in folders.read(folder.lines):
             for entry in entries:

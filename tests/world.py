@@ -248,7 +248,7 @@ class World:
         answer = requests.put(url, data=archive, timeout=60)
         assert answer.status_code == 200, answer.text
 
-    def take_in(self, archive: bytes) -> dict[str, Any]:
+    def import_archive(self, archive: bytes) -> dict[str, Any]:
         """Upload an archive and see it through; returns the batch as its customer sees it."""
         id = self.batch(archive)
         self.drain()
@@ -268,7 +268,7 @@ class World:
         assert answer.status == 200, answer
         return [orjson.loads(line) for line in answer.body.splitlines()]
 
-    def taken_in(self) -> dict[str, dict[str, Any]]:
+    def imported(self) -> dict[str, dict[str, Any]]:
         """The records of the first site's work orders, by their names."""
         found = self.cloud.db.collection("work_orders").stream()
 

@@ -22,9 +22,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
     db = connect().db
-    customer = add_customer(db, id=asked.id, slug=asked.slug, name=asked.name, notify=asked.notify)
+    customer = add_customer(db, id=args.id, slug=args.slug, name=args.name, notify=args.notify)
     say(f"The customer {customer.id} is there: {customer.name}.")
     say(f"Its account, to be granted access to its bucket: {customer.account}")

@@ -17,12 +17,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", type=document_id, help="the site that its calls are about by themselves")
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
     db = connect().db
-    get_customer(db, asked.customer)
-    if asked.site is not None:
-        get_site(db, asked.site, asked.customer)
-    key = create_key(db, customer=asked.customer, scopes=asked.scope, site=asked.site)
+    get_customer(db, args.customer)
+    if args.site is not None:
+        get_site(db, args.site, args.customer)
+    key = create_key(db, customer=args.customer, scopes=args.scope, site=args.site)
     say("The new key, which is shown this once and kept nowhere:")
     say(key)

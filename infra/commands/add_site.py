@@ -39,28 +39,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--analysis-url", metavar="URL", help="where the site's own analyser answers")
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
-    for name in asked.required:
-        if name not in asked.task_group:
+    for name in args.required:
+        if name not in args.task_group:
             raise Problem(f"--required {name}: is not among the task groups")
     cloud = connect()
-    get_customer(cloud.db, asked.customer)
+    get_customer(cloud.db, args.customer)
     secret = None
-    if asked.analysis_url:
+    if args.analysis_url:
         try:
-            secret = analyser.secret(settings(), Site(asked.id, asked.customer, asked.name))
+            secret = analyser.secret(settings(), Site(args.id, args.customer, args.name))
         except LookupError as missing:
             raise Problem(str(missing.args[0])) from missing
     site = add_site(
         cloud.db,
-        id=asked.id,
-        customer=asked.customer,
-        name=asked.name,
-        task_groups=asked.task_group,
-        required=asked.required,
-        parameters=asked.parameter,
-        analysis_url=asked.analysis_url,
+        id=args.id,
+        customer=args.customer,
+        name=args.name,
+        task_groups=args.task_group,
+        required=args.required,
+        parameters=args.parameter,
+        analysis_url=args.analysis_url,
     )
     say(f"The site {site.id} of {site.customer} is there: {site.name}.")
     if secret:

@@ -21,15 +21,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--customer", type=document_id, help="with a URI: whose account is to reach it")
 
 
-def run(asked: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Do it; 1 where the test failed."""
-    by_uri = "://" in asked.place
-    if by_uri != (asked.customer is not None):
+    by_uri = "://" in args.place
+    if by_uri != (args.customer is not None):
         raise Problem("--customer is needed with a gs://… URI, and with nothing else")
     cloud = connect()
-    export = None if by_uri else operating.get(cloud, _id(asked.place))
+    export = None if by_uri else operating.get(cloud, _id(args.place))
     if export is None:
-        steps = connection_test.run(cloud, get_customer(cloud.db, asked.customer).account, asked.place)
+        steps = connection_test.run(cloud, get_customer(cloud.db, args.customer).account, args.place)
     else:
         steps = pausing.test(cloud, operating.operator_of(export.customer), export)
     say(table(("STEP", "VERDICT", ""), [(step.name, step.verdict, step.sentence) for step in steps]))

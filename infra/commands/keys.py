@@ -12,10 +12,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--customer", required=True, type=document_id, help="whose keys")
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
     db = connect().db
-    get_customer(db, asked.customer)
+    get_customer(db, args.customer)
     rows = [
         (
             key.id,
@@ -24,6 +24,6 @@ def run(asked: argparse.Namespace) -> None:
             key.site or "-",
             second(key.created),
         )
-        for key in keys_of(db, asked.customer)
+        for key in keys_of(db, args.customer)
     ]
     say(table(("KEY", "STATE", "SCOPES", "SITE", "CREATED"), rows) if rows else "There are no keys.")

@@ -16,19 +16,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("message", metavar="JSON", help="the message: a JSON object of ids")
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
     topics = [each.name for each in Bundle.load().functions.values() if each.topic is not None]
-    if asked.function not in topics:
-        raise Problem(f"{asked.function} is no function that a topic triggers: those are {', '.join(topics)}")
+    if args.function not in topics:
+        raise Problem(f"{args.function} is no function that a topic triggers: those are {', '.join(topics)}")
     try:
-        body = json.loads(asked.message)
+        body = json.loads(args.message)
     except ValueError as wrong:
         raise Problem(f"the message is no JSON: {wrong}") from wrong
     if not isinstance(body, dict):
         raise Problem('the message must be a JSON object, as {"export": "…", "run": "…"}')
     try:
-        connect().messages.publish(asked.function, body)
+        connect().messages.publish(args.function, body)
     except ValueError as wrong:
         raise Problem(str(wrong)) from wrong
-    say(f"Published to {asked.function}.")
+    say(f"Published to {args.function}.")

@@ -16,8 +16,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_id", metavar="RUN", type=document_id, help="the run's id")
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
-    begun = operating.rerun(connect(), asked.export, asked.run_id)
-    what = "is taken up again" if begun.id == asked.run_id else "exports the same window"
+    begun = operating.rerun(connect(), args.export, args.run_id)
+    what = "is taken up again" if begun.id == args.run_id else "exports the same window"
     say(f"The run {begun.id} of the export {begun.export} {what}.")

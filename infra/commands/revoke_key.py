@@ -14,9 +14,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", type=document_id, help="the key's id: in wb_<id>_<secret>")
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
     db = connect().db
-    key = get_key(db, asked.id)
+    key = get_key(db, args.id)
     revoke_key(db, key.id)
     say(f"The key {key.id} of {key.customer} is revoked.")

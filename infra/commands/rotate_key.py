@@ -16,14 +16,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--now", action="store_true", help="revoke the old one at once")
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
     db = connect().db
-    key = successor(db, asked.id)
+    key = successor(db, args.id)
     say("The new key, which is shown this once and kept nowhere:")
     say(key)
-    if asked.now:
-        revoke_key(db, asked.id)
-        say(f"The old one, {asked.id}, is revoked.")
+    if args.now:
+        revoke_key(db, args.id)
+        say(f"The old one, {args.id}, is revoked.")
     else:
-        say(f"The old one, {asked.id}, stays good until you `revoke-key {asked.id}`.")
+        say(f"The old one, {args.id}, stays good until you `revoke-key {args.id}`.")

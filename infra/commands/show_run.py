@@ -17,9 +17,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_id", metavar="RUN", type=document_id, help="the run's id")
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
-    life = operating.life(connect(), asked.export, asked.run_id)
+    life = operating.life(connect(), args.export, args.run_id)
     told = life.now.run
     say(
         table(

@@ -43,13 +43,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and change nothing")
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
-    location = asked.location or os.environ.get("GOOGLE_CLOUD_REGION")
+    location = args.location or os.environ.get("GOOGLE_CLOUD_REGION")
     if not location:
         raise Problem("say where the job is to be: --location, or GOOGLE_CLOUD_REGION")
     parent = f"projects/{settings().project}/locations/{location}"
-    wanted = job(Bundle.load(), parent, asked.every)
+    wanted = job(Bundle.load(), parent, args.every)
     with _client() as client:
         try:
             there = client.get_job(name=wanted.name)
@@ -58,7 +58,7 @@ def run(asked: argparse.Namespace) -> None:
         changed = changes(there, wanted)
         if not changed:
             done = "is as it should be"
-        elif asked.dry_run:
+        elif args.dry_run:
             done = "would be made" if there is None else f"would be updated: {', '.join(changed)}"
         elif there is None:
             client.create_job(parent=parent, job=wanted)

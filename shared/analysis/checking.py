@@ -22,7 +22,7 @@ DUPLICATE = DataConformity("duplicate", "DUPLICATE", "warning")
 """Of a photograph whose bytes the work order has already under another name."""
 
 GONE = DataConformity("readable", "UNREADABLE", "error")
-"""Of a photograph that is no longer in our bucket as it was taken in."""
+"""Of a photograph that is no longer in our bucket as it was imported."""
 
 _looking = threading.Lock()
 # The pixels of one picture can take 400 MB (`pictures.MAX_PIXELS`): one is decoded at a time.

@@ -28,7 +28,7 @@ from shared.workorders import images, parameters, pictures, store, stored
 from shared.workorders.parameters import WrongParameter
 from shared.workorders.record import Input
 from shared.workorders.store import CONTENT_TYPES
-from shared.workorders.stored import DUE, StoredWorkOrder, Taken
+from shared.workorders.stored import DUE, StoredPhoto, StoredWorkOrder
 
 CHUNK_ORDERS = 50
 CHUNK_FILES = 500
@@ -217,7 +217,7 @@ class _Importer:
             unpacked,
             CONTENT_TYPES[extension],
         )
-        reading.taken[entry.file] = Taken(
+        reading.taken[entry.file] = StoredPhoto(
             reading.photos[entry.file].task_group,
             Input(id=id, file_extension=extension),
             images.stored(id, extension, stored),
@@ -227,7 +227,7 @@ class _Importer:
         """The work orders' documents, of those with which nothing is wrong."""
         arrivals = {reading.name: reading.arrive for reading in readings if not reading.problems}
         due = queue.due(self._site, QUEUED)
-        written = store.take_in(self._cloud, self._site, arrivals, due)
+        written = store.import_many(self._cloud, self._site, arrivals, due)
         return [reading.outcome(written.get(reading.name)) for reading in readings]
 
 
@@ -245,7 +245,7 @@ class _Reading:
         self.id = store.work_order_id(site.id, name)
         self.problems: list[Problem] = []
         self.photos: dict[str, naming.Photo] = {}
-        self.taken: dict[str, Taken] = {}
+        self.taken: dict[str, StoredPhoto] = {}
         self.documents: dict[str, dict[str, Any]] = {}
         self._groups = groups
         self._site = site

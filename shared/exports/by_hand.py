@@ -130,7 +130,7 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeat
     snapshot = get_run(cloud, caller, id, run_id)
     if repeatable.key and (snapshot.to_dict() or {}).get("retried") == repeatable.key:
         return runs.from_snapshot(snapshot)
-    run = take_up(cloud, snapshot, {"retried": repeatable.key})
+    run = reopen(cloud, snapshot, {"retried": repeatable.key})
     if run is None:
         service.must_be_alive(service.get(cloud, caller, id))
         state = runs.from_snapshot(snapshot.reference.get()).state
@@ -139,10 +139,12 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeat
     return run
 
 
-def take_up(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | None:
-    """Have a run that failed wait for a slot again, with these changes; None where it has not failed, its
-    export was deleted, or it has changed since `snapshot` was read: then another one took it up, and it may
-    even have failed again."""
+def reopen(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | None:
+    """Have a run that failed wait for a slot again, with these changes.
+
+    None where it has not failed, its export was deleted, or it has changed since `snapshot` was read: then
+    another caller reopened it, and it may even have failed again.
+    """
     found = runs.from_snapshot(snapshot)
     if found.state != FAILED:
         return None

@@ -86,7 +86,7 @@ def recover(cloud: Cloud, reference: Any, export: Export) -> None:
     """Have every scheduled window that failed wait for its turn again, oldest first."""
     with logs.bound(export=export.id, customer=export.customer):
         for snapshot in failed_windows(reference):
-            by_hand.take_up(cloud, snapshot, {"due_times": 1})
+            by_hand.reopen(cloud, snapshot, {"due_times": 1})
         stages.start_pending(cloud, KIND, export.customer)
         logs.info("export resumed")
 
@@ -99,7 +99,7 @@ def try_again(cloud: Cloud, reference: Any, due: datetime) -> None:
         # A tick that comes late must not have a window tried again that it was itself begun with.
         if fields.get("tried_at", fields["due"]) < due:
             tried = {"due_times": fields.get("due_times", 1) + 1, "tried_at": due}
-            by_hand.take_up(cloud, snapshot, tried)
+            by_hand.reopen(cloud, snapshot, tried)
 
 
 def failed_windows(reference: Any) -> list[Snapshot]:

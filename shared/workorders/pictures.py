@@ -88,7 +88,7 @@ class _Header:
 
 
 def refusal(content: bytes, extension: str) -> str | None:
-    """Why a file cannot be taken in as a picture, from its header alone: 2 µs, for a JPEG 7.
+    """Why a file cannot be imported as a picture, from its header alone: 2 µs, for a JPEG 7.
 
     `EMPTY_FILE`; `NOT_AN_IMAGE`, also where it is of another kind than its extension says, in any case and
     without dot; `TOO_MANY_PIXELS`; or None.

@@ -30,7 +30,7 @@ from shared.workorders.record import (
     encode,
     iso,
 )
-from shared.workorders.stored import Correction, StoredWorkOrder, Taken
+from shared.workorders.stored import Correction, StoredPhoto, StoredWorkOrder
 
 MARGIN = timedelta(minutes=2)
 """How much later than its stamp a commit may come and still be found by an export of its window."""
@@ -52,7 +52,7 @@ CONTENT_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph to be taken in: its task group, what it is called where it came from, what is in it, and
+    """A photograph to be stored: its task group, what it is called where it came from, what is in it, and
     what an analysis already says of it."""
 
     task_group: str
@@ -132,7 +132,7 @@ def _nothing(_: StoredWorkOrder, __: datetime) -> Mapping[str, Mapping[str, Any]
     return {}
 
 
-def take_in(
+def import_many(
     cloud: Cloud,
     site: Site,
     arrivals: Mapping[str, Callable[[StoredWorkOrder], StoredWorkOrder]],
@@ -142,7 +142,7 @@ def take_in(
     has none; many with one commit. What is as it was already is not written.
 
     An arrival may refuse, by raising Refused, as may the room in a document: that is the outcome then, and
-    the others are taken in all the same. It is called again where others were quicker.
+    the others are imported all the same. It is called again where others were quicker.
     """
     if not arrivals:
         return {}
@@ -367,7 +367,7 @@ def _held(cloud: Cloud, site: Site, snapshot: Snapshot) -> Held:
     )
 
 
-def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]) -> list[Taken]:
+def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]) -> list[StoredPhoto]:
     taken = []
     for photograph in photographs:
         if photograph.task_group not in site.task_groups:
@@ -390,7 +390,7 @@ def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]
             photograph.content,
             CONTENT_TYPES[extension],
         )
-        taken.append(Taken(photograph.task_group, new, images.stored(new.id, extension, stored)))
+        taken.append(StoredPhoto(photograph.task_group, new, images.stored(new.id, extension, stored)))
     return taken
 
 

@@ -64,7 +64,7 @@ class StoredWorkOrder:
 
 
 @dataclass(frozen=True)
-class Taken:
+class StoredPhoto:
     """A photograph that is stored: its task group, its input, and the image as it stands."""
 
     task_group: str
@@ -106,7 +106,7 @@ def change(
     metadata: Mapping[str, Any] | None = None,
     tags: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
-    taken: Iterable[Taken] = (),
+    taken: Iterable[StoredPhoto] = (),
     corrections: Sequence[Correction] = (),
     at: str = "",
 ) -> StoredWorkOrder:
@@ -177,7 +177,7 @@ def input_ids(stored: StoredWorkOrder) -> frozenset[str]:
     return frozenset(each.id for item in stored.work_order.work_items for each in item.input)
 
 
-def _with_photographs(stored: StoredWorkOrder, taken: Iterable[Taken]) -> StoredWorkOrder:
+def _with_photographs(stored: StoredWorkOrder, taken: Iterable[StoredPhoto]) -> StoredWorkOrder:
     known = set(input_ids(stored))
     work_order, lines = stored.work_order, stored.images
     for one in taken:

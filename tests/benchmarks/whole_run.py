@@ -69,7 +69,7 @@ def benchmark(cloud: Cloud, served: Services, *, work_orders: int, repetitions: 
     in the same way and sent to a folder of its own."""
     served.ask(services.onboard, CUSTOMER, CUSTOMER, BUCKET)
     add_customer(cloud.db, id=CUSTOMER, slug=CUSTOMER, name="Run")
-    _take_in(cloud, work_orders)
+    _make_work_orders(cloud, work_orders)
     served.ask(services.wait, timedelta(minutes=2))  # the window ends at a whole minute
     took: dict[str, list[Took]] = defaultdict(list)
     done: set[tuple[Done, Done]] = set()
@@ -86,7 +86,7 @@ def benchmark(cloud: Cloud, served: Services, *, work_orders: int, repetitions: 
     return WholeRun("a whole run", dict(took), lines, images)
 
 
-def _take_in(cloud: Cloud, work_orders: int) -> None:
+def _make_work_orders(cloud: Cloud, work_orders: int) -> None:
     site = add_site(cloud.db, id=SITE, customer=CUSTOMER, name="North", task_groups=TASK_GROUPS)
 
     def one(number: int) -> None:

@@ -156,8 +156,8 @@ class Day:
         self.folder = f"killed-in-{name}"
         start = floor_minute(running.now())
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(self.take_in, range(WORK_ORDERS)))
-        self.deleted = self.take_in(WORK_ORDERS)
+            list(pool.map(self.make_work_order, range(WORK_ORDERS)))
+        self.deleted = self.make_work_order(WORK_ORDERS)
         store.delete(running.cloud, self.site, self.deleted.id)
         self.expected_file, self.expected_images = self.model()
         assert len(self.expected_images) == IMAGES
@@ -173,7 +173,7 @@ class Day:
         }
         self.export: str = running.ask("POST", "/v1/exports", body)["id"]
 
-    def take_in(self, number: int) -> WorkOrder:
+    def make_work_order(self, number: int) -> WorkOrder:
         name = f"WO_{number:03}"
         photographs = [World.photograph(f"{self.site.name}-{name}-{n}") for n in range(PHOTOGRAPHS)]
         return store.create(

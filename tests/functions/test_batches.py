@@ -119,7 +119,7 @@ def test_a_batch_is_made_once_though_the_answer_to_its_making_is_lost(world: Wor
 
 
 def test_a_batch_that_has_ended_is_shown_with_what_came_of_it(world: World) -> None:
-    shown = world.take_in(ARCHIVE)
+    shown = world.import_archive(ARCHIVE)
     assert {name: shown[name] for name in shown if "date" not in name} == {
         "id": shown["id"],
         "batch_id": shown["id"],
@@ -148,7 +148,7 @@ def test_a_batch_is_cancelled_with_204_and_nothing_and_stays_so(world: World) ->
 
 
 def test_cancelling_what_has_ended_changes_nothing(world: World) -> None:
-    shown = world.take_in(ARCHIVE)
+    shown = world.import_archive(ARCHIVE)
     assert world.request("DELETE", f"{BATCHES}/{shown['id']}").status == 204
     assert world.shown(shown["id"]) == shown
 
@@ -197,7 +197,7 @@ def test_the_upload_url_is_gone_everywhere_once_it_is_of_no_use(
 
 
 def test_the_errors_file_is_sent_as_a_file(world: World) -> None:
-    shown = world.take_in(zipped([File("stray.txt", b"x"), File("WO/meter.jpg", jpeg("1"))]))
+    shown = world.import_archive(zipped([File("stray.txt", b"x"), File("WO/meter.jpg", jpeg("1"))]))
     path = f"{BATCHES}/{shown['id']}/errors"
     for form, kind in (("jsonl", "application/x-ndjson"), ("csv", "text/csv; charset=utf-8")):
         answer = world.request("GET", f"{path}?format={form}")
@@ -362,7 +362,7 @@ def test_without_a_good_key_with_the_scope_nothing_is_said_or_done(
 
 def test_another_customer_sees_and_changes_nothing(world: World, theirs: str) -> None:
     waiting = make(world)
-    ended = world.take_in(zipped([File("stray.txt", b"x"), File("WO/meter.jpg", jpeg("1"))]))
+    ended = world.import_archive(zipped([File("stray.txt", b"x"), File("WO/meter.jpg", jpeg("1"))]))
     before = {each.id: each.to_dict() for each in world.cloud.db.collection("batches").stream()}
     for id in (waiting["id"], ended["id"]):
         unknown = told(world.request("GET", f"{BATCHES}/{UNKNOWN}", key=theirs), 404)

@@ -24,7 +24,7 @@ class Small:
         self.world = world
         self.outside = outside
         before = zipped([File("WO_0/meter-1.jpg", jpeg("there"))])
-        world.take_in(before)
+        world.import_archive(before)
         self.id = world.batch(
             zipped(
                 [
@@ -90,7 +90,7 @@ class Small:
             ("", "stray.jpg", "FILE_OUTSIDE_FOLDER"),
             ("WO_BAD", "roof.jpg", "UNKNOWN_TASK_GROUP"),
         ]
-        records = world.taken_in()
+        records = world.imported()
         found = {
             name: (record["metadata"], [(item["name"], len(item["input"])) for item in record["work_items"]])
             for name, record in records.items()

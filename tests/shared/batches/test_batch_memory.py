@@ -72,7 +72,7 @@ def test_300_megabytes_of_photographs(world: World, suite: Suite, tmp_path: Path
                 made.writestr(f"WO_{order}/meter-{number}.jpg", photo)
     assert archive.stat().st_size > 300 << 20
     assert taken(world, suite, archive) < MAX_MEMORY
-    assert len(world.taken_in()) == ORDERS
+    assert len(world.imported()) == ORDERS
     assert len(world.suite.storage.list("waybill-local-images")) == ORDERS * PHOTOGRAPHS
 
 

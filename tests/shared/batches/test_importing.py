@@ -99,14 +99,14 @@ NO_WORK_ORDER = ("BAD_WORK_ORDER_NAME", "EMPTY_FOLDER")
 
 def send(world: World, name: str, case: Case) -> Seen:
     """Take the case in, and hold each sentence that is said against the list of codes."""
-    before = set(world.taken_in())
+    before = set(world.imported())
     first, last = first_and_last(name)
     archive = zipped([good(first), *case.files, good(last)], case.tail)
-    shown = world.take_in(archive)
+    shown = world.import_archive(archive)
     rows = world.errors(shown["id"])
     for row in rows:
         hold_sentence(row)
-    records = world.taken_in()
+    records = world.imported()
     fresh = {
         each: sum(len(item["input"]) for item in records[each]["work_items"])
         for each in set(records) - before
@@ -464,7 +464,7 @@ UNREADABLE = {
 
 def test_an_archive_that_cannot_be_read_fails_as_a_whole_and_says_why(world: World) -> None:
     for name, (archive, code) in UNREADABLE.items():
-        shown = world.take_in(archive)
+        shown = world.import_archive(archive)
         (row,) = world.errors(shown["id"])
         hold_sentence(row)
         seen = (
@@ -477,12 +477,12 @@ def test_an_archive_that_cannot_be_read_fails_as_a_whole_and_says_why(world: Wor
         assert (name, seen) == (name, ("FAILED", code, code, 1, 0))
         assert shown["error"]["message"] == row["message"]
         assert shown["finish_date"] is not None
-    assert world.taken_in() == {}
+    assert world.imported() == {}
     assert world.suite.storage.list(IMAGES) == []
 
 
 def test_an_archive_of_which_nothing_can_be_taken_in_has_failed_and_lists_why(world: World) -> None:
-    shown = world.take_in(zipped([File("BAD/roof.jpg", PHOTO), File("stray.txt", b"x")]))
+    shown = world.import_archive(zipped([File("BAD/roof.jpg", PHOTO), File("stray.txt", b"x")]))
     assert (shown["status"], shown["error"]["code"]) == ("FAILED", "NOTHING_TAKEN_IN")
     assert shown["error"]["message"].endswith(PROBLEM_TYPES["NOTHING_TAKEN_IN"].action)
     found = [("", "stray.txt", "FILE_OUTSIDE_FOLDER"), ("BAD", "roof.jpg", "UNKNOWN_TASK_GROUP")]
@@ -490,7 +490,7 @@ def test_an_archive_of_which_nothing_can_be_taken_in_has_failed_and_lists_why(wo
 
 
 def test_an_archive_of_an_empty_folder_alone_is_no_failure(world: World) -> None:
-    shown = world.take_in(zipped([File("EMPTY/", mode=0o40755)]))
+    shown = world.import_archive(zipped([File("EMPTY/", mode=0o40755)]))
     assert (shown["status"], shown["work_orders_total"], shown["warnings"]) == ("COMPLETED", 0, 1)
     assert rows(world, shown) == [("EMPTY", "", "EMPTY_FOLDER")]
 
@@ -505,7 +505,7 @@ def contents(world: World, name: str) -> dict[str, list[bytes]]:
             world.suite.storage.read(IMAGES, f"acme/{SITE}/{each['id']}.{each['file_extension']}")
             for each in item["input"]
         ]
-        for item in world.taken_in()[name]["work_items"]
+        for item in world.imported()[name]["work_items"]
     }
 
 
@@ -529,7 +529,7 @@ def test_photographs_are_in_the_order_of_their_numbers_across_task_groups_then_t
     site(world, task_groups=("meter", "door", "door-2"))
     names = ["meter.jpg", "door-10.jpg", "door-2.jpg", "meter-11.jpg", "door.jpg", "door-2-1.jpg"]
     names += ["door-3.jpg", "meter-002.jpg", "door-2-7.JPG"]
-    world.take_in(zipped([File(f"WO/{name}", jpeg(name)) for name in names]))
+    world.import_archive(zipped([File(f"WO/{name}", jpeg(name)) for name in names]))
     assert contents(world, "WO") == {
         "door-2": [jpeg("door-2-1.jpg"), jpeg("door-2-7.JPG"), jpeg("door-2.jpg")],
         "meter": [jpeg("meter-002.jpg"), jpeg("meter-11.jpg"), jpeg("meter.jpg")],
@@ -550,8 +550,8 @@ def test_one_folder_that_wraps_everything_is_looked_through(world: World) -> Non
     files = [File("batch 7/", mode=0o40755), File("__MACOSX/batch 7/._WO_1", b"x")]
     files += [File("batch 7/WO_1/meter.jpg", jpeg("1")), File("batch 7/WO_2/door-1.jpg", jpeg("2"))]
     files += [File("batch 7/WO_BAD/deeper/door-1.jpg", jpeg("3")), File("batch 7/read me.txt", b"x")]
-    shown = world.take_in(zipped(files))
-    assert set(world.taken_in()) == {"WO_1", "WO_2"}
+    shown = world.import_archive(zipped(files))
+    assert set(world.imported()) == {"WO_1", "WO_2"}
     assert contents(world, "WO_2") == {"door": [jpeg("2")]}
     assert rows(world, shown) == [
         ("", "batch 7/read me.txt", "FILE_OUTSIDE_FOLDER"),
@@ -561,7 +561,7 @@ def test_one_folder_that_wraps_everything_is_looked_through(world: World) -> Non
 
 def test_parameters_are_held_against_what_the_site_asks_for(world: World) -> None:
     asked = (Parameter("kind", "string"), Parameter("floor", "number", required=False), Parameter("any"))
-    world.take_in(zipped([File("KNOWN/parameters.json", b'{"kind": "copper", "any": []}')]))
+    world.import_archive(zipped([File("KNOWN/parameters.json", b'{"kind": "copper", "any": []}')]))
     site(world, parameters=asked)
     told = {
         "RIGHT": b'{"kind": "fibre", "any": {"a": 1}, "more": null}',
@@ -571,7 +571,7 @@ def test_parameters_are_held_against_what_the_site_asks_for(world: World) -> Non
     }
     files = [File(f"{name}/parameters.json", content) for name, content in told.items()]
     files += [File(f"{name}/meter.jpg", jpeg(name)) for name in (*told, "NONE", "KNOWN")]
-    shown = world.take_in(zipped(files))
+    shown = world.import_archive(zipped(files))
     errors = world.errors(shown["id"])
     for row in errors:
         hold_sentence(row)
@@ -585,14 +585,14 @@ def test_parameters_are_held_against_what_the_site_asks_for(world: World) -> Non
         ("NONE", "", "MISSING_PARAMETER", " 'kind' is missing"),
     ]
     assert (shown["work_orders_done"], shown["work_orders_failed"]) == (3, 3)
-    assert set(world.taken_in()) == {"RIGHT", "FLOOR", "KNOWN"}
+    assert set(world.imported()) == {"RIGHT", "FLOOR", "KNOWN"}
     assert orjson.loads(document(world, "RIGHT")["parameters"]) == orjson.loads(told["RIGHT"])
     assert orjson.loads(document(world, "KNOWN")["parameters"]) == {"kind": "copper", "any": []}
     assert contents(world, "KNOWN") == {"meter": [jpeg("KNOWN")]}
 
 
 def test_metadata_and_parameters_are_replaced_where_they_are_sent_and_stay_where_not(world: World) -> None:
-    world.take_in(
+    world.import_archive(
         zipped(
             [
                 File("BOTH/metadata.json", b'{"a": 1, "b": {"c": [1, 2]}}'),
@@ -602,7 +602,7 @@ def test_metadata_and_parameters_are_replaced_where_they_are_sent_and_stay_where
             ]
         )
     )
-    world.take_in(
+    world.import_archive(
         zipped(
             [
                 File("BOTH/metadata.json", '{"é": 18446744073709551615}'.encode()),
@@ -611,9 +611,9 @@ def test_metadata_and_parameters_are_replaced_where_they_are_sent_and_stay_where
             ]
         )
     )
-    assert world.taken_in()["BOTH"]["metadata"] == {"é": 2**64 - 1}
+    assert world.imported()["BOTH"]["metadata"] == {"é": 2**64 - 1}
     assert document(world, "BOTH")["parameters"] == b"{}"
-    assert world.taken_in()["STAYS"]["metadata"] == {"a": 1}
+    assert world.imported()["STAYS"]["metadata"] == {"a": 1}
     assert document(world, "STAYS")["parameters"] == b'{"kind":"fibre"}'
     assert contents(world, "STAYS") == {"meter": [PHOTO]}
 
@@ -639,10 +639,10 @@ def folder(name: str) -> list[File]:
 def test_the_same_archive_again_changes_nothing_and_one_folder_mended_that_one_alone(world: World) -> None:
     bad = [File("WO_3/meter-1.jpg", b"no image"), File("WO_3/door-2.jpg", jpeg("WO_3 2"))]
     archive = zipped([*folder("WO_1"), *folder("WO_2"), *bad])
-    assert world.take_in(archive)["status"] == "COMPLETED_WITH_ERRORS"
+    assert world.import_archive(archive)["status"] == "COMPLETED_WITH_ERRORS"
     before = versions(world)
     world.wait(timedelta(hours=1))
-    again = world.take_in(archive)
+    again = world.import_archive(archive)
     assert (again["status"], again["work_orders_done"], again["work_orders_failed"]) == (
         "COMPLETED_WITH_ERRORS",
         2,
@@ -651,7 +651,7 @@ def test_the_same_archive_again_changes_nothing_and_one_folder_mended_that_one_a
     assert versions(world) == before
     world.wait(timedelta(hours=1))
     more = File("WO_2/meter-7.jpg", jpeg("WO_2 7"))
-    fixed = world.take_in(zipped([*folder("WO_1"), *folder("WO_2"), more, *folder("WO_3")]))
+    fixed = world.import_archive(zipped([*folder("WO_1"), *folder("WO_2"), more, *folder("WO_3")]))
     assert (fixed["status"], fixed["work_orders_done"], fixed["images"]) == ("COMPLETED", 3, 7)
     after = versions(world)
     assert {name for name in before if before[name] != after[name]} == {"WO_2"}
@@ -662,11 +662,11 @@ def test_the_same_archive_again_changes_nothing_and_one_folder_mended_that_one_a
 
 def test_a_work_order_that_was_deleted_comes_back_as_the_archive_has_it(world: World) -> None:
     archive = zipped([*folder("WO_1"), *folder("WO_2")])
-    world.take_in(archive)
+    world.import_archive(archive)
     store.delete(world.cloud, world.site, store.work_order_id(SITE, "WO_1"))
-    assert set(world.taken_in()) == {"WO_2"}
-    world.take_in(archive)
-    assert set(world.taken_in()) == {"WO_1", "WO_2"}
+    assert set(world.imported()) == {"WO_2"}
+    world.import_archive(archive)
+    assert set(world.imported()) == {"WO_1", "WO_2"}
     assert contents(world, "WO_1") == {"meter": [jpeg("WO_1 1")], "door": [jpeg("WO_1 2")]}
 
 
@@ -676,8 +676,8 @@ def test_a_work_order_that_was_deleted_comes_back_as_the_archive_has_it(world: W
 def test_many_problems_are_listed_up_to_a_number_and_counted(world: World) -> None:
     wrong = [File(f"BAD/notes-{number:03}.txt", b"x") for number in range(importing.MAX_PROBLEMS + 5)]
     stray = [File(f"stray-{number:04}.txt", b"x") for number in range(folders.MAX_PROBLEMS + 3)]
-    shown = world.take_in(zipped([good("A"), *wrong, *stray, good("B")]))
-    assert set(world.taken_in()) == {"A", "B"}
+    shown = world.import_archive(zipped([good("A"), *wrong, *stray, good("B")]))
+    assert set(world.imported()) == {"A", "B"}
     found = rows(world, shown)
     first = [("", f"stray-{number:04}.txt", "FILE_OUTSIDE_FOLDER") for number in range(folders.MAX_PROBLEMS)]
     then = [("BAD", f"notes-{number:03}.txt", "UNKNOWN_FILE") for number in range(importing.MAX_PROBLEMS)]
@@ -689,9 +689,9 @@ def test_many_problems_are_listed_up_to_a_number_and_counted(world: World) -> No
 
 def test_a_work_order_of_too_many_files_is_told_so_and_read_no_further(world: World) -> None:
     many = [File(f"BAD/meter-{number}.jpg", PHOTO, STORED) for number in range(folders.MAX_FILES + 1)]
-    shown = world.take_in(zipped([good("A"), *many, good("B")]))
+    shown = world.import_archive(zipped([good("A"), *many, good("B")]))
     ((name, _, code),) = rows(world, shown)
-    assert (name, code, set(world.taken_in())) == ("BAD", "TOO_MANY_FILES", {"A", "B"})
+    assert (name, code, set(world.imported())) == ("BAD", "TOO_MANY_FILES", {"A", "B"})
     assert len(world.suite.storage.list(IMAGES)) == 2
 
 
@@ -699,18 +699,18 @@ def test_a_work_order_that_gets_too_many_with_the_next_archive_stays_as_it_was(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stored, "MAX_INPUTS", 3)
-    world.take_in(zipped([File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (1, 2)]))
+    world.import_archive(zipped([File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (1, 2)]))
     more = [File(f"WO/meter-{number}.jpg", jpeg(str(number))) for number in (2, 3, 4)]
-    shown = world.take_in(zipped([good("A"), *more, good("B")]))
+    shown = world.import_archive(zipped([good("A"), *more, good("B")]))
     assert rows(world, shown) == [("WO", "", "TOO_MANY_FILES")]
     assert contents(world, "WO") == {"meter": [jpeg("1"), jpeg("2")]}
-    assert set(world.taken_in()) == {"WO", "A", "B"}
+    assert set(world.imported()) == {"WO", "A", "B"}
 
 
 def test_seventy_thousand_files_of_which_nearly_all_are_junk(world: World) -> None:
     junk = [File(f"__MACOSX/WO_{n // 9}/._meter-{n}.jpg", b"x", STORED) for n in range(70_000)]
-    shown = world.take_in(zipped([good("A"), *junk, good("B")], Tail(zip64=True)))
-    assert (shown["status"], shown["work_orders_total"], set(world.taken_in())) == (
+    shown = world.import_archive(zipped([good("A"), *junk, good("B")], Tail(zip64=True)))
+    assert (shown["status"], shown["work_orders_total"], set(world.imported())) == (
         "COMPLETED",
         2,
         {"A", "B"},
@@ -721,7 +721,7 @@ def test_seventy_thousand_files_of_which_nearly_all_are_junk(world: World) -> No
 def test_a_work_order_of_as_many_files_as_it_may_have(world: World) -> None:
     many = [File(f"WO/meter-{n}.jpg", jpeg(str(n)), STORED) for n in range(stored.MAX_INPUTS, 0, -1)]
     told = [File("WO/metadata.json", b'{"floor": 3}'), File("WO/parameters.json", b'{"kind": "fibre"}')]
-    shown = world.take_in(zipped([good("A"), *many, *told, good("B")]))
+    shown = world.import_archive(zipped([good("A"), *many, *told, good("B")]))
     assert (shown["status"], shown["work_orders_done"], shown["images"]) == ("COMPLETED", 3, 5_002)
     assert contents(world, "WO") == {"meter": [jpeg(str(n)) for n in range(1, stored.MAX_INPUTS + 1)]}
 
@@ -753,18 +753,18 @@ LIMITS = {
 @pytest.mark.parametrize(("limits", "code"), LIMITS.values(), ids=LIMITS)
 def test_a_customer_has_limits_of_its_own(world: World, limits: dict[str, int], code: str) -> None:
     world.cloud.db.document("customers/acme").update(limits)
-    shown = world.take_in(WHOLE)
+    shown = world.import_archive(WHOLE)
     assert (shown["error"] or {}).get("code", "") == code
-    assert set(world.taken_in()) == (set() if code else {"A", "B"})
+    assert set(world.imported()) == (set() if code else {"A", "B"})
 
 
 def test_a_bomb_by_its_sum_is_refused_before_anything_is_unpacked(world: World) -> None:
     notes = json.dumps({"a": "ab" * 50_000}).encode()
     archive = zipped([good("A"), *(File(f"WO_{n}/metadata.json", notes) for n in range(100)), good("B")])
     world.cloud.db.document("customers/acme").update({"batch_bytes": len(archive)})
-    shown = world.take_in(archive)
+    shown = world.import_archive(archive)
     assert (shown["status"], shown["error"]["code"]) == ("FAILED", "ARCHIVE_TOO_LARGE")
-    assert world.taken_in() == {}
+    assert world.imported() == {}
 
 
 # --- while it runs
@@ -843,13 +843,13 @@ def test_progress_and_errors_are_seen_while_it_runs_and_only_grow(step_by_step: 
 
 
 def test_small_slices_come_to_the_same_as_large_ones(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    large = world.take_in(SIX)
+    large = world.import_archive(SIX)
     assert (outcome(large), rows(world, large)) == (OUTCOME, WRONG_OF_SIX)
     before = versions(world)
     for files, size in (("1", "1"), ("4", "1000000"), ("5", "2500")):
         monkeypatch.setenv("WAYBILL_SLICE_FILES", files)
         monkeypatch.setenv("WAYBILL_SLICE_BYTES", size)
-        small = world.take_in(SIX)
+        small = world.import_archive(SIX)
         assert (outcome(small), rows(world, small)) == (OUTCOME, WRONG_OF_SIX)
         assert versions(world) == before
 
@@ -892,11 +892,11 @@ def test_what_was_taken_in_before_it_was_cancelled_stays_and_the_rest_is_not(ste
     deliver(world, cancel)
     shown = world.shown(id)
     assert (shown["status"], shown["work_orders_done"]) == ("CANCELLED", 2)
-    assert set(world.taken_in()) == {"WO_1", "WO_2"}
+    assert set(world.imported()) == {"WO_1", "WO_2"}
     assert world.suite.pubsub.outstanding() == []
     world.wait(timedelta(days=1))
     world.run_due()
-    assert (world.shown(id)["status"], set(world.taken_in())) == ("CANCELLED", {"WO_1", "WO_2"})
+    assert (world.shown(id)["status"], set(world.imported())) == ("CANCELLED", {"WO_1", "WO_2"})
 
 
 def test_cancelled_in_the_middle_of_a_slice_it_stops_there(
@@ -912,7 +912,7 @@ def test_cancelled_in_the_middle_of_a_slice_it_stops_there(
 
     monkeypatch.setattr(queue, "publish_queued", cancel)
     world.drain()
-    assert (world.shown(id)["status"], set(world.taken_in())) == ("CANCELLED", {"WO_1"})
+    assert (world.shown(id)["status"], set(world.imported())) == ("CANCELLED", {"WO_1"})
 
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
@@ -956,7 +956,7 @@ def test_a_site_that_changes_while_it_runs_is_taken_as_it_is_then(step_by_step: 
         *WRONG_OF_SIX,
         ("WO_4", "door-2.jpg", "UNKNOWN_TASK_GROUP"),
     ]
-    assert set(world.taken_in()) == {"WO_1", "WO_2"}
+    assert set(world.imported()) == {"WO_1", "WO_2"}
 
 
 def test_a_site_that_goes_while_it_runs_ends_the_batch_and_leaves_what_is_in(step_by_step: World) -> None:
@@ -976,7 +976,7 @@ def test_a_site_that_goes_while_it_runs_ends_the_batch_and_leaves_what_is_in(ste
             break
     shown = world.shown(id)
     assert (shown["status"], (shown["error"] or {}).get("code")) == ("FAILED", "INTERNAL"), shown
-    assert set(world.taken_in()) == {"WO_1", "WO_2"}
+    assert set(world.imported()) == {"WO_1", "WO_2"}
 
 
 def test_a_batch_whose_plan_always_fails_says_so_to_its_customer_and_to_operators(
@@ -1056,7 +1056,7 @@ def test_the_errors_file_is_the_same_as_json_lines_and_as_csv_but_for_what_sprea
         "é\u2028.jpg",
     ]
     files = [File(f"-2/{name}", PHOTO) for name in nasty]
-    shown = world.take_in(zipped([good("A"), *files, File("=1.txt", b"x"), good("B")]))
+    shown = world.import_archive(zipped([good("A"), *files, File("=1.txt", b"x"), good("B")]))
     lines = world.errors(shown["id"])
     answer = world.request("GET", f"/v0.2/batches/{shown['id']}/errors?format=csv")
     read = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
@@ -1075,7 +1075,7 @@ def test_the_errors_file_is_the_same_as_json_lines_and_as_csv_but_for_what_sprea
 
 
 def test_a_batch_without_errors_has_an_empty_errors_file(world: World) -> None:
-    shown = world.take_in(WHOLE)
+    shown = world.import_archive(WHOLE)
     path = f"/v0.2/batches/{shown['id']}/errors"
     assert world.request("GET", path).body == b""
     assert world.request("GET", f"{path}?format=csv").body == b"work_order,file,code,level,message\r\n"

@@ -74,7 +74,7 @@ def in_whole(world: World, id: str) -> None:
     assert not world.failures, world.failures[0]
     shown = world.shown(id)
     assert (shown["status"], shown["work_orders_done"], shown["images"]) == ("COMPLETED", 12, 12), shown
-    assert set(world.taken_in()) == NAMES
+    assert set(world.imported()) == NAMES
     assert set(images(world)) == {file.content for file in FILES}
     assert "upload_url" not in shown
 
@@ -89,7 +89,7 @@ def untouched(world: World, id: str, status: str = "WAITING_FOR_UPLOAD") -> None
     """Nothing came of it."""
     world.drain()
     assert not world.failures, world.failures[0]
-    assert (world.shown(id)["status"], world.taken_in(), images(world)) == (status, {}, [])
+    assert (world.shown(id)["status"], world.imported(), images(world)) == (status, {}, [])
     assert ("upload_url" in world.shown(id)) == (status == "WAITING_FOR_UPLOAD")
 
 
@@ -274,7 +274,7 @@ def test_an_upload_of_undeclared_size_is_held_against_the_limit_when_it_is_there
     assert (shown["status"], shown["error"]["code"]) == ("FAILED", "UPLOAD_TOO_LARGE")
     assert f"{len(ARCHIVE) - 1:,} are allowed" in shown["error"]["message"]
     assert [row["code"] for row in world.errors(id)] == ["UPLOAD_TOO_LARGE"]
-    assert world.taken_in() == {}
+    assert world.imported() == {}
     assert world.suite.traffic.calls("storage.objects.get_media") == []
 
 
@@ -337,7 +337,7 @@ def test_what_an_uploader_says_of_an_object_moves_it_to_no_other_batch(world: Wo
 
 
 def test_an_archive_put_where_a_batch_has_ended_already_changes_nothing(world: World) -> None:
-    ended = world.take_in(ARCHIVE)
+    ended = world.import_archive(ARCHIVE)
     cancelled = world.batch()
     world.request("DELETE", f"/v0.2/batches/{cancelled}")
     for id in (ended["id"], cancelled):
@@ -346,7 +346,7 @@ def test_an_archive_put_where_a_batch_has_ended_already_changes_nothing(world: W
     assert not world.failures, world.failures[0]
     assert world.shown(ended["id"]) == ended
     assert world.shown(cancelled)["status"] == "CANCELLED"
-    assert set(world.taken_in()) == NAMES
+    assert set(world.imported()) == NAMES
 
 
 @pytest.mark.parametrize("after", ["ingest_batch", "upload"])
@@ -369,11 +369,11 @@ def test_of_an_archive_that_is_replaced_on_the_way_nothing_else_is_taken_in(worl
         world.tick()
     shown = world.shown(id)
     if after == "upload":  # it is taken as it stood when it was first looked at
-        assert (shown["status"], len(world.taken_in())) == ("COMPLETED", 12)
-        assert not set(world.taken_in()) & NAMES
+        assert (shown["status"], len(world.imported())) == ("COMPLETED", 12)
+        assert not set(world.imported()) & NAMES
     else:
         assert (shown["status"], shown["error"]["code"]) == ("FAILED", "INTERNAL")
-        assert world.taken_in() == {}
+        assert world.imported() == {}
 
 
 def test_an_upload_never_overwrites_what_is_there_already(world: World) -> None:
@@ -384,8 +384,8 @@ def test_an_upload_never_overwrites_what_is_there_already(world: World) -> None:
     world.drain()
     assert send(url, 3 * SCRIPT_CHUNK, len(ARCHIVE)).status_code == 412
     assert world.suite.storage.read(UPLOADS, f"acme/{id}.zip") == OTHER
-    assert len(world.taken_in()) == 12
-    assert not set(world.taken_in()) & NAMES
+    assert len(world.imported()) == 12
+    assert not set(world.imported()) & NAMES
 
 
 # --- two at once
@@ -419,7 +419,7 @@ def test_two_archives_mixed_by_one_url_are_refused_as_one(world: World) -> None:
     assert 0 < shown["work_orders_failed"] == len(world.errors(id)) < 12
     assert {row["code"] for row in world.errors(id)} <= {"DAMAGED", "CHECKSUM_DIFFERS", "NOT_AN_IMAGE"}
     assert set(images(world)) < {file.content for file in FILES}
-    assert set(world.taken_in()) < NAMES
+    assert set(world.imported()) < NAMES
 
 
 # --- the event
@@ -452,7 +452,7 @@ def test_events_out_of_order_and_together(world: World) -> None:
     world.drain()
     for id in (first, second):
         assert world.shown(id)["status"] == "COMPLETED"
-    (work_order,) = world.taken_in().values()
+    (work_order,) = world.imported().values()
     assert len(work_order["work_items"][0]["input"]) == 2
 
 

@@ -71,7 +71,7 @@ class Filled:
         self.other = world.work_order(OF_THE_OTHER_SITE, site=world.other_site, photographs=1)
         self.gone = world.work_order("deleted,\n again")
         store.delete(world.cloud, world.site, self.gone.id)
-        self.batch = world.take_in(wrong_archive("BAD", "WORSE"))["batch_id"]
+        self.batch = world.import_archive(wrong_archive("BAD", "WORSE"))["batch_id"]
         self.completed = self._run("before", f"gs://{BUCKET}/before")
         self.failed = self._run('=failed, "so"', "gs://no-such-bucket/x")
         self.end: datetime = floor_minute(server_time(world.cloud.db)) + timedelta(minutes=1)

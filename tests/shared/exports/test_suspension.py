@@ -271,7 +271,7 @@ def test_a_tick_that_comes_twice_or_late_tries_nothing_twice(world: World) -> No
         world.run_due(due(2) + timedelta(minutes=minute))
     # One that read what is due, or what failed, before the first one did its work, and goes on after it.
     pausing.try_again(world.cloud, reference, due(2))
-    assert [by_hand.take_up(world.cloud, each, {}) for each in stale] == [None]
+    assert [by_hand.reopen(world.cloud, each, {}) for each in stale] == [None]
     world.run_due(due(2) + timedelta(minutes=3))
     assert [fields["started"] for fields in windows(world, export)] == started
     assert (tried(world, export), shown(world, export)["state"]) == ([2, 1], "ACTIVE")

@@ -19,9 +19,9 @@ def found_dates(world: World, batch: str) -> set[str]:
 
 
 def test_the_rows_are_the_lines_of_the_errors_files_with_batch_site_and_date(world: World) -> None:
-    first = world.take_in(wrong_archive("WO_1", "WO_2"))["id"]
+    first = world.import_archive(wrong_archive("WO_1", "WO_2"))["id"]
     world.wait(timedelta(seconds=1))
-    second = world.take_in(b"no zip")["id"]
+    second = world.import_archive(b"no zip")["id"]
     expected: list[dict[str, Any]] = []
     for batch, lines in ((first, 2), (second, 1)):
         [date] = found_dates(world, batch)
@@ -33,7 +33,7 @@ def test_the_rows_are_the_lines_of_the_errors_files_with_batch_site_and_date(wor
 
 
 def test_they_are_of_the_sites_that_are_asked_for(world: World) -> None:
-    world.take_in(wrong_archive("WO_1"))
+    world.import_archive(wrong_archive("WO_1"))
     assert len(rows(world, "batch-errors", since(world, sites=[OTHER_SITE, SITE]))) == 1
     assert rows(world, "batch-errors", since(world, sites=[OTHER_SITE])) == []
 
@@ -53,7 +53,7 @@ def test_errors_come_in_the_window_in_which_they_were_found_though_the_batch_goe
 
 
 def test_a_document_of_errors_says_whose_it_is(world: World) -> None:
-    id = world.take_in(wrong_archive("WO_1"))["id"]
+    id = world.import_archive(wrong_archive("WO_1"))["id"]
     [document] = world.cloud.db.collection(f"batches/{id}/errors").stream()
     fields = fields_of(document)
     assert {name: fields[name] for name in ("customer", "site_id")} == {"customer": "acme", "site_id": SITE}

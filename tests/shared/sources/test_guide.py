@@ -82,7 +82,7 @@ def row_of(world: World, batch: str) -> dict[str, Any]:
 
 def test_the_guides_source_reads_what_is_there(index: None, world: World, module: None) -> None:
     assert list(sources.SOURCES)[:2] == [sources.DEFAULT, "batch-errors"]
-    ended = [world.take_in(wrong_archive("WO_1"))["id"], world.batch(filename="two.zip")]
+    ended = [world.import_archive(wrong_archive("WO_1"))["id"], world.batch(filename="two.zip")]
     world.batch()
     assert world.request("DELETE", f"/v0.2/batches/{ended[1]}").status == 204
     wanted = since(world)
@@ -95,7 +95,7 @@ def test_the_guides_source_reads_what_is_there(index: None, world: World, module
 
 
 def test_a_run_of_it_delivers_the_rows(index: None, world: World, module: None) -> None:
-    id = world.take_in(wrong_archive("WO_1"))["id"]
+    id = world.import_archive(wrong_archive("WO_1"))["id"]
     world.export(export_type="batches", start="2026-11-22T00:00:00Z")
     world.run_due(datetime(2026, 11, 23, 2, tzinfo=UTC))
     assert world.records() == [row_of(world, id)]
@@ -146,7 +146,7 @@ def test_in_a_process_of_its_own_it_is_known_by_being_in_the_folder(
     for package in ("shared", "functions"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "shared" / "sources" / "batches.py").write_text(block("python"))
-    id = world.take_in(wrong_archive("WO_1"))["id"]
+    id = world.import_archive(wrong_archive("WO_1"))["id"]
     window = since(world).window
     bounds = [window.start.isoformat(), window.end.isoformat()]
     done = subprocess.run(

@@ -29,7 +29,7 @@ class Floor:
 
 
 def floors(world: World) -> dict[str, object]:
-    return {name: record["metadata"].get("floor") for name, record in world.taken_in().items()}
+    return {name: record["metadata"].get("floor") for name, record in world.imported().items()}
 
 
 def commits(world: World) -> int:
@@ -40,21 +40,21 @@ def test_many_are_written_with_few_commits_and_again_with_none(world: World) -> 
     count = store.COMMIT_ORDERS + 1
     arrivals = {f"WO_{number:02}": Floor(world, number) for number in range(count)}
     world.suite.traffic.forget()
-    outcomes = store.take_in(world.cloud, world.site, arrivals)
+    outcomes = store.import_many(world.cloud, world.site, arrivals)
     assert commits(world) == 2
     assert {
         name: each.work_order.metadata for name, each in outcomes.items() if isinstance(each, StoredWorkOrder)
     } == {f"WO_{number:02}": {"floor": number} for number in range(count)}
     assert floors(world) == {f"WO_{number:02}": number for number in range(count)}
     world.suite.traffic.forget()
-    assert store.take_in(world.cloud, world.site, arrivals) == outcomes
+    assert store.import_many(world.cloud, world.site, arrivals) == outcomes
     assert commits(world) == 0
 
 
 def test_no_commit_takes_more_bytes_than_one_may(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "COMMIT_BYTES", 1)
     world.suite.traffic.forget()
-    store.take_in(world.cloud, world.site, {f"WO_{number}": Floor(world, number) for number in range(3)})
+    store.import_many(world.cloud, world.site, {f"WO_{number}": Floor(world, number) for number in range(3)})
     assert commits(world) == 3
 
 
@@ -71,7 +71,7 @@ def test_a_refusal_costs_itself_alone(world: World) -> None:
         "WO_3": too_large,
         "WO_4": Floor(world, 4),
     }
-    outcomes = store.take_in(world.cloud, world.site, arrivals)
+    outcomes = store.import_many(world.cloud, world.site, arrivals)
     assert floors(world) == {"WO_1": 1, "WO_4": 4}
     assert [str(outcomes["WO_2"]), str(outcomes["WO_3"])] == [
         "floor: is too high",
@@ -89,10 +89,10 @@ def test_one_that_others_changed_meanwhile_is_changed_as_it_is_then(world: World
             return super().__call__(before)
 
     meddled = Meddled(world, 1)
-    outcomes = store.take_in(world.cloud, world.site, {"WO_0": Floor(world, 0), "WO_1": meddled})
+    outcomes = store.import_many(world.cloud, world.site, {"WO_0": Floor(world, 0), "WO_1": meddled})
     assert meddled.asked == 2
     assert floors(world) == {"WO_0": 0, "WO_1": 1}
-    assert [len(item["input"]) for item in world.taken_in()["WO_1"]["work_items"]] == [1]
+    assert [len(item["input"]) for item in world.imported()["WO_1"]["work_items"]] == [1]
     written = outcomes["WO_1"]
     assert isinstance(written, StoredWorkOrder)
     assert written.count == 1
@@ -105,9 +105,9 @@ def test_one_that_others_made_meanwhile_is_not_made_twice(world: World) -> None:
                 world.work_order("WO_1", photographs=1)
             return super().__call__(before)
 
-    store.take_in(world.cloud, world.site, {"WO_1": Made(world, 7)})
+    store.import_many(world.cloud, world.site, {"WO_1": Made(world, 7)})
     assert floors(world) == {"WO_1": 7}
-    assert [len(item["input"]) for item in world.taken_in()["WO_1"]["work_items"]] == [1]
+    assert [len(item["input"]) for item in world.imported()["WO_1"]["work_items"]] == [1]
 
 
 def test_one_that_is_changed_all_the_time_is_left_to_the_next_delivery(world: World) -> None:
@@ -118,14 +118,14 @@ def test_one_that_is_changed_all_the_time_is_left_to_the_next_delivery(world: Wo
         return replace(before, tags=("mine",))
 
     with pytest.raises(Busy, match="WO_1"):
-        store.take_in(world.cloud, world.site, {"WO_1": restless})
+        store.import_many(world.cloud, world.site, {"WO_1": restless})
 
 
 def test_a_deleted_one_comes_back_with_nothing_of_before(world: World) -> None:
     made = world.work_order("WO_1", metadata={"old": True})
     store.delete(world.cloud, world.site, made.id)
-    store.take_in(world.cloud, world.site, {"WO_1": Floor(world, 2)})
-    record = world.taken_in()["WO_1"]
+    store.import_many(world.cloud, world.site, {"WO_1": Floor(world, 2)})
+    record = world.imported()["WO_1"]
     assert (record["metadata"], record["work_items"]) == ({"floor": 2}, [])
 
 
@@ -133,7 +133,7 @@ def test_a_deleted_one_comes_back_with_nothing_of_before(world: World) -> None:
 def test_a_commit_later_than_half_the_margin_is_stamped_again(world: World, late: timedelta) -> None:
     world.suite.traffic.arm("firestore.Commit", Fault("delay", seconds=late.total_seconds()))
     world.suite.traffic.forget()
-    store.take_in(world.cloud, world.site, {"WO_1": Floor(world, 1), "WO_2": Floor(world, 2)})
+    store.import_many(world.cloud, world.site, {"WO_1": Floor(world, 1), "WO_2": Floor(world, 2)})
     for name in ("WO_1", "WO_2"):
         document = world.cloud.db.document(f"work_orders/{store.work_order_id(SITE, name)}").get()
         assert document.update_time - fields_of(document)["update_date"] <= store.MARGIN / 2, name
@@ -146,6 +146,6 @@ def test_a_late_commit_whose_writer_died_is_stamped_again_by_whoever_comes_next(
     world.suite.traffic.arm("firestore.Commit", Fault("delay", seconds=600))
     reference = world.cloud.db.document(f"work_orders/{made.id}")
     reference.update({"update_date": firestore.SERVER_TIMESTAMP, "failure": "x"})
-    store.take_in(world.cloud, world.site, {"WO_1": Floor(world, 1)})
+    store.import_many(world.cloud, world.site, {"WO_1": Floor(world, 1)})
     document = reference.get()
     assert document.update_time - fields_of(document)["update_date"] <= store.MARGIN / 2

@@ -437,7 +437,7 @@ def test_waiting_until_all_is_in(world: World, client: Client, host: str, archiv
         f"Batch {batch}: COMPLETED",
         f"  2 of 2 work orders taken in, with 2 photographs ({size:.1f} kB)",
     ]
-    assert sorted(world.taken_in()) == ["WO_1", "WO_2"]
+    assert sorted(world.imported()) == ["WO_1", "WO_2"]
     assert not state_of(archive).exists()
 
 
@@ -456,7 +456,7 @@ def test_waiting_with_some_work_orders_that_are_wrong(
         lines
     )
     assert lines[-1] == "  and 6 more; --errors FILE saves all of them"
-    assert sorted(world.taken_in()) == ["WO_1", "WO_2"]
+    assert sorted(world.imported()) == ["WO_1", "WO_2"]
 
     for form, file in saved.items():
         run = client(host, archive, "--wait", "--errors", file)
