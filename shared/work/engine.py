@@ -134,7 +134,7 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
         if piece.attempts >= MAX_ATTEMPTS:
             last = f" What it met last: {piece.waits_for}." if piece.waits_for else ""
             raise GiveUp(
-                f"{piece.id} was begun {piece.attempts} times and never ended.{last}",
+                f"The piece {piece.id} was begun {piece.attempts} times and never ended.{last}",
                 "This is ours to fix: look into the functions' logs for it, then retry it.",
             )
         begun = {"holder": id, "attempts": piece.attempts + 1, "status": OPEN, **alive(now)}
