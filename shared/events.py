@@ -46,7 +46,7 @@ def _answer(event: Event, use_case: Callable[[Cloud, Event], None]) -> None:
             logs.warning("to be delivered again", reason=str(passing))
             raise ServiceUnavailable(str(passing)) from passing
         except GiveUp as final:
-            logs.error("given up", error=str(final), next_action=final.next_action)
+            logs.error("not tried again", error=str(final), next_action=final.next_action)
         except Exception as surprise:
             logs.error("failed, to be delivered again", exception=surprise)
             raise

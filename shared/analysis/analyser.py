@@ -151,7 +151,7 @@ def _called(settings: Settings, site: Site, body: bytes, seconds: float) -> outb
             body=body,
         )
     except (outbound.Blocked, outbound.TooMuch) as refused:
-        raise CustomerMustAct("The site's analyser was given up.", str(refused)) from None
+        raise CustomerMustAct("The site's analyser is not called any more.", str(refused)) from None
     except outbound.Failed as failed:
         raise Away(str(failed)) from None
 

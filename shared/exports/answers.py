@@ -262,7 +262,7 @@ class Mail(TypedDict):
     created: Moment
     """When it was made."""
     ended: Moment | None
-    """When it was sent, or was given up."""
+    """When it was sent, or failed."""
     links: list[Link]
     """The links that it was sent with, the newest last."""
 

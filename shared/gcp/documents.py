@@ -18,7 +18,7 @@ PAGE_DOCUMENTS = 1000
 """How many documents one query of a scan asks for."""
 
 PAGE_ATTEMPTS = 5
-"""How often a scan is resumed whose stream broke, without any progress in between."""
+"""How often a scan is resumed after its stream broke, if it makes no progress."""
 
 PAGE_SECONDS = 60
 """How long one page of a scan may take."""

@@ -163,7 +163,12 @@ class Routes:
         """The OpenAPI document of these routes."""
         from shared.http import openapi  # not at every cold start: it is rarely asked for
 
-        return openapi.document(self.surface, self.routes)
+        try:
+            return openapi.document(self.surface, self.routes)
+        except SystemError:
+            # pydantic parses source for docstrings. In Python 3.11 that can fail while another thread does so,
+            # for example to write a trace. https://github.com/python/cpython/issues/106905
+            return openapi.document(self.surface, self.routes)
 
     def find(self, method: str, path: str) -> Route | None:
         """The route that answers this method of this path, or None."""

@@ -27,7 +27,7 @@ MAX_INPUTS = 5_000
 """How many photographs a work order may have: their lines are stored in its document, which holds 1 MiB."""
 
 DUE, WAITING, DONE, FAILED = "DUE", "WAITING", "DONE", "FAILED"
-"""How far a work order's analysis is: to be made, its analyser will answer later, made, or given up."""
+"""How far a work order's analysis is: to be made, its analyser will answer later, made, or failed."""
 
 Labels = Mapping[str, Mapping[str, Any]]
 """Of each input's id and task's name what an analysis says beyond the record."""

@@ -4,7 +4,7 @@ One request carries up to a hundred rewrites (https://cloud.google.com/storage/d
 is 200 even where parts of it failed, and Google's Python client cannot put a rewrite into a batch. Batches
 begin small, grow while answers come quickly, and shrink to single calls when they do not.
 
-An image that is already there is answered 412; it is then looked at, and held against size and checksum.
+An image that is already there is answered 412; its size and checksum are then compared.
 """
 
 import asyncio

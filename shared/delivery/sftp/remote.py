@@ -28,7 +28,7 @@ LOGIN_SECONDS = 30.0
 
 KEEPALIVE_SECONDS = 15.0
 MAX_KEEPALIVES = 4
-"""How often a server that is silent is asked for a sign of life, and how many such questions it may miss."""
+"""After which time without an answer a server is sent a keepalive, and how many of them it may not answer."""
 
 CALL_SECONDS = 60.0
 """How long the server may take over one small thing, such as looking at a name or renaming a file."""

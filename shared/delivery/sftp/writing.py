@@ -9,7 +9,7 @@ side, so only the last range of a file can have holes where an attempt died. Goi
 file's end fills them. No file is ever cut off below its full size, so two attempts at once do each other no
 harm: both write the same bytes.
 
-SFTP has no checksums: of what stands under a final name already, the size and both ends are held against the
+SFTP has no checksums: of what stands under a final name already, the size and both ends are compared with the
 object's. Reading all of it back could take longer than an attempt may, and so no attempt would end. Servers
 refuse a rename onto a name that is taken; whoever meets that looks whether it is their own work.
 """

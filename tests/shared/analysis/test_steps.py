@@ -402,7 +402,8 @@ def test_a_private_address_is_not_called_unless_settings_allow_it(world: World, 
     after = steps.take_on(guarded, site, id, TIME)
     assert (after.analysis, server.asked) == ("FAILED", [])
     assert after.failure == (
-        "The site's analyser was given up. 127.0.0.1 may not be called: its address 127.0.0.1 is not on the "
+        "The site's analyser is not called any more. 127.0.0.1 may not be called: "
+        "its address 127.0.0.1 is not on the "
         "public internet. Give a host that is, or have an operator allow that network." + MEND
     )
 
