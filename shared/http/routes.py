@@ -166,7 +166,7 @@ class Routes:
         try:
             return openapi.document(self.surface, self.routes)
         except SystemError:
-            # pydantic parses source for docstrings. In Python 3.11 that can fail while another thread does so,
+            # pydantic parses source for docstrings. In Python 3.11 that can fail while another thread parses,
             # for example to write a trace. https://github.com/python/cpython/issues/106905
             return openapi.document(self.surface, self.routes)
 
