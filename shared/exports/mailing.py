@@ -68,7 +68,7 @@ def mail(cloud: Cloud, run: Run, attempt: Attempt) -> Done | Later:
         make_mails(cloud, run)
     if not all_ended(cloud, run):
         return Later({"made": True}, after=LOOK_AFTER, waits_for=_waits_for(cloud, run))
-    outcome(cloud, run)
+    outcome(cloud, run, anew=True)
     return Done()
 
 
@@ -122,9 +122,9 @@ def _waits_for(cloud: Cloud, run: Run) -> str | None:
     return next(filter(None, tried), None)
 
 
-def outcome(cloud: Cloud, run: Run) -> Sent:
+def outcome(cloud: Cloud, run: Run, anew: bool = False) -> Sent:
     """What came of the mails of a run, which all have an outcome. CustomerMustAct where nobody was mailed;
-    Retry where some are to be sent again first."""
+    `anew`: Retry where some are to be sent again first. Only the step that makes them asks so."""
     sent, others = 0, []
     for snapshot in _delivering(cloud, run).order_by("__name__").stream() if recipients(run) else ():
         mail = mails.from_snapshot(snapshot)
@@ -132,7 +132,7 @@ def outcome(cloud: Cloud, run: Run) -> Sent:
             sent += 1
         else:
             others.append(mail)
-    if any(_refused_before(run, mail.state, mail.finished) for mail in others):
+    if anew and any(_refused_before(run, mail.state, mail.finished) for mail in others):
         raise Retry("the mails that were refused before are to be sent again first")
     found = Sent(sent, tuple(others))
     if others and found.nobody:

@@ -153,18 +153,19 @@ def retry(
     if fields["state"] != FAILED:
         return False
     anew = kind.replans(kind.parse(seen), read_time(seen))
-    planned = anew is None and fields["plan"] != fields["stage"]
-    if planned:
-        _open_again(cloud, seen)
+    plans = [] if anew is not None else _plans_left(kind, fields)
+    for plan in plans:
+        _open_again(cloud, seen, plan)
     reference = seen.reference
 
     def write(transaction: firestore.Transaction) -> bool:
         work = reference.get(transaction=transaction)
         if work.get("state") != FAILED or work.update_time != seen.update_time:
             return False
-        if planned and any(
+        if any(
             each.get("name") != pieces.GATE
-            for each in _of_plan(cloud, seen, [CLOSED]).limit(2).stream(transaction=transaction)
+            for plan in plans
+            for each in _of_plan(cloud, seen, plan, [CLOSED]).limit(2).stream(transaction=transaction)
         ):
             raise _ClosedMeanwhile
         more = changes(transaction)
@@ -193,13 +194,21 @@ class _ClosedMeanwhile(Exception):
     """A message or the sweep has closed a piece again, as the work had not been retried yet."""
 
 
-def _of_plan(cloud: Cloud, work: Snapshot, status: Sequence[str]) -> Any:
-    return pieces.of_plan(cloud, work.reference.path, work.get("plan"), status).select(["name"])
+def _plans_left(kind: Kind[Any], fields: Mapping[str, Any]) -> list[str]:
+    """The plans of a work's stage and of those to come."""
+    names = [stage.name for stage in kind.stages]
+    return [
+        fields["plans"][each] for each in names[names.index(fields["stage"]) :] if each in fields["plans"]
+    ]
 
 
-def _open_again(cloud: Cloud, work: Snapshot) -> None:
+def _of_plan(cloud: Cloud, work: Snapshot, plan: str, status: Sequence[str]) -> Any:
+    return pieces.of_plan(cloud, work.reference.path, plan, status).select(["name"])
+
+
+def _open_again(cloud: Cloud, work: Snapshot, plan: str) -> None:
     now = read_time(work)
-    left = _of_plan(cloud, work, [OPEN, QUEUED, CLOSED])
+    left = _of_plan(cloud, work, plan, [OPEN, QUEUED, CLOSED])
     again = (
         methodcaller("update", each.reference, pieces.untried(now, QUEUED))
         for each in left.stream()

@@ -65,8 +65,13 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
         _failed(cloud, kind, work, pieces.parse(reference.get()), None, error)
         return None
     if attempt is None:
-        stages.resume(cloud, kind, work, again=not kind.standing)
+        stages.resume(cloud, kind, work, again=False)
         return None
+    if not held and not kind.stage(attempt.piece.stage).cancellable:
+        # It may have been cancelled before the lease was taken. From then on the lease keeps it from that.
+        work = work.reference.get()
+        if not wanted(work, attempt.piece):
+            raise Stopped
     attempt.work = work
     show_life(cloud, work, got_on=False)
     stage = kind.stage(attempt.piece.stage)
@@ -86,7 +91,10 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
         _save_failure(cloud, kind, attempt, str(passing), counted=False)
         return None
     except Exception as fault:
-        _save_failure(cloud, kind, attempt, f"a fault of ours ({type(fault).__name__})", counted=True)
+        why = outage(fault)
+        _save_failure(
+            cloud, kind, attempt, why or f"a fault of ours ({type(fault).__name__})", counted=why is None
+        )
         raise
 
 
@@ -117,8 +125,8 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
             unplanned = seen.get("open") and piece.plan not in (seen.get("plans") or {}).values()
             if wanted(seen, piece) or unplanned:
                 raise Stopped  # its plan may come to count yet; else the sweep closes it
-            if seen.get("open") and seen.get("state") == PENDING:
-                raise Stopped  # it is published again when its work starts
+            if seen.get("open") and (seen.get("state") == PENDING or piece.plan != seen.get("plan")):
+                raise Stopped  # it is published again when its work starts, or comes to its stage
             transaction.update(reference, pieces.ended(CLOSED))
             return Stopped()  # after the commit
         if piece.holder and now - piece.heartbeat < LEASE:
@@ -261,7 +269,15 @@ def _failed(
     why = {"error": str(error), "next_action": error.next_action}
     # What an attempt met before its work was retried, or planned anew, says nothing of it now.
     failed = End(kind.stage(piece.stage).failed, why)
-    stages.end(cloud, kind, work.reference, failed, lambda now: wanted(now, piece))
+
+    def may(now: Snapshot) -> bool:
+        seen = cloud.db.document(piece.path).get()
+        theirs = (
+            holds(seen, attempt.id) if attempt else seen.exists and seen.get("attempts") == piece.attempts
+        )
+        return bool(wanted(now, piece) and theirs)
+
+    stages.end(cloud, kind, work.reference, failed, may)
 
 
 def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -> None:
@@ -296,19 +312,21 @@ def _save_failure(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str, cou
     result, of which there may be MAX_ATTEMPTS."""
     piece = attempt.piece
     reference = cloud.db.document(piece.path)
-    tries = piece.tries + 1
-    backoff = min(BACKOFF * 2 ** min(tries - 1, 10), MAX_BACKOFF)
+    tries, backoff = 0, BACKOFF
 
     def save(transaction: firestore.Transaction) -> bool:
+        nonlocal tries, backoff
         snapshot = reference.get(transaction=transaction)
         if not holds(snapshot, attempt.id):
             return False
-        now = read_time(snapshot)
+        now, since = read_time(snapshot), snapshot.get("since")  # it may have got on since it was taken
+        tries = snapshot.get("tries") + 1
+        backoff = min(BACKOFF * 2 ** min(tries - 1, 10), MAX_BACKOFF)
         changes = {
             "holder": None,
             "tries": tries,
             "waits_for": why,
-            "since": piece.since if counted else piece.since or now,
+            "since": since if counted else since or now,
             "retry_at": now + backoff,
             "next": now + backoff,
         }

@@ -14,11 +14,14 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, change
 from shared.work import pieces
 from shared.work.kinds import PENDING
-from shared.work.pieces import CLOSED, GATE, LOST, QUEUED, SHARDS, STALLED
+from shared.work.pieces import CLOSED, GATE, LOST, OPEN, QUEUED, SHARDS, STALLED
 from shared.work.stages import publish_queued
 
 MAX_SWEPT = 500
 """How many pieces one tick resumes; the next one resumes the rest."""
+
+MAX_QUEUED = 200
+"""How many queued pieces, and those of works that have ended: they can be many, and keep no retry waiting."""
 
 REPORT_SWEPT = 4
 """How often a piece is published, and nobody begins it, before that is an error in the log."""
@@ -27,16 +30,18 @@ REPORT_SWEPT = 4
 def sweep(cloud: Cloud, at: datetime) -> None:
     """Publish every piece again that is to be looked at by `at`, customers in turn. What fails here is logged
     and stops nothing else."""
-    query = (
-        cloud.db.collection_group("pieces")
-        .where(filter=FieldFilter("shard", "in", list(range(SHARDS))))
-        .where(filter=FieldFilter("next", "<=", at))
-        .order_by("next")
-        .limit(MAX_SWEPT)
-    )
     by_customer: dict[str, list[Snapshot]] = defaultdict(list)
-    for snapshot in query.stream():
-        by_customer[snapshot.get("customer")].append(snapshot)
+    for status, most in ((OPEN, MAX_SWEPT), (GATE, MAX_SWEPT), (QUEUED, MAX_QUEUED)):
+        query = (
+            cloud.db.collection_group("pieces")
+            .where(filter=FieldFilter("status", "==", status))
+            .where(filter=FieldFilter("shard", "in", list(range(SHARDS))))
+            .where(filter=FieldFilter("next", "<=", at))
+            .order_by("next")
+            .limit(most)
+        )
+        for snapshot in query.stream():
+            by_customer[snapshot.get("customer")].append(snapshot)
     while by_customer:
         for customer in list(by_customer):
             snapshot = by_customer[customer].pop(0)
@@ -56,8 +61,9 @@ def _resume(cloud: Cloud, snapshot: Snapshot, at: datetime) -> None:
     if not work.exists or not work.get("open") or not counts:
         change(cloud.db, snapshot, pieces.ended(CLOSED))
         return
-    if work.get("state") == PENDING:
-        change(cloud.db, snapshot, {"next": at + LOST})  # its pieces are published when it starts
+    if work.get("state") == PENDING or plan != work.get("plan"):
+        # Its pieces are published when it starts, or when it comes to their stage.
+        change(cloud.db, snapshot, {"next": at + LOST})
         return
     function, swept = snapshot.get("function"), snapshot.get("swept") + 1
     if not change(cloud.db, snapshot, {"next": at + STALLED, "swept": swept}):

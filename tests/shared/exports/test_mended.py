@@ -223,7 +223,7 @@ def test_an_export_or_run_that_cannot_be_read_stops_no_other(
 ) -> None:
     broken, silent, good = (world.export(name=name) for name in ("broken", "silent", "good"))
     world.cloud.db.document(f"exports/{broken}").update({"config": {"name": "what was this?"}})
-    piece = {"customer": "acme", "shard": 1, "next": MORNING - timedelta(days=1)}
+    piece = {"customer": "acme", "status": "OPEN", "shard": 1, "next": MORNING - timedelta(days=1)}
     world.cloud.db.document(f"exports/{silent}/runs/unreadable").set({"open": True, "state": "RUNNING"})
     world.cloud.db.document(f"exports/{silent}/runs/unreadable/pieces/plan").set(piece)
     world.work_order("WO_1")
