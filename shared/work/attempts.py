@@ -13,7 +13,7 @@ from shared.errors import Busy
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.work.kinds import PENDING
-from shared.work.pieces import LEASE, OPEN, Piece
+from shared.work.pieces import LEASE, OPEN, Piece, create_all
 
 HEARTBEAT_SECONDS = 45.0
 """How often an attempt writes down that it is alive, and at most how often a work's document is written for
@@ -68,8 +68,7 @@ class Attempt:
             # Whoever gets on has not failed: what counts its attempts begins anew.
             got_on = {"attempts": 1, "tries": 0, "waits_for": None, "since": None} if fields else {}
             transaction.update(reference, {**fields, **got_on, **alive(read_time(snapshot))})
-            for path, content in (documents or {}).items():
-                transaction.create(self._cloud.db.document(path), dict(content))
+            create_all(self._cloud.db, transaction, documents or {})
             return True
 
         if not transact(self._cloud.db, save):

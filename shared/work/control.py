@@ -59,14 +59,8 @@ def create(
         with contextlib.suppress(AlreadyExists):
             batch.commit()
     if after is None:
-        go_on(cloud, kind, reference, customer)
-
-
-def go_on(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str) -> None:
-    """Have a work run that is new or retried: at once, or, where its kind has slots, when it gets one."""
-    if kind.slots is None:
+        # A pending one is not published: where its kind has slots, it starts when it gets one.
         stages.resume(cloud, kind, reference.get())
-    else:
         stages.start_pending(cloud, kind, customer)
 
 
@@ -89,19 +83,20 @@ def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
     and no attempt is at it.
     """
 
-    def write(transaction: firestore.Transaction) -> Writes | None:
+    def write(transaction: firestore.Transaction) -> tuple[Writes, str] | None:
         work = reference.get(transaction=transaction)
         if work.get("state") == CANCELLED:
             return None
         must_be_cancellable(cloud, kind, transaction, work)
-        return write_cancelled(cloud, kind, transaction, work)
+        return write_cancelled(cloud, kind, transaction, work), work.get("customer")
 
-    writes = transact(cloud.db, write)
-    if writes is not None:
-        stages.publish(cloud, writes)
-        if kind.slots is not None:
-            stages.start_pending(cloud, kind, reference.get().get("customer"))
-    return writes is not None
+    cancelled = transact(cloud.db, write)
+    if cancelled is None:
+        return False
+    writes, customer = cancelled
+    stages.publish(cloud, writes)
+    stages.start_pending(cloud, kind, customer)
+    return True
 
 
 def must_be_cancellable(
@@ -185,7 +180,7 @@ def retry(
         written = transact(cloud.db, write)
     except _ClosedMeanwhile:
         return retry(cloud, kind, seen, changes)
-    if written and kind.slots is None:
+    if written:
         stages.resume(cloud, kind, reference.get())
     return written
 

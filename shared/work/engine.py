@@ -17,7 +17,7 @@ from shared.gcp.outages import outage
 from shared.work import pieces, stages
 from shared.work.attempts import Attempt, Stopped, alive, holds, show_life, wanted
 from shared.work.changed import Changed
-from shared.work.kinds import PENDING, Done, End, Fields, Kind, Later, Stage, WaitedTooLong, Writes
+from shared.work.kinds import PENDING, Done, End, Fields, Kind, Later, WaitedTooLong, Writes
 from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, Piece
 
 MAX_ATTEMPTS = 10
@@ -65,7 +65,7 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
         _failed(cloud, kind, work, pieces.parse(reference.get()), None, error)
         return None
     if attempt is None:
-        stages.resume(cloud, kind, work, again=False)
+        stages.resume(cloud, kind, work)
         return None
     if not held and not kind.stage(attempt.piece.stage).cancellable:
         # It may have been cancelled before the lease was taken. From then on the lease keeps it from that.
@@ -77,7 +77,7 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
     stage = kind.stage(attempt.piece.stage)
     subject = kind.parse(work)
     try:
-        result = _result(stage, cloud, subject, attempt)
+        result = stage.step(cloud, subject, attempt)
         if isinstance(result, Later):
             _save_later(cloud, kind, attempt, result)
             return None
@@ -90,21 +90,11 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
     except Retry as passing:
         _save_failure(cloud, kind, attempt, str(passing), counted=False)
         return None
-    except Exception as fault:
-        why = outage(fault)
-        _save_failure(
-            cloud, kind, attempt, why or f"a fault of ours ({type(fault).__name__})", counted=why is None
-        )
-        raise
-
-
-def _result(stage: Stage[Any], cloud: Cloud, subject: Any, attempt: Attempt) -> Done | Later:
-    """What the step returns. Retry also where Google Cloud has an outage."""
-    try:
-        return stage.step(cloud, subject, attempt)
     except Exception as error:
         if why := outage(error):
-            raise Retry(why) from error
+            _save_failure(cloud, kind, attempt, why, counted=False)
+            return None
+        _save_failure(cloud, kind, attempt, f"a fault of ours ({type(error).__name__})", counted=True)
         raise
 
 
@@ -188,12 +178,8 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
         else:
             ended = {**done.fields, **pieces.ended(DONE), "holder": attempt.id, "heartbeat": now}
             transaction.update(reference, ended)
-        for path, content in done.documents.items():
-            transaction.create(cloud.db.document(path), dict(content))
-        for path, content in rest.items():
-            transaction.create(cloud.db.document(path), {**content, **_rest_of(piece, path, now)})
+        pieces.create_all(cloud.db, transaction, {**done.documents, **_rest(piece, done, now)})
 
-    rest = {f"{piece.work}/pieces/{pieces.id_of(piece.plan, name)}": each for name, each in done.rest.items()}
     try:
         transact(cloud.db, finish)
     except GoogleAPICallError:
@@ -202,19 +188,22 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
             raise
         # It was committed, and the answer was lost.
     stages.publish(cloud, writes)
-    for path in rest:
-        cloud.messages.publish(piece.function, pieces.message(piece.work, path.rpartition("/")[2]))
-    if done.end is not None and kind.slots is not None:
+    left = [pieces.message(piece.work, pieces.id_of(piece.plan, name)) for name in done.rest]
+    cloud.messages.publish(piece.function, *left)
+    if done.end is not None:
         stages.start_pending(cloud, kind, piece.customer)
     if next is None:
         _go_on(cloud, kind, attempt, single)
     return next
 
 
-def _rest_of(piece: Piece, path: str, at: datetime) -> dict[str, Any]:
-    """The engine's fields of a piece that takes what another one of its plan left."""
-    name = path.rpartition("/")[2].removeprefix(f"{piece.plan}.")
-    return pieces.new(piece.customer, piece.function, piece.stage, piece.plan, name, at)
+def _rest(piece: Piece, done: Done, at: datetime) -> dict[str, Fields]:
+    """The pieces that take what a piece left, by their paths: they belong to its plan."""
+    of = (piece.customer, piece.function, piece.stage, piece.plan)
+    return {
+        f"{piece.work}/pieces/{pieces.id_of(piece.plan, name)}": {**fields, **pieces.new(*of, name, at)}
+        for name, fields in done.rest.items()
+    }
 
 
 def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, single: bool) -> None:
@@ -229,7 +218,7 @@ def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, single: bool) -> Non
     if not single:
         show_life(cloud, work, got_on=True)
     if work.exists and work.get("open"):
-        stages.resume(cloud, kind, work, again=single)
+        stages.resume(cloud, kind, work)
 
 
 def _plan(
@@ -270,12 +259,11 @@ def _failed(
     # What an attempt met before its work was retried, or planned anew, says nothing of it now.
     failed = End(kind.stage(piece.stage).failed, why)
 
-    def may(now: Snapshot) -> bool:
-        seen = cloud.db.document(piece.path).get()
-        theirs = (
-            holds(seen, attempt.id) if attempt else seen.exists and seen.get("attempts") == piece.attempts
-        )
-        return bool(wanted(now, piece) and theirs)
+    def may(transaction: firestore.Transaction, now: Snapshot) -> bool:
+        seen = cloud.db.document(piece.path).get(transaction=transaction)
+        if attempt is not None:
+            return wanted(now, piece) and holds(seen, attempt.id)
+        return bool(wanted(now, piece) and seen.exists and seen.get("attempts") == piece.attempts)
 
     stages.end(cloud, kind, work.reference, failed, may)
 
@@ -365,13 +353,12 @@ def _note_waiting(cloud: Cloud, kind: Kind[Any], piece: Piece, why: str, waiting
             "waiting_reported": report or work.get("waiting_reported"),
         }
         transaction.update(reference, changes | dict(writes.fields))
-        for path, content in writes.documents.items():
-            transaction.create(cloud.db.document(path), dict(content))
+        pieces.create_all(cloud.db, transaction, writes.documents)
         return True
 
     if transact(cloud.db, note):
         stages.publish(cloud, writes)
-        if waiting and kind.slots is not None:
+        if waiting:
             stages.start_pending(cloud, kind, piece.customer)  # what waits holds no slot
 
 

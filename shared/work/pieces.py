@@ -133,6 +133,14 @@ def in_commits(
             between()
 
 
+def create_all(
+    db: firestore.Client, transaction: firestore.Transaction, documents: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Create these documents, by their paths, in a transaction."""
+    for path, content in documents.items():
+        transaction.create(db.document(path), dict(content))
+
+
 def message(work: str, piece: str) -> dict[str, str]:
     """The one form of message of all work: the path of the work's document, and the id of a piece."""
     return {"work": work, "piece": piece}

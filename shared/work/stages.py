@@ -30,9 +30,8 @@ MAX_PUBLISHED = 50
 """How many pieces of one customer a function has to do at once, beside MIN_PUBLISHED of each work. The others
 are queued, and published as those end: so no piece of another customer stands behind more of them."""
 
-
 MIN_PUBLISHED = 10
-
+"""How many pieces of a work are published in any case, whatever else its customer has to do."""
 
 REFILL = 5
 """How many queued pieces are published at once, at least: as long as there is less room, enough others are
@@ -59,8 +58,11 @@ def begin(
 
 
 def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:
-    """Start as many of a customer's pending works as there are free slots (`slots`). Doing it twice, or twice
-    at once, starts no work twice: whoever comes second has read what the first one changed."""
+    """Start as many of a customer's pending works as there are free slots (`slots`); nothing for a kind that
+    needs none. Doing it twice, or twice at once, starts no work twice: whoever comes second has read what the
+    first one changed."""
+    if kind.slots is None:
+        return
 
     def start(transaction: firestore.Transaction) -> list[Any]:
         able, now = slots.startable(cloud, kind, customer, transaction)
@@ -75,9 +77,13 @@ def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:
         resume(cloud, kind, work)
 
 
-def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot, again: bool = True) -> None:
-    """See to it that a work goes on: publish what of its stage is to be published, and move it on where all
-    is done. Doing it twice is doing it once. `again`: also what may have been published before."""
+def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot) -> None:
+    """See to it that a work goes on: publish the one piece of its stage, or those that are queued, and move
+    it on where all is done. Doing it twice is doing it once.
+
+    Open pieces of a plan have been published before. Where such a message was lost, the sweep publishes them:
+    if each message for a piece that is done did so, messages would breed messages.
+    """
     fields = fields_of(work)
     if not fields["open"] or fields["state"] == PENDING:
         return
@@ -93,11 +99,6 @@ def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot, again: bool = True) ->
         if not kind.standing:
             _advance(cloud, kind, work)
         return
-    if again:
-        waiting = pieces.of_plan(cloud, work.reference.path, plan, [OPEN]).select(["holder", "retry_at"])
-        unheld = (each for each in waiting.stream() if not (each.get("holder") or each.get("retry_at")))
-        messages = [pieces.message(work.reference.path, each.id) for each in unheld]
-        cloud.messages.publish(function, *messages)
     publish_queued(cloud, work, function, plan)
 
 
@@ -204,25 +205,30 @@ def _first_piece(
     return collection.document(pieces.id_of(plan, GATE)), {**gate, "status": GATE}
 
 
-def end(cloud: Cloud, kind: Kind[Any], reference: Any, end: End, may: Callable[[Snapshot], bool]) -> bool:
+def end(
+    cloud: Cloud,
+    kind: Kind[Any],
+    reference: Any,
+    end: End,
+    may: Callable[[firestore.Transaction, Snapshot], bool],
+) -> bool:
     """End a work in one transaction, if it `may` end so as it stands; returns whether it did."""
-    writes = Writes()
 
-    def write(transaction: firestore.Transaction) -> bool:
-        nonlocal writes
+    def write(transaction: firestore.Transaction) -> tuple[Writes, str] | None:
         work = reference.get(transaction=transaction)
-        if not (work.exists and work.get("open") and may(work)):
-            return False
+        if not (work.exists and work.get("open") and may(transaction, work)):
+            return None
         writes = kind.ending(cloud, transaction, work, end)
         write_end(cloud, transaction, work, end, writes)
-        return True
+        return writes, work.get("customer")
 
     ended = transact(cloud.db, write)
-    if ended:
-        publish(cloud, writes)
-        if kind.slots is not None:
-            start_pending(cloud, kind, reference.get().get("customer"))
-    return ended
+    if ended is None:
+        return False
+    writes, customer = ended
+    publish(cloud, writes)
+    start_pending(cloud, kind, customer)
+    return True
 
 
 def write_end(
@@ -244,8 +250,7 @@ def write_end(
         "finished": firestore.SERVER_TIMESTAMP,
     }
     transaction.update(work.reference, ended)
-    for path, content in writes.documents.items():
-        transaction.create(cloud.db.document(path), dict(content))
+    pieces.create_all(cloud.db, transaction, writes.documents)
     for path, content in writes.updates.items():
         transaction.update(cloud.db.document(path), dict(content))
 

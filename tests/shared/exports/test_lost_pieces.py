@@ -1,4 +1,4 @@
-"""Review: each test fails on 25d339d."""
+"""A run that fails, or takes long, between two stages loses no piece of a later one."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from tests.world import World
 
 
 def refuse(*_: Any, **__: Any) -> Any:
-    raise CustomerMustAct("The bucket refuses.", "Mend it.")
+    raise CustomerMustAct("The bucket refuses.", "Fix it.")
 
 
 @pytest.mark.parametrize("hours", [1, 25])

@@ -1,5 +1,6 @@
-"""Review: each test fails on 25d339d."""
+"""Attempts that come late, outages of the engine's own calls, and pieces that are many."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,15 +11,11 @@ from shared.errors import GiveUp, Retry
 from shared.work import control, engine, pieces, stages
 from shared.work import sweep as sweeping
 from shared.work.attempts import Attempt
-from shared.work.kinds import FAILED, End
+from shared.work.kinds import FAILED, End, Writes
 from tests.shared.work.toy import Toys, fails, fields
 
 
-def test_giveup_of_an_attempt_that_lost_its_piece_says_nothing_of_the_retried_work(toys: Toys) -> None:
-    from dataclasses import replace
-
-    from shared.work.kinds import Writes
-
+def test_a_refusal_from_before_a_retry_does_not_fail_the_retried_work(toys: Toys) -> None:
     toys.kind = replace(toys.kind, ending=lambda *_: Writes())
     first: list[str] = []
 
@@ -27,10 +24,10 @@ def test_giveup_of_an_attempt_that_lost_its_piece_says_nothing_of_the_retried_wo
             return None
         first.append(attempt.id)
         # Another piece fails the work meanwhile, and a person retries it.
-        why = {"error": "gone", "next_action": "mend"}
-        stages.end(toys.cloud, toys.kind, work, End(FAILED, why), lambda _: True)
+        why = {"error": "gone", "next_action": "Fix it."}
+        stages.end(toys.cloud, toys.kind, work, End(FAILED, why), lambda *_: True)
         assert control.retry(toys.cloud, toys.kind, work.get())
-        raise GiveUp("an old refusal", "mend")
+        raise GiveUp("an old refusal", "Fix it.")
 
     toys.steps.does["double"] = step
     work = toys.make(count=1)
@@ -38,7 +35,7 @@ def test_giveup_of_an_attempt_that_lost_its_piece_says_nothing_of_the_retried_wo
     assert fields(work)["state"] == "COMPLETED", fields(work)
 
 
-def test_giveup_of_an_attempt_whose_lease_another_took(toys: Toys) -> None:
+def test_a_refusal_of_an_attempt_that_lost_its_lease_does_not_fail_the_work(toys: Toys) -> None:
     began: list[str] = []
 
     def step(attempt: Attempt) -> Any:
@@ -47,7 +44,7 @@ def test_giveup_of_an_attempt_whose_lease_another_took(toys: Toys) -> None:
             toys.world.wait(timedelta(minutes=5))
             toys.sweep()
             toys.drain()
-            raise GiveUp("an old refusal", "mend")
+            raise GiveUp("an old refusal", "Fix it.")
         if attempt.piece.name == "000000" and len(began) == 2:
             raise Retry("still trying")
         return None
@@ -58,7 +55,7 @@ def test_giveup_of_an_attempt_whose_lease_another_took(toys: Toys) -> None:
     assert fields(work)["state"] != "FAILED", fields(work)
 
 
-def test_who_got_on_has_not_waited_since_before(toys: Toys) -> None:
+def test_a_piece_that_gets_on_begins_to_wait_anew(toys: Toys) -> None:
     def step(attempt: Attempt) -> Any:
         if attempt.fields.get("position", 0) or tries:
             attempt.save({"position": len(tries)})
@@ -98,7 +95,7 @@ def test_an_outage_while_a_plan_is_written_uses_up_no_attempts(
     assert fields(work)["state"] == "COMPLETED", fields(work).get("error")
 
 
-def test_the_sweep_reaches_others_beside_what_a_cancelled_work_left(
+def test_what_a_cancelled_work_left_keeps_the_sweep_from_nobody(
     toys: Toys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeping, "MAX_SWEPT", 20)  # 500 in the real world, against 50,000 parts
@@ -124,7 +121,9 @@ def test_the_sweep_reaches_others_beside_what_a_cancelled_work_left(
     assert minutes <= 2
 
 
-def test_a_cancelled_work_is_not_begun_with_a_stale_look(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_work_that_is_cancelled_before_the_lease_is_taken_is_not_finished(
+    toys: Toys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toys.steps.does["finish"] = fails(Retry("away"))
     work = toys.make(count=1)
     toys.drain()
@@ -146,3 +145,15 @@ def test_a_cancelled_work_is_not_begun_with_a_stale_look(toys: Toys, monkeypatch
     toys.drain()
     assert fields(work)["state"] == "CANCELLED"
     assert toys.steps.done == [], "the finishing step ran after the cancel"
+
+
+def test_a_message_for_a_piece_that_is_done_publishes_no_open_piece_again(toys: Toys) -> None:
+    work = toys.make(count=10)
+    toys.world.suite.pubsub.deliver_due(toys.push)  # it is planned, and its pieces are published
+    published = len(toys.world.suite.pubsub.outstanding())
+    assert published == 10
+    done = next(each for each in work.collection("pieces").stream() if each.get("status") == pieces.OPEN)
+    done.reference.update(pieces.ended(pieces.DONE))
+    for _ in range(5):
+        engine.perform(toys.cloud, toys.kind, pieces.message(work.path, done.id))
+    assert len(toys.world.suite.pubsub.outstanding()) == published
