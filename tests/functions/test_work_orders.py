@@ -17,6 +17,7 @@ from shared.analysis import sent, steps
 from shared.batches import work_orders
 from shared.gcp.documents import fields_of
 from shared.workorders import store
+from tests.shared.analysis import analysers
 from tests.shared.analysis.analysers import Asked, Reply, analysing, result, right
 from tests.world import OTHER_SITE, SITE, THEIR_SITE, Answer, World, jpeg
 
@@ -38,16 +39,9 @@ def world(world: World) -> World:
 
 
 def site_with(world: World, url: str | None) -> Site:
-    return add_site(
-        world.cloud.db,
-        id=SITE,
-        customer="acme",
-        name="North",
-        task_groups=("meter", "door"),
-        required=("meter",),
-        parameters=(Parameter("kind", "string"), Parameter("floors", "number", required=False)),
-        analysis_url=url,
-    )
+    """The site, which also asks for `kind` and may be given `floors`."""
+    asked = (Parameter("kind", "string"), Parameter("floors", "number", required=False))
+    return analysers.site_with(world, url, asked)
 
 
 def create(world: World, **body: Any) -> str:

@@ -16,7 +16,30 @@ from tests.world import BUCKET, SITE, World
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
 
 
-class Small:
+class RunSubject:
+    """A run that a tick begins, and that a kill test delivers the messages of."""
+
+    world: World
+    outside: Outside
+
+    def run(self, push: Any) -> None:
+        """A tick and all that comes of it, delivered by `push`."""
+        self.world.tick(MORNING)
+        while self.world.suite.pubsub.deliver_due(push):
+            pass
+
+    def push(self, delivery: Delivery) -> bool:
+        """Deliver as usual, but a process that was killed answers nothing."""
+        return bool(self.outside.alive(lambda: self.world.push(delivery)))
+
+    def settle(self) -> None:
+        """Let time go by until the run has ended."""
+        self.world.wait(timedelta(minutes=20))
+        self.world.tick()
+        self.world.settle(sweeps=True)
+
+
+class Small(RunSubject):
     """The smallest run that makes every kind of call: parts to compose, a deletion, images to copy, one that
     is there already, one that is gone."""
 
@@ -55,22 +78,6 @@ class Small:
             for name in self.images()
         }
         return lines, images
-
-    def run(self, push: Any) -> None:
-        """A tick and all that comes of it, delivered by `push`."""
-        self.world.tick(MORNING)
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
-
-    def push(self, delivery: Delivery) -> bool:
-        """Deliver as usual, but a process that was killed answers nothing."""
-        return bool(self.outside.alive(lambda: self.world.push(delivery)))
-
-    def settle(self) -> None:
-        """Let time go by until the run has ended."""
-        self.world.wait(timedelta(minutes=20))
-        self.world.tick()
-        self.world.settle(sweeps=True)
 
     def done_once(self) -> None:
         world = self.world

@@ -146,7 +146,11 @@ def photograph(seed: int = 1, side: int = 640) -> bytes:
 CONTENTS = [photograph(1), photograph(2)]
 
 
-def site_with(world: World, url: str | None) -> Site:
+KIND_ONLY = (Parameter("kind", "string", required=False),)
+
+
+def site_with(world: World, url: str | None, parameters: tuple[Parameter, ...] = KIND_ONLY) -> Site:
+    """The first site, with two task groups, these parameters, and an analyser at `url`, if any."""
     return add_site(
         world.cloud.db,
         id=SITE,
@@ -154,6 +158,6 @@ def site_with(world: World, url: str | None) -> Site:
         name="North",
         task_groups=("meter", "door"),
         required=("meter",),
-        parameters=(Parameter("kind", "string", required=False),),
+        parameters=parameters,
         analysis_url=url,
     )

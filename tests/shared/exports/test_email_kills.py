@@ -2,12 +2,9 @@
 nobody knows whether they were mailed, that is said."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from infra.local.pubsub import Delivery
 from tests import kills
 from tests.outside import Outside
 from tests.subjects.by_email import (
@@ -23,14 +20,14 @@ from tests.subjects.by_email import (
     token_of,
     work,
 )
+from tests.subjects.small_run import RunSubject
 from tests.world import World
 
-MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
 QUICK = {kills.REDELIVERED: 5, kills.SWEPT: 3, kills.PAUSED: 3}
 """At how many places the quick tests have it die or pause; `make check` takes all."""
 
 
-class Small:
+class Small(RunSubject):
     """The smallest run that makes every kind of call: two sites' parts in one file, and two recipients."""
 
     def __init__(self, world: World, outside: Outside) -> None:
@@ -38,21 +35,6 @@ class Small:
         self.outside = outside
         self.made = work(world)
         self.export = by_email(world)
-
-    def run(self, push: Any) -> None:
-        """A tick and all that comes of it, delivered by `push`."""
-        self.world.tick(MORNING)
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
-
-    def push(self, delivery: Delivery) -> bool:
-        return bool(self.outside.alive(lambda: self.world.push(delivery)))
-
-    def settle(self) -> None:
-        """Let time go by until the run has ended."""
-        self.world.wait(timedelta(minutes=20))
-        self.world.tick()
-        self.world.settle(sweeps=True)
 
     def done_once(self) -> None:
         world = self.world

@@ -2,28 +2,25 @@
 the same, once."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from infra.local.pubsub import Delivery
 from infra.local.suite import Suite
 from shared.delivery.sftp import connector
 from tests import kills
 from tests.outside import Outside
 from tests.sftp_server import SftpServer, sftp
 from tests.subjects.by_sftp import by_sftp, loopback_allowed, only, the_manifest, there
+from tests.subjects.small_run import RunSubject
 from tests.world import SITE, World
 
 __all__ = ["loopback_allowed", "sftp"]
 
-MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
 QUICK = {kills.REDELIVERED: 5, kills.SWEPT: 3, kills.PAUSED: 3}
 """At how many places the quick tests have it die or pause; `make check` takes all."""
 
 
-class Small:
+class Small(RunSubject):
     """The smallest run that makes every kind of call: a data file, two images, and the manifest."""
 
     def __init__(self, world: World, sftp: SftpServer, outside: Outside) -> None:
@@ -33,21 +30,6 @@ class Small:
         work_order = world.work_order("WO_1", photographs=2)
         self.ids = [each.id for item in work_order.work_items for each in item.input]
         self.export = by_sftp(world, sftp)
-
-    def run(self, push: Any) -> None:
-        """A tick and all that comes of it, delivered by `push`."""
-        self.world.tick(MORNING)
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
-
-    def push(self, delivery: Delivery) -> bool:
-        return bool(self.outside.alive(lambda: self.world.push(delivery)))
-
-    def settle(self) -> None:
-        """Let time go by until the run has ended."""
-        self.world.wait(timedelta(minutes=20))
-        self.world.tick()
-        self.world.settle(sweeps=True)
 
     def done_once(self) -> None:
         world = self.world

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -312,22 +313,30 @@ def test_while_one_is_sending_another_leaves_it_alone(world: World, monkeypatch:
     assert (mail.one().state, len(mail.sent_to())) == (mails.SENT, 1)
 
 
-def test_who_was_given_up_and_comes_late_tells_what_came_of_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mail = post(world)
+def sent_late(
+    world: World, monkeypatch: pytest.MonkeyPatch, mail: Any, meanwhile: Callable[[], Any]
+) -> list[str]:
+    """Send a mail by an attempt that takes longer than its lease; returns its state just before the call."""
     really, states = sendgrid.send, []
 
-    def meanwhile(*args: Any) -> Any:
-        mails.publish(world.cloud, mail.paths)
+    def late(*args: Any) -> Any:
+        meanwhile()
         world.wait(timedelta(minutes=4))
         world.sweep()
         world.drain()
         states.append(mail.one().state)
         return really(*args)
 
-    monkeypatch.setattr(sendgrid, "send", meanwhile)
+    monkeypatch.setattr(sendgrid, "send", late)
     assert world.step()
+    return states
+
+
+def test_who_was_given_up_and_comes_late_tells_what_came_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = post(world)
+    states = sent_late(world, monkeypatch, mail, lambda: mails.publish(world.cloud, mail.paths))
     assert states == [mails.UNKNOWN]
     assert (mail.one().state, len(mail.sent_to())) == (mails.SENT, 1)
 
@@ -336,19 +345,8 @@ def test_a_mail_that_may_have_been_sent_is_unknown_however_often_attempts_died(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mail = post(world)
-    really, states = sendgrid.send, []
-
-    def meanwhile(*args: Any) -> Any:
-        piece = world.cloud.db.document(f"{mail.paths[0]}/pieces/send")
-        piece.update({"attempts": engine.MAX_ATTEMPTS})
-        world.wait(timedelta(minutes=4))
-        world.sweep()
-        world.drain()
-        states.append(mail.one().state)
-        return really(*args)
-
-    monkeypatch.setattr(sendgrid, "send", meanwhile)
-    assert world.step()
+    piece = world.cloud.db.document(f"{mail.paths[0]}/pieces/send")
+    states = sent_late(world, monkeypatch, mail, lambda: piece.update({"attempts": engine.MAX_ATTEMPTS}))
     assert states == [mails.UNKNOWN]
 
 
