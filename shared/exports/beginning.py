@@ -11,9 +11,9 @@ from typing import Any
 from google.cloud import firestore
 
 from shared import logs
-from shared.exports import names, pausing
+from shared.exports import names, pausing, runs
 from shared.exports.export import ACTIVE, from_snapshot, next_fields
-from shared.exports.runs import PENDING, SCHEDULE, Run
+from shared.exports.runs import SCHEDULE
 from shared.exports.steps import KIND, document
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, read_time, transact
@@ -98,19 +98,8 @@ def _begin_window(cloud: Cloud, reference: Any, at: datetime) -> bool:
         window = schedule.window_from(found.next_start)
         if window is None:
             raise ValueError(f"the export {found.id} is active and has no window after {found.next_start}")
-        run = Run(
-            id=names.scheduled_run(found.id, window),
-            export=found.id,
-            customer=found.customer,
-            account=found.account,
-            version=found.version,
-            config=found.config,
-            window=window,
-            due=found.next_due,
-            origin=SCHEDULE,
-            user=found.user,
-            state=PENDING,
-        )
+        id = names.scheduled_run(found.id, window)
+        run = runs.of(found, id, window, due=found.next_due, origin=SCHEDULE, user=found.user)
         following = next_fields(schedule, window.end)
         transaction.create(cloud.db.document(run.path), document(run, read_time(snapshot)))
         transaction.update(reference, following)

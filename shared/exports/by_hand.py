@@ -13,7 +13,7 @@ from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.exports import names, runs, service
 from shared.exports.config import ExportConfig
 from shared.exports.export import DELETED, Export, next_fields
-from shared.exports.runs import BY_HAND, FAILED, PENDING, Run
+from shared.exports.runs import BY_HAND, FAILED, Run
 from shared.exports.steps import KIND, document
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, read_time, transact
@@ -89,7 +89,7 @@ def _begin(
             return runs.from_snapshot(made)
         now = read_time(snapshot)
         window, changes = decide(export, now)
-        run = _by_hand(export, caller, run_id, window, now)
+        run = runs.of(export, run_id, window, due=now, origin=BY_HAND, user=caller.key)
         transaction.create(made.reference, document(run, now, {"asked": repeatable.asked}))
         if changes:
             transaction.update(reference, changes)
@@ -172,22 +172,6 @@ def _reached_as_now(config: ExportConfig, export: Snapshot) -> ExportConfig:
         return config
     place = secret.reached_as(config.connector_config, newest.connector_config)
     return config.model_copy(update={"connector_config": place})
-
-
-def _by_hand(export: Export, caller: Caller, id: str, window: Window, asked: datetime) -> Run:
-    return Run(
-        id=id,
-        export=export.id,
-        customer=export.customer,
-        account=export.account,
-        version=export.version,
-        config=export.config,
-        window=window,
-        due=asked,
-        origin=BY_HAND,
-        user=caller.key,
-        state=PENDING,
-    )
 
 
 def _window(body: dict[str, Any], now: datetime) -> Window:

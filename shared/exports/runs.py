@@ -13,16 +13,20 @@ from google.cloud import firestore
 
 from shared.exports import names
 from shared.exports.config import ExportConfig
+from shared.exports.export import Export
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
 from shared.gcp.objects import Stored
 from shared.sources.base import Part, Selection, Source
 from shared.window import Window
 from shared.work import pieces
+from shared.work.kinds import CANCELLED as CANCELLED
+from shared.work.kinds import COMPLETED as COMPLETED
+from shared.work.kinds import FAILED as FAILED
+from shared.work.kinds import PENDING as PENDING
 from shared.work.pieces import Piece
 
-PENDING, RUNNING, DELIVERING = "PENDING", "RUNNING", "DELIVERING"
-COMPLETED, FAILED, CANCELLED = "COMPLETED", "FAILED", "CANCELLED"
+RUNNING, DELIVERING = "RUNNING", "DELIVERING"
 ENDED = (COMPLETED, FAILED, CANCELLED)
 
 WRITE, COPY = "write", "copy"
@@ -129,6 +133,23 @@ class WrittenPart:
     lines: Stored | None
     images: Stored | None
     deleted: Stored | None
+
+
+def of(export: Export, id: str, window: Window, *, due: datetime, origin: str, user: str) -> Run:
+    """A run of an export that is being created, by the newest version of its config."""
+    return Run(
+        id=id,
+        export=export.id,
+        customer=export.customer,
+        account=export.account,
+        version=export.version,
+        config=export.config,
+        window=window,
+        due=due,
+        origin=origin,
+        user=user,
+        state=PENDING,
+    )
 
 
 def new_run(run: Run) -> dict[str, Any]:
