@@ -1,7 +1,8 @@
 """`GET /v1/downloads/<token>`: where a mail's link leads. No key: the token is the secret.
 
-One file is a redirect to a URL that is signed at each click; of several there is a page that lists them. HEAD
-is not written down, and so is never told where a file is. The token is in no log and in no text of an error.
+For one file the answer is a redirect to a URL that is signed at each click; for several it is a page that
+lists them. HEAD is not recorded, so its answer never says where a file is. The token is in no log and in no
+error.
 """
 
 import re
@@ -24,7 +25,7 @@ from shared.outbox.rendering import one_line
 URL_SECONDS = 15 * 60
 """How long the URL works that a click leads to: long enough to begin a download, which then goes on."""
 
-FILES_LISTED = 1_000
+MAX_FILES_LISTED = 1_000
 """How many files a page names; it counts all."""
 
 HEADERS = {
@@ -34,16 +35,16 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": pages.POLICY,
 }
-"""Neither kept by anyone on the way, nor told to where it leads, nor found by a search."""
+"""So that no proxy stores it, no other server sees its URL, and no search engine finds it."""
 
 _FILE = re.compile("[A-Za-z0-9-]{1,100}")
-"""What the ids of files' documents are made of."""
+"""The ids of the documents of files."""
 
 _ASK = "Ask whoever manages this export to send it again."
 
 
 class WhichFile(BaseModel):
-    """Which of a link's files is asked for."""
+    """Which of a link's files is requested."""
 
     file: str | None = Field(default=None, description="The id of the file, as the page of the link has it.")
 
@@ -52,7 +53,7 @@ def _download(request: flask.Request, token: str, query: WhichFile) -> flask.Res
     try:
         answer = _answer(request, connect(), token, query.file)
     except Retry as passing:
-        logs.warning("a download is to be asked for again", reason=str(passing))
+        logs.warning("a download is to be tried again", reason=str(passing))
         answer = _says(503, "Not possible now", "Try again in a minute.")
     answer.headers.update(HEADERS)
     return answer
@@ -97,12 +98,12 @@ def _open(request: flask.Request, cloud: Cloud, link: Link, asked: str | None) -
     if asked is not None:
         file = folder.document(asked).get() if _FILE.fullmatch(asked) else None
         return _hand_out(request, cloud, link, file)
-    some = list(folder.order_by("name").limit(FILES_LISTED + 1).stream())
+    some = list(folder.order_by("name").limit(MAX_FILES_LISTED + 1).stream())
     if len(some) <= 1:
         return _hand_out(request, cloud, link, some[0] if some else None)
     _record(request, cloud, link, None)
-    listed = [_listed(each) for each in some[:FILES_LISTED]]
-    return _html(pages.files(listed, count(folder) if len(some) > FILES_LISTED else len(some)))
+    listed = [_listed(each) for each in some[:MAX_FILES_LISTED]]
+    return _html(pages.files(listed, count(folder) if len(some) > MAX_FILES_LISTED else len(some)))
 
 
 def _hand_out(request: flask.Request, cloud: Cloud, link: Link, file: Snapshot | None) -> flask.Response:
@@ -135,7 +136,7 @@ def _there(cloud: Cloud, link: Link, stored: Stored) -> bool:
 def _record(request: flask.Request, cloud: Cloud, link: Link, file: str | None) -> None:
     # Before the answer: what was handed out is written down.
     if request.method == "GET":
-        agent = one_line(request.headers.get("User-Agent", ""), links.AGENT_LONGEST)
+        agent = one_line(request.headers.get("User-Agent", ""), links.MAX_AGENT)
         links.record(cloud, link, agent, file)
         logs.info("a link was clicked", file=file)
 

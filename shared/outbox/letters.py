@@ -11,11 +11,11 @@ from typing import Any
 from shared.outbox import rendering
 from shared.outbox.rendering import one_line
 
-SUBJECT_LONGEST = 150
+MAX_SUBJECT = 150
 """Characters of a subject; programs show some 70, and a header's line takes 998 bytes.
 https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1"""
 
-FACT_LONGEST = 1_000
+MAX_FACT = 1_000
 """Characters of any other fact, an error's sentence for one."""
 
 
@@ -30,7 +30,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class Link:
-    """Where what the letter tells of can be had, a secret, and until when."""
+    """The URL of what the letter is about, which is a secret, and until when it works."""
 
     url: str
     expires: datetime
@@ -108,7 +108,7 @@ KINDS: Mapping[str, type[Facts]] = {
 
 
 def parse(kind: str, facts: Mapping[str, Any]) -> Facts:
-    """The facts of a kind of letter, each text a line and bounded; ValueError naming what is missing or too
+    """The facts of a letter, each text on one line and bounded. ValueError names what is missing or too
     many."""
     of = KINDS.get(kind)
     if of is None:
@@ -120,7 +120,7 @@ def parse(kind: str, facts: Mapping[str, Any]) -> Facts:
 
 
 def kept(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts as a document keeps them; ValueError as `parse`."""
+    """The facts as a document stores them; ValueError as `parse`."""
     return asdict(parse(kind, facts))
 
 
@@ -130,8 +130,8 @@ def write(facts: Facts, url: str, link: Link | None) -> Letter:
     values = {"facts": facts, "url": url, "link": link}
     text = rendering.get(f"{letter}.jinja", html=False).make_module({**values, "form": "letter.txt"})
     html = rendering.get(f"{letter}.jinja", html=True).render({**values, "form": "letter.html"})
-    return Letter(one_line(vars(text)["subject"], SUBJECT_LONGEST), str(text), html)
+    return Letter(one_line(vars(text)["subject"], MAX_SUBJECT), str(text), html)
 
 
 def _bounded(name: str, value: Any) -> Any:
-    return one_line(value, FACT_LONGEST) if isinstance(value, str) else value
+    return one_line(value, MAX_FACT) if isinstance(value, str) else value

@@ -1,7 +1,8 @@
 """A link by which whoever has it downloads files for seven days: `downloads/<id>`.
 
-Its token, `<id>_<secret>`, stands in one mail and nowhere else: here is its hash. The link is never used up,
-so that a mail scanner that follows it takes nothing from its reader; what it was used for is written down.
+Its token, `<id>_<secret>`, is in one mail and nowhere else: the document has its hash. The link can be used
+any number of times, so that a mail scanner that follows it takes nothing from its reader. Each use is
+recorded.
 https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1
 """
 
@@ -24,11 +25,11 @@ from shared.outbox.mails import Files, Mail
 LIFE = timedelta(days=7)
 """How long a link works, by Firestore's time from its sending."""
 
-CLICKS_KEPT = 50
-"""How many clicks a link remembers, the newest; `downloads` counts all that led to a file."""
+MAX_CLICKS = 50
+"""How many clicks are stored with a link, the newest. `downloads` counts all that led to a file."""
 
-AGENT_LONGEST = 200
-"""Characters that are kept of a User-Agent."""
+MAX_AGENT = 200
+"""How many characters of a User-Agent are stored."""
 
 _TOKEN = re.compile(r"([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 
@@ -44,7 +45,7 @@ class Click:
 
 @dataclass(frozen=True)
 class Link:
-    """A link as it is kept, without its secret, which nobody has."""
+    """A link as it is stored, without its secret."""
 
     id: str
     customer: str
@@ -67,12 +68,12 @@ class Found:
 
     @property
     def expired(self) -> bool:
-        """Whether its days are over."""
+        """Whether it had expired by then."""
         return self.at >= self.link.expires
 
 
 def new(mail: Mail, files: Files, id: str, expires: datetime) -> tuple[str, dict[str, Any]]:
-    """A token that can never be shown again, and the document of its link, which `path` names."""
+    """A new token, which is not stored, and the document of its link, which belongs at `path`."""
     secret = secrets.token_urlsafe(32)
     document = {
         "customer": mail.customer,
@@ -96,7 +97,7 @@ def path(id: str) -> str:
 
 
 def find(cloud: Cloud, token: str) -> Found | None:
-    """The link of a token, whatever has become of it; None where the token is none of ours."""
+    """The link of a token, also if it is withdrawn or expired. None where there is no such token."""
     parts = _TOKEN.fullmatch(token)
     if parts is None:
         return None
@@ -107,22 +108,22 @@ def find(cloud: Cloud, token: str) -> Found | None:
 
 
 def record(cloud: Cloud, link: Link, agent: str, file: str | None) -> None:
-    """Write a click down, by a program of that name; one that led to a file is a download."""
+    """Record a click by a program of that name. A click that led to a file is a download."""
     reference = cloud.db.document(path(link.id))
 
     def add(transaction: firestore.Transaction) -> None:
         snapshot = reference.get(transaction=transaction)
         click = {"at": read_time(snapshot), "agent": agent, "file": file}
         fields = fields_of(snapshot)
-        written = {"clicks": [*fields["clicks"], click][-CLICKS_KEPT:]}
+        written = {"clicks": [*fields["clicks"], click][-MAX_CLICKS:]}
         transaction.update(reference, {**written, "downloads": fields["downloads"] + (file is not None)})
 
     transact(cloud.db, add)
 
 
 def revoke(cloud: Cloud, customer: str, id: str) -> None:
-    """Let a link of a customer's open nothing from now on; NotFound where there is none. URLs that it has led
-    to work until they end."""
+    """Withdraw a link of a customer. NotFound where there is none. Signed URLs that it has led to work until
+    they expire."""
     snapshot = cloud.db.document(path(id)).get()
     if not snapshot.exists or snapshot.get("customer") != customer:
         raise NotFound(f"there is no link {id}")

@@ -23,23 +23,23 @@ from shared.outbox.rendering import one_line
 CALL_SECONDS = 20.0
 """How long each step of a call may take: opening the connection, sending, each read of the answer."""
 
-ANSWER_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 64 * 1024
 """How much of an answer's content is read; SendGrid's errors have a few hundred bytes."""
 
-SAYS_LONGEST = 300
-"""Characters that are kept of what SendGrid says."""
+MAX_SAYS = 300
+"""How many characters are kept of what SendGrid says."""
 
 SENDER = "Waybill"
 """The name beside the address that mail comes from."""
 
 UNREACHED, LOST = 0, -1
-"""In the place of a status: no connection was opened, so that nothing was sent; and it was sent, but how it
-was answered is not known."""
+"""In place of a status. UNREACHED: no connection was opened, so nothing was sent. LOST: it may have been
+sent, and there is no answer."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Through whose account mail goes: its key, SendGrid's address, and the address that mail comes from."""
+    """An account with SendGrid: its key, the URL of SendGrid's API, and the sender's address."""
 
     key: str = field(repr=False)
     url: str
@@ -51,7 +51,7 @@ class SendGridAnswer:
     """What came of a call.
 
     status  of HTTP, or UNREACHED or LOST
-    says    SendGrid's own words, or what went wrong: one line, at most SAYS_LONGEST characters
+    says    SendGrid's own words, or what went wrong: one line, at most MAX_SAYS characters
     id      what SendGrid calls the message that it took
     reset   when it may be called again, in seconds since 1970; only of a call too many
             https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits
@@ -99,7 +99,7 @@ def suppression(account: Account, address: str) -> str | SendGridAnswer | None:
     if not isinstance(bounced, list):
         return answer
     for entry in bounced:
-        why = one_line(str(entry.get("reason") or ""), SAYS_LONGEST) if isinstance(entry, dict) else ""
+        why = one_line(str(entry.get("reason") or ""), MAX_SAYS) if isinstance(entry, dict) else ""
         return f"An earlier mail to this address came back: {why or 'no reason was given'}"
     answer, unsubscribed = call(account, "GET", f"/v3/asm/suppressions/global/{name}")
     if not isinstance(unsubscribed, dict):
@@ -140,7 +140,7 @@ def _answer(response: HTTPResponse) -> tuple[SendGridAnswer, Any]:
     answer = SendGridAnswer(
         status=status,
         says=_says(content) if status != HTTPStatus.ACCEPTED else "",
-        id=one_line(response.headers.get("X-Message-Id") or "", SAYS_LONGEST),
+        id=one_line(response.headers.get("X-Message-Id") or "", MAX_SAYS),
         reset=_number(response.headers.get("X-RateLimit-Reset")),
     )
     if status != HTTPStatus.OK:
@@ -149,10 +149,11 @@ def _answer(response: HTTPResponse) -> tuple[SendGridAnswer, Any]:
 
 
 def _content(response: HTTPResponse) -> bytes:
-    """At most ANSWER_BYTES of an answer's content. Where it breaks off, the status is known all the same."""
+    """At most MAX_ANSWER_BYTES of an answer's content. Where it breaks off, the status is known all the
+    same."""
     content = bytearray()
     with contextlib.suppress(OSError, HTTPException):
-        while (left := ANSWER_BYTES - len(content)) and (more := response.read1(left)):
+        while (left := MAX_ANSWER_BYTES - len(content)) and (more := response.read1(left)):
             content += more
     return bytes(content)
 
@@ -174,7 +175,7 @@ def _says(content: Any) -> str:
     https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/responses"""
     errors = content.get("errors") if isinstance(content, dict) else None
     messages = [each["message"] for each in errors or () if isinstance(each, dict) and "message" in each]
-    return one_line("; ".join(map(str, messages)), SAYS_LONGEST)
+    return one_line("; ".join(map(str, messages)), MAX_SAYS)
 
 
 def _number(text: str | None) -> int | None:

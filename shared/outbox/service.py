@@ -1,6 +1,7 @@
-"""The use cases of mails for those who may see what they are about: look, withdraw a link, send again.
+"""What people do with mails: see them, withdraw their links, have them sent again.
 
-`owner` is the path of the document that the mails are about; that the caller may see it is looked at before.
+`owner` is the path of the document that the mails are about. The caller checks before that the person may see
+it.
 """
 
 import re
@@ -45,8 +46,8 @@ def shown(cloud: Cloud, snapshots: Sequence[Snapshot]) -> list[Shown]:
 
 
 def not_sent(cloud: Cloud, since: datetime, most: int) -> list[Mail]:
-    """Of all customers' mails those that were refused, or of which nobody knows, and had that outcome `since`
-    then, the newest first; at most so many."""
+    """The mails of all customers that ended as REFUSED or UNKNOWN `since` then, the newest first; at most so
+    many."""
     query = (
         cloud.db.collection_group("mails")
         .where(filter=FieldFilter("state", "in", [REFUSED, UNKNOWN]))
@@ -58,8 +59,8 @@ def not_sent(cloud: Cloud, since: datetime, most: int) -> list[Mail]:
 
 
 def revoke(cloud: Cloud, owner: str, id: str) -> Shown:
-    """Withdraw the links of a mail, every one. NotFound where there is no such mail, Conflict where it has
-    been sent with none."""
+    """Withdraw all links of a mail. NotFound where there is no such mail, Conflict where it was sent without
+    a link."""
     mail = find(cloud, owner, id)
     if not mail.links:
         raise Conflict(f"the mail {id} has no link to be withdrawn")
@@ -70,13 +71,13 @@ def revoke(cloud: Cloud, owner: str, id: str) -> Shown:
 
 
 def resend(cloud: Cloud, owner: str, id: str) -> Shown:
-    """Send a mail once more, by a person's word. NotFound where there is no such mail, Conflict where it
-    waits or is being sent."""
+    """Send a mail once more, because a person says so. NotFound where there is no such mail, Conflict where
+    it waits or is being sent."""
     return _shown(cloud, mails.again(cloud, find(cloud, owner, id).path).path)
 
 
 def find(cloud: Cloud, owner: str, id: str) -> Mail:
-    """A mail of its owner's, or NotFound."""
+    """The mail of that owner with that id. NotFound where there is none."""
     snapshot = cloud.db.document(f"{owner}/mails/{id}").get() if _ID.fullmatch(id) else None
     if snapshot is None or not snapshot.exists:
         raise NotFound(f"there is no mail {id}")

@@ -163,9 +163,9 @@ def test_a_scanner_that_follows_it_takes_nothing(inbox: Inbox) -> None:
     for number in range(60):
         assert inbox.click(agent=f"Scanner/{number} " + "x" * 500).status == 302
     link = inbox.link()
-    assert (link.downloads, len(link.clicks)) == (60, links.CLICKS_KEPT)
+    assert (link.downloads, len(link.clicks)) == (60, links.MAX_CLICKS)
     assert [click.agent.split()[0] for click in link.clicks] == [f"Scanner/{n}" for n in range(10, 60)]
-    assert all(len(click.agent) == links.AGENT_LONGEST for click in link.clicks)
+    assert all(len(click.agent) == links.MAX_AGENT for click in link.clicks)
     inbox.world.wait(timedelta(days=6))
     assert inbox.click().status == 302
 
@@ -209,7 +209,7 @@ def test_a_file_that_is_not_of_the_link(inbox: Inbox, file: str) -> None:
 
 
 def test_a_page_names_no_more_than_it_may(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "FILES_LISTED", 3)
+    monkeypatch.setattr(api, "MAX_FILES_LISTED", 3)
     for number in range(5):
         stage(world, f"all-{number:04}")
     said = page(Inbox(world).click(), 200)

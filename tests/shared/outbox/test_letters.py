@@ -12,7 +12,7 @@ import pytest
 from markupsafe import escape
 
 from shared.outbox import letters
-from shared.outbox.letters import FACT_LONGEST, SUBJECT_LONGEST, Letter, Link
+from shared.outbox.letters import MAX_FACT, MAX_SUBJECT, Letter, Link
 from shared.outbox.rendering import one_line, size
 from tests.shared.outbox.post import FACTS
 
@@ -140,8 +140,8 @@ def test_what_is_long_is_cut(name: str) -> None:
     kind, facts, link = LETTERS[name]
     long = dict.fromkeys(facts.keys() & TOLD_BY_OTHERS, "ab " * 100_000)
     made = letter(kind, {**facts, **long}, link)
-    assert len(made.subject) <= SUBJECT_LONGEST
-    assert len(made.text) + len(made.html) < 20_000 + 4 * FACT_LONGEST
+    assert len(made.subject) <= MAX_SUBJECT
+    assert len(made.text) + len(made.html) < 20_000 + 4 * MAX_FACT
 
 
 @pytest.mark.parametrize(
@@ -177,5 +177,5 @@ def test_a_line_is_one_line(text: str, line: str) -> None:
 
 def test_a_facts_type_bounds_its_texts() -> None:
     kept = letters.kept("failed", {**FAILED, "error": "e" * 5_000})
-    assert len(kept["error"]) == FACT_LONGEST
+    assert len(kept["error"]) == MAX_FACT
     assert {**kept, "error": ""} == {**FAILED, "error": ""}

@@ -12,7 +12,7 @@ import pytest
 
 from shared.outbox import sendgrid
 from shared.outbox.letters import Letter
-from shared.outbox.sendgrid import ANSWER_BYTES, LOST, UNREACHED, Account, SendGridAnswer
+from shared.outbox.sendgrid import LOST, MAX_ANSWER_BYTES, UNREACHED, Account, SendGridAnswer
 
 LETTER = Letter("A subject", "text with the-secret-token", "<p>html with the-secret-token</p>")
 KEY = "SG.the-secret-key"
@@ -95,7 +95,7 @@ def says(*messages: str) -> bytes:
         (answer(400, b"<html>"), SendGridAnswer(400)),
         (answer(400, b'["errors"]'), SendGridAnswer(400)),
         (answer(400, b'{"errors": ["x", {"message": 7}]}'), SendGridAnswer(400, "7")),
-        (answer(400, b"x" * (2 * ANSWER_BYTES)), SendGridAnswer(400)),
+        (answer(400, b"x" * (2 * MAX_ANSWER_BYTES)), SendGridAnswer(400)),
         (
             answer(429, says("slowly"), "X-RateLimit-Reset: 1392815263"),
             SendGridAnswer(429, "slowly", reset=1392815263),
