@@ -1,7 +1,7 @@
 """An attempt at a piece. Its lease saves work; that two at once do no harm rests on other things: what is
 written is the same, names are written once, and one transaction decides whose result counts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,10 @@ HEARTBEAT_SECONDS = 45.0
 """How often an attempt writes down that it is alive, and at most how often a work's document is written for
 that, however many attempts there are. A document takes about one write a second.
 https://cloud.google.com/firestore/quotas#soft_limits"""
+
+
+GOT_ON = {"attempts": 1, "tries": 0, "waits_for": None, "since": None}
+"""The fields of a piece that gets on: it has not failed, so what counts its attempts begins anew."""
 
 
 class Stopped(Exception):
@@ -65,8 +69,7 @@ class Attempt:
             snapshot = reference.get(transaction=transaction)
             if not holds(snapshot, self.id):
                 return False
-            # Whoever gets on has not failed: what counts its attempts begins anew.
-            got_on = {"attempts": 1, "tries": 0, "waits_for": None, "since": None} if fields else {}
+            got_on = GOT_ON if fields else {}
             transaction.update(reference, {**fields, **got_on, **alive(read_time(snapshot))})
             create_all(self._cloud.db, transaction, documents or {})
             return True
@@ -75,6 +78,31 @@ class Attempt:
             raise Busy(f"another attempt has taken over {self.piece.path}")
         self._alive = stopwatch()
         self.look(got_on=bool(fields))
+
+    def commit(self, write: Callable[[firestore.Transaction], Mapping[str, Any]]) -> None:
+        """Commit a part of the piece: what `write` writes, and the fields of the piece that it returns, in
+        one transaction. It may read in the transaction, and is called again where that meets another.
+
+        Nothing is written, and Busy or Stopped is raised as by `save`, where this attempt does not count any
+        more. So a part is committed once, and never after its work was cancelled.
+        """
+        reference = self._cloud.db.document(self.piece.path)
+
+        def commit(transaction: firestore.Transaction) -> None:
+            snapshot = reference.get(transaction=transaction)
+            work = self.work.reference.get(transaction=transaction)
+            if not holds(snapshot, self.id):
+                raise Busy(f"another attempt has taken over {self.piece.path}")
+            if not wanted(work, self.piece):
+                raise Stopped
+            fields = write(transaction)
+            transaction.update(reference, {**fields, **GOT_ON, **alive(read_time(snapshot))})
+            self.work = work
+
+        # Where the answer is lost, the next attempt reads how far the piece is.
+        transact(self._cloud.db, commit)
+        self._alive = stopwatch()
+        show_life(self._cloud, self.work, got_on=True)
 
     def look(self, got_on: bool = False) -> None:
         """Look at the work's document, and show there that it is alive. Stopped where it needs nobody."""

@@ -15,7 +15,7 @@ from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.work import pieces, stages
 from shared.work.attempts import WAITS_NO_LONGER
 from shared.work.changed import Changed
-from shared.work.kinds import CANCELLED, FAILED, PENDING, End, Kind, Writes
+from shared.work.kinds import CANCELLED, FAILED, PENDING, Done, End, Kind, Writes
 from shared.work.pieces import CLOSED, OPEN, QUEUED
 
 
@@ -77,17 +77,22 @@ def stand(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, plan: st
 
 
 def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
-    """Cancel a work; False where it is cancelled already.
+    """Cancel a work; False where it is cancelled already, or being closed.
 
+    A work whose kind has a stage `closing` moves to it, and the attempts at the stage before count no more.
     Conflict where it has ended, or is at a stage that finishes: unless it waits there for something outside,
     and no attempt is at it.
     """
 
     def write(transaction: firestore.Transaction) -> tuple[Writes, str] | None:
         work = reference.get(transaction=transaction)
-        if work.get("state") == CANCELLED:
+        closing = kind.closing is not None and work.get("open") and work.get("stage") == kind.closing
+        if closing or work.get("state") == CANCELLED:
             return None
         must_be_cancellable(cloud, kind, transaction, work)
+        if kind.closing is not None:
+            stages.move(cloud, kind, transaction, work, Done(next=kind.closing), {}, read_time(work), None)
+            return Writes(), work.get("customer")
         return write_cancelled(cloud, kind, transaction, work), work.get("customer")
 
     cancelled = transact(cloud.db, write)
@@ -95,6 +100,8 @@ def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
         return False
     writes, customer = cancelled
     stages.publish(cloud, writes)
+    if kind.closing is not None:
+        stages.resume(cloud, kind, reference.get())
     stages.start_pending(cloud, kind, customer)
     return True
 

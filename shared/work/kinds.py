@@ -142,6 +142,8 @@ class Kind(Generic[T]):
     slots         how many works of a customer run at once, from the fields of the customer's document: the
                   others are PENDING, the longest `due` first. None: every work runs at once
     lane          the field by which works belong together: none of them starts while another one waits
+    closing       the stage that a cancelled work moves to, for what is still to be done then: its last step
+                  ends the work. None: cancelling ends it at once
     """
 
     name: str
@@ -159,6 +161,7 @@ class Kind(Generic[T]):
     advice: str = "See to that, then retry it. If it is nothing of yours, ask Waybill's operators."
     slots: Callable[[Fields], int] | None = None
     lane: str = ""
+    closing: str | None = None
 
     def stage(self, name: str) -> Stage[T]:
         """The stage of that name. LookupError where there is none."""

@@ -8,10 +8,10 @@ import pytest
 from google.api_core.exceptions import RetryError, ServiceUnavailable
 
 from infra.local.traffic import Fault
-from shared.errors import Conflict, GiveUp, Retry
+from shared.errors import Busy, Conflict, GiveUp, Retry
 from shared.work import control, engine, pieces, stages
 from shared.work.attempts import Attempt, Stopped
-from shared.work.kinds import Done, End, Later
+from shared.work.kinds import Done, End, Later, Stage
 from tests.shared.work.toy import DOUBLES, PLANS, Toys, fails, fields
 
 
@@ -238,6 +238,85 @@ def test_an_attempt_learns_at_its_next_save_that_its_work_was_cancelled(toys: To
     work = toys.make(count=1)
     toys.drain()
     assert fields(work)["state"] == "CANCELLED"
+
+
+def closing(toys: Toys) -> list[str]:
+    """Have the toy closed when it is cancelled; returns what the closing step has seen."""
+    seen: list[str] = []
+
+    def close(_: Any, toy: Any, attempt: Attempt) -> Done:
+        seen.append(str(attempt.work.get("state")))
+        return Done(end=End("CANCELLED", {"closed": True}))
+
+    stage = Stage("close", "CLOSING", lambda _: PLANS, close)
+    toys.kind = replace(toys.kind, stages=(*toys.kind.stages, stage), closing="close")
+    return seen
+
+
+@pytest.mark.parametrize("events", [0, 1, 2])
+def test_a_cancelled_work_with_a_closing_stage_is_closed_once(toys: Toys, events: int) -> None:
+    seen = closing(toys)
+    work = toys.make(count=2)
+    for _ in range(events):
+        toys.world.suite.pubsub.deliver_due(toys.push)
+        if fields(work)["state"] in ("FINISHING", "COMPLETED"):
+            return
+    assert control.cancel(toys.cloud, toys.kind, work)
+    assert fields(work)["state"] == "CLOSING"
+    assert not control.cancel(toys.cloud, toys.kind, work)
+    toys.settle()
+    assert (fields(work)["state"], fields(work)["closed"]) == ("CANCELLED", True)
+    assert seen == ["CLOSING"] * len(seen)
+    assert len(seen) == 1, seen
+    assert [each.id for each in work.collection("ends").stream()] == ["CANCELLED"]
+    assert not control.cancel(toys.cloud, toys.kind, work)
+
+
+def test_no_part_is_committed_after_the_work_was_cancelled(toys: Toys) -> None:
+    closing(toys)
+    reference = toys.cloud.db.document("parts/one")
+
+    def part(number: int) -> Any:
+        def write(transaction: Any) -> dict[str, int]:
+            transaction.set(reference, {"number": number})
+            return {"position": number}
+
+        return write
+
+    def step(attempt: Attempt) -> Any:
+        attempt.commit(part(1))
+        control.cancel(toys.cloud, toys.kind, work)
+        with pytest.raises(Stopped):
+            attempt.commit(part(2))
+        raise Stopped
+
+    toys.steps.does["double"] = step
+    work = toys.make(count=1)
+    toys.drain()
+    toys.settle()
+    assert (fields(work)["state"], fields(reference)["number"]) == ("CANCELLED", 1)
+
+
+def test_an_attempt_that_lost_its_lease_commits_no_part(toys: Toys) -> None:
+    reference = toys.cloud.db.document("parts/one")
+
+    def write(transaction: Any) -> dict[str, int]:
+        transaction.set(reference, {"number": 1})
+        return {}
+
+    def step(attempt: Attempt) -> Any:
+        toys.steps.does.clear()
+        toys.world.wait(timedelta(minutes=5))
+        toys.sweep()
+        toys.drain()
+        with pytest.raises((Busy, Stopped)):
+            attempt.commit(write)
+        raise Stopped
+
+    toys.steps.does["double"] = step
+    toys.make(count=1)
+    toys.drain()
+    assert not reference.get().exists
 
 
 def test_the_result_of_an_attempt_that_lost_its_lease_counts_for_nothing(toys: Toys) -> None:
