@@ -21,8 +21,7 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import orjson
-
+from shared import exact
 from shared.formats import moments
 from shared.formats.base import MAX_SHEET_ROWS, Column, Style
 
@@ -80,7 +79,7 @@ class _Rows:
     def write(self, lines: bytes) -> None:
         rows = []
         for line in lines.splitlines():
-            value_of = orjson.loads(line).get
+            value_of = exact.loads(line).get
             rows.append(_joined([cell(value_of(name)) for name, cell in self._cells]))
         content = b"".join(rows)
         if content:
@@ -133,7 +132,7 @@ def _json(value: Any) -> bytes:
     """It needs no guard: of GUARDED, JSON text can only begin with a number's minus, which is harmless."""
     if value is None:
         return b""
-    content = orjson.dumps(value)
+    content = exact.dumps(value)
     return _quoted(content) if isinstance(value, (str, list, dict)) else content
 
 

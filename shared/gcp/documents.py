@@ -142,11 +142,11 @@ class Scan:
             response_deserializer=RunQueryResponse.FromString,
         )
 
-    def documents(self, query: Any, order_field: str, read_time: datetime) -> Iterator[Any]:
+    def documents(self, query: Any, order_field: str | None, read_time: datetime) -> Iterator[Any]:
         """Yield the raw documents of `query` (a StructuredQuery), as they stood at `read_time`.
 
-        The query must be ordered by `order_field` and then the name, and select that field. Raises
-        grpc.RpcError when a page cannot be had.
+        The query must be ordered by `order_field`, if there is one, and then the name, and select that field.
+        Raises grpc.RpcError when a page cannot be had.
         """
         broken = 0
         while True:
@@ -172,7 +172,8 @@ class Scan:
             if last is not None:
                 query.start_at.Clear()
                 query.start_at.before = False
-                query.start_at.values.add().CopyFrom(last.fields[order_field])
+                if order_field is not None:
+                    query.start_at.values.add().CopyFrom(last.fields[order_field])
                 query.start_at.values.add().reference_value = last.name
 
 

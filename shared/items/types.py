@@ -1,0 +1,146 @@
+"""Item types: what a customer says of the items of one type, `item_types/<id>`. A type needs no definition.
+
+A type's name is matched without regard to case, as SQL does: `Technician` and `technician` are one type.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.errors import Invalid
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, fields_of
+
+MAX_NAME = 100
+"""How many characters a type's name may have."""
+
+MAX_FIELDS = 200
+"""How many fields a definition may name."""
+
+SOURCES = {
+    "workorder": "work-orders-timeline",
+    "input": "inputs",
+    "conformity": "conformity-results",
+}
+"""The types that are not imported, by their folded names, and the sources of exports that they are."""
+
+FieldType = Literal["text", "integer", "number", "boolean", "moment", "object", "array"]
+"""What a field's values are. A moment is a text of ISO 8601."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+
+
+class Definition(BaseModel):
+    """What the items of a type are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="The field whose value tells two items apart; without it `id`, else `objectId`.",
+    )
+    required: tuple[str, ...] = Field(
+        default=(), max_length=MAX_FIELDS, description="The fields that every item must have."
+    )
+    types: dict[str, FieldType] = Field(
+        default_factory=dict, max_length=MAX_FIELDS, description="The type of each field that must have one."
+    )
+
+
+@dataclass(frozen=True)
+class ItemType:
+    """A type as it stands: its name as it was first written, and its definition, if it has one."""
+
+    name: str
+    key: str | None = None
+    required: tuple[str, ...] = ()
+    types: Mapping[str, FieldType] = field(default_factory=dict)
+
+
+def folded(name: str) -> str:
+    """The form of a name by which types are told apart."""
+    return name.casefold()
+
+
+def check_name(name: str) -> str:
+    """A type's name; Invalid where it cannot be one."""
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+        raise Invalid.field(
+            "itemType",
+            f"must begin with a letter and hold letters, digits, '_', '-' and '.' only, at most {MAX_NAME}; "
+            f"got {name[:MAX_NAME]!r}",
+        )
+    return name
+
+
+def check_importable(name: str) -> str:
+    """The name of a type whose items are imported; Invalid where it cannot be one."""
+    if folded(check_name(name)) in SOURCES:
+        raise Invalid.field(
+            "itemType", f"{name} cannot be imported: those come with batches; choose another name"
+        )
+    return name
+
+
+def get(cloud: Cloud, customer: str, name: str) -> ItemType | None:
+    """A customer's type of that name, or None where it was neither defined nor imported."""
+    snapshot = cloud.db.document(_path(customer, name)).get()
+    return _parse(snapshot) if snapshot.exists else None
+
+
+def of_customer(cloud: Cloud, customer: str, up_to: int) -> list[ItemType]:
+    """A customer's types by name, at most so many."""
+    query = cloud.db.collection("item_types").where(filter=FieldFilter("customer", "==", customer))
+    return sorted((_parse(each) for each in query.limit(up_to).stream()), key=lambda each: folded(each.name))
+
+
+def put(cloud: Cloud, customer: str, name: str, definition: Definition) -> ItemType:
+    """Define a type, in place of what was said of it before. Items that are there stay as they are."""
+    check_importable(name)
+    known = get(cloud, customer, name)
+    made = ItemType(known.name if known else name, **definition.model_dump())
+    cloud.db.document(_path(customer, name)).set(_document(customer, made))
+    return made
+
+
+def document(customer: str, name: str) -> tuple[str, dict[str, Any]]:
+    """The path and the document of a type without a definition."""
+    return _path(customer, name), _document(customer, ItemType(name))
+
+
+def _document(customer: str, made: ItemType) -> dict[str, Any]:
+    return {
+        "customer": customer,
+        "name": made.name,
+        "key": made.key,
+        "required": list(made.required),
+        "types": dict(made.types),
+        "updated": firestore.SERVER_TIMESTAMP,
+    }
+
+
+def _path(customer: str, name: str) -> str:
+    return "item_types/" + hashlib.sha256(f"{customer}\0{folded(name)}".encode()).hexdigest()[:32]
+
+
+def _parse(snapshot: Snapshot) -> ItemType:
+    fields = fields_of(snapshot)
+    return ItemType(fields["name"], fields["key"], tuple(fields["required"]), fields["types"])
+
+
+def is_moment(value: str) -> bool:
+    """Whether a text is a moment of ISO 8601, as `2014-02-01T05:00:00+0000`."""
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
