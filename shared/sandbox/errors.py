@@ -1,0 +1,11 @@
+"""What can be wrong with a query or a template. Both are the customer's to fix; the text is a sentence for them."""
+
+from shared import errors
+
+
+class Refused(errors.Refused):
+    """The query or the template is wrong, or is not allowed. The sentence says what and what to do."""
+
+
+class OverLimit(errors.Refused):
+    """It was stopped at a limit. The sentence names the limit and what to do."""

@@ -1,0 +1,417 @@
+"""The child that parses a query, and runs it. Started by sql.py as a program, never imported.
+
+It parses the query with DuckDB's own parser, and walks the tree: every node, function, type and table in it must
+be of a kind that is listed here or in functions.py.
+"""
+
+# ruff: noqa: E402, S608
+import json
+import sys
+
+CONFIG = json.loads(sys.argv[1])
+sys.path[:] = CONFIG["path"]
+
+import os
+
+os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve address space by the gigabyte
+
+import duckdb
+
+from shared.sandbox import child, functions, jail
+
+if CONFIG["query"]:
+    import pyarrow as pa
+
+from collections.abc import Iterator
+from typing import Any
+
+MAX_DEPTH = 250
+BATCH_ROWS = 2_048
+BLOCK_BYTES = 4 * 1024 * 1024
+
+NODES = frozenset(["SELECT_NODE", "SET_OPERATION_NODE"])
+TABLES = frozenset(["BASE_TABLE", "JOIN", "SUBQUERY", "EXPRESSION_LIST", "EMPTY", "TABLE_FUNCTION"])
+MODIFIERS = frozenset(["ORDER_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER", "DISTINCT_MODIFIER"])
+ORDERS = frozenset(["ORDER_DEFAULT", "ASCENDING", "DESCENDING"])
+EXPRESSIONS = frozenset(
+    """
+    BETWEEN CASE CAST COLLATE COLUMN_REF COMPARISON CONJUNCTION CONSTANT FUNCTION LAMBDA OPERATOR
+    POSITIONAL_REFERENCE STAR SUBQUERY TYPE WINDOW
+    """.split()
+)
+
+DUCKDB_TYPES = {
+    "null": "VARCHAR",
+    "boolean": "BOOLEAN",
+    "integer": "BIGINT",
+    "big": "BIGINT",
+    "huge": "HUGEINT",
+    "number": "DOUBLE",
+    "text": "VARCHAR",
+    "json": "JSON",
+}
+
+INTEGERS = frozenset(
+    "tinyint smallint integer bigint hugeint utinyint usmallint uinteger ubigint uhugeint bignum".split()
+)
+FLOATS = frozenset(["float", "double"])
+MOMENTS = frozenset(["timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"])
+WITH_ZONE = "timestamp with time zone"
+PLAIN = frozenset(["varchar", "date", "time", "interval", "uuid", "time with time zone", "enum"])
+
+
+def run() -> None:
+    """Parse the query, load its tables, answer its rows."""
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "threads": 2,
+            "memory_limit": f"{CONFIG['duckdb_memory'] // 1024**2}MiB",
+            "temp_directory": "",
+            "autoload_known_extensions": False,
+            "autoinstall_known_extensions": False,
+            "allow_community_extensions": False,
+            "python_enable_replacements": False,
+            "python_scan_all_frames": False,
+        },
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f"SET max_expression_depth = {MAX_DEPTH}")
+    _warm_up(connection)
+    jail.enter(CONFIG["memory"], CONFIG["cpu_seconds"])
+    _, sql = child.receive()
+    text = sql.decode()
+    tables = _checked(connection, text)
+    child.send(b"T", json.dumps(tables).encode())
+    if not CONFIG["query"]:
+        return
+    try:
+        _load(connection)
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        _answer(connection, text)
+    except duckdb.OutOfMemoryException:
+        child.send(child.OUT_OF_MEMORY)
+    except (duckdb.InternalException, duckdb.FatalException):
+        raise
+    except duckdb.Error as error:
+        raise child.RefusedInput(f"The query failed: {_first_line(error)}") from None
+
+
+def _warm_up(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have every library opened, and every thread started, that a query may want."""
+    connection.execute("SELECT json_serialize_sql('SELECT 1'), now() AT TIME ZONE 'Europe/Paris'").fetchall()
+    if CONFIG["query"]:
+        table = pa.table({"c0": pa.array(range(300_000))})
+        connection.register("warm", table)
+        relation = connection.sql("SELECT c0, count(*) FROM warm GROUP BY c0 ORDER BY 1")
+        relation.query("r", "SELECT to_json(c0) FROM r").to_arrow_reader(BATCH_ROWS).read_all()
+        connection.unregister("warm")
+
+
+def _first_line(error: Exception) -> str:
+    line = str(error).strip().split("\n", 1)[0]
+    return line.rstrip(".!") + "."
+
+
+# Checking
+
+
+def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    """The names of the tables that a query reads. Raises RefusedInput for what is not allowed."""
+    if "\0" in sql:
+        raise child.RefusedInput("The query holds a NUL character. Remove it.")
+    answer = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
+    assert answer is not None
+    sys.setrecursionlimit(100 * MAX_DEPTH)
+    tree = json.loads(answer[0])
+    if tree["error"]:
+        message = tree["error_message"]
+        if tree["error_type"] == "not implemented":
+            raise child.RefusedInput("Only a SELECT is allowed, without PIVOT. Write the query as one SELECT.")
+        if "max_expression_depth" in message or "expression depth" in message:
+            raise child.RefusedInput(
+                f"The query is nested more than {MAX_DEPTH} levels deep. Write it with fewer levels."
+            )
+        raise child.RefusedInput(f"The query cannot be parsed: {message.rstrip('.')}.")
+    if len(tree["statements"]) != 1:
+        raise child.RefusedInput(
+            f"The query has {len(tree['statements'])} statements. Write exactly one SELECT."
+        )
+    names: dict[str, None] = {}
+    for name in _tables(tree["statements"][0], frozenset()):
+        names[name] = None
+    return list(names)
+
+
+def _tables(tree: Any, scope: frozenset[str]) -> Iterator[str]:
+    """Walk a tree, and answer the tables in it. `scope` holds the names that WITH has given."""
+    if isinstance(tree, list):
+        for branch in tree:
+            yield from _tables(branch, scope)
+    elif isinstance(tree, dict):
+        kind = tree.get("type")
+        if "class" in tree:
+            _check_expression(tree)
+        elif "cte_map" in tree or (isinstance(kind, str) and kind.endswith("_NODE")):
+            if kind not in NODES:
+                raise child.RefusedInput(_node_sentence(str(kind)))
+            # A name is known to what follows it, and not to its own query: there it is a table.
+            for entry in tree["cte_map"]["map"]:
+                yield from _tables(entry["value"], scope)
+                scope = scope | {_lower(entry["key"])}
+            tree = {name: branch for name, branch in tree.items() if name != "cte_map"}
+        elif "sample" in tree and "alias" in tree:
+            yield from _table(tree, scope)
+        elif isinstance(kind, str) and kind not in MODIFIERS and kind not in ORDERS:
+            raise child.RefusedInput(f"{_words(kind)} is not allowed in a query. Write it without.")
+        for name, branch in tree.items():
+            if isinstance(branch, dict | list) and name != "sample":
+                yield from _tables(branch, scope)
+
+
+def _table(tree: dict[str, Any], scope: frozenset[str]) -> Iterator[str]:
+    kind = tree["type"]
+    if kind not in TABLES:
+        raise child.RefusedInput(f"{_words(kind)} is not allowed as a table. Name a table there.")
+    if kind == "TABLE_FUNCTION":
+        name = tree["function"]["function_name"]
+        if name.lower() != "unnest":
+            raise child.RefusedInput(
+                f"The function {name} is not allowed as a table. Name a table, or use unnest on a column."
+            )
+    if kind == "BASE_TABLE":
+        name = tree["table_name"]
+        if tree["schema_name"] or tree["catalog_name"] or len(tree["qualified_name"]["path"]) != 1:
+            raise child.RefusedInput(
+                f"The table {'.'.join(tree['qualified_name']['path'])} has a qualified name. "
+                "Write its name alone, in double quotes if it holds a dot."
+            )
+        if tree["at_clause"]:
+            raise child.RefusedInput("AT is not allowed behind a table. Write the query without it.")
+        if _lower(name) not in scope:
+            yield name
+
+
+def _check_expression(tree: dict[str, Any]) -> None:
+    kind = tree["class"]
+    if kind not in EXPRESSIONS:
+        if kind == "PARAMETER":
+            raise child.RefusedInput("The query has a parameter (? or $1). Write the value in its place.")
+        raise child.RefusedInput(f"{_words(kind)} is not allowed in a query. Write it without.")
+    if tree.get("catalog") or tree.get("schema"):
+        name = tree.get("function_name") or tree.get("type_name")
+        raise child.RefusedInput(f"{tree.get('schema')}.{name} has a qualified name. Write its name alone.")
+    if kind in ("FUNCTION", "WINDOW"):
+        name = tree["function_name"]
+        if name.lower() not in functions.FUNCTIONS:
+            raise child.RefusedInput(
+                f"The function {name} is not allowed. The documentation lists the functions that are."
+            )
+    if kind == "TYPE" and tree["type_name"].lower() not in functions.TYPES:
+        raise child.RefusedInput(
+            f"The type {tree['type_name']} is not allowed. The documentation lists the types that are."
+        )
+    if kind == "COLLATE" and not set(tree["collation"].lower().split(".")) <= functions.COLLATIONS:
+        raise child.RefusedInput(f"The collation {tree['collation']} is not allowed. Use NOCASE or NOACCENT.")
+
+
+def _node_sentence(kind: str) -> str:
+    if "RECURSIVE" in kind:
+        return "A recursive query is not allowed. Write it without WITH RECURSIVE."
+    return "Only a SELECT is allowed, also inside WITH. Write the query as one SELECT."
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_REF", "").replace("_", " ")
+
+
+def _lower(name: str) -> str:
+    """As DuckDB compares names: letters of ASCII alone."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
+
+
+# Loading
+
+
+def _load(connection: duckdb.DuckDBPyConnection) -> None:
+    """Load the tables that the parent sends: `t` begins one, `p` brings bytes of a part, `e` ends it."""
+    columns: dict[str, tuple[str, str]] = {}
+    table = ""
+    buffer = bytearray()
+    while True:
+        kind, body = child.receive()
+        if kind == b"t":
+            given = json.loads(body)
+            table, columns = given["name"], {field: (name, kind) for field, name, kind in given["columns"]}
+            declared = ", ".join(f"{_name(name)} {DUCKDB_TYPES[kind]}" for name, kind in columns.values())
+            connection.execute(f"CREATE TABLE {_name(table)} ({declared or '_ VARCHAR'})")
+            for other in given["also"]:
+                connection.execute(f"CREATE VIEW {_name(other)} AS SELECT * FROM {_name(table)}")
+        elif kind == b"p":
+            buffer += body
+            while len(buffer) >= 8 and len(buffer) >= 8 + int.from_bytes(buffer[:8], "big"):
+                end = 8 + int.from_bytes(buffer[:8], "big")
+                stream = bytes(buffer[8:end])
+                del buffer[:end]
+                _insert(connection, table, columns, stream)
+        elif kind == b"e":
+            if buffer:
+                raise ValueError(f"a part of {table!r} ends inside a batch")
+        else:
+            return
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, table: str, columns: dict[str, tuple[str, str]], stream: bytes
+) -> None:
+    batch = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
+    names, values = [], []
+    for number, field in enumerate(batch.schema):
+        kind = (field.metadata or {})[b"kind"].decode()
+        if kind != "null":
+            name, wanted = columns[field.name]
+            names.append(_name(name))
+            values.append(_cast(f"c{number}", kind, wanted))
+    if not names:
+        first = next(iter(columns.values()))[0] if columns else "_"
+        names, values = [_name(first)], ["NULL"]
+    batch = batch.rename_columns([f"c{number}" for number in range(batch.num_columns)])
+    connection.register("batch of records", batch)
+    try:
+        connection.execute(
+            f'INSERT INTO {_name(table)} ({", ".join(names)}) SELECT {", ".join(values)} FROM "batch of records"'
+        )
+    finally:
+        connection.unregister("batch of records")
+
+
+def _cast(column: str, kind: str, wanted: str) -> str:
+    if kind == wanted:
+        return f"CAST({column} AS {DUCKDB_TYPES[wanted]})"
+    if wanted != "json":
+        return f"CAST({column} AS {DUCKDB_TYPES[wanted]})"
+    return f"to_json(CAST({column} AS {DUCKDB_TYPES[kind]}))"
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''").replace("\0", "\ufffd") + "'"
+
+
+# Answering
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Run the query; send its columns, then its rows as JSON Lines in blocks of whole lines."""
+    relation = connection.sql(sql)
+    if relation is None:
+        raise child.RefusedInput("Only a SELECT is allowed. Write the query as one SELECT.")
+    if len(relation.columns) > CONFIG["columns"]:
+        raise child.RefusedInput(
+            f"The result has {len(relation.columns):,} columns; at most {CONFIG['columns']:,} are allowed. "
+            "Select fewer."
+        )
+    names = _distinct(relation.columns)
+    types = relation.types
+    child.send(
+        b"C", json.dumps([[name, _type(kind)] for name, kind in zip(names, types, strict=True)]).encode()
+    )
+    pairs = ", ".join(
+        f"{_literal(name)}, {_plain(kind, f'c{number}', name)}"
+        for number, (name, kind) in enumerate(zip(names, types, strict=True))
+    )
+    renamed = ", ".join(f"c{number}" for number in range(len(names)))
+    lines = relation.query(
+        "result of query",
+        f'SELECT json_object({pairs})::VARCHAR || chr(10) FROM "result of query" AS r({renamed})',
+    )
+    for batch in lines.to_arrow_reader(BATCH_ROWS):
+        for block in _blocks(batch.column(0)):
+            child.send(b"B", block)
+    child.send(child.END)
+
+
+def _blocks(column: Any) -> Iterator[memoryview]:
+    """The bytes of the strings of a column, one behind the other, in blocks of whole strings."""
+    _, offsets, data = column.buffers()
+    ends = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
+    whole = memoryview(data)
+    start = ends[0]
+    for before, end in zip(ends, ends[1:], strict=False):
+        if end - start > BLOCK_BYTES and before > start:
+            yield whole[start:before]
+            start = before
+    if ends[-1] > start:
+        yield whole[start : ends[-1]]
+
+
+def _distinct(columns: list[str]) -> list[str]:
+    """Each name once: a name that comes again gets a number."""
+    taken: set[str] = set()
+    names = []
+    for column in columns:
+        name, number = column, 0
+        while name in taken or (number and name in columns):
+            number += 1
+            name = f"{column}_{number}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _type(kind: Any) -> str:
+    """A type of ours for one of DuckDB's."""
+    if kind.id == "boolean":
+        return "boolean"
+    if kind.id in INTEGERS or (kind.id == "decimal" and str(kind).endswith(",0)")):
+        return "integer"
+    if kind.id in FLOATS or kind.id == "decimal":
+        return "number"
+    if kind.id in MOMENTS or kind.id == WITH_ZONE:
+        return "moment"
+    if str(kind) == "JSON" or kind.id in ("list", "array", "struct", "map"):
+        return "json"
+    return "text"
+
+
+def _plain(kind: Any, value: str, name: str, depth: int = 0) -> str:
+    """An expression whose JSON is the value's as we write it: moments in ISO 8601, no NaN, no infinity."""
+    if kind.id == "double":
+        return f"CASE WHEN isfinite({value}) THEN {value} END"
+    if kind.id == "float":  # by way of its text: 0.1, not 0.10000000149011612
+        return f"CASE WHEN isfinite({value}) THEN {value}::VARCHAR::DOUBLE END"
+    if kind.id in MOMENTS or kind.id == WITH_ZONE:
+        moment = f"timezone('UTC', {value})" if kind.id == WITH_ZONE else f"{value}::TIMESTAMP"
+        return f"CASE WHEN isfinite({value}) THEN strftime({moment}, '%Y-%m-%dT%H:%M:%S.%fZ') END"
+    if kind.id in ("list", "array"):
+        inner = kind.children[0][1]
+        made = _plain(inner, f"x{depth}", name, depth + 1)
+        if made == f"x{depth}":
+            return value
+        return f"list_transform({value}::{inner}[], lambda x{depth}: {made})"
+    if kind.id == "struct":
+        fields = [
+            (field, _plain(inner, f"struct_extract({value}, {_literal(field)})", name, depth))
+            for field, inner in kind.children
+        ]
+        if any(not field for field, _ in fields):
+            raise child.RefusedInput(f"The column {name} holds a row without names. Use struct_pack or a list.")
+        packed = ", ".join(f"{_name(field)} := {made}" for field, made in fields)
+        return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({packed}) END"
+    if kind.id == "map":
+        inner = kind.children[1][1]
+        made = _plain(inner, f"x{depth}.value", name, depth + 1)
+        if made == f"x{depth}.value":
+            return value
+        pair = f"struct_pack(key := x{depth}.key, value := {made})"
+        return f"map_from_entries(list_transform(map_entries({value}), lambda x{depth}: {pair}))"
+    if kind.id in INTEGERS or kind.id in PLAIN or kind.id in ("boolean", "decimal") or str(kind) in ("JSON", '"NULL"', "NULL"):
+        return value
+    raise child.RefusedInput(f"The column {name} has the type {kind}. Cast it to VARCHAR.")
+
+
+child.main(run)
