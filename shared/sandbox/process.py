@@ -11,6 +11,7 @@ import selectors
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,20 +42,33 @@ class Limits:
     cpu_seconds: int
 
 
+ALIVE_SECONDS = 15.0
+"""How often `alive` is called while a child says nothing."""
+
+
 class Child:
     """A running child. Use it as a context: it is killed at the end, whatever it is doing.
 
     The thread that starts it must live as long as it does: the kernel kills the child with its starter.
     """
 
-    def __init__(self, file: Path, config: dict[str, Any], limits: Limits, what: str, advice: str) -> None:
+    def __init__(
+        self,
+        file: Path,
+        config: dict[str, Any],
+        limits: Limits,
+        what: str,
+        advice: str,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
         """Start it.
 
         file    the program, which reads sys.path and `config` from its first argument, as JSON
         what    names the customer's code at the start of a sentence: `The query`
         advice  the sentence that says what to do about a limit
+        alive   is called now and then while the child is waited for; what it raises passes
         """
-        self.limits, self.what, self.advice = limits, what, advice
+        self.limits, self.what, self.advice, self._alive = limits, what, advice, alive
         argument = {
             **config,
             "path": [str(Path(entry).resolve()) for entry in sys.path],
@@ -154,10 +168,12 @@ class Child:
     def _wait(self, pipe: int, event: int) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, event)
-            left = self.limits.seconds - elapsed_since(self._start)
-            if left <= 0 or not selector.select(left):
-                self.kill()
-                self._out_of_time()
+            while (left := self.limits.seconds - elapsed_since(self._start)) > 0:
+                if selector.select(min(left, ALIVE_SECONDS)):
+                    return
+                self._alive()
+            self.kill()
+            self._out_of_time()
 
     def _died(self) -> NoReturn:
         """It closed its pipe without a word: the kernel ended it at a limit, or it crashed."""

@@ -5,7 +5,7 @@ no external access, no extension, no configuration (https://duckdb.org/docs/stab
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,21 +75,27 @@ def check(sql: str, limits: QueryLimits = CHECK_LIMITS) -> tuple[str, ...]:
 
 @contextmanager
 def query(
-    sql: str, tables: Mapping[str, Sequence[Part]], limits: QueryLimits = QUERY_LIMITS
+    sql: str,
+    tables: Mapping[str, Sequence[Part]],
+    limits: QueryLimits = QUERY_LIMITS,
+    alive: Callable[[], None] = lambda: None,
 ) -> Iterator[Result]:
-    """Run a query. `tables` has the parts of each table that it may read, by name, in any case.
+    """Run a query. `tables` has the parts of each table that it may read, by name, in any case. `alive` is
+    called now and then; what it raises passes.
 
     The rows come while the context is open; the child is killed when it is left. Raises Refused and OverLimit
     as `check` does, also while rows are read.
     """
-    with _child(sql, limits, query=True) as child:
+    with _child(sql, limits, query=True, alive=alive) as child:
         _load(child, _tables(child), tables, limits)
         _, body = child.receive()
         columns = [Column(name, kind) for name, kind in json.loads(body)]
         yield Result(columns, _blocks(child, limits))
 
 
-def _child(sql: str, limits: QueryLimits, query: bool) -> Child:
+def _child(
+    sql: str, limits: QueryLimits, query: bool, alive: Callable[[], None] = lambda: None
+) -> Child:
     text = _encoded(sql)
     child = Child(
         Path(__file__).with_name("sql_child.py"),
@@ -97,6 +103,7 @@ def _child(sql: str, limits: QueryLimits, query: bool) -> Child:
         limits,
         "The query",
         ADVICE,
+        alive,
     )
     try:
         child.send(b"Q", text)
