@@ -6,7 +6,8 @@ WaybillError
 │   ├── Unauthenticated  401  no key, or none that we know
 │   ├── Forbidden        403  the key lacks a scope
 │   ├── NotFound         404  nothing of that name belongs to this customer
-│   └── Conflict         409  right in itself, but not now
+│   ├── Conflict         409  right in itself, but not now
+│   └── TooLarge         413  the request's body is larger than is accepted
 ├── Retry                passing: the event is answered 503 and is delivered again
 │   └── Busy             another attempt is at it
 └── GiveUp               trying again cannot help: the event is acknowledged and the failure is reported
@@ -37,6 +38,8 @@ class Refused(WaybillError):
 
     status = 400
     title = "Bad request"
+    code: str | None = None
+    """The error's code, on surfaces whose errors have one; None where the status alone decides it."""
 
 
 class Invalid(Refused):
@@ -80,6 +83,13 @@ class Conflict(Refused):
 
     status = 409
     title = "Not possible now"
+
+
+class TooLarge(Refused):
+    """The request's body is larger than is accepted."""
+
+    status = 413
+    title = "The request is too large"
 
 
 class Retry(WaybillError):

@@ -19,6 +19,7 @@ class Failure:
     detail      what happened and what to do, in a sentence
     request_id  finds the request in the log
     problems    every field that is wrong, where the input is
+    code        the error's code, where it is not the one that the status has
     """
 
     status: int
@@ -26,6 +27,7 @@ class Failure:
     detail: str
     request_id: str
     problems: Sequence[FieldProblem] = ()
+    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,29 @@ class Detail(TypedDict):
     """Every field that is wrong, where the input is."""
 
 
+@documented
+class OAuthError(TypedDict):
+    """An error of OAuth, https://www.rfc-editor.org/rfc/rfc6749#section-5.2."""
+
+    error: str
+    """The error's code, such as `invalid_grant`."""
+    error_description: str
+    """What happened, and what to do, in ASCII without quotation marks."""
+    request_id: str
+    """Finds the request in Waybill's log: quote it when you ask for help."""
+
+
+OAUTH_CODES = {
+    401: "invalid_token",
+    403: "insufficient_scope",
+    404: "not_found",
+    500: "server_error",
+    503: "temporarily_unavailable",
+}
+"""The code of an error by its status; of any other status it is `invalid_request`. `not_found` is ours.
+https://www.rfc-editor.org/rfc/rfc6750#section-3.1 https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1"""
+
+
 def _problem(failure: Failure) -> Problem:
     problem: Problem = {
         "type": "about:blank",
@@ -98,6 +123,21 @@ def _detail(failure: Failure) -> Detail:
     return detail
 
 
+def _oauth(failure: Failure) -> OAuthError:
+    return {
+        "error": failure.code or OAUTH_CODES.get(failure.status, "invalid_request"),
+        "error_description": "".join(map(_descriptive, failure.detail)),
+        "request_id": failure.request_id,
+    }
+
+
+def _descriptive(character: str) -> str:
+    """The character, or another in its place where a description must not have it."""
+    if character in '"\\':
+        return "'"
+    return character if " " <= character <= "~" else "?"
+
+
 def _fields(failure: Failure) -> list[FieldError]:
     return [{"field": each.field, "message": each.message} for each in failure.problems]
 
@@ -107,3 +147,6 @@ PROBLEM_DETAILS = ErrorForm("application/problem+json", Problem, _problem)
 
 DETAIL = ErrorForm("application/json", Detail, _detail)
 """A JSON object with `detail`."""
+
+OAUTH = ErrorForm("application/json", OAuthError, _oauth)
+"""A JSON object with `error` and `error_description`, https://www.rfc-editor.org/rfc/rfc6749#section-5.2."""

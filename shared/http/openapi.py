@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from shared.http.forms import MULTIPART, URLENCODED
 from shared.http.idempotency import HEADER, MAX_KEY
 from shared.http.routes import PARAMETER, PUBLIC, Body, Media, Route, Surface
 
@@ -103,8 +104,15 @@ def _operation(surface: Surface, route: Route, schemas: _Schemas) -> dict[str, A
     }
     if route.body is not None:
         schema = schemas.body(route.body)
-        operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+        operation["requestBody"] = {"content": {each: {"schema": schema} for each in _types(route.body)}}
     return operation
+
+
+def _types(body: Body) -> tuple[str, ...]:
+    """The content types that a body may have."""
+    if not body.form:
+        return ("application/json",)
+    return (MULTIPART,) if body.given == "parts" else (URLENCODED, MULTIPART)
 
 
 def _parameters(surface: Surface, route: Route) -> Iterator[dict[str, Any]]:
@@ -180,6 +188,8 @@ def _refusals(surface: Surface, route: Route) -> set[int]:
         refusals |= {401, 403, *surface.refusals}
     if route.body is not None or route.query is not None or route.repeatable:
         refusals.add(400)
+    if route.body is not None and route.body.form:
+        refusals.add(413)
     if PARAMETER.search(route.path):
         refusals.add(404)
     if route.repeatable:

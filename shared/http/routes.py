@@ -22,6 +22,7 @@ from werkzeug.routing import Map, Rule
 
 from shared import logs
 from shared.errors import Invalid, Refused, Retry, Unauthenticated
+from shared.http import forms
 from shared.http.bodies import BODY_BYTES, json_object, read
 from shared.http.errors import ErrorForm, Failure
 from shared.http.idempotency import repeatable
@@ -54,6 +55,7 @@ class Surface:
     bases        what may stand before the prefix; what they leave open is for `who`, not for handlers
     query        the query parameters that `who` reads
     refusals     the statuses with which `who` may refuse a request besides 401 and 403
+    headers      the headers that every answer has
     """
 
     prefix: str
@@ -67,22 +69,26 @@ class Surface:
     bases: tuple[str, ...] = ("",)
     query: type[BaseModel] | None = None
     refusals: tuple[int, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Body:
-    """The JSON object that a request has as its body.
+    """What a request has as its body: a JSON object, or a form.
 
     model      what it must be
     max_bytes  how large it may be
     given      what the handler is given: the `model`; the `object` as it was sent, which the use case checks
-               against the model; or the object as a `merge_patch` of the model, which the use case applies
-               (https://www.rfc-editor.org/rfc/rfc7396)
+               against the model (a form as text by name); a JSON object as a `merge_patch` of the model,
+               which the use case applies (https://www.rfc-editor.org/rfc/rfc7396); or the `parts` of a form
+               one after the other while they arrive, which the use case checks, too
+    form       whether it is a form, `application/x-www-form-urlencoded` or `multipart/form-data`
     """
 
     model: type[BaseModel]
     max_bytes: int = BODY_BYTES
-    given: Literal["model", "object", "merge_patch"] = "model"
+    given: Literal["model", "object", "merge_patch", "parts"] = "model"
+    form: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,8 @@ class Route:
     """One method of one path.
 
     handler     is called with who is calling (with the request, where the route is PUBLIC), what the path
-                names, and `query`, `body` and `once` where the route declares them. It returns the answer: a
-                JSON value, None for no content, or a response of its own
+                names, and `query`, `body` (or `parts`) and `once` where the route declares them. It returns
+                the answer: a JSON value, None for no content, or a response of its own
     summary     what it does, in a few words
     scope       what the caller's key must be good for, or PUBLIC
     answer      the form of the answer: any type that pydantic knows, a Media, or None for no content
@@ -181,9 +187,11 @@ class Routes:
         request_id = request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or uuid.uuid4().hex
         with logs.bound(request=request_id):
             try:
-                return self._answer(request)
+                answer = self._answer(request)
             except Exception as error:
-                return self._failed(request, request_id, error)
+                answer = self._failed(request, request_id, error)
+        answer.headers.update(self.surface.headers)
+        return answer
 
     def _matched(self, method: str, path: str) -> tuple[Route, dict[str, Any]]:
         name, values = self._map.bind("").match(path, method=method)
@@ -191,6 +199,13 @@ class Routes:
 
     def _answer(self, request: flask.Request) -> flask.Response:
         route, values = self._matched(request.method, request.path)
+        try:
+            return self._handled(route, values, request)
+        finally:
+            if route.body is not None and route.body.form:
+                forms.drain(request)
+
+    def _handled(self, route: Route, values: dict[str, Any], request: flask.Request) -> flask.Response:
         request.view_args = values
         caller = request if route.scope == PUBLIC else self.surface.who(request, route.scope)
         given = {name: values[name] for _, name in PARAMETER.findall(route.path)}
@@ -215,7 +230,7 @@ class Routes:
     def _failure(self, request: flask.Request, request_id: str, error: Exception) -> Failure:
         if isinstance(error, Refused):
             problems = error.problems if isinstance(error, Invalid) else ()
-            return Failure(error.status, error.title, str(error), request_id, problems)
+            return Failure(error.status, error.title, str(error), request_id, problems, error.code)
         if isinstance(error, Retry):
             logs.warning("a request is to be sent again", reason=str(error))
             return Failure(503, "Not possible now", f"{error}: try again", request_id)
@@ -240,6 +255,10 @@ def _check(surface: Surface, route: Route) -> None:
         problem = "has no answer: name its model, or None for no content"
     elif not route.summary:
         problem = "has no summary: say in a few words what it does"
+    elif route.body is not None and route.body.given == ("merge_patch" if route.body.form else "parts"):
+        problem = f"cannot be given {route.body.given!r}: a form has parts, and a JSON object can be a patch"
+    elif route.body is not None and route.body.form and route.repeatable:
+        problem = "is repeatable and has a form: only a JSON object can be compared with the one before"
     if problem:
         raise ValueError(f"{route} {problem}")
 
@@ -249,10 +268,17 @@ def _sent(route: Route, request: flask.Request) -> Iterator[tuple[str, Any]]:
     if route.query is not None:
         yield "query", read(route.query, request.args.to_dict())
     if route.body is not None:
-        sent = json_object(request, route.body.max_bytes)
-        yield "body", read(route.body.model, sent) if route.body.given == "model" else sent
+        yield _body(route.body, request)
     if route.repeatable:
         yield "once", repeatable(request)
+
+
+def _body(body: Body, request: flask.Request) -> tuple[str, Any]:
+    if body.given == "parts":
+        return "parts", forms.parts(request, body.max_bytes)
+    take = forms.fields if body.form else json_object
+    sent: dict[str, Any] = {**take(request, body.max_bytes)}
+    return "body", read(body.model, sent) if body.given == "model" else sent
 
 
 def _sentence(refused: HTTPException, request: flask.Request) -> str:
