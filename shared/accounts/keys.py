@@ -15,7 +15,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.errors import Conflict, Forbidden, NotFound, Unauthenticated
-from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.documents import Snapshot, fields_of, read_time
 
 SCOPES = ("exports", "batches", "jobs", "datasets")
 """What a key can be good for (docs/contracts/keys.md)."""
@@ -103,19 +103,38 @@ def authenticate(db: firestore.Client, authorization: str, auth_token: str) -> C
 
     Unauthenticated where there is no key, or it is unknown, wrong or revoked; which of these is not said.
     """
+    return identify(db, presented(authorization, auth_token))[0]
+
+
+def presented(authorization: str, auth_token: str) -> str:
+    """What one of these headers carries; Unauthenticated where that is nothing."""
     kind, _, key = authorization.partition(" ")
-    presented = (key if kind.lower() in ("token", "bearer") else auth_token).strip()
-    if not presented:
+    carried = (key if kind.lower() in ("token", "bearer") else auth_token).strip()
+    if not carried:
         raise Unauthenticated("Authentication credentials not provided.")
-    refused = Unauthenticated("the key is not valid: check that it is complete and not revoked")
-    parts = _KEY.fullmatch(presented)
-    if not parts:
-        raise refused
-    id, secret = parts.groups()
-    fields = db.document(f"api_keys/{id}").get().to_dict()
-    if fields is None or fields["revoked"] or not hmac.compare_digest(fields["secret_sha256"], _hash(secret)):
-        raise refused
-    return Caller(fields["customer"], id, frozenset(fields["scopes"]), fields.get("site"))
+    return carried
+
+
+def identify(db: firestore.Client, key: str) -> tuple[Caller, datetime]:
+    """Who has this key, and when that was read, by Firestore.
+
+    Unauthenticated where it is unknown, wrong or revoked; which of these is not said.
+    """
+    parts = _KEY.fullmatch(key)
+    if parts is not None:
+        snapshot: Snapshot = db.document(f"api_keys/{parts[1]}").get()
+        caller = caller_of(snapshot)
+        if caller and hmac.compare_digest(snapshot.get("secret_sha256"), _hash(parts[2])):
+            return caller, read_time(snapshot)
+    raise Unauthenticated("the key is not valid: check that it is complete and not revoked")
+
+
+def caller_of(snapshot: Snapshot) -> Caller | None:
+    """Who calls with the key of this document; None where there is no such key, or it is revoked."""
+    fields = snapshot.to_dict()
+    if fields is None or fields["revoked"]:
+        return None
+    return Caller(fields["customer"], snapshot.id, frozenset(fields["scopes"]), fields.get("site"))
 
 
 def _key(snapshot: Snapshot) -> Key:
