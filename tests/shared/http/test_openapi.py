@@ -6,17 +6,20 @@ from typing import Any, get_type_hints
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import BaseModel, Field
 
 from shared.batches.api import ROUTES as BATCHES
 from shared.exports import audit
 from shared.exports.answers import Export, Run
 from shared.exports.api import ROUTES as EXPORTS
 from shared.exports.config import ExportConfig
+from shared.http.forms import FileBytes
 from shared.http.openapi import template
-from shared.http.routes import PUBLIC, Media, Route, Routes
-from tests.shared.http.toy import Yard, call, toy
+from shared.http.routes import PUBLIC, Body, Media, Route, Routes
+from shared.jobs.api import ROUTES as JOBS
+from tests.shared.http.toy import Yard, call, surface, toy
 
-SURFACES = {"/v1": EXPORTS, "/v0.2": BATCHES}
+SURFACES = {"/v1": EXPORTS, "/v0.2": BATCHES, "/ls/api": JOBS}
 
 EVERY_ROUTE = [
     pytest.param(routes, route, id=str(route)) for routes in SURFACES.values() for route in routes.routes
@@ -61,7 +64,7 @@ def test_every_route_is_in_the_document_and_nothing_else(routes: Routes) -> None
 @pytest.mark.parametrize(("routes", "route"), EVERY_ROUTE)
 def test_who_may_call_is_in_the_document(routes: Routes, route: Route) -> None:
     found = operation(routes, route)
-    scopes = [] if route.scope == PUBLIC else [[route.scope]] * 3
+    scopes = [] if route.scope == PUBLIC else [[route.scope]] * len(routes.surface.keys)
     assert [scope for way in found["security"] for scope in way.values()] == scopes
     assert ("401" in found["responses"]) == (route.scope != PUBLIC)
 
@@ -77,7 +80,7 @@ def test_a_handler_returns_what_its_route_declares(routes: Routes, route: Route)
 
 def test_nothing_that_makes_the_document_is_loaded_at_start() -> None:
     loaded = (
-        "import sys, functions.exports.main, functions.batches.main\n"
+        "import sys, functions.exports.main, functions.batches.main, functions.jobs.main\n"
         "print('shared.http.openapi' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
@@ -144,3 +147,40 @@ def test_a_body_becomes_its_model_and_a_merge_patch_needs_nothing(document: dict
 
 def test_what_may_stand_before_the_prefix_is_a_server(document: dict[str, Any]) -> None:
     assert [server["url"] for server in document["servers"]] == ["/", "/harbours/{harbour}"]
+
+
+class Cargo(BaseModel):
+    """What is loaded."""
+
+    name: str = Field(description="What it is called.")
+    photograph: FileBytes = Field(default=b"", description="What it looks like.")
+
+
+def test_a_form_has_the_content_types_that_it_is_read_from() -> None:
+    def load(_: Any) -> None: ...
+
+    def declared(given: Any) -> dict[str, Any]:
+        route = Route(
+            method="POST",
+            path="/toy/cargo",
+            handler=load,
+            summary="Load",
+            scope="boats",
+            body=Body(Cargo, form=True, given=given),
+            answer=None,
+        )
+        document = Routes(surface(), [route]).document
+        assert [str(error) for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+        found: dict[str, Any] = document["paths"]["/toy/cargo"]["post"]
+        assert set(found["responses"]) == {"200", "400", "401", "403", "413", "500", "503"}
+        assert document["components"]["schemas"]["Cargo"]["properties"]["photograph"] == {
+            "contentMediaType": "application/octet-stream",
+            "description": "What it looks like.",
+            "default": "",
+        }
+        content: dict[str, Any] = found["requestBody"]["content"]
+        return content
+
+    schema = {"schema": {"$ref": "#/components/schemas/Cargo"}}
+    assert declared("model") == {"application/x-www-form-urlencoded": schema, "multipart/form-data": schema}
+    assert declared("parts") == {"multipart/form-data": schema}

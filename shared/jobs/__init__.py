@@ -1,0 +1,1 @@
+"""Jobs: records that are imported and exported on demand."""
