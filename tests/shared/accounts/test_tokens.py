@@ -92,6 +92,12 @@ def test_the_longest_names_make_a_token_that_is_looked_at(cloud: Cloud, key: str
     assert (caller.username, caller.community) == (name, name)
 
 
+def test_a_longer_token_is_not_looked_at(cloud: Cloud, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MAX_TOKEN", len(token) - 1)
+    with pytest.raises(Unauthenticated, match=NOT_VALID):
+        tokens.authenticate(cloud, bearer(token))
+
+
 # --- what ends it
 
 

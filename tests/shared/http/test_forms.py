@@ -335,6 +335,14 @@ def test_a_body_of_exactly_the_limit_is_read() -> None:
     assert taken(wired(content_type, Wire(iter([body])), len(body)), max_bytes=len(body)) == expected
 
 
+def test_a_limit_of_the_server_it_runs_under_does_not_count() -> None:
+    content_type, body, expected = SENT["curl"]
+    app = flask.Flask("framework")
+    app.config["MAX_CONTENT_LENGTH"] = 10
+    with app.app_context():
+        assert taken(sent(content_type, body)) == expected
+
+
 @pytest.mark.parametrize("with_length", [True, False], ids=["length", "chunked"])
 def test_a_body_over_the_limit_is_dropped_to_its_end_and_refused(with_length: bool) -> None:
     content_type, body, _ = SENT["curl"]
