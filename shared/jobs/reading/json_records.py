@@ -18,6 +18,8 @@ from shared.jobs.reading.strict_json import parse
 _SHOWN_BYTES = 4096
 # How much of a record that is too long is kept to show it.
 
+_SEPARATOR = re.compile(rb",[ \t\r\n]*+(?=[^,\] \t\r\n])")
+# A comma between two elements.
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _SCALAR = re.compile(rb"(?:" + _STRING + rb'|[^,\[\]{}"\s]++)', re.DOTALL)
@@ -64,6 +66,11 @@ class _Text:
         self.text = self.text[self.at :] + self._blocks.next()
         self.at = 0
 
+    def fill_to(self, length: int) -> None:
+        """Have this many bytes behind `at`, or all that are left."""
+        while len(self.text) - self.at < length and not self.ended:
+            self.fill()
+
     def pass_to(self, end: int) -> None:
         """Everything before `end` is read."""
         passed = self.text[self.at : end]
@@ -73,6 +80,8 @@ class _Text:
 
     def skip_space(self) -> bytes:
         """The byte behind white space; empty at the end of the file."""
+        if self.text[self.at : self.at + 1] > b" ":
+            return self.text[self.at : self.at + 1]
         while True:
             found = _SPACE.match(self.text, self.at)
             assert found is not None
@@ -164,10 +173,11 @@ def elements(read: Read, size: int, layout: Layout, position: Position) -> Itera
     never_closed = "The array is never closed: the file is cut off. Complete it, or end it with “]”."
     if position.offset >= size:
         raise Broken("Nothing behind this place of the array can be read: correct the file there.")
+    end_at = position
     stray = False  # a comma was passed that has no element behind it
     while True:
         first = b"," if stray else text.skip_space()
-        line = text.line
+        line = end_at.line if stray else text.line
         number += 1
         if first == b"]":
             text.pass_to(text.at + 1)
@@ -175,7 +185,7 @@ def elements(read: Read, size: int, layout: Layout, position: Position) -> Itera
                 return
             line = text.line
             broken = f"Something stands behind the end of the array on line {line:,}: remove it."
-            yield _last(text, size, line, number, broken)
+            yield _last(text, size, line, number, broken, b"")
             raise Broken(broken)
         if first == b",":
             if not stray:
@@ -208,6 +218,13 @@ def elements(read: Read, size: int, layout: Layout, position: Position) -> Itera
                     broken = not_closed
             else:
                 raw = text.text[text.at : end]
+                separator = _SEPARATOR.match(text.text, end)
+                if separator is not None:  # the usual case, on the quick way
+                    text.pass_to(separator.end())
+                    value, problem = parse(raw, layout.encoding, line)
+                    end_at = Position(text.offset, text.line, number)
+                    yield Record(line, number, raw, value, problem, end_at)
+                    continue
                 text.pass_to(end)
         else:
             found = _SCALAR.match(text.text, text.at)
@@ -225,7 +242,7 @@ def elements(read: Read, size: int, layout: Layout, position: Position) -> Itera
                 raw = found[0]
                 text.pass_to(found.end())
         if broken:
-            yield _last(text, size, line, number, broken)
+            yield _last(text, size, line, number, broken, raw)
             raise Broken(broken)
         value = None
         if problem is None:
@@ -252,8 +269,10 @@ def _behind(text: _Text, number: int) -> tuple[Position, bool, bool]:
     return Position(text.offset, text.line, number), True, False
 
 
-def _last(text: _Text, size: int, line: int, number: int, message: str) -> Record:
-    raw = text.text[text.at : text.at + _SHOWN_BYTES]
+def _last(text: _Text, size: int, line: int, number: int, message: str, raw: bytes) -> Record:
+    if not raw:
+        text.fill_to(_SHOWN_BYTES)
+        raw = text.text[text.at : text.at + _SHOWN_BYTES]
     return Record(line, number, raw, None, Problem("", message), Position(size, text.line, number))
 
 

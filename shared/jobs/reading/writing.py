@@ -8,6 +8,10 @@ from typing import Any
 from shared.jobs.reading.base import BLOCK_BYTES, ERROR_FIELD, RECORD_FIELD, Layout, Position, Read
 from shared.jobs.reading.csv_rows import cells_of, patterns
 
+_LINE_BREAK = re.compile(rb"[\r\n]+")
+_LAST_FIELD = re.compile(rb',?\s*"' + ERROR_FIELD.encode() + rb'"\s*:\s*"(?:[^"\\]|\\.)*+"\s*\}\s*\Z')
+# It cannot match inside a text, where quotes are escaped, nor in an inner object, behind which `}` stands.
+
 
 def write_back(layout: Layout, rejected: Iterable[tuple[bytes, str, int]]) -> Iterator[bytes]:
     """A file of rejected records in the form they came in, in UTF-8: each with `waybill_error`, the reason.
@@ -20,7 +24,7 @@ def write_back(layout: Layout, rejected: Iterable[tuple[bytes, str, int]]) -> It
     array = layout.form == "json_array"
     begun = False
     for raw, reason, line in rejected:
-        content = _with_error(raw, _reason(reason, line))
+        content = _with_error(raw, _reason(reason, line), one_line=not array)
         if array:
             yield (b",\n" if begun else b"[\n") + content
         else:
@@ -68,20 +72,21 @@ def _without_error(layout: Layout, raw: bytes) -> bytes:
     ).encode()
 
 
-def _with_error(raw: bytes, reason: str) -> bytes:
+def _with_error(raw: bytes, reason: str, one_line: bool) -> bytes:
     said = json.dumps(reason, ensure_ascii=False).encode("utf-8", "replace")
     field = b'"' + ERROR_FIELD.encode() + b'":' + said
     try:
         value: Any = json.loads(raw.decode(), parse_constant=_refuse, parse_int=str, parse_float=str)
+        if isinstance(value, dict) and ERROR_FIELD in value:
+            raw = _without_field(raw)
+            value.pop(ERROR_FIELD)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         text = json.dumps(raw.decode("utf-8", "replace"), ensure_ascii=False).encode()
         return b'{"' + RECORD_FIELD.encode() + b'":' + text + b"," + field + b"}"
-    if ERROR_FIELD in value:
-        raw = _without_field(raw)
-        value.pop(ERROR_FIELD)
-    body = raw.strip()[:-1].rstrip()
+    # Line breaks stand between tokens alone: in a text they are escaped.
+    body = _LINE_BREAK.sub(b" ", raw.strip()[:-1].rstrip()) if one_line else raw.strip()[:-1].rstrip()
     return body + (b"," if value else b"") + field + b"}"
 
 
@@ -90,9 +95,13 @@ def _refuse(name: str) -> Any:
 
 
 def _without_field(raw: bytes) -> bytes:
+    """ValueError where it cannot be written as JSON again."""
+    found = _LAST_FIELD.search(raw)
+    if found is not None:
+        return raw[: found.start()] + b"}"
     value = json.loads(raw)
     value.pop(ERROR_FIELD)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def rest(layout: Layout, read: Read, size: int, position: Position) -> Iterator[bytes]:

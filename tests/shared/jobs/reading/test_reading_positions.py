@@ -15,7 +15,7 @@ def _of(content: bytes) -> Callable[[int, int], bytes]:
 
 
 def _all(content: bytes, layout: Layout, position: Position, block_bytes: int) -> tuple[list[Record], str]:
-    found = []
+    found: list[Record] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK_BYTES", block_bytes)
         try:
