@@ -95,7 +95,23 @@ class Batch:
     error: str | None
 
 
-Facts = Export | Failed | Suspended | Waiting | Batch
+@dataclass(frozen=True)
+class Job:
+    """A job has ended: `reason` says how, in a sentence. `does` is import or export; `files` how many files
+    the letter's link leads to."""
+
+    job: str
+    name: str
+    does: str
+    item_type: str
+    status: str
+    reason: str
+    processed: int
+    rejected: int
+    files: int
+
+
+Facts = Export | Failed | Suspended | Waiting | Batch | Job
 
 KINDS: Mapping[str, type[Facts]] = {
     "export": Export,
@@ -103,6 +119,7 @@ KINDS: Mapping[str, type[Facts]] = {
     "suspended": Suspended,
     "waiting": Waiting,
     "batch": Batch,
+    "job": Job,
 }
 """The facts of each letter, by its name, which is its template's."""
 

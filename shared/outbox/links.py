@@ -6,21 +6,26 @@ recorded.
 https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1
 """
 
+import base64
 import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from google.cloud import firestore
 
+from shared.accounts.secrets import newest
 from shared.errors import NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time, transact
 from shared.outbox.mails import Files, Mail
+from shared.settings import Settings
 
 LIFE = timedelta(days=7)
 """How long a link works, by Firestore's time from its sending."""
@@ -30,6 +35,13 @@ MAX_CLICKS = 50
 
 MAX_AGENT = 200
 """How many characters of a User-Agent are stored."""
+
+SECRET_BYTES = 32
+"""How long a secret is; a token has it in base64."""
+
+PURPOSE = b"waybill: a link to files, "
+"""Bound into a derived secret, so that nothing else that is made of the same key is that secret.
+https://www.rfc-editor.org/rfc/rfc5869"""
 
 _TOKEN = re.compile(r"([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 
@@ -74,21 +86,51 @@ class Found:
 
 def new(mail: Mail, files: Files, id: str, expires: datetime) -> tuple[str, dict[str, Any]]:
     """A new token, which is not stored, and the document of its link, which belongs at `path`."""
-    secret = secrets.token_urlsafe(32)
-    document = {
-        "customer": mail.customer,
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    return f"{id}_{secret}", _document(mail.customer, files, mail.address, mail.path, _hash(secret), expires)
+
+
+def _document(
+    customer: str, files: Files, recipient: str, owner: str, secret_sha256: str, expires: datetime
+) -> dict[str, Any]:
+    return {
+        "customer": customer,
         "account": files.account,
         "folder": files.folder,
-        "recipient": mail.address,
-        "mail": mail.path,
-        "secret_sha256": _hash(secret),
+        "recipient": recipient,
+        "mail": owner,
+        "secret_sha256": secret_sha256,
         "created": firestore.SERVER_TIMESTAMP,
         "expires": expires,
         "revoked": False,
         "downloads": 0,
         "clicks": [],
     }
-    return f"{id}_{secret}", document
+
+
+def derived(
+    settings: Settings, id: str, customer: str, files: Files, owner: str, expires: datetime
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A link whose token can be made again (`token`), for who may read it more than once: what it is made of,
+    and its document, which belongs at `path`. `owner` is the path of what it is about."""
+    made = {"id": id, "key_version": newest(settings)}
+    document = _document(customer, files, "", owner, _hash(_secret(settings, made)), expires)
+    return made, document
+
+
+def token(settings: Settings, made: Mapping[str, Any]) -> str:
+    """The token of a derived link. LookupError where the version of its key is not set any more."""
+    return f"{made['id']}_{_secret(settings, made)}"
+
+
+def _secret(settings: Settings, made: Mapping[str, Any]) -> str:
+    version = made["key_version"]
+    if version not in settings.secret_keys:
+        raise LookupError(
+            f"version {version} of WAYBILL_SECRET_KEYS is not set: the link {made['id']} needs it"
+        )
+    key = HKDF(SHA256(), SECRET_BYTES, salt=None, info=PURPOSE + made["id"].encode())
+    return base64.urlsafe_b64encode(key.derive(settings.secret_keys[version])).decode().rstrip("=")
 
 
 def path(id: str) -> str:

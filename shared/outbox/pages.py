@@ -25,11 +25,11 @@ https://www.w3.org/TR/CSP3/#framework-directive-source-list"""
 
 @dataclass(frozen=True)
 class Listed:
-    """A file that can be downloaded: its document's id, its name, rows and bytes."""
+    """A file that can be downloaded: its document's id, its name, its rows if they are known, and bytes."""
 
     id: str
     name: str
-    rows: int
+    rows: int | None
     bytes: int
 
 

@@ -17,7 +17,17 @@ from shared.gcp.outages import outage
 from shared.work import pieces, stages
 from shared.work.attempts import Attempt, Stopped, alive, holds, show_life, wanted
 from shared.work.changed import Changed
-from shared.work.kinds import PENDING, Done, End, Fields, Kind, Later, WaitedTooLong, Writes
+from shared.work.kinds import (
+    PENDING,
+    Done,
+    End,
+    Fields,
+    Kind,
+    Later,
+    PlannedTooLongAgo,
+    WaitedTooLong,
+    Writes,
+)
 from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, Piece
 
 MAX_ATTEMPTS = 10
@@ -86,6 +96,9 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
         raise
     except GiveUp as error:
         _failed(cloud, kind, work, attempt.piece, attempt, error)
+        return None
+    except PlannedTooLongAgo as passed:
+        stages.go_back(cloud, kind, attempt, passed.stage)
         return None
     except Retry as passing:
         _save_failure(cloud, kind, attempt, str(passing), counted=False)

@@ -31,6 +31,15 @@ class WaitedTooLong(GiveUp):
     """A piece waited for something outside for as long as its kind allows."""
 
 
+class PlannedTooLongAgo(Exception):
+    """What the pieces of a stage were planned for has passed, such as the time as of which they read. Raised
+    by a step: the work goes back to the stage of that name, and is planned anew."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(stage)
+        self.stage = stage
+
+
 @dataclass(frozen=True)
 class End:
     """The end of a work: its last state, and fields of its document."""

@@ -21,7 +21,7 @@ from shared import logs
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, change, fields_of, read_time, transact
 from shared.work import pieces, slots
-from shared.work.attempts import WAITS_NO_LONGER, Attempt, alive
+from shared.work.attempts import WAITS_NO_LONGER, Attempt, alive, wanted
 from shared.work.changed import Changed
 from shared.work.kinds import PENDING, Done, End, Fields, Kind, Stage, Writes
 from shared.work.pieces import CLOSED, GATE, OPEN, QUEUED
@@ -178,6 +178,23 @@ def move(
     piece |= {"holder": attempt.id, "attempts": 1, **alive(now)}
     transaction.set(reference, piece)
     return Attempt(cloud, attempt.id, pieces.parse(Changed(reference, piece)), work, done.carry)
+
+
+def go_back(cloud: Cloud, kind: Kind[Any], attempt: Attempt, stage: str) -> None:
+    """Move a work back to an earlier stage, unless it has gone on from the plan of this attempt's piece. The
+    other pieces of that plan count no more."""
+    reference = attempt.work.reference
+
+    def move_back(transaction: firestore.Transaction) -> bool:
+        work = reference.get(transaction=transaction)
+        if not wanted(work, attempt.piece):
+            return False
+        move(cloud, kind, transaction, work, Done(next=stage), {}, read_time(work), None)
+        return True
+
+    if transact(cloud.db, move_back):
+        logs.info("work is planned anew", stage=stage)
+        resume(cloud, kind, reference.get())
 
 
 def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:

@@ -38,6 +38,23 @@ BATCH: dict[str, Any] = {
     "warnings": 1,
     "error": None,
 }
+JOB: dict[str, Any] = {
+    "job": "3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b",
+    "name": "Technicians of the north",
+    "does": "import",
+    "item_type": "Technician",
+    "status": "Completed",
+    "reason": "1,297 of 1,300 records were imported, and 3 rejected. Line 8: The field age is wrong.",
+    "processed": 1_300,
+    "rejected": 3,
+    "files": 1,
+}
+EXPORTED = {"does": "export", "reason": "1,300 records were exported.", "rejected": 0}
+UNREADABLE = {
+    "status": "Rejected",
+    "reason": "The file is empty: see that it is the right one.",
+    **dict.fromkeys(("processed", "rejected", "files"), 0),
+}
 NOTHING = {"rows": 0, "bytes": 0, "files": 0}
 ALL_IN = {"status": "COMPLETED", "work_orders_failed": 0, "errors": 0, "warnings": 0}
 NONE_CAME = {**{name: 0 for name, value in BATCH.items() if isinstance(value, int)}, "status": "EXPIRED"}
@@ -53,6 +70,9 @@ LETTERS: dict[str, tuple[str, dict[str, Any], Link | None]] = {
     "batch": ("batch", BATCH, None),
     "batch_completed": ("batch", {**BATCH, **ALL_IN}, None),
     "batch_failed": ("batch", {**BATCH, **BROKEN}, None),
+    "job": ("job", JOB, LINK),
+    "job_exported": ("job", {**JOB, **EXPORTED}, LINK),
+    "job_rejected": ("job", {**JOB, **UNREADABLE}, None),
     "batch_expired": ("batch", {**BATCH, **NONE_CAME}, None),
 }
 
@@ -113,13 +133,13 @@ def test_both_forms_say_the_same_and_load_nothing(name: str) -> None:
     assert not link or f"\n{link.url}\n" in made.text, "a link has a line of its own"
 
 
-TOLD_BY_OTHERS = {"export_name", "site", "filename", "error", "next_action"}
+TOLD_BY_OTHERS = {"name", "reason", "export_name", "site", "filename", "error", "next_action"}
 HOSTILE = (
     'x\r\nBcc: eve@evil.example\r\n\r\n<img src="https://evil.example/?"><b>\u202egpj.exe\x00\u2028&amp;'
 )
 
 
-@pytest.mark.parametrize("name", ["export", "failed", "suspended", "waiting", "batch"])
+@pytest.mark.parametrize("name", ["export", "failed", "suspended", "waiting", "batch", "job"])
 def test_a_name_cannot_add_headers_lines_or_elements(name: str) -> None:
     kind, facts, link = LETTERS[name]
     hostile = dict.fromkeys(facts.keys() & TOLD_BY_OTHERS, HOSTILE)

@@ -11,7 +11,7 @@ from infra.local.traffic import Fault
 from shared.errors import Busy, Conflict, GiveUp, Retry
 from shared.work import control, engine, pieces, stages
 from shared.work.attempts import Attempt, Stopped
-from shared.work.kinds import Done, End, Later, Stage
+from shared.work.kinds import Done, End, Later, PlannedTooLongAgo, Stage
 from tests.shared.work.toy import DOUBLES, PLANS, Toys, fails, fields
 
 
@@ -270,6 +270,24 @@ def test_a_cancelled_work_with_a_closing_stage_is_closed_once(toys: Toys, events
     assert len(seen) == 1, seen
     assert [each.id for each in work.collection("ends").stream()] == ["CANCELLED"]
     assert not control.cancel(toys.cloud, toys.kind, work)
+
+
+def test_a_plan_that_is_too_old_is_made_anew_once(toys: Toys) -> None:
+    planned: list[int] = []
+
+    def plan(_: Attempt) -> Any:
+        planned.append(1)
+
+    def double(attempt: Attempt) -> Any:
+        if len(planned) == 1:
+            raise PlannedTooLongAgo("plan")
+
+    toys.steps.does |= {"plan": plan, "double": double}
+    work = toys.make(count=3)
+    toys.drain()
+    toys.settle()
+    assert (fields(work)["state"], fields(work)["sum"], len(planned)) == ("COMPLETED", 6, 2)
+    assert list(toys.open_pieces()) == []
 
 
 def test_no_part_is_committed_after_the_work_was_cancelled(toys: Toys) -> None:

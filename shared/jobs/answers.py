@@ -1,0 +1,130 @@
+"""What `/ls/api` answers about jobs and item types: each form, and what makes it."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, NotRequired, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from shared.gcp.clients import Cloud
+from shared.http.bodies import documented
+from shared.items import types
+from shared.items.types import FieldType
+from shared.jobs import job as jobs
+from shared.jobs.finishing import REJECTS, RESULT, UNPROCESSED
+from shared.jobs.job import EXPORT, IMPORT, LINK_LIFE, STATUSES, Job
+from shared.outbox import links
+
+Status = Annotated[str, Field(json_schema_extra={"enum": list(dict.fromkeys(STATUSES.values()))})]
+"""How far a job is."""
+
+READY = {
+    IMPORT: "The file has been stored and the job is ready for processing",
+    EXPORT: "The job is ready for processing",
+}
+WAITS_FOR_FILE = "The job waits for its file to be uploaded"
+RUNS = "The job is processing"
+CANCELING = "The job is being canceled"
+
+
+@documented
+class JobStatus(TypedDict):
+    """A job, and how far it is."""
+
+    submitTime: str
+    """When the job was made, as `2015-05-26T13:35:25+0000`."""
+    jobId: str
+    """The job's id, a UUID."""
+    notificationEmail: str
+    """Who is mailed when the job ends; empty for nobody."""
+    jobName: str
+    """The job's name."""
+    contentType: str
+    """The type of its file, as it was sent."""
+    itemType: str
+    """The type of its items."""
+    recordsProcessed: str
+    """How many records were processed, those that were rejected included."""
+    recordsRejected: str
+    """How many of them were rejected."""
+    runTime: str
+    """For how many milliseconds the job ran."""
+    status: Status
+    """How far the job is."""
+    reason: str
+    """The same in a sentence; of a job that did not complete, why, and what to do."""
+    links: NotRequired[list[str]]
+    """Where the files of a completed export can be downloaded, for a week, without a key. Secrets."""
+    rejected: NotRequired[str]
+    """Where the rejected records of an import can be downloaded, in the form they came in, each with the
+    reason. A secret, good for a week."""
+    unprocessed: NotRequired[str]
+    """Where the records can be downloaded that a canceled import did not process. A secret, good for a
+    week."""
+
+
+@documented
+class UploadUrl(TypedDict):
+    """Where a file that is too large for a request is uploaded to."""
+
+    uploadId: str
+    """What an import takes in place of a file."""
+    uploadUrl: str
+    """The URL of a resumable upload of Cloud Storage. It is a secret, and works for a week."""
+
+
+@documented
+class ItemType(TypedDict):
+    """What the items of a type are."""
+
+    itemType: str
+    """The type's name."""
+    key: str | None
+    """The field whose value tells two items apart; null for `id`, else `objectId`."""
+    required: list[str]
+    """The fields that every item must have."""
+    types: dict[str, FieldType]
+    """The type of each field that must have one."""
+
+
+def status(cloud: Cloud, job: Job, now: datetime) -> JobStatus:
+    """A job, at Firestore's time `now`."""
+    progress = jobs.progress(cloud, job)
+    began, ended = job.started or job.created, job.finished or now
+    made: dict[str, Any] = {
+        "submitTime": f"{job.created.astimezone(UTC):%Y-%m-%dT%H:%M:%S}+0000",
+        "jobId": job.id,
+        "notificationEmail": job.email,
+        "jobName": job.name,
+        "contentType": job.content_type,
+        "itemType": job.item_type,
+        "recordsProcessed": str(progress.processed),
+        "recordsRejected": str(progress.rejected),
+        "runTime": str(max(0, round((ended - began).total_seconds() * 1000))),
+        "status": job.status,
+        "reason": _reason(job),
+    }
+    if job.link is not None and now < ended + LINK_LIFE:
+        url = f"{cloud.settings.url}/v1/downloads/{links.token(cloud.settings, job.link)}?file="
+        results = [f"{url}{id}" for id in job.link["files"] if id.startswith(RESULT)]
+        made |= {"links": results} if results else {}
+        made |= {id: f"{url}{id}" for id in (REJECTS, UNPROCESSED) if id in job.link["files"]}
+    return cast(JobStatus, made)
+
+
+def item_type(shown: types.ItemType) -> ItemType:
+    """What the items of a type are."""
+    return {
+        "itemType": shown.name,
+        "key": shown.key,
+        "required": list(shown.required),
+        "types": dict(shown.types),
+    }
+
+
+def _reason(job: Job) -> str:
+    if job.reason:
+        return job.reason
+    return {"Initialized": WAITS_FOR_FILE, "Accepted": READY[job.does], "Canceling": CANCELING}.get(
+        job.status, RUNS
+    )

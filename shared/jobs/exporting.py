@@ -1,0 +1,262 @@
+"""Exporting records: parts are read side by side into staging, and then become the files asked for."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from shared import exact, logs
+from shared.clock import elapsed_since, stopwatch
+from shared.errors import GiveUp
+from shared.formats import FORMATS
+from shared.formats.base import Column, Records, Style
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import read_time
+from shared.gcp.objects import Stored, Writer
+from shared.items import store, types
+from shared.items.store import Range
+from shared.items.types import folded
+from shared.jobs import filters, planning, rejects
+from shared.jobs.job import EXPORT, Job, Progress, ending_of
+from shared.sandbox import parts as sandbox
+from shared.sandbox import sql
+from shared.sandbox.errors import OverLimit, Refused
+from shared.sources import SOURCES
+from shared.sources.base import Item, Part
+from shared.work import pieces
+from shared.work.attempts import Attempt
+from shared.work.kinds import FAILED, Done, Later, PlannedTooLongAgo
+from shared.work.pieces import Piece
+
+WRITE = "write"
+
+MAX_COLUMNS = 10_000
+"""How many columns a CSV file may have."""
+
+READABLE = timedelta(minutes=45)
+"""For how long a part is begun after it was planned. Firestore can be read as of any time of the last hour.
+https://cloud.google.com/firestore/docs/use-pitr"""
+
+BLOCK_BYTES = 1024 * 1024
+"""How much of a part is read, or gathered before it goes into a stream, at once."""
+
+MAX_NAMES_BYTES = 512 * 1024
+"""How many bytes the names of columns may have: a piece's document, which holds 1 MiB, has them."""
+
+PART_TYPE = "application/octet-stream"
+"""What a part says it is: nobody else reads it."""
+
+
+def read_part(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
+    """Read a part into staging, in the form that is needed next: as JSON Lines those records that the filters
+    match, or for a query as columns."""
+    if job.read_time is None or read_time(attempt.work) - job.read_time > READABLE:
+        raise PlannedTooLongAgo(planning.STAGE)
+    name = rejects.staged(job, f"parts/{attempt.piece.name}-{attempt.id}")
+    writer = cloud.objects.writer(cloud.settings.staging_bucket, name, PART_TYPE)
+    part = _Columns(writer.write) if job.sql else _Lines(job, writer.write)
+    try:
+        for lines in _gathered(_records(cloud, job, attempt)):
+            part.write(lines)
+            attempt.heartbeat()
+        rows, about = part.close()
+        stored = asdict(writer.close()) if rows else None
+    except Refused as refused:
+        raise GiveUp(str(refused), "Change the query.") from refused
+    finally:
+        writer.abandon()
+    return Done({"staged": stored, "about": about, **asdict(Progress(rows))})
+
+
+def write(cloud: Cloud, job: Job, attempt: Attempt) -> Done | Later:
+    """Make the files of the parts."""
+    parts = [each for each in _parts(cloud, job) if each.fields["staged"] or job.sql]
+    return _query(cloud, job, attempt, parts) if job.sql else _write(cloud, job, attempt, parts)
+
+
+def _write(cloud: Cloud, job: Job, attempt: Attempt, parts: list[Piece]) -> Done | Later:
+    """When the time is up, a file ends after a part, and another attempt begins the next file."""
+    began = stopwatch()
+    done, files = attempt.fields.get("parts", 0), list(attempt.fields.get("files", ()))
+    if done < len(parts) or not files:
+        with _File(cloud, job, attempt, len(files) + 1, _columns(parts)) as file:
+            for part in parts[done:]:
+                for lines in _blocks(cloud, Stored(**part.fields["staged"])):
+                    file.write(lines)
+                done += 1
+                if elapsed_since(began) >= cloud.settings.attempt_seconds:
+                    break
+            files.append(file.close())
+    if done < len(parts):
+        return Later({"parts": done, "files": files})
+    logs.info("export written", files=len(files))
+    return Done(next="finish", work={"files": files})
+
+
+def _query(cloud: Cloud, job: Job, attempt: Attempt, parts: list[Piece]) -> Done:
+    tables: dict[str, list[sandbox.Part]] = {}
+    for part in parts:
+        for table in part.fields["tables"]:
+            tables.setdefault(table, []).append(_table_part(cloud, part))
+    try:
+        with sql.query(job.sql, tables, alive=attempt.heartbeat) as result:
+            file = _File(cloud, job, attempt, 1, result.columns)
+            with file:
+                for lines in result.blocks:
+                    file.write(lines)
+                written = file.close()
+    except (Refused, OverLimit) as refused:
+        return Done(next="finish", work=ending_of(FAILED, str(refused)))
+    logs.info("query written", rows=written["rows"])
+    return Done(next="finish", work={"files": [written]})
+
+
+def _table_part(cloud: Cloud, part: Piece) -> sandbox.Part:
+    staged = Stored(**part.fields["staged"]) if part.fields["staged"] else None
+    types = orjson.loads(part.fields["about"])
+    return sandbox.Part(types, lambda: _bytes(cloud, staged) if staged else ())
+
+
+class _Lines:
+    """A part of a plain export: its records as JSON Lines, and their fields where a CSV file needs those."""
+
+    def __init__(self, job: Job, put: Callable[[bytes], None]) -> None:
+        self._job = job
+        self._put = put
+        self._columns: dict[str, None] = {}
+        self._rows = 0
+
+    def write(self, lines: bytes) -> None:
+        """Add those of the records that the filters match."""
+        if self._job.filters is None and not self._job.csv:
+            self._rows += lines.count(b"\n")
+            self._put(lines)
+            return
+        matching = []
+        for line in lines.splitlines(keepends=True):
+            record = exact.loads(line)
+            if self._job.filters is None or filters.matches(self._job.filters, record):
+                matching.append(line)
+                if not record.keys() <= self._columns.keys():
+                    self._columns.update(dict.fromkeys(record))
+        self._rows += len(matching)
+        self._put(b"".join(matching))
+        if len(self._columns) > MAX_COLUMNS:
+            raise Refused(f"The records have more than {MAX_COLUMNS:,} different fields.")
+
+    def close(self) -> tuple[int, bytes]:
+        """How many records there are, and their fields as JSON."""
+        about = orjson.dumps(list(self._columns))
+        if len(about) > MAX_NAMES_BYTES:
+            raise Refused("The names of the records' fields are too long for a CSV file.")
+        return self._rows, about
+
+
+class _Columns:
+    """A part of a table for a query."""
+
+    def __init__(self, put: Callable[[bytes], None]) -> None:
+        self._writer = sandbox.PartWriter(put)
+        self.write = self._writer.write
+
+    def close(self) -> tuple[int, bytes]:
+        """How many records there are, and what else a query must know of the part, as JSON."""
+        types = self._writer.close()
+        return types["rows"], orjson.dumps(types)
+
+
+def _records(cloud: Cloud, job: Job, attempt: Attempt) -> Iterator[bytes]:
+    """The records of a part, some at a time, as JSON Lines."""
+    fields = attempt.fields
+    if job.read_time is None:
+        raise ValueError(f"the job {job.id} was not planned")
+    source = types.SOURCES.get(folded(fields["type"]))
+    if source is None:
+        part = Range(fields["first"], fields["before"])
+        for found in store.scan(cloud, job.customer, fields["type"], part, job.read_time):
+            yield found.record + b"\n"
+        return
+    selection = planning.selection(cloud, job, job.read_time)
+    for item in SOURCES[source].items(cloud, selection, Part(**fields["part"])):
+        if isinstance(item, Item):
+            yield item.lines
+
+
+def _gathered(some: Iterable[bytes]) -> Iterator[bytes]:
+    """The same in larger blocks."""
+    held: list[bytes] = []
+    size = 0
+    for lines in some:
+        held.append(lines)
+        size += len(lines)
+        if size >= BLOCK_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _parts(cloud: Cloud, job: Job) -> list[Piece]:
+    plan = (job.plans or {}).get(EXPORT)
+    if plan is None:
+        raise ValueError(f"the job {job.id} has no parts")
+    return list(pieces.results(cloud, job.path, plan))
+
+
+def _columns(parts: Iterable[Piece]) -> list[Column]:
+    names = dict.fromkeys(name for part in parts for name in orjson.loads(part.fields["about"]))
+    return [Column(name, "text") for name in names]
+
+
+def _bytes(cloud: Cloud, staged: Stored) -> Iterator[bytes]:
+    """A staged part, in blocks."""
+    for start in range(0, staged.size, BLOCK_BYTES):
+        yield cloud.objects.read(staged, start, min(start + BLOCK_BYTES, staged.size))
+
+
+def _blocks(cloud: Cloud, staged: Stored) -> Iterator[bytes]:
+    """A staged part of lines, whole lines at a time."""
+    left = b""
+    for read in _bytes(cloud, staged):
+        block = left + read
+        end = block.rfind(b"\n") + 1
+        left = block[end:]
+        if end:
+            yield block[:end]
+
+
+class _File:
+    """A file of records that is being written."""
+
+    def __init__(
+        self, cloud: Cloud, job: Job, attempt: Attempt, number: int, columns: Sequence[Column]
+    ) -> None:
+        format = FORMATS["csv" if job.csv else "json-array"]
+        name = rejects.staged(job, f"result-{number}-{attempt.id}.{format.extension}")
+        self._attempt = attempt
+        self._suffix = format.suffix
+        self._writer: Writer = cloud.objects.writer(cloud.settings.staging_bucket, name, format.content_type)
+        self._records: Records = format.records(columns, Style(), self._writer.write)
+        self._rows = 0
+        if job.header_row or not job.csv:
+            self._writer.write(format.prefix(columns))
+
+    def write(self, lines: bytes) -> None:
+        """Add records: whole JSON Lines."""
+        self._records.write(lines)
+        self._rows += lines.count(b"\n")
+        self._attempt.heartbeat()
+
+    def close(self) -> dict[str, Any]:
+        """Make the file visible; returns its rows, and how it stands."""
+        self._records.close()
+        self._writer.write(self._suffix)
+        return {"rows": self._rows, "staged": asdict(self._writer.close())}
+
+    def __enter__(self) -> "_File":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.abandon()

@@ -1,0 +1,139 @@
+"""Importing records: read some, see what each asks for, and commit them together with how far the job is.
+
+One transaction writes the items, the rejects and the position. So each record is imported once, whatever
+dies, and what is counted is true; after a cancel nothing more is written.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from google.cloud import firestore
+
+from shared import exact, logs
+from shared.clock import elapsed_since, stopwatch
+from shared.gcp.clients import Cloud
+from shared.items import changes, store, types
+from shared.items.changes import Change, Unusable
+from shared.items.types import ItemType
+from shared.jobs import planning, reading, rejects
+from shared.jobs.job import Job, Progress, ending_of
+from shared.jobs.reading import Broken, Position, Record
+from shared.jobs.rejects import Reject
+from shared.work.attempts import Attempt
+from shared.work.kinds import FAILED, Done, Later
+
+CHUNK_RECORDS = 300
+"""How many records one transaction imports."""
+
+CHUNK_BYTES = 3 * 1024 * 1024
+"""How many bytes of records one transaction imports, but for one record that is larger. A commit may have
+10 MiB. https://cloud.google.com/firestore/quotas#writes_and_transactions"""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A record that was read: what it asks for, or why it cannot."""
+
+    record: Record
+    change: Change | None
+    reason: str = ""
+
+
+def import_records(cloud: Cloud, job: Job, attempt: Attempt) -> Done | Later:
+    """Import the records of a file, from where the last attempt had committed."""
+    began = stopwatch()
+    layout = planning.layout_of(job)
+    of = types.get(cloud, job.customer, job.item_type) or ItemType(job.item_type)
+    importer = _Importer(cloud, job, of, attempt)
+    position = Position(**attempt.fields["position"]) if "position" in attempt.fields else layout.start
+    read, size = planning.reader(cloud, job)
+    source = reading.records(read, size, layout, position)
+    try:
+        for chunk in _chunks(source):
+            importer.commit(chunk)
+            if elapsed_since(began) >= cloud.settings.attempt_seconds:
+                return Later()
+    except Broken as broken:
+        logs.info("file broken", why=str(broken))
+        return Done(next="finish", work=ending_of(FAILED, str(broken)))
+    return Done(next="finish")
+
+
+def _chunks(source: Iterator[Record]) -> Iterator[list[Record]]:
+    """The records, as many together as one transaction takes. Those in front of a break come before it."""
+    chunk: list[Record] = []
+    size = 0
+    try:
+        for record in source:
+            if chunk and (len(chunk) == CHUNK_RECORDS or size + len(record.raw) > CHUNK_BYTES):
+                yield chunk
+                chunk, size = [], 0
+            chunk.append(record)
+            size += len(record.raw)
+    except Broken:
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
+        yield chunk
+
+
+class _Importer:
+    """Commits chunks of records, one after another."""
+
+    def __init__(self, cloud: Cloud, job: Job, of: ItemType, attempt: Attempt) -> None:
+        self._cloud = cloud
+        self._job = job
+        self._of = of
+        self._attempt = attempt
+        self._progress = Progress.of(attempt.fields)
+
+    def commit(self, chunk: Sequence[Record]) -> None:
+        """Import some records."""
+        read = [self._read(record) for record in chunk]
+        keys = {each.change.key for each in read if each.change and each.change.needs_item}
+        after = self._progress
+
+        def write(transaction: firestore.Transaction) -> dict[str, Any]:
+            nonlocal after
+            job = self._job
+            known = store.read(self._cloud, job.customer, job.item_type, keys, transaction)
+            written, rejected = _applied(read, known)
+            store.write(self._cloud, job.customer, job.item_type, written, transaction)
+            for path, document in rejects.documents(self._cloud, job, rejected).items():
+                transaction.create(self._cloud.db.document(path), document)
+            first = f"Line {rejected[0].line}: {rejected[0].reason}" if rejected else ""
+            after = self._progress.plus(Progress(len(chunk), len(rejected), first))
+            return {**asdict(after), "position": asdict(chunk[-1].end)}
+
+        self._attempt.commit(write)
+        self._progress = after
+
+    def _read(self, record: Record) -> _Read:
+        if record.problem is not None:
+            return _Read(record, None, record.problem.message)
+        try:
+            return _Read(record, changes.parse(record.value or {}, self._of, merge=self._job.merge))
+        except Unusable as unusable:
+            return _Read(record, None, str(unusable))
+
+
+def _applied(
+    read: Sequence[_Read], known: dict[str, dict[str, Any]]
+) -> tuple[dict[str, bytes | None], list[Reject]]:
+    """What becomes of the items, and which records are rejected; `known` are the items as they are."""
+    items: dict[str, dict[str, Any] | None] = dict(known)
+    written: dict[str, bytes | None] = {}
+    rejected = []
+    for each in read:
+        record, change, reason = each.record, each.change, each.reason
+        if change is not None:
+            try:
+                items[change.key] = after = changes.applied(change, items.get(change.key))
+                written[change.key] = None if after is None else exact.dumps(after)
+                continue
+            except Unusable as unusable:
+                reason = str(unusable)
+        rejected.append(Reject(record.number, record.line, record.raw, reason))
+    return written, rejected

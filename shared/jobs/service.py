@@ -1,0 +1,221 @@
+"""What is asked of jobs: import, export, look at one, cancel one; and a URL for uploading a large file.
+
+A job whose parameters are wrong is made all the same: it is Rejected, with the reason.
+"""
+
+import contextlib
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from google.cloud import firestore
+from pydantic import TypeAdapter, ValidationError
+
+from shared import logs
+from shared.accounts.customers import get_customer
+from shared.accounts.keys import Caller
+from shared.errors import Conflict, FieldProblem, Invalid, NotFound
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import server_time
+from shared.http.bodies import Address
+from shared.items import types
+from shared.jobs import filters
+from shared.jobs import job as jobs
+from shared.jobs.job import EXPORT, IMPORT, REJECTED, Job
+from shared.jobs.steps import KIND
+from shared.work import control
+
+UPLOAD_TYPE = "application/octet-stream"
+"""What an uploaded file says it is."""
+
+MAX_NAME = 200
+"""How many characters a job's name may have."""
+
+MAX_TEMPLATE = 256 * 1024
+"""How many bytes a template may have: it is stored in the job's document."""
+
+MAX_SQL = 64 * 1024
+"""How many bytes a query may have."""
+
+JSON_TYPES = ("application/json",)
+CSV_TYPES = ("text/plain", "plain/text", "text/csv")
+"""The content types, as clients write them."""
+
+YES, NO = ("true", "1", "yes"), ("false", "0", "no")
+
+_ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
+
+Sent = Mapping[str, str]
+"""The fields of a form, as they were sent."""
+
+
+def new_id(cloud: Cloud) -> str:
+    """An id for a job."""
+    return str(uuid.UUID(hex=cloud.new_id(), version=4))
+
+
+def make_upload(cloud: Cloud, caller: Caller, size: str) -> tuple[str, str]:
+    """The id of a new upload, and the URL that the file is to be uploaded to: one object of our name and
+    never another; with a `size` exactly one of that many bytes. Invalid where that is not allowed."""
+    most = get_customer(cloud.db, caller.customer).batch_bytes
+    declared = None
+    if size:
+        if not size.isdecimal() or not 0 < int(size) <= most:
+            raise Invalid.field("size", f"must be a number of bytes, at most {most}; got {size[:20]!r}")
+        declared = int(size)
+    id = cloud.new_id()
+    url = cloud.objects.start_upload(
+        cloud.settings.uploads_bucket, jobs.upload_name(caller.customer, id), UPLOAD_TYPE, declared
+    )
+    document = {"customer": caller.customer, "created": firestore.SERVER_TIMESTAMP, "url": url}
+    cloud.db.document(f"uploads/{id}").create(document)
+    return id, url
+
+
+def begin_import(
+    cloud: Cloud,
+    caller: Caller,
+    community: str,
+    id: str,
+    sent: Sent,
+    file: Mapping[str, Any] | None,
+    problem: Invalid | None = None,
+) -> Job:
+    """Make an import job of these fields, and of its file as it stands in Storage or of the upload in
+    `uploadId`. `problem` is what was wrong with the request as such: then that is the reason."""
+    read = _Reading(sent)
+    fields = _common(read)
+    fields |= {"does": IMPORT, "community": community, "merge": read.flag("merge", False)}
+    fields |= {"header_row": read.flag("headerRow", True), "template": read.text("template", MAX_TEMPLATE)}
+    fields |= {"file": file, "upload": id.replace("-", "") if file is not None else None}
+    with read.problems_of():
+        types.check_importable(fields["item_type"])
+    upload = sent.get("uploadId", "").strip()
+    if file is None:
+        if not upload:
+            read.wrong("file", "is needed: send it, or send the uploadId of a file that you upload")
+        elif not _is_theirs(cloud, caller, upload):
+            read.wrong("uploadId", f"there is no upload {upload[:40]!r}: ask for an upload URL")
+        else:
+            fields["upload"] = upload
+    elif upload:
+        read.wrong("uploadId", "must not be sent together with a file")
+    if fields["template"] and not fields["csv"]:
+        read.wrong("template", "is for CSV files: send the contentType text/plain")
+    if problem is not None:
+        read.problems = problem.problems
+    return _create(cloud, caller, id, fields, read)
+
+
+def begin_export(cloud: Cloud, caller: Caller, community: str, sent: Sent) -> Job:
+    """Make an export job of these fields."""
+    read = _Reading(sent)
+    fields = _common(read)
+    fields |= {"does": EXPORT, "community": community, "header_row": read.flag("rowHeader", True)}
+    fields |= {"template": read.text("template", MAX_TEMPLATE), "sql": read.text("sqlQuery", MAX_SQL).strip()}
+    fields["filters"] = None
+    if not fields["sql"]:
+        with read.problems_of():
+            fields["filters"] = filters.parse(sent.get("filters", ""))
+        with read.problems_of():
+            types.check_name(fields["item_type"])
+    if fields["template"] and not fields["csv"]:
+        read.wrong("template", "makes CSV: send the contentType text/plain")
+    return _create(cloud, caller, new_id(cloud), fields, read)
+
+
+def get(cloud: Cloud, caller: Caller, id: str) -> Job:
+    """The caller's job of that id; NotFound where there is none, or it is another customer's."""
+    with contextlib.suppress(ValueError):
+        job = jobs.get(cloud, str(uuid.UUID(id.strip())))
+        if job is not None and job.customer == caller.customer:
+            return job
+    raise NotFound(f"there is no job {id[:40]!r}")
+
+
+def cancel(cloud: Cloud, job: Job) -> None:
+    """Cancel what of a job has not been processed. What was imported stays. One that has ended, or is being
+    cancelled, stays as it is."""
+    with contextlib.suppress(Conflict):
+        control.cancel(cloud, KIND, cloud.db.document(job.path))
+
+
+def _create(cloud: Cloud, caller: Caller, id: str, fields: dict[str, Any], read: "_Reading") -> Job:
+    reference = cloud.db.document(jobs.path(id))
+    fields |= {"user": caller.key}
+    with logs.bound(job=id, customer=caller.customer):
+        if read.problems:
+            reason = f"{Invalid(read.problems)}."
+            ended = {
+                "state": REJECTED,
+                "reason": reason,
+                "open": False,
+                "finished": firestore.SERVER_TIMESTAMP,
+            }
+            at = server_time(cloud.db)
+            reference.create({**fields, **control.new(KIND.name, caller.customer, at), **ended})
+            logs.info("job rejected", reason=reason)
+        else:
+            control.create(cloud, KIND, reference, caller.customer, fields)
+            logs.info("job made", does=fields["does"])
+    return get(cloud, caller, id)
+
+
+def _common(read: "_Reading") -> dict[str, Any]:
+    written = read.text("contentType", MAX_NAME)
+    meant = written.partition(";")[0].strip().casefold()
+    if meant not in (*JSON_TYPES, *CSV_TYPES):
+        read.wrong("contentType", f"must be application/json, or text/plain for CSV; got {written!r}")
+    email = read.text("notificationEmail", MAX_NAME).strip()
+    if email:
+        try:
+            _ADDRESS.validate_python(email)
+        except ValidationError:
+            read.wrong("notificationEmail", f"{email!r} is not an address")
+            email = ""
+    return {
+        "name": read.text("jobName", MAX_NAME).strip(),
+        "item_type": read.text("itemType", MAX_NAME).strip(),
+        "content_type": written,
+        "csv": meant in CSV_TYPES,
+        "email": email,
+    }
+
+
+def _is_theirs(cloud: Cloud, caller: Caller, upload: str) -> bool:
+    if not (upload.isalnum() and upload.isascii()):
+        return False
+    snapshot = cloud.db.document(f"uploads/{upload}").get()
+    return bool(snapshot.exists and snapshot.get("customer") == caller.customer)
+
+
+class _Reading:
+    """Reads the fields of a form, and notes what is wrong with them."""
+
+    def __init__(self, sent: Sent) -> None:
+        self._sent = sent
+        self.problems: list[FieldProblem] = []
+
+    def wrong(self, field: str, message: str) -> None:
+        self.problems.append(FieldProblem(field, message))
+
+    def text(self, name: str, most: int) -> str:
+        value = self._sent.get(name, "")
+        if len(value.encode()) > most:
+            self.wrong(name, f"has more than {most} bytes")
+            return ""
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self._sent.get(name, "").strip()
+        if value.casefold() in (*YES, *NO, ""):
+            return value.casefold() in YES if value else default
+        self.wrong(name, f"must be true or false; got {value[:20]!r}")
+        return default
+
+    @contextlib.contextmanager
+    def problems_of(self) -> Any:
+        try:
+            yield
+        except Invalid as invalid:
+            self.problems += invalid.problems
