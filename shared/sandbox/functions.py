@@ -42,7 +42,7 @@ NUMBERS = frozenset(
 
 DATES = frozenset(
     """
-    age century current_date current_timestamp date_add date_diff date_part date_sub date_trunc datediff datepart
+    age century current_date date_add date_diff date_part date_sub date_trunc datediff datepart
     datesub datetrunc day dayname dayofmonth dayofweek dayofyear days_in_month decade epoch epoch_ms epoch_ns
     epoch_us get_current_timestamp hour isodow isoyear julian last_day make_date make_time make_timestamp
     make_timestamptz microsecond millennium millisecond minute month monthname now quarter second strftime
@@ -73,19 +73,22 @@ LISTS = frozenset(
     list_mode list_position list_prepend list_product list_reduce list_reverse list_reverse_sort list_select
     list_slice list_sort list_sum list_transform list_unique list_value list_where list_zip map map_concat
     map_contains map_entries map_extract map_extract_value map_from_entries map_keys map_values reduce row
-    struct_concat struct_extract struct_insert struct_keys struct_pack struct_update struct_values unnest unpack
+    struct_concat struct_extract struct_insert struct_keys struct_pack struct_update struct_values unnest
     """.split()
 )
 
 OTHERS = frozenset(
     """
-    coalesce if ifnull nullif typeof
+    if nullif typeof
     """.split()
 )
 
 OPERATORS = frozenset(
-    "!= !~~ !~~* % & && * ** + - -> ->> / // < << <= <@ = > >= >> @> ^ ^@ | || ~ ~~ ~~* ~~~ !".split()
+    "!= !~~ !~~* % & && * ** + - ->> / // < << <= <@ = > >= >> @> ^ ^@ | || ~ ~~ ~~* ~~~".split()
 )
+
+GRAMMAR = frozenset(["->", "coalesce", "current_timestamp", "ifnull"])
+"""Allowed as well: to the parser they are no functions, but grammar."""
 
 FUNCTIONS = AGGREGATES | WINDOWS | TEXTS | NUMBERS | DATES | JSON | LISTS | OTHERS | OPERATORS
 """The names of all functions that a query may call, in lower case."""

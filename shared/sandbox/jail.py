@@ -163,11 +163,12 @@ def enter(memory: int, cpu_seconds: int) -> None:
     for name, limit in (
         (resource.RLIMIT_DATA, memory),
         (resource.RLIMIT_AS, memory + ADDRESS_SPACE_SLACK),
-        (resource.RLIMIT_CPU, cpu_seconds),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(name, (limit, limit))
+    # At the soft limit the kernel sends SIGXCPU, which says why; at the hard one SIGKILL, which does not.
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
     machine = MACHINES.get(platform.machine())
     if machine is None:
         raise NoJailError(f"no list of system calls for {platform.machine()}")

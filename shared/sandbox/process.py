@@ -1,7 +1,7 @@
 """Starts a child process for a customer's code, speaks with it, and stops it at its limits.
 
-The child is this interpreter, started anew (`-I`: no environment variables, no user's directory): it holds none
-of our memory, no credentials, no environment, no open file but its two pipes, and puts itself in the jail
+The child is this interpreter, started anew (`-I -S`: no environment variables, no user's directory, no .pth
+files). It holds none of our memory, no credentials, no open file but its pipes, and it puts itself in the jail
 before it reads any input. What it answers is data, and its size is checked here.
 """
 
@@ -76,7 +76,7 @@ class Child:
             "cpu_seconds": limits.cpu_seconds,
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-X", "utf8", str(file), json.dumps(argument)],
+            [sys.executable, "-I", "-S", "-X", "utf8", str(file), json.dumps(argument)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
