@@ -23,6 +23,7 @@ from shared.jobs.job import EXPORT, Job, Progress, ending_of
 from shared.sandbox import parts as sandbox
 from shared.sandbox import sql
 from shared.sandbox.errors import OverLimit, Refused
+from shared.sandbox.velocity import Problem, Templates
 from shared.sources import SOURCES
 from shared.sources.base import Item, Part
 from shared.work import pieces
@@ -44,6 +45,9 @@ BLOCK_BYTES = 1024 * 1024
 
 MAX_NAMES_BYTES = 512 * 1024
 """How many bytes the names of columns may have: a piece's document, which holds 1 MiB, has them."""
+
+TEMPLATE_ROWS = 500
+"""How many records are filled into a template at once."""
 
 PART_TYPE = "application/octet-stream"
 """What a part says it is: nobody else reads it."""
@@ -81,14 +85,17 @@ def _write(cloud: Cloud, job: Job, attempt: Attempt, parts: list[Piece]) -> Done
     began = stopwatch()
     done, files = attempt.fields.get("parts", 0), list(attempt.fields.get("files", ()))
     if done < len(parts) or not files:
-        with _File(cloud, job, attempt, len(files) + 1, _columns(parts)) as file:
-            for part in parts[done:]:
-                for lines in _blocks(cloud, Stored(**part.fields["staged"])):
-                    file.write(lines)
-                done += 1
-                if elapsed_since(began) >= cloud.settings.attempt_seconds:
-                    break
-            files.append(file.close())
+        try:
+            with _File(cloud, job, attempt, len(files) + 1, _columns(parts)) as file:
+                for part in parts[done:]:
+                    for lines in _blocks(cloud, Stored(**part.fields["staged"])):
+                        file.write(lines)
+                    done += 1
+                    if elapsed_since(began) >= cloud.settings.attempt_seconds:
+                        break
+                files.append(file.close())
+        except (Refused, OverLimit) as refused:
+            return Done(next="finish", work=ending_of(FAILED, str(refused)))
     if done < len(parts):
         return Later({"parts": done, "files": files})
     logs.info("export written", files=len(files))
@@ -238,16 +245,30 @@ class _File:
         self._attempt = attempt
         self._suffix = format.suffix
         self._writer: Writer = cloud.objects.writer(cloud.settings.staging_bucket, name, format.content_type)
+        self._templates = Templates(job.template, row="item") if job.template else None
         self._records: Records = format.records(columns, Style(), self._writer.write)
         self._rows = 0
-        if job.header_row or not job.csv:
+        # What a template makes has columns that only its writer knows.
+        if not job.csv or (job.header_row and not job.template):
             self._writer.write(format.prefix(columns))
 
     def write(self, lines: bytes) -> None:
-        """Add records: whole JSON Lines."""
-        self._records.write(lines)
+        """Add records: whole JSON Lines. Refused where the template cannot be filled in with one."""
+        if self._templates is None:
+            self._records.write(lines)
+        else:
+            self._fill_in(self._templates, lines.splitlines())
         self._rows += lines.count(b"\n")
         self._attempt.heartbeat()
+
+    def _fill_in(self, templates: Templates, lines: list[bytes]) -> None:
+        for start in range(0, len(lines), TEMPLATE_ROWS):
+            for made in templates.render(
+                [exact.loads(line) for line in lines[start : start + TEMPLATE_ROWS]]
+            ):
+                if isinstance(made, Problem):
+                    raise Refused(made.sentence)
+                self._writer.write(made.removesuffix("\n").encode() + b"\n")
 
     def close(self) -> dict[str, Any]:
         """Make the file visible; returns its rows, and how it stands."""
@@ -256,7 +277,11 @@ class _File:
         return {"rows": self._rows, "staged": asdict(self._writer.close())}
 
     def __enter__(self) -> "_File":
+        if self._templates is not None:
+            self._templates.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._writer.abandon()
+        if self._templates is not None:
+            self._templates.__exit__(*error)

@@ -5,7 +5,8 @@ dies, and what is counted is true; after a cancel nothing more is written.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from google.cloud import firestore
@@ -18,8 +19,11 @@ from shared.items.changes import Change, Unusable
 from shared.items.types import ItemType
 from shared.jobs import planning, reading, rejects
 from shared.jobs.job import Job, Progress, ending_of
-from shared.jobs.reading import Broken, Position, Record
+from shared.jobs.reading import Broken, Position, Problem, Record, strict_json
 from shared.jobs.rejects import Reject
+from shared.sandbox.errors import OverLimit, Refused
+from shared.sandbox.velocity import Problem as TemplateProblem
+from shared.sandbox.velocity import Templates
 from shared.work.attempts import Attempt
 from shared.work.kinds import FAILED, Done, Later
 
@@ -50,11 +54,14 @@ def import_records(cloud: Cloud, job: Job, attempt: Attempt) -> Done | Later:
     read, size = planning.reader(cloud, job)
     source = reading.records(read, size, layout, position)
     try:
-        for chunk in _chunks(source):
-            importer.commit(chunk)
-            if elapsed_since(began) >= cloud.settings.attempt_seconds:
-                return Later()
-    except Broken as broken:
+        with ExitStack() as stack:
+            if job.template:
+                importer.templates = stack.enter_context(Templates(job.template))
+            for chunk in _chunks(source):
+                importer.commit(chunk)
+                if elapsed_since(began) >= cloud.settings.attempt_seconds:
+                    return Later()
+    except (Broken, Refused, OverLimit) as broken:
         logs.info("file broken", why=str(broken))
         return Done(next="finish", work=ending_of(FAILED, str(broken)))
     return Done(next="finish")
@@ -87,11 +94,12 @@ class _Importer:
         self._job = job
         self._of = of
         self._attempt = attempt
+        self.templates: Templates | None = None
         self._progress = Progress.of(attempt.fields)
 
     def commit(self, chunk: Sequence[Record]) -> None:
         """Import some records."""
-        read = [self._read(record) for record in chunk]
+        read = [self._read(record) for record in self._filled_in(chunk)]
         keys = {each.change.key for each in read if each.change and each.change.needs_item}
         after = self._progress
 
@@ -110,6 +118,14 @@ class _Importer:
         self._attempt.commit(write)
         self._progress = after
 
+    def _filled_in(self, chunk: Sequence[Record]) -> list[Record]:
+        """The same records, with what the template makes of each row in its place."""
+        if self.templates is None:
+            return list(chunk)
+        rows = [record.value for record in chunk if record.value is not None]
+        made = iter(self.templates.render(rows))
+        return [record if record.value is None else _of_template(record, next(made)) for record in chunk]
+
     def _read(self, record: Record) -> _Read:
         if record.problem is not None:
             return _Read(record, None, record.problem.message)
@@ -117,6 +133,15 @@ class _Importer:
             return _Read(record, changes.parse(record.value or {}, self._of, merge=self._job.merge))
         except Unusable as unusable:
             return _Read(record, None, str(unusable))
+
+
+def _of_template(record: Record, made: str | TemplateProblem) -> Record:
+    if isinstance(made, TemplateProblem):
+        return replace(record, value=None, problem=Problem("", made.sentence))
+    value, problem = strict_json.parse(made.strip().encode(), "utf-8", record.line)
+    if problem is not None:
+        problem = Problem(problem.field, f"The template made no item of this row. {problem.message}")
+    return replace(record, value=value, problem=problem)
 
 
 def _applied(

@@ -16,6 +16,7 @@ from shared.jobs.job import EXPORT, IMPORT, REJECTED, Job, ending_of
 from shared.jobs.reading import Layout, Position, Unreadable
 from shared.sandbox import sql
 from shared.sandbox.errors import OverLimit, Refused
+from shared.sandbox.velocity import Templates
 from shared.sources import SOURCES
 from shared.sources.base import Selection
 from shared.window import Window
@@ -47,6 +48,12 @@ PART_DIGITS = 6
 
 def plan(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
     """Find out how the file of an import is read, or what an export reads."""
+    if job.template:
+        try:
+            with Templates(job.template):
+                pass
+        except (Refused, OverLimit) as refused:
+            return Done(next="finish", work=ending_of(REJECTED, str(refused)))
     return _plan_export(cloud, job, attempt) if job.does == EXPORT else _plan_import(cloud, job)
 
 

@@ -198,6 +198,58 @@ def test_a_file_of_more_than_32_mb_is_rejected_and_told_how_it_goes(jobs: Jobs) 
     assert "POST /ls/api/batch/upload-url" in shown["reason"]
 
 
+# --- templates
+
+
+def test_a_template_makes_an_item_of_each_row(jobs: Jobs) -> None:
+    template = b'{"id": "t-$id", "name": "$name.toUpperCase()", "age": #if($age != "")$age#{else}null#end}'
+    ended = jobs.imported(b"id,name,age\r\n1,Ada,36\r\n2,Bob,\r\n3,Eve,x y\r\n", template=template)
+    assert (ended["status"], ended["recordsRejected"]) == ("Completed", "1"), ended
+    assert "The template made no item of this row." in ended["reason"]
+    assert jobs.items() == [
+        {"id": "t-1", "name": "ADA", "age": 36},
+        {"id": "t-2", "name": "BOB", "age": None},
+    ]
+    assert jobs.download(ended["rejected"]).splitlines()[1].startswith(b"3,Eve,x y,")
+
+
+def test_a_template_makes_a_row_of_each_item(jobs: Jobs) -> None:
+    jobs.imported(TECHNICIANS)
+    ended = jobs.exported(
+        template="$id;$item.name#if($age == '41');!#end", filters="{'name': ['Ada', 'Bob']}"
+    )
+    [url] = ended["links"]
+    assert sorted(jobs.download(url).splitlines()) == [b"1;Ada", b"2;Bob;!"]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "#foreach($i in [1..3])",
+        "#include('/etc/passwd')",
+        "$item.__class__",
+        "#set($x = ",
+    ],
+)
+def test_a_template_that_is_not_allowed_is_rejected_and_nothing_runs(jobs: Jobs, template: str) -> None:
+    jobs.imported(TECHNICIANS)
+    for ended in (
+        jobs.imported(b"id\n9\n", template=template.encode()),
+        jobs.exported(template=template),
+    ):
+        assert ended["status"] == "Rejected", ended
+        assert ended["reason"].endswith("."), ended
+    assert len(jobs.items()) == 3
+
+
+def test_a_row_on_which_a_template_goes_on_and_on_is_rejected_and_the_others_go_in(jobs: Jobs) -> None:
+    loops = "#foreach($a in [1..1000])#foreach($b in [1..1000])#end#end"
+    template = '#if($id == "2")' + loops + '#end{"id": "$id"}'
+    ended = jobs.imported(TECHNICIANS, template=template.encode())
+    assert (ended["status"], ended["recordsRejected"]) == ("Completed", "1"), ended
+    assert [each["id"] for each in jobs.items()] == ["1", "3"]
+
+
 # --- uploads
 
 

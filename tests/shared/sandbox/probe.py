@@ -66,7 +66,9 @@ PROBES: dict[str, Callable[[], object]] = {
     "pipe": os.pipe,
     "memory file": lambda: os.memfd_create("x"),
     "memory": lambda: len(bytearray(CONFIG["memory"])),
-    "mapped memory": lambda: len(mmap.mmap(-1, CONFIG["memory"], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)),
+    "mapped memory": lambda: len(
+        mmap.mmap(-1, CONFIG["memory"], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    ),
     "shared memory": lambda: len(mmap.mmap(-1, CONFIG["memory"] + jail.ADDRESS_SPACE_SLACK)),
     "hang": _hang,
     "die": lambda: os._exit(3),
