@@ -115,6 +115,12 @@ def _cancel(call: JobsCall, body: WhichJob) -> JobStatus:
     return _shown(call, service.get(call.cloud, call.caller, job.id))
 
 
+def _revoke(call: JobsCall, body: WhichJob) -> JobStatus:
+    job = service.get(call.cloud, call.caller, body.jobId)
+    service.revoke(call.cloud, job)
+    return _shown(call, service.get(call.cloud, call.caller, job.id))
+
+
 def _upload_url(call: JobsCall, body: Size) -> answers.UploadUrl:
     id, url = service.make_upload(call.cloud, call.caller, body.size.strip())
     return {"uploadId": id, "uploadUrl": url}
@@ -172,6 +178,16 @@ ROUTES = Routes(
             body=Body(WhichJob, form=True),
             answer=JobStatus,
             refusals=(404,),
+        ),
+        Route(
+            method="POST",
+            path="/ls/api/batch/revoke",
+            handler=_revoke,
+            summary="Withdraw the links to a job's files",
+            scope=SCOPE,
+            body=Body(WhichJob, form=True),
+            answer=JobStatus,
+            refusals=(404, 409),
         ),
         Route(
             method="POST",

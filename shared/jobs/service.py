@@ -23,6 +23,7 @@ from shared.jobs import filters
 from shared.jobs import job as jobs
 from shared.jobs.job import EXPORT, IMPORT, REJECTED, Job
 from shared.jobs.steps import KIND
+from shared.outbox import links, mails
 from shared.work import control
 
 UPLOAD_TYPE = "application/octet-stream"
@@ -138,6 +139,22 @@ def cancel(cloud: Cloud, job: Job) -> None:
     cancelled, stays as it is."""
     with contextlib.suppress(Conflict):
         control.cancel(cloud, KIND, cloud.db.document(job.path))
+
+
+def revoke(cloud: Cloud, job: Job) -> None:
+    """Withdraw the links to a job's files, those of its mail too; also one that is still to be sent leads to
+    nothing. Conflict where there are none."""
+    if job.link is None:
+        raise Conflict(f"the job {job.id} has no links to be withdrawn")
+    mailed = cloud.db.collection(f"{job.path}/mails").stream()
+    for id in (job.link["id"], *(id for each in mailed for id in mails.from_snapshot(each).links)):
+        links.revoke(cloud, job.customer, id)
+    batch = cloud.db.batch()
+    for id in job.link["files"]:
+        batch.delete(cloud.db.document(f"{job.path}/files/{id}"))
+    batch.update(cloud.db.document(job.path), {"link": firestore.DELETE_FIELD})
+    batch.commit()
+    logs.info("links withdrawn", job=job.id, customer=job.customer)
 
 
 def _create(cloud: Cloud, caller: Caller, id: str, fields: dict[str, Any], read: "_Reading") -> Job:

@@ -9,6 +9,7 @@ import pytest
 
 from shared.accounts.keys import create_key, revoke_key
 from shared.jobs import importing
+from tests.shared.outbox.post import TOKEN
 from tests.subjects.small_job import Jobs
 from tests.world import World
 
@@ -493,3 +494,15 @@ def test_the_links_of_a_job_expire_after_a_week(jobs: Jobs) -> None:
     jobs.world.wait(timedelta(days=8))
     assert jobs.world.request("GET", path).status == 410
     assert "links" not in jobs.status(ended["jobId"])
+
+
+def test_the_links_of_a_job_can_be_withdrawn(jobs: Jobs) -> None:
+    jobs.imported(TECHNICIANS)
+    ended = jobs.exported(notificationEmail="ops@acme.example")
+    [url] = ended["links"]
+    [mailed] = TOKEN.findall(jobs.letters())
+    shown = jobs.post("revoke", data={"jobId": ended["jobId"]})
+    assert "links" not in shown
+    for path in (url[url.index("/v1/downloads/") :], f"/v1/downloads/{mailed}"):
+        assert jobs.world.request("GET", path).status == 410
+    assert jobs.send("/ls/api/batch/revoke", data={"jobId": ended["jobId"]}).status == 409

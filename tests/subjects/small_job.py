@@ -97,6 +97,15 @@ class Jobs:
             for file in self.world.suite.outbox.glob("*.eml")
         )
 
+    def letters(self) -> str:
+        """The texts of the mails that were sent."""
+        letters = []
+        for file in sorted(self.world.suite.outbox.glob("*.eml")):
+            body = message_from_bytes(file.read_bytes(), policy=default).get_body(("plain",))
+            assert body is not None
+            letters.append(str(body.get_content()))
+        return "\n".join(letters)
+
 
 class SmallJob:
     """What small jobs have in common: one job, whose messages are delivered as usual until it ends. A process
