@@ -9,7 +9,6 @@ import orjson
 
 from shared import exact, logs
 from shared.clock import elapsed_since, stopwatch
-from shared.errors import GiveUp
 from shared.formats import FORMATS
 from shared.formats.base import Column, Records, Style
 from shared.gcp.clients import Cloud
@@ -68,16 +67,22 @@ def read_part(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
         rows, about = part.close()
         stored = asdict(writer.close()) if rows else None
     except Refused as refused:
-        raise GiveUp(str(refused), "Change the query.") from refused
+        return Done({"refused": str(refused)})
     finally:
         writer.abandon()
-    return Done({"staged": stored, "about": about, **asdict(Progress(rows))})
+    # Of a query only the rows of its result count as processed.
+    return Done({"staged": stored, "about": about, **asdict(Progress(0 if job.sql else rows))})
 
 
 def write(cloud: Cloud, job: Job, attempt: Attempt) -> Done | Later:
     """Make the files of the parts."""
-    parts = [each for each in _parts(cloud, job) if each.fields["staged"] or job.sql]
-    return _query(cloud, job, attempt, parts) if job.sql else _write(cloud, job, attempt, parts)
+    parts = _parts(cloud, job)
+    for part in parts:
+        if "refused" in part.fields:
+            return Done(next="finish", work=ending_of(FAILED, part.fields["refused"]))
+    if job.sql:
+        return _query(cloud, job, attempt, parts)
+    return _write(cloud, job, attempt, [each for each in parts if each.fields["staged"]])
 
 
 def _write(cloud: Cloud, job: Job, attempt: Attempt, parts: list[Piece]) -> Done | Later:

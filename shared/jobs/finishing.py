@@ -39,6 +39,9 @@ SUFFIXES = {"csv": "csv", "json_array": "json", "json_object": "jsonl", "json_li
 def finish(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
     """Make the files that can be downloaded, and end the job."""
     totals = jobs.progress(cloud, job)
+    written = fields_of(attempt.work).get("files")
+    if written is not None:
+        totals = Progress(sum(file["rows"] for file in written))
     state, reason = _outcome(job, totals, cancelled=attempt.piece.stage == CANCEL)
     files = _exported(job, attempt) if job.does == EXPORT else _left(cloud, job, attempt, state)
     documents: dict[str, Any] = {f"{job.path}/files/{id}": document for id, document in files.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.accounts.keys import create_key, revoke_key
-from shared.jobs import importing
+from shared.jobs import exporting, importing
 from tests.shared.outbox.post import TOKEN
 from tests.subjects.small_job import Jobs
 from tests.world import World
@@ -348,6 +348,18 @@ def test_a_query_joins_items_and_work_orders(jobs: Jobs) -> None:
     assert ended["status"] == "Completed", ended
     [url] = ended["links"]
     assert jobs.download(url) == b"name,work_order\r\nAda,WO_1\r\nBob,WO_1\r\nEve,WO_1\r\n"
+    assert (ended["recordsProcessed"], ended["reason"]) == ("3", "3 records were exported.")
+    [row] = jobs.exported(sqlQuery="select count(*) as n from technician", contentType="application/json")[
+        "links"
+    ]
+    assert json.loads(jobs.download(row)) == [{"n": 3}]
+
+
+def test_records_with_too_many_fields_fail_with_a_reason(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "MAX_COLUMNS", 2)
+    jobs.imported(TECHNICIANS)
+    ended = jobs.exported()
+    assert (ended["status"], ended["reason"]) == ("Failed", "The records have more than 2 different fields.")
 
 
 @pytest.mark.parametrize(
