@@ -38,12 +38,20 @@ _WHOLE = {
     b"{": re.compile(_nested(b"{", b"}", 3), re.DOTALL),
     b"[": re.compile(_nested(b"[", b"]", 3), re.DOTALL),
 }
-_TOKEN = {
-    opening: re.compile(_STRING[:-1] + rb'(?:"|\\?(\Z))|[' + re.escape(opening + closing) + rb"]", re.DOTALL)
+_BALANCED = {
+    opening: re.compile(
+        rb'(?:[^"'
+        + re.escape(opening + closing)
+        + rb"]++|"
+        + _STRING
+        + rb"|"
+        + _nested(opening, closing, 2)
+        + rb")*+",
+        re.DOTALL,
+    )
     for opening, closing in ((b"{", b"}"), (b"[", b"]"))
 }
-_OUTSIDE = {b"{": re.compile(rb'["{}]'), b"[": re.compile(rb'["\[\]]')}
-_INSIDE = re.compile(rb'\\.|"', re.DOTALL)
+_REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 
 
 class _Text:
@@ -110,20 +118,11 @@ class _Text:
         found = _WHOLE[opening].match(self.text, self.at)
         if found is not None:
             return found.end()
-        depth, done = 0, self.at
-        token = _TOKEN[opening]
+        depth, done = 1, self.at + 1
         while True:
-            for each in token.finditer(self.text, done):
-                if each[1] is not None:  # the text ends in this string
-                    done = each.start()
-                    break
-                if each[0] == opening:
-                    depth += 1
-                elif each[0][0] != 0x22:
-                    depth -= 1
-                    if depth == 0:
-                        return each.end()
-                done = each.end()
+            depth, done = _advance(self.text, opening, depth, done)
+            if depth == 0:
+                return done
             if self.ended:
                 return -1
             if len(self.text) - self.at > MAX_RECORD_BYTES:
@@ -135,22 +134,22 @@ class _Text:
         """Pass the object or array that begins at `at`, in little memory. False: it is not closed."""
         depth, in_string, done = 0, False, self.at
         while True:
-            found = (_INSIDE if in_string else _OUTSIDE[opening]).search(self.text, done)
-            if found is None:
-                end = len(self.text)
-                if in_string and self.text[done:].endswith(b"\\") and not self.ended:
-                    end -= 1  # what it escapes is in the next block
-                self.pass_to(end)
+            found = (_REST_OF_STRING if in_string else _BALANCED[opening]).match(self.text, done)
+            assert found is not None
+            done = found.end()
+            token = self.text[done : done + 1]
+            if not token or token == b"\\":  # a backslash ends the text: what it escapes is in the next block
+                self.pass_to(done)
                 if self.ended:
                     return False
                 self.fill()
                 done = 0
                 continue
-            done = found.end()
-            if found[0] == b'"':
+            done += 1
+            if token == b'"':
                 in_string = not in_string
-            elif not in_string:
-                depth += 1 if found[0] == opening else -1
+            else:
+                depth += 1 if token == opening else -1
                 if depth == 0:
                     self.pass_to(done)
                     return True
@@ -333,15 +332,25 @@ def _find(text: bytes, what: bytes, at: int) -> int:
 
 def close(text: bytes, at: int, opening: bytes) -> int | None:
     """Where the object or array ends that begins at `at`; None where it is not closed."""
-    depth = 0
-    for each in _TOKEN[opening].finditer(text, at):
-        if each[0] == opening:
-            depth += 1
-        elif each[0][0] != 0x22:
-            depth -= 1
-            if depth == 0:
-                return each.end()
-    return None
+    depth, end = _advance(text, opening, 1, at + 1)
+    return end if depth == 0 else None
+
+
+def _advance(text: bytes, opening: bytes, depth: int, at: int) -> tuple[int, int]:
+    """The depth, and where it is reached: 0 at the closing bracket, else at a string that does not end or at
+    the end of the text."""
+    balanced = _BALANCED[opening]
+    while True:
+        found = balanced.match(text, at)
+        assert found is not None
+        at = found.end()
+        token = text[at : at + 1]
+        if not token or token == b'"':
+            return depth, at
+        at += 1
+        depth += 1 if token == opening else -1
+        if depth == 0:
+            return 0, at
 
 
 _LINE_BEGINS_OBJECT = re.compile(rb"[\r\n]\{")
