@@ -11,7 +11,7 @@ from typing import Any
 
 from google.cloud import firestore
 
-from shared import exact, logs
+from shared import exact
 from shared.clock import elapsed_since, stopwatch
 from shared.gcp.clients import Cloud
 from shared.items import changes, store, types
@@ -57,33 +57,32 @@ def import_records(cloud: Cloud, job: Job, attempt: Attempt) -> Done | Later:
         with ExitStack() as stack:
             if job.template:
                 importer.templates = stack.enter_context(Templates(job.template))
-            for chunk in _chunks(source):
-                importer.commit(chunk)
+            broken = attempt.fields.get("broken", "")
+            for chunk, broken in () if broken else _chunks(source):
+                importer.commit(chunk, broken)
                 if elapsed_since(began) >= cloud.settings.attempt_seconds:
                     return Later()
-    except (Broken, Refused, OverLimit) as broken:
-        logs.info("file broken", why=str(broken))
-        return Done(next="finish", work=ending_of(FAILED, str(broken)))
-    return Done(next="finish")
+    except (Refused, OverLimit) as refused:
+        broken = str(refused)
+    return Done(next="finish", work=ending_of(FAILED, broken) if broken else {})
 
 
-def _chunks(source: Iterator[Record]) -> Iterator[list[Record]]:
-    """The records, as many together as one transaction takes. Those in front of a break come before it."""
+def _chunks(source: Iterator[Record]) -> Iterator[tuple[list[Record], str]]:
+    """The records, as many together as one transaction takes, and why nothing behind them can be read."""
     chunk: list[Record] = []
     size = 0
     try:
         for record in source:
             if chunk and (len(chunk) == CHUNK_RECORDS or size + len(record.raw) > CHUNK_BYTES):
-                yield chunk
+                yield chunk, ""
                 chunk, size = [], 0
             chunk.append(record)
             size += len(record.raw)
-    except Broken:
-        if chunk:
-            yield chunk
-        raise
+    except Broken as broken:
+        yield chunk, str(broken)
+        return
     if chunk:
-        yield chunk
+        yield chunk, ""
 
 
 class _Importer:
@@ -97,8 +96,9 @@ class _Importer:
         self.templates: Templates | None = None
         self._progress = Progress.of(attempt.fields)
 
-    def commit(self, chunk: Sequence[Record]) -> None:
-        """Import some records."""
+    def commit(self, chunk: Sequence[Record], broken: str) -> None:
+        """Import some records. `broken` says why nothing behind them can be read: that is committed with them,
+        since nobody who goes on behind them would see it."""
         read = [self._read(record) for record in self._filled_in(chunk)]
         keys = {each.change.key for each in read if each.change and each.change.needs_item}
         after = self._progress
@@ -113,7 +113,8 @@ class _Importer:
                 transaction.create(self._cloud.db.document(path), document)
             first = f"Line {rejected[0].line}: {rejected[0].reason}" if rejected else ""
             after = self._progress.plus(Progress(len(chunk), len(rejected), first))
-            return {**asdict(after), "position": asdict(chunk[-1].end)}
+            position = {"position": asdict(chunk[-1].end)} if chunk else {}
+            return {**asdict(after), **position, "broken": broken}
 
         self._attempt.commit(write)
         self._progress = after

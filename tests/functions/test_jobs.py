@@ -170,6 +170,18 @@ def test_completed_never_stands_where_nothing_was_imported(
     assert reason in ended["reason"] or reason == "None", ended
 
 
+@pytest.mark.parametrize("seconds", ["0", "400"])
+def test_a_file_that_breaks_off_fails_and_what_came_before_is_in(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", seconds)
+    content = b'[{"id": "1"}, {"id": "2"}, {"id": "3"'
+    ended = jobs.imported(content, contentType="application/json")
+    assert (ended["status"], ended["recordsProcessed"], ended["recordsRejected"]) == ("Failed", "3", "1")
+    assert "never closed" in ended["reason"], ended
+    assert [each["id"] for each in jobs.items()] == ["1", "2"]
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
