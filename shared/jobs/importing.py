@@ -58,7 +58,8 @@ def import_records(cloud: Cloud, job: Job, attempt: Attempt) -> Done | Later:
             if job.template:
                 importer.templates = stack.enter_context(Templates(job.template))
             broken = attempt.fields.get("broken", "")
-            for chunk, broken in () if broken else _chunks(source):
+            chunks = _chunks(source) if not broken else iter(())
+            for chunk, broken in chunks:
                 importer.commit(chunk, broken)
                 if elapsed_since(began) >= cloud.settings.attempt_seconds:
                     return Later()
@@ -97,8 +98,8 @@ class _Importer:
         self._progress = Progress.of(attempt.fields)
 
     def commit(self, chunk: Sequence[Record], broken: str) -> None:
-        """Import some records. `broken` says why nothing behind them can be read: that is committed with them,
-        since nobody who goes on behind them would see it."""
+        """Import some records. `broken` says why nothing behind them can be read: that is committed with
+        them, since nobody who goes on behind them would see it."""
         read = [self._read(record) for record in self._filled_in(chunk)]
         keys = {each.change.key for each in read if each.change and each.change.needs_item}
         after = self._progress
