@@ -29,10 +29,11 @@ import sys
 import tempfile
 import time
 import zipfile
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, TextIO, TypeVar
@@ -53,7 +54,7 @@ CHUNK_LEAST = 262_144
 https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload"""
 
 BLOCK = 64 * 1024
-"""How many bytes of the archive are in memory at once."""
+"""How many bytes of the file are in memory at once."""
 
 TIMEOUT = (15.0, 90.0)
 """Seconds to wait for a connection, and then for each sign of life."""
@@ -271,23 +272,25 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in text)
 
 
-# The archive, and what is remembered of its upload.
+# The file, and what is remembered of its upload.
 
 
 @dataclass(frozen=True)
-class Archive:
-    """The file to upload as it stood at the beginning; `sample` is a hash of its first and last bytes."""
+class LocalFile:
+    """The file to upload as it was at the beginning. `noun` is what the user calls it, and `sample` a hash of
+    its first and last bytes."""
 
+    noun: str
     path: Path
     size: int
     mtime_ns: int
     sample: str
 
     @classmethod
-    def look_at(cls, path: Path) -> Archive:
-        """The archive at that path; Stop where there is none, or it is empty."""
+    def look_at(cls, noun: str, path: Path, in_place_of_folder: str) -> LocalFile:
+        """The file at that path; Stop where there is none, it is empty, or it is a folder."""
         if path.is_dir():
-            raise Stop(f"{path} is a folder. Make a zip archive of it, and upload that.", USAGE)
+            raise Stop(f"{path} is a folder. {in_place_of_folder}", USAGE)
         try:
             with path.open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -299,11 +302,11 @@ class Archive:
         except OSError as error:
             raise Stop(f"{path} cannot be read: {error.strerror}.", USAGE) from None
         if not found.st_size:
-            raise Stop(f"{path} is empty. Make the archive again.", USAGE)
-        return cls(path, found.st_size, found.st_mtime_ns, sample.hexdigest())
+            raise Stop(f"{path} is empty. Make the {noun} again.", USAGE)
+        return cls(noun, path, found.st_size, found.st_mtime_ns, sample.hexdigest())
 
     def check_unchanged(self) -> None:
-        """Stop where the file is not as it was: half of one archive and half of another is none."""
+        """Stop where the file is not as it was: half of one and half of another is none."""
         try:
             now = self.path.stat()
         except OSError:
@@ -316,9 +319,10 @@ class Archive:
 
 
 class Piece:
-    """A part of the archive as `requests` sends it: read block by block; `sent` is told how far it is."""
+    """A part of the file as `requests` sends it: read block by block; `sent` is told how far it is."""
 
-    def __init__(self, file: IO[bytes], start: int, end: int, sent: Callable[[int], None]) -> None:
+    def __init__(self, noun: str, file: IO[bytes], start: int, end: int, sent: Callable[[int], None]) -> None:
+        self._noun = noun
         self._file = file
         self._start = start
         self._end = end
@@ -335,9 +339,9 @@ class Piece:
                 block = self._file.read(min(BLOCK, self._end - at))
             except OSError as error:
                 # Said here, because `requests` would take it for a broken line.
-                raise Stop(f"The archive cannot be read: {error.strerror}.") from None
+                raise Stop(f"The {self._noun} cannot be read: {error.strerror}.") from None
             if not block:
-                raise Stop("The archive became shorter while it was being uploaded. Upload it again.")
+                raise Stop(f"The {self._noun} became shorter while it was being uploaded. Upload it again.")
             yield block
             at += len(block)
             self._sent(at)
@@ -345,38 +349,42 @@ class Piece:
 
 @dataclass(frozen=True)
 class Begun:
-    """An upload that was begun: the batch (empty where only its URL is known) and where its archive goes."""
+    """An upload that was begun: the id of what it is for (empty where only its URL is known), and its URL."""
 
-    batch: str
+    id: str
     url: str
 
 
 class Memory:
-    """The small file beside the archive that remembers an upload until it is done."""
+    """The small file beside the uploaded one that remembers an upload until it is done.
 
-    def __init__(self, archive: Archive, host: str, site: str) -> None:
-        self.file = archive.path.with_name(archive.path.name + ".waybill-upload")
-        self._place = {"host": host, "site": site}
-        self._archive = {
-            "size": archive.size,
-            "mtime_ns": archive.mtime_ns,
-            "sample": archive.sample,
+    `kind` is what the upload is for, and `place` all else that must be the same for it to go on.
+    """
+
+    def __init__(self, uploaded: LocalFile, kind: str, place: Mapping[str, Any]) -> None:
+        self.file = uploaded.path.with_name(uploaded.path.name + ".waybill-upload")
+        self._kind = kind
+        self._place = place
+        self._uploaded = {
+            "size": uploaded.size,
+            "mtime_ns": uploaded.mtime_ns,
+            "sample": uploaded.sample,
         }
 
     def recall(self) -> Begun | None:
-        """What was begun of just this archive at just this place."""
+        """What was begun of just this file at just this place."""
         kept = self._read()
         same = kept and all(
-            kept.get(name) == value for name, value in {**self._place, **self._archive}.items()
+            kept.get(name) == value for name, value in {**self._place, **self._uploaded}.items()
         )
-        return Begun(kept["batch"], kept["url"]) if kept and same else None
+        return Begun(kept[self._kind], kept["url"]) if kept and same else None
 
     def holds_another(self, begun: Begun) -> bool:
-        """Whether that upload was begun with an archive that is not this one."""
+        """Whether that upload was begun with a file that is not this one."""
         kept = self._read()
         if not kept or kept["url"] != begun.url:
             return False
-        return any(kept.get(name) != value for name, value in self._archive.items())
+        return any(kept.get(name) != value for name, value in self._uploaded.items())
 
     def keep(self, begun: Begun) -> None:
         """Remember an upload; OSError where the folder takes no file."""
@@ -384,7 +392,7 @@ class Memory:
         descriptor, name = tempfile.mkstemp(prefix=self.file.name, dir=self.file.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({**asdict(begun), **self._place, **self._archive}, file)
+                json.dump({self._kind: begun.id, "url": begun.url, **self._place, **self._uploaded}, file)
             Path(name).replace(self.file)
         except BaseException:
             Path(name).unlink()
@@ -397,7 +405,7 @@ class Memory:
     def _read(self) -> dict[str, Any] | None:
         try:
             kept = json.loads(self.file.read_text(encoding="utf-8"))
-            return kept if isinstance(kept["url"], str) and isinstance(kept["batch"], str) else None
+            return kept if isinstance(kept["url"], str) and isinstance(kept[self._kind], str) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -414,13 +422,13 @@ class Line:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "waybill-upload/1"
 
-    def send(self, method: str, url: str, key: str = "", **more: Any) -> requests.Response:
+    def send(self, method: str, url: str, authorization: str = "", **more: Any) -> requests.Response:
         """One request; Passing where it should be tried again. Nothing is redirected."""
 
         # A callable, because else `requests` would put what a .netrc says in place of the key.
         def authorise(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            if key:
-                request.headers["Authorization"] = f"Token {key}"
+            if authorization:
+                request.headers["Authorization"] = authorization
             return request
 
         with understood(url):
@@ -524,7 +532,7 @@ class Waybill:
     def __init__(self, line: Line, host: str, key: str) -> None:
         self._line = line
         self._batches = f"{host}/v0.2/batches"
-        self._key = key
+        self._authorization = f"Token {key}"
 
     def create(self, site: str, body: Mapping[str, Any]) -> Begun:
         """Make a batch."""
@@ -549,7 +557,9 @@ class Waybill:
 
         def attempt() -> None:
             with (
-                self._line.send("GET", url, self._key, params={"format": form}, stream=True) as answer,
+                self._line.send(
+                    "GET", url, self._authorization, params={"format": form}, stream=True
+                ) as answer,
                 understood(url),
             ):
                 if answer.status_code != 200:
@@ -559,7 +569,7 @@ class Waybill:
         self._line.until_it_works(attempt)
 
     def _ask(self, method: str, url: str, **more: Any) -> requests.Response:
-        return self._line.until_it_works(lambda: self._line.send(method, url, self._key, **more))
+        return self._line.until_it_works(lambda: self._line.send(method, url, self._authorization, **more))
 
 
 def said(answer: requests.Response, *names: str) -> dict[str, Any]:
@@ -596,22 +606,22 @@ def refused(answer: requests.Response, what: str) -> Stop:
 # Uploading.
 
 
-def send_archive(line: Line, url: str, archive: Archive, bar: Bar) -> None:
-    """Send the archive, from wherever the server has it; SessionGone where the URL takes nothing more."""
+def send_file(line: Line, url: str, local: LocalFile, bar: Bar) -> None:
+    """Send the file, from wherever the server has it; SessionGone where the URL takes nothing more."""
     patience = line.patience()
     chunk = CHUNK_MOST
     furthest = -1
     kept: int | None = None  # how many bytes the server has; None: ask it
-    with archive.path.open("rb") as file:
-        while kept != archive.size:
-            archive.check_unchanged()
+    with local.path.open("rb") as file:
+        while kept != local.size:
+            local.check_unchanged()
             try:
                 if kept is None:
-                    kept = _put(line, url, archive.size, "*", b"")
+                    kept = _put(line, url, local.size, "*", b"")
                 else:
-                    end = min(kept + chunk, archive.size)
-                    piece = Piece(file, kept, end, bar)
-                    now = _put(line, url, archive.size, f"{kept}-{end - 1}", piece)
+                    end = min(kept + chunk, local.size)
+                    piece = Piece(local.noun, file, kept, end, bar)
+                    now = _put(line, url, local.size, f"{kept}-{end - 1}", piece)
                     if now <= kept:
                         raise Passing(f"{name_of(url)} kept nothing of what was sent.")
                     chunk = min(chunk * 2, CHUNK_MOST) if now == end else _smaller(chunk)
@@ -624,7 +634,7 @@ def send_archive(line: Line, url: str, archive: Archive, bar: Bar) -> None:
                 kept = None
                 chunk = _smaller(chunk)
                 patience.wait(why)
-    bar(archive.size, now=True)
+    bar(local.size, now=True)
 
 
 def _put(line: Line, url: str, total: int, sent: str, content: bytes | Piece) -> int:
@@ -679,72 +689,146 @@ class Wanted:
     errors: Path | None
 
 
-class Upload:
-    """One run of this program: `run` does it all and returns the exit code."""
+class Upload(ABC):
+    """An upload of a file, and what comes of it: `run` does it all and returns the exit code."""
+
+    noun: str
+    """What the file is uploaded for, as the user calls it."""
+
+    never_uploaded: tuple[str, ...]
+    """The statuses of it in which it may not have its file; it has it in every other."""
+
+    outcomes: Mapping[str, int]
+    """The statuses in which it has ended, and the exit code of each."""
 
     def __init__(
-        self, wanted: Wanted, key: str, screen: Screen, line: Line, bar: Callable[[Archive], Bar]
+        self, screen: Screen, line: Line, bar: Callable[[LocalFile], Bar], file: LocalFile, memory: Memory
     ) -> None:
-        self._wanted = wanted
         self._screen = screen
         self._line = line
         self._bar = bar
-        self._waybill = Waybill(line, wanted.host, key)
-        self._archive = Archive.look_at(wanted.archive)
-        self._memory = Memory(self._archive, wanted.host, wanted.site)
+        self._file = file
+        self._memory = memory
 
-    def run(self) -> int:
-        """Upload the archive and, if asked, wait; returns the exit code. Stop where it cannot be done."""
-        if not zipfile.is_zipfile(self._archive.path):
-            self._screen.say(f"Note: {self._archive.path} does not look like a whole zip archive.")
-        batch = self._upload()
-        if not self._wanted.wait:
+    @abstractmethod
+    def begun_before(self) -> Begun | None:
+        """The upload to go on with, where there is one."""
+
+    @abstractmethod
+    def make(self) -> Begun:
+        """Begin a new upload."""
+
+    @abstractmethod
+    def look(self, id: str) -> dict[str, Any] | None:
+        """What it is for, as it is now, or None where there is none of that id."""
+
+    @abstractmethod
+    def give_up(self, begun: Begun, status: str, *, made_now: bool) -> None:
+        """Leave an upload whose URL takes nothing more; Stop where no new one shall be begun for it."""
+
+    @abstractmethod
+    def progress(self, shown: Mapping[str, Any]) -> str:
+        """How far it is, in a line."""
+
+    @abstractmethod
+    def tell(self, id: str, shown: Mapping[str, Any]) -> int:
+        """Tell what came of it, now that it has ended, and return the exit code."""
+
+    def run(self, *, wait: bool) -> int:
+        """Upload the file and, if asked, wait; returns the exit code. Stop where it cannot be done."""
+        id = self._upload()
+        if not wait:
             self._memory.forget()
-            self._screen.tell(f"Uploaded {self._archive.path}" + (f" as batch {batch}." if batch else "."))
+            self._screen.tell(f"Uploaded {self._file.path}" + (f" as {self.noun} {id}." if id else "."))
             return OK
-        code = self._wait(batch)
+        code = self._wait(id)
         self._memory.forget()
         return code
 
     def _upload(self) -> str:
-        """Get the archive there, with a new batch where an upload URL stopped working; returns the batch."""
-        begun = self._begun_before()
-        by_hand = bool(self._wanted.batch or self._wanted.url)
+        """Get the file there, beginning anew where an upload URL stopped working; returns what it is for."""
+        begun = self.begun_before()
         for _ in range(BATCHES_MOST):
             made_now = begun is None
-            begun = begun or self._make()
+            begun = begun or self.make()
             self._remember(begun)
             try:
-                send_archive(self._line, begun.url, self._archive, self._bar(self._archive))
+                send_file(self._line, begun.url, self._file, self._bar(self._file))
                 self._screen.keep()
-                return begun.batch
+                return begun.id
             except SessionGone:
                 status = self._status(begun)
-            if status and status not in NEVER_UPLOADED:
-                self._screen.say("The archive is there already.")
-                return begun.batch
+            if status and status not in self.never_uploaded:
+                self._screen.say(f"The {self._file.noun} is there already.")
+                return begun.id
             self._memory.forget()
-            if by_hand:
-                raise Stop(
-                    "The upload URL takes nothing more: it expired after seven days, was cancelled, or has "
-                    "its archive. Leave out --batch and --url to upload the archive as a new batch."
-                )
-            if made_now and status == "CANCELLED":
-                raise Stop(f"The batch {begun.batch} was cancelled. Nothing of it was taken in.")
+            self.give_up(begun, status, made_now=made_now)
             self._screen.say(
-                "The upload that was begun can no longer go on: beginning anew, with a new batch."
+                f"The upload that was begun can no longer go on: beginning anew, with a new {self.noun}."
             )
             begun = None
         raise Stop(
             f"{BATCHES_MOST} upload URLs in a row took nothing. Try again later; if it stays, tell us."
         )
 
-    def _begun_before(self) -> Begun | None:
+    def _remember(self, begun: Begun) -> None:
+        try:
+            self._memory.keep(begun)
+        except OSError as error:
+            self._screen.say(
+                f"Note: nothing can be written beside the {self._file.noun} ({error.strerror}). "
+                "If this is interrupted, the upload begins anew."
+            )
+
+    def _status(self, begun: Begun) -> str:
+        shown = self.look(begun.id) if begun.id else None
+        return str(shown["status"]) if shown else ""
+
+    def _wait(self, id: str) -> int:
+        """Look at it until it has ended, tell what came of it, and return the exit code."""
+        self._screen.say(
+            f"The {self._file.noun} is uploaded. Waiting for what comes of it; Ctrl-C stops only the waiting."
+        )
+        pause = POLL_FIRST
+        while True:
+            shown = self.look(id)
+            if shown is None:
+                raise Stop(f"There is no {self.noun} {id} that your key can see. Was the key changed?")
+            if shown["status"] in self.outcomes:
+                return self.tell(id, shown)
+            self._screen.show(partial(self.progress, shown))
+            self._line.sleep(pause)
+            pause = min(pause * 1.5, POLL_MOST)
+
+
+class BatchUpload(Upload):
+    """An upload of an archive for a batch."""
+
+    noun = "batch"
+    never_uploaded = NEVER_UPLOADED
+    outcomes = OUTCOMES
+
+    def __init__(
+        self, wanted: Wanted, key: str, screen: Screen, line: Line, bar: Callable[[LocalFile], Bar]
+    ) -> None:
+        archive = LocalFile.look_at("archive", wanted.archive, "Make a zip archive of it, and upload that.")
+        memory = Memory(archive, "batch", {"host": wanted.host, "site": wanted.site})
+        super().__init__(screen, line, bar, archive, memory)
+        self._wanted = wanted
+        self._waybill = Waybill(line, wanted.host, key)
+
+    def run(self, *, wait: bool) -> int:
+        """Upload the archive and, if asked, wait; returns the exit code. Stop where it cannot be done."""
+        if not zipfile.is_zipfile(self._file.path):
+            self._screen.say(f"Note: {self._file.path} does not look like a whole zip archive.")
+        return super().run(wait=wait)
+
+    def begun_before(self) -> Begun | None:
         """The upload to go on with, where there is one."""
         wanted, kept = self._wanted, self._memory.recall()
         # One that was begun with --url has no batch to wait for, so only --url goes on with it.
-        asked_for = wanted.batch in ("", kept.batch) and wanted.url in ("", kept.url) if kept else False
-        if kept and asked_for and (kept.batch or wanted.url):
+        asked_for = wanted.batch in ("", kept.id) and wanted.url in ("", kept.url) if kept else False
+        if kept and asked_for and (kept.id or wanted.url):
             self._screen.say("Going on with the upload that was begun before.")
             return kept
         if not wanted.batch and not wanted.url:
@@ -752,10 +836,53 @@ class Upload:
         given = Begun("", wanted.url) if wanted.url else self._of_batch(wanted.batch)
         if self._memory.holds_another(given):
             raise Stop(
-                f"{self._archive.path} is not as it was when its upload to this batch was begun. "
+                f"{self._file.path} is not as it was when its upload to this batch was begun. "
                 "Make a new batch for it: leave out --batch and --url."
             )
         return given
+
+    def make(self) -> Begun:
+        """Make a batch."""
+        body: dict[str, Any] = {
+            "filename": self._file.path.name[-FILENAME_LONGEST:],
+            "size": self._file.size,
+        }
+        if self._wanted.notify:
+            body["notify"] = list(self._wanted.notify)
+        begun = self._waybill.create(self._wanted.site, body)
+        self._screen.say(f"Batch {begun.id}")
+        return begun
+
+    def look(self, id: str) -> dict[str, Any] | None:
+        """The batch as it is, or None where there is none of that id."""
+        return self._waybill.batch(id)
+
+    def give_up(self, begun: Begun, status: str, *, made_now: bool) -> None:
+        """Stop where the user chose the upload, or cancelled its batch during this run."""
+        if self._wanted.batch or self._wanted.url:
+            raise Stop(
+                "The upload URL takes nothing more: it expired after seven days, was cancelled, or has "
+                "its archive. Leave out --batch and --url to upload the archive as a new batch."
+            )
+        if made_now and status == "CANCELLED":
+            raise Stop(f"The batch {begun.id} was cancelled. Nothing of it was taken in.")
+
+    def progress(self, shown: Mapping[str, Any]) -> str:
+        """How far the batch is, in a line."""
+        return counts(shown)
+
+    def tell(self, id: str, shown: Mapping[str, Any]) -> int:
+        """Tell what came of the batch, with its errors, and return the exit code."""
+        for text in summary(id, shown):
+            self._screen.tell(text)
+        listed = number(shown, "errors") + number(shown, "warnings")
+        if listed:
+            for text in self._first_errors(id, listed):
+                self._screen.tell(text)
+        if self._wanted.errors is not None:
+            self._save_errors(id, self._wanted.errors)
+            self._screen.tell(f"The errors are in {self._wanted.errors}.")
+        return self.outcomes[shown["status"]]
 
     def _of_batch(self, id: str) -> Begun:
         shown = self._waybill.batch(id)
@@ -766,59 +893,6 @@ class Upload:
                 f"The batch {id} takes no archive: it is {shown['status']}. Leave out --batch for a new one."
             )
         return Begun(id, str(shown["upload_url"]))
-
-    def _make(self) -> Begun:
-        body: dict[str, Any] = {
-            "filename": self._archive.path.name[-FILENAME_LONGEST:],
-            "size": self._archive.size,
-        }
-        if self._wanted.notify:
-            body["notify"] = list(self._wanted.notify)
-        begun = self._waybill.create(self._wanted.site, body)
-        self._screen.say(f"Batch {begun.batch}")
-        return begun
-
-    def _remember(self, begun: Begun) -> None:
-        try:
-            self._memory.keep(begun)
-        except OSError as error:
-            self._screen.say(
-                f"Note: nothing can be written beside the archive ({error.strerror}). "
-                "If this is interrupted, the upload begins anew."
-            )
-
-    def _status(self, begun: Begun) -> str:
-        shown = self._waybill.batch(begun.batch) if begun.batch else None
-        return str(shown["status"]) if shown else ""
-
-    def _wait(self, batch: str) -> int:
-        """Look at the batch until it has ended, tell what came of it, and return the exit code."""
-        self._screen.say(
-            "The archive is uploaded. Waiting for what comes of it; Ctrl-C stops only the waiting."
-        )
-        pause = POLL_FIRST
-        while True:
-            shown = self._waybill.batch(batch)
-            if shown is None:
-                raise Stop(f"There is no batch {batch} that your key can see. Was the key changed?")
-            if shown["status"] in OUTCOMES:
-                break
-            self._screen.show(partial(counts, shown))
-            self._line.sleep(pause)
-            pause = min(pause * 1.5, POLL_MOST)
-        self._tell(batch, shown)
-        return OUTCOMES[shown["status"]]
-
-    def _tell(self, batch: str, shown: Mapping[str, Any]) -> None:
-        for text in summary(batch, shown):
-            self._screen.tell(text)
-        listed = number(shown, "errors") + number(shown, "warnings")
-        if listed:
-            for text in self._first_errors(batch, listed):
-                self._screen.tell(text)
-        if self._wanted.errors is not None:
-            self._save_errors(batch, self._wanted.errors)
-            self._screen.tell(f"The errors are in {self._wanted.errors}.")
 
     def _first_errors(self, batch: str, listed: int) -> list[str]:
         found: list[str] = []
@@ -976,10 +1050,10 @@ def main(
     try:
         key = "" if wanted.url else key_in(environment)
 
-        def bar(archive: Archive) -> Bar:
-            return Bar(screen, archive.path.name, archive.size, stopwatch)
+        def bar(file: LocalFile) -> Bar:
+            return Bar(screen, file.path.name, file.size, stopwatch)
 
-        return Upload(wanted, key, screen, Line(screen, sleep), bar).run()
+        return BatchUpload(wanted, key, screen, Line(screen, sleep), bar).run(wait=wanted.wait)
     except Stop as stop:
         screen.keep()
         screen.say(f"upload.py: {stop}")
