@@ -1,25 +1,29 @@
 #!/usr/bin/env python3
-"""Uploads an archive of work orders to Waybill and, if asked, waits for what comes of it.
+"""Uploads an archive of work orders, or a file of records, to Waybill, and waits for its end if asked.
 
     export WAYBILL_API_KEY=...
     python3 upload.py https://HOST archive.zip --wait
+    python3 upload.py https://HOST technicians.csv --import Technician --wait
 
 It needs Python 3.9 or newer and the package `requests` (`pip install requests`), and nothing else of Waybill.
 
-1. A batch is made; the answer has the URL that its archive is uploaded to, which is a secret in itself.
-2. The archive is sent there chunk by chunk. After whatever goes wrong the server is asked how much it has,
+1. A batch is made for an archive, and a job for a file of records. The answer has the URL that the file is
+   uploaded to, which is a secret in itself.
+2. The file is sent there chunk by chunk. After whatever goes wrong the server is asked how much it has,
    and the upload goes on from there:
    https://cloud.google.com/storage/docs/performing-resumable-uploads
-3. With --wait, the batch is looked at until it has ended; then its errors are shown.
+3. With --wait, the batch or job is looked at until it has ended. Then its errors are shown, or its rejected
+   records saved.
 
-Until it is done, a small file beside the archive (`archive.zip.waybill-upload`, readable only by you)
-remembers the batch. So the same command, run again after whatever stopped it, goes on where it was.
+Until it is done, a small file beside the uploaded one (`archive.zip.waybill-upload`, readable only by you)
+remembers the batch or job. So the same command, run again after whatever stopped it, goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -33,11 +37,11 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, TextIO, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 try:
     import requests
@@ -66,10 +70,10 @@ WAIT_MOST = 60.0
 """The longest wait between two tries, in seconds; the first is one second, each next twice the one before."""
 
 POLL_FIRST, POLL_MOST = 1.0, 10.0
-"""How many seconds pass between two looks at a batch, at first and at last."""
+"""How many seconds pass between two looks at a batch or job, at first and at last."""
 
 BATCHES_MOST = 4
-"""How many batches one run makes at most, where upload URLs stop working again and again."""
+"""How many batches or jobs one run makes at most, where upload URLs stop working again and again."""
 
 ERRORS_SHOWN = 20
 """How many errors of a batch the terminal shows."""
@@ -107,15 +111,37 @@ STAGES = {"WAITING_FOR_UPLOAD": "Handing the archive over", "UPLOADED": "Reading
 NEVER_UPLOADED = ("WAITING_FOR_UPLOAD", "CANCELLED", "EXPIRED")
 """The statuses of a batch that may not have its archive; it has it in every other."""
 
+JOB_OUTCOMES = {"Completed": OK, "Rejected": FAILED, "Failed": FAILED, "Canceled": FAILED}
+"""The statuses in which a job has ended, and the exit code of each where no record was rejected."""
+
+JOB_STAGES = {
+    "Initialized": "Waiting for the import to start",
+    "Accepted": "Waiting for the import to start",
+    "Canceling": "The job is being canceled",
+}
+"""What happens in the statuses of a job in which its counts say nothing."""
+
+JOB_NEVER_UPLOADED = ("Initialized", "Accepted", "Canceling", "Rejected", "Failed", "Canceled")
+"""The statuses of a job that may not have its file; it has it in every other."""
+
+SAVED_RECORDS = ("rejected", "unprocessed")
+"""The records of a job that are downloaded when it has ended, as its status names them."""
+
+CSV, JSON = "text/plain", "application/json"
+"""The content types of a file of records."""
+
+CONTENT_TYPES = {".csv": CSV, ".tsv": CSV, ".txt": CSV, ".json": JSON, ".jsonl": JSON, ".ndjson": JSON}
+"""The content type of a file of records, by the ending of its name."""
+
 HELP_AT_END = """\
 environment:
   WAYBILL_API_KEY   your key, as in wb_...; CUSTOMER_API_KEY is read where it is not set
 
 exit codes:
-  0    everything is in (without --wait: the archive is uploaded)
-  1    the batch failed, was cancelled or expired, or the archive could not be uploaded
+  0    everything is imported (without --wait: the file is uploaded)
+  1    the batch or job failed, was rejected or cancelled, or expired; or the file could not be uploaded
   2    the command is not right; nothing was sent
-  3    some work orders, or files, could not be taken in; the others are in
+  3    some work orders, files or records could not be imported; the others are imported
   130  stopped with Ctrl-C
 
 After a break of any kind run the same command again: it goes on where it was, for seven days.
@@ -422,8 +448,10 @@ class Line:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "waybill-upload/1"
 
-    def send(self, method: str, url: str, authorization: str = "", **more: Any) -> requests.Response:
-        """One request; Passing where it should be tried again. Nothing is redirected."""
+    def send(
+        self, method: str, url: str, authorization: str = "", *, redirects: bool = False, **more: Any
+    ) -> requests.Response:
+        """One request; Passing where it should be tried again. Redirects are followed only if so asked."""
 
         # A callable, because else `requests` would put what a .netrc says in place of the key.
         def authorise(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -433,7 +461,7 @@ class Line:
 
         with understood(url):
             answer = self._session.request(
-                method, url, auth=authorise, allow_redirects=False, timeout=TIMEOUT, **more
+                method, url, auth=authorise, allow_redirects=redirects, timeout=TIMEOUT, **more
             )
         if answer.status_code in PASSING:
             after = answer.headers.get("Retry-After", "")
@@ -572,6 +600,61 @@ class Waybill:
         return self._line.until_it_works(lambda: self._line.send(method, url, self._authorization, **more))
 
 
+class Jobs:
+    """The calls of `/ls/api` that an import needs. Its numbers may be strings."""
+
+    def __init__(self, line: Line, host: str, key: str) -> None:
+        self._line = line
+        self._batch = f"{host}/ls/api/batch"
+        self._authorization = f"Bearer {key}"
+
+    def create(self, form: Mapping[str, str], template: bytes | None, size: int) -> Begun:
+        """Make an upload URL, and the job that imports what is uploaded there; Stop where it is rejected.
+
+        The import has no key that makes it safe to repeat. So after an answer that was lost, both are made
+        again: the job of before gets no file, and imports nothing.
+        """
+
+        def attempt() -> Begun:
+            answer = self._post("upload-url", data={"size": size})
+            upload = accepted(answer, "The upload could not be begun", "uploadId", "uploadUrl")
+            answer = self._post(
+                "import",
+                data={**form, "uploadId": upload["uploadId"]},
+                files=None if template is None else {"template": ("template", template, "text/plain")},
+            )
+            job = accepted(answer, "The job could not be made", "jobId", "status")
+            return Begun(str(job["jobId"]), str(upload["uploadUrl"]))
+
+        return self._line.until_it_works(attempt)
+
+    def status(self, id: str) -> dict[str, Any] | None:
+        """The job as it is, or None where there is none of that id."""
+        answer = self._line.until_it_works(lambda: self._post("status", data={"jobId": id}))
+        if answer.status_code == 404:
+            return None
+        if answer.status_code != 200:
+            raise refused(answer, f"The job {id} could not be looked at", "the address")
+        return said(answer, "status")
+
+    def cancel(self, id: str) -> None:
+        """Cancel the job; where that is refused, it has ended."""
+        self._line.until_it_works(lambda: self._post("cancel", data={"jobId": id}))
+
+    def _post(self, call: str, **more: Any) -> requests.Response:
+        return self._line.send("POST", f"{self._batch}/{call}", self._authorization, **more)
+
+
+def accepted(answer: requests.Response, what: str, *names: str) -> dict[str, Any]:
+    """What a call for a job answered; Stop where it is refused, or rejected with a reason."""
+    if answer.status_code != 200:
+        raise refused(answer, what, "the address")
+    body = said(answer)
+    if body.get("status") == "Rejected":
+        raise Stop(f"{what}: {body.get('reason') or 'it was rejected'}")
+    return said(answer, *names)
+
+
 def said(answer: requests.Response, *names: str) -> dict[str, Any]:
     """The JSON object that was answered; Stop where it lacks one of these, as what is not Waybill's does."""
     try:
@@ -583,17 +666,18 @@ def said(answer: requests.Response, *names: str) -> dict[str, Any]:
     return body
 
 
-def refused(answer: requests.Response, what: str) -> Stop:
-    """What a refusal means, in the server's own words, and what to do."""
+def refused(answer: requests.Response, what: str, if_missing: str = "--site and the address") -> Stop:
+    """What a refusal means, in the server's own words, and what to do; `if_missing` is what to check then."""
     try:
-        detail = str(answer.json()["detail"])
+        body = answer.json()
+        detail = str(body["detail"] if "detail" in body else body["error_description"])
     except (ValueError, KeyError, TypeError):
         detail = ""
     text = f"{what}: {detail or f'{name_of(str(answer.url))} answered {answer.status_code}'}"
     hints = {
         401: f"Check the key in {' or '.join(KEY_VARIABLES)}.",
         403: "Use a key that may do this, or ask whoever gave you this one.",
-        404: "Check --site and the address." if detail else "Is this the address of Waybill?",
+        404: f"Check {if_missing}." if detail else "Is this the address of Waybill?",
     }
     hint = hints.get(answer.status_code, "")
     if answer.status_code == 400 and "site_id" in detail:
@@ -676,8 +760,8 @@ def _reason(answer: requests.Response) -> str:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the command line asks for."""
+class WantedBatch:
+    """What the command line asks for, without --import."""
 
     host: str
     archive: Path
@@ -687,6 +771,17 @@ class Wanted:
     batch: str
     url: str
     errors: Path | None
+
+
+@dataclass(frozen=True)
+class WantedImport:
+    """What the command line asks for, with --import. `form` is the job's, as the server takes it."""
+
+    host: str
+    file: Path
+    wait: bool
+    form: Mapping[str, str]
+    template: bytes | None
 
 
 class Upload(ABC):
@@ -723,7 +818,7 @@ class Upload(ABC):
         """What it is for, as it is now, or None where there is none of that id."""
 
     @abstractmethod
-    def give_up(self, begun: Begun, status: str, *, made_now: bool) -> None:
+    def give_up(self, begun: Begun, shown: Mapping[str, Any] | None, *, made_now: bool) -> None:
         """Leave an upload whose URL takes nothing more; Stop where no new one shall be begun for it."""
 
     @abstractmethod
@@ -757,12 +852,12 @@ class Upload(ABC):
                 self._screen.keep()
                 return begun.id
             except SessionGone:
-                status = self._status(begun)
-            if status and status not in self.never_uploaded:
+                shown = self.look(begun.id) if begun.id else None
+            if shown and shown["status"] not in self.never_uploaded:
                 self._screen.say(f"The {self._file.noun} is there already.")
                 return begun.id
             self._memory.forget()
-            self.give_up(begun, status, made_now=made_now)
+            self.give_up(begun, shown, made_now=made_now)
             self._screen.say(
                 f"The upload that was begun can no longer go on: beginning anew, with a new {self.noun}."
             )
@@ -779,10 +874,6 @@ class Upload(ABC):
                 f"Note: nothing can be written beside the {self._file.noun} ({error.strerror}). "
                 "If this is interrupted, the upload begins anew."
             )
-
-    def _status(self, begun: Begun) -> str:
-        shown = self.look(begun.id) if begun.id else None
-        return str(shown["status"]) if shown else ""
 
     def _wait(self, id: str) -> int:
         """Look at it until it has ended, tell what came of it, and return the exit code."""
@@ -809,7 +900,7 @@ class BatchUpload(Upload):
     outcomes = OUTCOMES
 
     def __init__(
-        self, wanted: Wanted, key: str, screen: Screen, line: Line, bar: Callable[[LocalFile], Bar]
+        self, wanted: WantedBatch, key: str, screen: Screen, line: Line, bar: Callable[[LocalFile], Bar]
     ) -> None:
         archive = LocalFile.look_at("archive", wanted.archive, "Make a zip archive of it, and upload that.")
         memory = Memory(archive, "batch", {"host": wanted.host, "site": wanted.site})
@@ -857,14 +948,14 @@ class BatchUpload(Upload):
         """The batch as it is, or None where there is none of that id."""
         return self._waybill.batch(id)
 
-    def give_up(self, begun: Begun, status: str, *, made_now: bool) -> None:
+    def give_up(self, begun: Begun, shown: Mapping[str, Any] | None, *, made_now: bool) -> None:
         """Stop where the user chose the upload, or cancelled its batch during this run."""
         if self._wanted.batch or self._wanted.url:
             raise Stop(
                 "The upload URL takes nothing more: it expired after seven days, was cancelled, or has "
                 "its archive. Leave out --batch and --url to upload the archive as a new batch."
             )
-        if made_now and status == "CANCELLED":
+        if made_now and shown and shown["status"] == "CANCELLED":
             raise Stop(f"The batch {begun.id} was cancelled. Nothing of it was taken in.")
 
     def progress(self, shown: Mapping[str, Any]) -> str:
@@ -924,9 +1015,133 @@ class BatchUpload(Upload):
             raise Stop(f"The errors cannot be written to {file}: {error.strerror}.") from None
 
 
+class ImportUpload(Upload):
+    """An upload of a file of records for a job that imports them.
+
+    The job is made before anything is uploaded, and the upload starts only when the job is remembered. So
+    every file that arrives has one job, which the next run knows, whatever stopped this one.
+    """
+
+    noun = "job"
+    never_uploaded = JOB_NEVER_UPLOADED
+    outcomes = JOB_OUTCOMES
+
+    def __init__(
+        self, wanted: WantedImport, key: str, screen: Screen, line: Line, bar: Callable[[LocalFile], Bar]
+    ) -> None:
+        records = LocalFile.look_at("file", wanted.file, "Give the file of records.")
+        template = "" if wanted.template is None else hashlib.sha256(wanted.template).hexdigest()
+        place = {"host": wanted.host, "form": dict(wanted.form), "template": template}
+        super().__init__(screen, line, bar, records, Memory(records, "job", place))
+        self._wanted = wanted
+        self._jobs = Jobs(line, wanted.host, key)
+
+    def run(self, *, wait: bool) -> int:
+        """Upload the file and, if asked, wait; returns the exit code. Stop where it cannot be done."""
+        kept = self._memory.recall()
+        shown = self.look(kept.id) if kept else None
+        if kept and shown and shown["status"] in self.outcomes:
+            self._screen.say("The job that was begun before has ended.")
+            code = self.tell(kept.id, shown)
+            self._memory.forget()
+            return code
+        if kept and shown is None:
+            self._memory.forget()
+        return super().run(wait=wait)
+
+    def begun_before(self) -> Begun | None:
+        """The upload to go on with, where there is one."""
+        kept = self._memory.recall()
+        if kept:
+            self._screen.say("Going on with the upload that was begun before.")
+        return kept
+
+    def make(self) -> Begun:
+        """Make a job."""
+        begun = self._jobs.create(self._wanted.form, self._wanted.template, self._file.size)
+        self._screen.say(f"Job {begun.id}")
+        return begun
+
+    def look(self, id: str) -> dict[str, Any] | None:
+        """The job as it is, or None where there is none of that id."""
+        return self._jobs.status(id)
+
+    def give_up(self, begun: Begun, shown: Mapping[str, Any] | None, *, made_now: bool) -> None:
+        """Cancel the job that waits for the upload; Stop where it has ended, or is being canceled."""
+        if shown and (shown["status"] in self.outcomes or shown["status"] == "Canceling"):
+            reason = f" {shown['reason']}" if shown.get("reason") else ""
+            raise Stop(f"The job {begun.id} ended before its file was uploaded: {shown['status']}.{reason}")
+        if shown:
+            self._jobs.cancel(begun.id)
+
+    def progress(self, shown: Mapping[str, Any]) -> str:
+        """How far the job is, in a line."""
+        status = str(shown["status"])
+        return f"Importing: {records_of(shown)}" if status == "Processing" else JOB_STAGES.get(status, status)
+
+    def tell(self, id: str, shown: Mapping[str, Any]) -> int:
+        """Tell what came of the job, save the records that it gives back, and return the exit code."""
+        self._screen.tell(f"Job {id}: {shown['status']}")
+        if shown.get("reason"):
+            self._screen.tell(f"  {shown['reason']}")
+        self._screen.tell(f"  {records_of(shown)}")
+        for name in SAVED_RECORDS:
+            if shown.get(name):
+                file = self._save(name, str(shown[name]))
+                self._screen.tell(f"The {name} records are in {file}.")
+        code = self.outcomes[shown["status"]]
+        some_rejected = number(shown, "recordsRejected") or shown.get("rejected")
+        return WITH_ERRORS if code == OK and some_rejected else code
+
+    def _save(self, name: str, link: str) -> Path:
+        """Download records of the job beside its file; returns where they are."""
+        # The link is a secret in itself: it gets no key, and is not shown.
+        url = urljoin(f"{self._wanted.host}/", link)
+        file = free_name(self._file.path, name)
+        part = file.with_name(f"{file.name}.part")
+
+        def attempt() -> None:
+            with self._line.send("GET", url, redirects=True, stream=True) as answer, understood(url):
+                if answer.status_code != 200:
+                    raise Stop(
+                        f"The {name} records could not be downloaded: "
+                        f"{name_of(url)} answered {answer.status_code}."
+                    )
+                with part.open("wb") as out:
+                    for block in answer.iter_content(BLOCK):
+                        out.write(block)
+
+        try:
+            self._line.until_it_works(attempt)
+            part.replace(file)
+        except OSError as error:
+            raise Stop(f"The {name} records cannot be written to {file}: {error.strerror}.") from None
+        finally:
+            part.unlink(missing_ok=True)
+        return file
+
+
+def free_name(file: Path, name: str) -> Path:
+    """`technicians.rejected.csv` beside `technicians.csv`, or `technicians.rejected-2.csv` where that one is
+    there: the user may have fixed records in it."""
+    for count in itertools.count(1):
+        found = file.with_name(f"{file.stem}.{name}{'' if count == 1 else f'-{count}'}{file.suffix}")
+        if not found.exists():
+            break
+    return found
+
+
+def records_of(shown: Mapping[str, Any]) -> str:
+    """The counts of a job, in a line."""
+    processed, rejected = number(shown, "recordsProcessed"), number(shown, "recordsRejected")
+    return f"{many(processed, 'record')} processed, {rejected:,} rejected"
+
+
 def number(shown: Mapping[str, Any], name: str) -> int:
-    """A count of a batch; 0 where it is not known yet."""
+    """A count of a batch or job; 0 where it is not known yet."""
     value = shown.get(name)
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
     return value if isinstance(value, int) else 0
 
 
@@ -986,22 +1201,32 @@ def host_address(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def parsed(arguments: Sequence[str] | None) -> Wanted:
+def parsed(arguments: Sequence[str] | None) -> WantedBatch | WantedImport:
     """The command line; SystemExit with 2 where it is not right."""
     parser = argparse.ArgumentParser(
         prog="upload.py",
-        description="Uploads an archive of work orders to Waybill and, if asked, waits for what comes of it.",
+        description="Uploads an archive of work orders, or with --import a file of records, to Waybill and, "
+        "if asked, waits for what comes of it.",
         epilog=HELP_AT_END,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "host", type=host_address, help="the address of Waybill, as https://waybill.example.com"
     )
-    parser.add_argument("archive", type=Path, help="the zip archive, one folder a work order")
-    parser.add_argument("--site", default="", metavar="ID", help="the site; needed where the key has none")
-    parser.add_argument("--wait", action="store_true", help="wait until all is taken in, and show the errors")
     parser.add_argument(
-        "--notify", action="extend", nargs="+", default=[], metavar="ADDRESS", help="whom to mail at the end"
+        "archive",
+        type=Path,
+        help="the zip archive, one folder a work order; with --import, the file of records",
+    )
+    parser.add_argument("--site", default="", metavar="ID", help="the site; needed where the key has none")
+    parser.add_argument("--wait", action="store_true", help="wait until all is imported, and show the errors")
+    parser.add_argument(
+        "--notify",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="ADDRESS",
+        help="whom to mail at the end; with --import, one address",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--batch", default="", metavar="ID", help="upload to this batch, made before")
@@ -1012,7 +1237,35 @@ def parsed(arguments: Sequence[str] | None) -> Wanted:
         metavar="FILE",
         help="with --wait: save all errors, as CSV or JSON Lines (.csv, .jsonl)",
     )
+    # No name here begins as one above does: else its abbreviation, `--n` say, were no longer clear.
+    records = parser.add_argument_group(
+        "a file of records",
+        "With --wait, the rejected records are saved beside the file: technicians.rejected.csv.",
+    )
+    records.add_argument(
+        "--import", dest="item_type", metavar="TYPE", help="import the file's records as items of this type"
+    )
+    records.add_argument(
+        "--content-type",
+        choices=(CSV, JSON),
+        help="text/plain for CSV, application/json for JSON or JSON Lines; by default, by the file's ending",
+    )
+    records.add_argument(
+        "--csv-without-header", action="store_true", help="the first line of the CSV file is a record"
+    )
+    records.add_argument(
+        "--merge", action="store_true", help="merge each record into the item that is there, not replace it"
+    )
+    records.add_argument(
+        "--template", type=Path, metavar="FILE", help="the Velocity template from a record to an item"
+    )
+    records.add_argument("--job-name", metavar="NAME", help="the name of the job; by default, the file's")
     found = parser.parse_args(arguments)
+    return batch_wanted(parser, found) if found.item_type is None else import_wanted(parser, found)
+
+
+def batch_wanted(parser: argparse.ArgumentParser, found: argparse.Namespace) -> WantedBatch:
+    """What is asked for without --import; SystemExit with 2 where it is not right."""
     if found.wait and found.url:
         parser.error("--wait needs the batch: give --batch ID in place of --url")
     if found.errors and not found.wait:
@@ -1023,7 +1276,46 @@ def parsed(arguments: Sequence[str] | None) -> Wanted:
         parser.error("--notify is for a new batch: leave out --batch and --url")
     if found.url and not found.url.startswith(("https://", "http://")):
         parser.error("--url must be the upload URL as it was given to you, from https:// on")
-    return Wanted(**vars(found))
+    for name in ("content_type", "csv_without_header", "merge", "template", "job_name"):
+        if getattr(found, name):
+            parser.error(f"--{name.replace('_', '-')} needs --import")
+    names = [each.name for each in fields(WantedBatch)]
+    return WantedBatch(**{name: getattr(found, name) for name in names})
+
+
+def import_wanted(parser: argparse.ArgumentParser, found: argparse.Namespace) -> WantedImport:
+    """What is asked for with --import; SystemExit with 2 where it is not right."""
+    for name in ("site", "batch", "url", "errors"):
+        if getattr(found, name):
+            parser.error(f"--{name} is for batches: leave it out, or --import")
+    if len(found.notify) > 1:
+        parser.error("--notify takes one address with --import")
+    content_type = found.content_type or CONTENT_TYPES.get(found.archive.suffix.lower())
+    if content_type is None:
+        parser.error(
+            f"the ending of {found.archive.name} does not tell what it holds: give --content-type {CSV} for "
+            f"CSV, or {JSON}"
+        )
+    if content_type == JSON and found.csv_without_header:
+        parser.error(f"--csv-without-header is for CSV: the content type is {JSON}")
+    form = {
+        "jobName": found.job_name or found.archive.name,
+        "itemType": found.item_type,
+        "contentType": content_type,
+    }
+    if found.merge:
+        form["merge"] = "true"
+    if found.csv_without_header:
+        form["headerRow"] = "false"
+    if found.notify:
+        form["notificationEmail"] = found.notify[0]
+    template = None
+    if found.template:
+        try:
+            template = found.template.read_bytes()
+        except OSError as error:
+            parser.error(f"--template: {found.template} cannot be read: {error.strerror}")
+    return WantedImport(found.host, found.archive, found.wait, form, template)
 
 
 def key_in(environment: Mapping[str, str]) -> str:
@@ -1048,12 +1340,16 @@ def main(
     wanted = parsed(arguments)
     screen = Screen(sys.stdout, sys.stderr, stopwatch)
     try:
-        key = "" if wanted.url else key_in(environment)
 
         def bar(file: LocalFile) -> Bar:
             return Bar(screen, file.path.name, file.size, stopwatch)
 
-        return BatchUpload(wanted, key, screen, Line(screen, sleep), bar).run(wait=wanted.wait)
+        line = Line(screen, sleep)
+        if isinstance(wanted, WantedImport):
+            importing = ImportUpload(wanted, key_in(environment), screen, line, bar)
+            return importing.run(wait=wanted.wait)
+        key = "" if wanted.url else key_in(environment)
+        return BatchUpload(wanted, key, screen, line, bar).run(wait=wanted.wait)
     except Stop as stop:
         screen.keep()
         screen.say(f"upload.py: {stop}")
