@@ -124,6 +124,9 @@ JOB_STAGES = {
 JOB_NEVER_UPLOADED = ("Initialized", "Accepted", "Canceling", "Rejected", "Failed", "Canceled")
 """The statuses of a job that may not have its file; it has it in every other."""
 
+JOB_GOING_WELL = ("Initialized", "Accepted", "Processing", "Completed")
+"""The statuses of a job that has not failed and is not being canceled."""
+
 SAVED_RECORDS = ("rejected", "unprocessed")
 """The records of a job that are downloaded when it has ended, as its status names them."""
 
@@ -822,6 +825,10 @@ class Upload(ABC):
         """Leave an upload whose URL takes nothing more; Stop where no new one shall be begun for it."""
 
     @abstractmethod
+    def has_failed(self, id: str) -> bool:
+        """Whether it has ended without success, though its file was uploaded."""
+
+    @abstractmethod
     def progress(self, shown: Mapping[str, Any]) -> str:
         """How far it is, in a line."""
 
@@ -832,7 +839,7 @@ class Upload(ABC):
     def run(self, *, wait: bool) -> int:
         """Upload the file and, if asked, wait; returns the exit code. Stop where it cannot be done."""
         id = self._upload()
-        if not wait:
+        if not wait and not self.has_failed(id):
             self._memory.forget()
             self._screen.tell(f"Uploaded {self._file.path}" + (f" as {self.noun} {id}." if id else "."))
             return OK
@@ -958,6 +965,10 @@ class BatchUpload(Upload):
         if made_now and shown and shown["status"] == "CANCELLED":
             raise Stop(f"The batch {begun.id} was cancelled. Nothing of it was taken in.")
 
+    def has_failed(self, id: str) -> bool:
+        """Never: an upload URL takes nothing more once its batch has failed."""
+        return False
+
     def progress(self, shown: Mapping[str, Any]) -> str:
         """How far the batch is, in a line."""
         return counts(shown)
@@ -1074,6 +1085,11 @@ class ImportUpload(Upload):
         if shown:
             self._jobs.cancel(begun.id)
 
+    def has_failed(self, id: str) -> bool:
+        """Whether the job was canceled, or failed: its upload URL takes the file even so."""
+        shown = self.look(id)
+        return shown is not None and shown["status"] not in JOB_GOING_WELL
+
     def progress(self, shown: Mapping[str, Any]) -> str:
         """How far the job is, in a line."""
         status = str(shown["status"])
@@ -1084,7 +1100,6 @@ class ImportUpload(Upload):
         self._screen.tell(f"Job {id}: {shown['status']}")
         if shown.get("reason"):
             self._screen.tell(f"  {shown['reason']}")
-        self._screen.tell(f"  {records_of(shown)}")
         for name in SAVED_RECORDS:
             if shown.get(name):
                 file = self._save(name, str(shown[name]))
@@ -1257,7 +1272,10 @@ def parsed(arguments: Sequence[str] | None) -> WantedBatch | WantedImport:
         "--merge", action="store_true", help="merge each record into the item that is there, not replace it"
     )
     records.add_argument(
-        "--template", type=Path, metavar="FILE", help="the Velocity template from a record to an item"
+        "--template",
+        type=Path,
+        metavar="FILE",
+        help="the Velocity template that makes an item of each CSV row",
     )
     records.add_argument("--job-name", metavar="NAME", help="the name of the job; by default, the file's")
     found = parser.parse_args(arguments)

@@ -15,10 +15,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import flask
 import pytest
+from werkzeug.serving import make_server
 
+from infra.local.traffic import Fault
+from shared.accounts.keys import create_key
 from shared.batches.client import upload
-from tests.shared.batches.client.test_upload import QUANTUM, Client, Stub, serving
+from shared.gcp.clients import connect
+from tests.shared.batches.client.test_upload import QUANTUM, Client, Quiet, Stub, serving
+from tests.subjects.small_job import Jobs
+from tests.world import World, handler
 
 CONTENT = b"".join(b"%07d,Ann Technician\n" % n for n in range(40_000))
 """A file of records, of two chunks."""
@@ -229,7 +236,8 @@ def test_a_file_of_records_is_imported(server: Server, client: Client, records: 
     assert "technicians.csv" in run.err
     assert server.imported == [CONTENT]
     assert server.sizes == [str(len(CONTENT))]
-    assert server.calls == ["upload-url", "import", "PUT", "PUT", "PUT"], "the first PUT asks what is there"
+    # The first PUT asks what is there; the status tells that the job was not canceled meanwhile.
+    assert server.calls == ["upload-url", "import", "PUT", "PUT", "PUT", "status"]
     assert server.jobs["job-1"].form == {
         "jobName": "technicians.csv",
         "itemType": "Technician",
@@ -383,7 +391,6 @@ def test_exit_codes(
     assert run.out.splitlines() == [
         f"Job job-1: {status}",
         "  That is why.",
-        f"  40,000 records processed, {rejected} rejected",
     ]
     assert run.slept == [1.0, 1.0 * 1.5, 1.5**2, 1.5**3, 1.5**4, 1.5**5]
     assert not memory_of(records).exists()
@@ -428,7 +435,6 @@ def test_the_rejected_records_are_saved_beside_the_file(
     assert run.out.splitlines() == [
         "Job job-1: Completed",
         "  3 records were rejected.",
-        "  40,000 records processed, 3 rejected",
         f"The rejected records are in {saved}.",
     ]
     assert saved.read_bytes() == REJECTED
@@ -669,3 +675,111 @@ def test_a_job_that_ends_while_its_file_is_uploaded_is_not_replaced(
     assert f"ended before its file was uploaded: {status}. Ann stopped it." in run.err
     assert (len(server.jobs), server.imported) == (1, [])
     assert not memory_of(records).exists()
+
+
+@pytest.mark.parametrize("status", ["Canceling", "Canceled", "Failed", "Rejected"])
+def test_a_file_uploaded_for_a_job_that_has_failed_is_no_success(
+    server: Server, client: Client, records: Path, status: str
+) -> None:
+    """The upload URL of a job takes the file whatever becomes of the job."""
+    server.at_end = {"status": status, "reason": "Ann stopped it."}
+
+    def ends() -> None:
+        server.jobs["job-1"].shown["status"] = "Canceled"
+
+    run = client(server.url, records, "--import", "Technician", meanwhile=ends)
+    assert run.code == 1, run
+    assert run.out.splitlines() == [
+        f"Job job-1: {'Canceled' if status == 'Canceling' else status}",
+        "  Ann stopped it.",
+    ]
+
+
+# Against the functions themselves.
+
+
+@pytest.fixture
+def host(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The functions `jobs` and `exports` at one address, to which their links lead."""
+
+    def answer(environ: Any, start: Any) -> Any:
+        function = "jobs" if environ["PATH_INFO"].startswith("/ls/api") else "exports"
+        return handler(function)(flask.Request(environ))(environ, start)
+
+    with serving(make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Quiet)) as url:
+        monkeypatch.setenv("WAYBILL_URL", url)
+        yield url
+        connect().close()
+
+
+def test_the_functions_import_what_the_client_uploads(
+    world: World, host: str, client: Client, tmp_path: Path
+) -> None:
+    jobs = Jobs(world)
+    client.environment["WAYBILL_API_KEY"] = jobs.key
+    client.meanwhile = world.drain
+    jobs.send("/ls/api/itemTypes/Technician", "PUT", json={"required": ["name"]})
+    records = tmp_path / "technicians.csv"
+    rows = [b"%d;Ann;%s\n" % (n, b"x" * 1_000) for n in range(900)]
+    records.write_bytes(b"id;name;note\n900;;\n" + b"".join(rows))
+    world.suite.traffic.arm("storage.uploads.chunk", Fault("error", 503), nth=2)
+    command = (host, records, "--import", "Technician", "--wait")
+    stop(client, *command)
+
+    run = client(*command)
+    assert run.code == 3, run
+    saved = records.with_name("technicians.rejected.csv")
+    lines = run.out.splitlines()
+    assert re.fullmatch(r"Job [0-9a-f-]{36}: Completed", lines[0]), lines
+    assert lines[1].startswith("  900 of 901 records were imported, and 1 rejected. Line 2: "), lines
+    assert lines[2:] == [f"The rejected records are in {saved}."]
+    assert len(jobs.items()) == 900
+    assert saved.read_text().startswith("id;name;note;waybill_error\n900;;;"), saved.read_text()
+    assert "The field name is required" in saved.read_text()
+    assert not memory_of(records).exists()
+    assert len(list(world.cloud.db.collection("jobs").stream())) == 1
+
+    saved.write_text(saved.read_text().replace("900;;", "900;Bob;"))
+    run = client(host, saved, "--import", "Technician", "--wait")
+    assert run.code == 0, run
+    assert run.out.splitlines()[1:] == ["  1 record was imported."]
+    assert len(jobs.items()) == 901
+
+
+def test_the_functions_template_and_reasons(world: World, host: str, client: Client, tmp_path: Path) -> None:
+    jobs = Jobs(world)
+    client.environment["WAYBILL_API_KEY"] = jobs.key
+    client.meanwhile = world.drain
+    records, template = tmp_path / "data.txt", tmp_path / "template.vm"
+    records.write_bytes(b"1,Ann\n2,Bob\n")
+    template.write_text('{"id": "$column1", "name": "$column2"}')
+    command = (host, records, "--import", "Technician", "--csv-without-header", "--wait")
+    run = client(*command, "--template", template, "--merge", "--notify", "ann@example.com")
+    assert run.code == 0, run
+    assert jobs.items() == [{"id": "1", "name": "Ann"}, {"id": "2", "name": "Bob"}]
+    assert jobs.mails() == ["data.txt: import completed (Technician)"]
+
+    run = client(*command, "--notify", "nobody")
+    assert (run.code, "notificationEmail: 'nobody' is not an address." in run.err) == (1, True), run
+    without_scope = create_key(world.cloud.db, customer="acme", scopes=["batches"])
+    client.environment["WAYBILL_API_KEY"] = without_scope
+    run = client(*command)
+    assert (run.code, "lacks the scope 'jobs'" in run.err) == (1, True), run
+
+
+def test_a_job_that_was_canceled_during_the_upload_is_told(
+    world: World, host: str, client: Client, records: Path
+) -> None:
+    jobs = Jobs(world)
+    client.environment["WAYBILL_API_KEY"] = jobs.key
+
+    def cancel() -> None:
+        for job in world.cloud.db.collection("jobs").stream():
+            jobs.post("cancel", data={"jobId": job.id})
+        world.drain()
+
+    world.suite.traffic.arm("storage.uploads.chunk", Fault("error", 503), nth=2)
+    run = client(host, records, "--import", "Technician", meanwhile=cancel)
+    assert run.code == 1, run
+    assert re.match(r"Job [0-9a-f-]{36}: Canceled\n  The job was canceled", run.out), run
+    assert jobs.items() == []
