@@ -1120,7 +1120,8 @@ class ImportUpload(Upload):
                 if answer.status_code != 200:
                     raise Stop(
                         f"The {name} records could not be downloaded: "
-                        f"{name_of(url)} answered {answer.status_code}."
+                        f"{name_of(url)} answered {answer.status_code}. Run the same command again to try it "
+                        f"again, or remove {self._memory.file} first to import the whole file again."
                     )
                 with part.open("wb") as out:
                     for block in answer.iter_content(BLOCK):

@@ -471,6 +471,7 @@ def test_records_that_cannot_be_downloaded_are_downloaded_by_the_next_run(
     run = client(server.url, records, "--import", "Technician", "--wait")
     assert run.code == 1, run
     assert "rejected records could not be downloaded: 127.0.0.1 answered 410" in run.err
+    assert f"or remove {memory_of(records)} first" in run.err
     run = client(server.url, records, "--import", "Technician", "--wait")
     assert run.code == 3, run
     assert len(server.jobs) == 1
