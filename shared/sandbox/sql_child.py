@@ -41,7 +41,7 @@ INTEGERS = frozenset(
 FLOATS = frozenset(["float", "double"])
 MOMENTS = frozenset(["timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"])
 WITH_ZONE = "timestamp with time zone"
-PLAIN = frozenset(["varchar", "date", "time", "interval", "uuid", "time with time zone", "enum"])
+WRITTEN_AS_THEY_ARE = INTEGERS | {"null", "boolean", "decimal", "varchar", "date", "time", "interval", "uuid"}
 
 
 def run() -> None:
@@ -70,10 +70,10 @@ def run() -> None:
     if not CONFIG["query"]:
         return
     try:
-        _load(connection)
+        _load(connection, _free("batch", tables))
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        _answer(connection, text)
+        _answer(connection, text, _free("result", tables))
     except duckdb.OutOfMemoryException:
         child.send(child.OUT_OF_MEMORY)
     except (duckdb.InternalException, duckdb.FatalException):
@@ -93,6 +93,14 @@ def _warm_up(connection: duckdb.DuckDBPyConnection) -> None:
         connection.unregister("warm")
 
 
+def _free(name: str, tables: list[str]) -> str:
+    """A name that no table of the query has."""
+    taken = {table.lower() for table in tables}
+    while name in taken:
+        name += "_"
+    return name
+
+
 def _first_line(error: Exception) -> str:
     line = str(error).strip().split("\n", 1)[0]
     return line.rstrip(".!") + "."
@@ -101,8 +109,11 @@ def _first_line(error: Exception) -> str:
 # Loading
 
 
-def _load(connection: duckdb.DuckDBPyConnection) -> None:
-    """Load the tables that the parent sends: `t` begins one, `p` brings bytes of a part, `e` ends it."""
+def _load(connection: duckdb.DuckDBPyConnection, view: str) -> None:
+    """Load the tables that the parent sends: `t` begins one, `p` brings bytes of a part, `e` ends it.
+
+    Each batch goes by way of a view of that name.
+    """
     columns: dict[str, tuple[str, str]] = {}
     table = ""
     buffer = bytearray()
@@ -121,7 +132,7 @@ def _load(connection: duckdb.DuckDBPyConnection) -> None:
                 end = 8 + int.from_bytes(buffer[:8], "big")
                 stream = bytes(buffer[8:end])
                 del buffer[:end]
-                _insert(connection, table, columns, stream)
+                _insert(connection, view, table, columns, stream)
         elif kind == b"e":
             if buffer:
                 raise ValueError(f"a part of {table!r} ends inside a batch")
@@ -130,7 +141,11 @@ def _load(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _insert(
-    connection: duckdb.DuckDBPyConnection, table: str, columns: dict[str, tuple[str, str]], stream: bytes
+    connection: duckdb.DuckDBPyConnection,
+    view: str,
+    table: str,
+    columns: dict[str, tuple[str, str]],
+    stream: bytes,
 ) -> None:
     batch = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
     names, values = [], []
@@ -144,19 +159,17 @@ def _insert(
         first = next(iter(columns.values()))[0] if columns else "_"
         names, values = [_name(first)], ["NULL"]
     batch = batch.rename_columns([f"c{number}" for number in range(batch.num_columns)])
-    connection.register("batch of records", batch)
+    connection.register(view, batch)
     try:
         connection.execute(
-            f'INSERT INTO {_name(table)} ({", ".join(names)}) SELECT {", ".join(values)} FROM "batch of records"'
+            f"INSERT INTO {_name(table)} ({', '.join(names)}) SELECT {', '.join(values)} FROM {view}"
         )
     finally:
-        connection.unregister("batch of records")
+        connection.unregister(view)
 
 
 def _cast(column: str, kind: str, wanted: str) -> str:
-    if kind == wanted:
-        return f"CAST({column} AS {DUCKDB_TYPES[wanted]})"
-    if wanted != "json":
+    if kind == wanted or wanted != "json":
         return f"CAST({column} AS {DUCKDB_TYPES[wanted]})"
     return f"to_json(CAST({column} AS {DUCKDB_TYPES[kind]}))"
 
@@ -172,8 +185,8 @@ def _literal(text: str) -> str:
 # Answering
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Run the query; send its columns, then its rows as JSON Lines in blocks of whole lines."""
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str, view: str) -> None:
+    """Run the query, as a view of that name; send its columns, then its rows as JSON Lines."""
     relation = connection.sql(sql)
     if relation is None:
         raise child.RefusedInput("Only a SELECT is allowed. Write the query as one SELECT.")
@@ -193,8 +206,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     )
     renamed = ", ".join(f"c{number}" for number in range(len(names)))
     lines = relation.query(
-        "result of query",
-        f'SELECT json_object({pairs})::VARCHAR || chr(10) FROM "result of query" AS r({renamed})',
+        view, f"SELECT json_object({pairs})::VARCHAR || chr(10) FROM {view} AS r({renamed})"
     )
     for batch in lines.to_arrow_reader(BATCH_ROWS):
         for block in _blocks(batch.column(0)):
@@ -265,8 +277,6 @@ def _plain(kind: Any, value: str, name: str, depth: int = 0) -> str:
             (field, _plain(inner, f"struct_extract({value}, {_literal(field)})", name, depth))
             for field, inner in kind.children
         ]
-        if any(not field for field, _ in fields):
-            raise child.RefusedInput(f"The column {name} holds a row without names. Use struct_pack or a list.")
         packed = ", ".join(f"{_name(field)} := {made}" for field, made in fields)
         return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({packed}) END"
     if kind.id == "map":
@@ -276,7 +286,7 @@ def _plain(kind: Any, value: str, name: str, depth: int = 0) -> str:
             return value
         pair = f"struct_pack(key := x{depth}.key, value := {made})"
         return f"map_from_entries(list_transform(map_entries({value}), lambda x{depth}: {pair}))"
-    if kind.id in INTEGERS or kind.id in PLAIN or kind.id in ("boolean", "decimal") or str(kind) in ("JSON", '"NULL"', "NULL"):
+    if kind.id in WRITTEN_AS_THEY_ARE or str(kind) == "JSON":
         return value
     raise child.RefusedInput(f"The column {name} has the type {kind}. Cast it to VARCHAR.")
 
