@@ -11,15 +11,17 @@ import os
 
 os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve address space by the gigabyte
 
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
 import duckdb
 
 from shared.sandbox import checking, child, jail
 
+pa: Any = None
 if CONFIG["query"]:
     import pyarrow as pa
-
-from collections.abc import Iterator
-from typing import Any
 
 BATCH_ROWS = 2_048
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -36,7 +38,19 @@ DUCKDB_TYPES = {
 }
 
 INTEGERS = frozenset(
-    "tinyint smallint integer bigint hugeint utinyint usmallint uinteger ubigint uhugeint bignum".split()
+    [
+        "tinyint",
+        "smallint",
+        "integer",
+        "bigint",
+        "hugeint",
+        "utinyint",
+        "usmallint",
+        "uinteger",
+        "ubigint",
+        "uhugeint",
+        "bignum",
+    ]
 )
 FLOATS = frozenset(["float", "double"])
 MOMENTS = frozenset(["timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"])
@@ -74,12 +88,10 @@ def run() -> None:
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         _answer(connection, text, _free("result", tables))
-    except duckdb.OutOfMemoryException:
-        child.send(child.OUT_OF_MEMORY)
-    except (duckdb.InternalException, duckdb.FatalException):
-        raise
     except duckdb.Error as error:
-        raise child.RefusedInput(f"The query failed: {_first_line(error)}") from None
+        if _out_of_memory(error):
+            raise MemoryError from None
+        raise
 
 
 def _warm_up(connection: duckdb.DuckDBPyConnection) -> None:
@@ -88,9 +100,14 @@ def _warm_up(connection: duckdb.DuckDBPyConnection) -> None:
     if CONFIG["query"]:
         table = pa.table({"c0": pa.array(range(300_000))})
         connection.register("warm", table)
-        relation = connection.sql("SELECT c0, count(*) FROM warm GROUP BY c0 ORDER BY 1")
+        relation: Any = connection.sql("SELECT c0, count(*) FROM warm GROUP BY c0 ORDER BY 1")
         relation.query("r", "SELECT to_json(c0) FROM r").to_arrow_reader(BATCH_ROWS).read_all()
         connection.unregister("warm")
+
+
+def _out_of_memory(error: duckdb.Error) -> bool:
+    """Whether it comes of the memory limit: DuckDB's own, or the kernel's, which can fail any step."""
+    return isinstance(error, duckdb.OutOfMemoryException) or "bad allocation" in str(error)
 
 
 def _free(name: str, tables: list[str]) -> str:
@@ -187,9 +204,15 @@ def _literal(text: str) -> str:
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str, view: str) -> None:
     """Run the query, as a view of that name; send its columns, then its rows as JSON Lines."""
-    relation = connection.sql(sql)
-    if relation is None:
-        raise child.RefusedInput("Only a SELECT is allowed. Write the query as one SELECT.")
+    try:
+        _send_rows(connection.sql(sql), view)
+    except duckdb.Error as error:
+        if _out_of_memory(error) or isinstance(error, duckdb.InternalException | duckdb.FatalException):
+            raise
+        raise child.RefusedInput(f"The query failed: {_first_line(error)}") from None
+
+
+def _send_rows(relation: Any, view: str) -> None:
     if len(relation.columns) > CONFIG["columns"]:
         raise child.RefusedInput(
             f"The result has {len(relation.columns):,} columns; at most {CONFIG['columns']:,} are allowed. "
@@ -220,7 +243,7 @@ def _blocks(column: Any) -> Iterator[memoryview]:
     ends = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
     whole = memoryview(data)
     start = ends[0]
-    for before, end in zip(ends, ends[1:], strict=False):
+    for before, end in pairwise(ends):
         if end - start > BLOCK_BYTES and before > start:
             yield whole[start:before]
             start = before

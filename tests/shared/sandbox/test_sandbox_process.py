@@ -95,7 +95,9 @@ def test_memory_past_the_limit_is_refused(name: str) -> None:
 
 def test_a_child_that_hangs_is_killed_at_its_deadline() -> None:
     with started(Limits(memory=LIMITS.memory, seconds=0.3, cpu_seconds=7)) as child:
-        with pytest.raises(OverLimit, match=r"The probe took longer than 0\.3 seconds and was stopped\. Do less\."):
+        with pytest.raises(
+            OverLimit, match=r"The probe took longer than 0\.3 seconds and was stopped\. Do less\."
+        ):
             ask(child, "hang")
         with pytest.raises(ProcessLookupError):
             os.kill(child._process.pid, 0)

@@ -50,12 +50,24 @@ def one(template: str, **row: Any) -> str | Problem:
         ("#macro(cell $x)[$!x]#end#cell($a)#cell('b')", {"a": 1}, "[1][b]"),
         ("#define($d)<$a>#end$d", {"a": 1}, "<1>"),
         ("a#stop b", {}, "a"),
-        ("$a $b $c $d", {"a": True, "b": 1.5, "c": [1, None, "x"], "d": {"k": False}}, "true 1.5 [1, null, x] {k=false}"),
+        (
+            "$a $b $c $d",
+            {"a": True, "b": 1.5, "c": [1, None, "x"], "d": {"k": False}},
+            "true 1.5 [1, null, x] {k=false}",
+        ),
         ("$a", {"a": 2**53 + 1}, "9007199254740993"),
         ("#set($b = $a + 1)$b", {"a": 10**30}, "1" + "0" * 29 + "1"),
-        ("#set($a = 7 / 2)$a #set($a = -7 / 2)$a #set($a = -7 % 2)$a #set($a = 1 / 0)$a", {}, "3 -3 -1 -1"),
+        (
+            "#set($a = 7 / 2)$a #set($a = -7 / 2)$a #set($a = -7 % 2)$a #set($a = 1 / 0)[$!a]",
+            {},
+            "3 -3 -1 []",
+        ),
         ('#set($a = "n" + 1)$a', {}, "n1"),
-        ('{"id": "$a", "list": [#foreach($x in $l)"$x"#if($foreach.hasNext),#end#end]}', {"a": 1, "l": [1, 2]}, '{"id": "1", "list": ["1","2"]}'),
+        (
+            '{"id": "$a", "list": [#foreach($x in $l)"$x"#if($foreach.hasNext),#end#end]}',
+            {"a": 1, "l": [1, 2]},
+            '{"id": "1", "list": ["1","2"]}',
+        ),
         ("$a", {"a": "\0é\u2028\U0001f600"}, "\0é\u2028\U0001f600"),
         ("$a", {"a": "$b #if(1) ${c}"}, "$b #if(1) ${c}"),
         ("\r\n$a\r\n", {"a": 1}, "\r\n1\r\n"),
@@ -82,7 +94,10 @@ def test_what_a_template_makes(template: str, row: Mapping[str, Any], text: str)
         ("$m.keySet() $m.values()", "[a] [1]"),
         ("$s.length() $l.size() $m.size()", "5 2 1"),
         ("$s.replace('l', 'L')", "heLLo"),
-        ("$c.split(',') $c.split(',', 2) $p.split('\\|') $c.split(',').size()", "[a, , b] [a, ,b,,] [x, y] 3"),
+        (
+            "$c.split(',') $c.split(',', 2) $p.split('\\\\|') $c.split(',').size()",
+            "[a, , b] [a, ,b,,] [x, y] 3",
+        ),
         ("$s.substring(1) $s.substring(1, 3)", "ello el"),
         ("$s.toUpperCase().toLowerCase() $n.toString()", "hello 5"),
         ("[$t.trim()]", "[x]"),
@@ -113,7 +128,7 @@ def test_every_method_is_tested() -> None:
         ("#set($x.__y = 1)", "the name __y holds two underscores"),
         ("#foreach($__x in $y)#end", "the name __x holds two underscores"),
         ("#macro(__m)#end", "the name __m holds two underscores"),
-        ("#macro(m $__m)#end", "the name __m holds two underscores"),
+        ("#macro(m $a__b)#end", "the name a__b holds two underscores"),
         ('#set($x = "$y.__init__")', "the name __init__ holds two underscores"),
         ("#parse('/etc/passwd')", "#parse is not allowed"),
         ("#include('/etc/passwd')", "#include is not allowed"),
@@ -142,7 +157,9 @@ def test_a_template_that_is_refused(template: str, sentence: str) -> None:
     assert str(refused.value).endswith(".")
 
 
-@pytest.mark.parametrize("name", ["upper", "format", "mro", "real", "keys", "append", "gi_frame", "parent", "top"])
+@pytest.mark.parametrize(
+    "name", ["upper", "format", "mro", "real", "keys", "append", "gi_frame", "parent", "top"]
+)
 @pytest.mark.parametrize("value", ["x", 1, 1.5, True, [1], {"a": 1}, None], ids=str)
 def test_a_value_has_no_attributes_of_python(name: str, value: Any) -> None:
     assert one(f"[$!a.{name}] [$!row.{name}] [$!{name}]", a=value) == "[] [] []"
@@ -156,22 +173,40 @@ def test_what_is_set_in_one_row_is_gone_in_the_next() -> None:
 @pytest.mark.parametrize(
     ("template", "sentence"),
     [
-        ("#foreach($i in [1..2000000000])$i#end", "it takes more than 100,000 steps; use fewer or shorter loops"),
+        (
+            "#foreach($i in [1..2000000000])$i#end",
+            "it takes more than 100,000 steps; use fewer or shorter loops",
+        ),
         ("#foreach($i in [1..1000])#foreach($j in [1..1000])#end#end", "100,000 steps"),
         ("#macro(m)#m()#end#m()", "call each other more than 20 levels deep"),
         ("#macro(a)#b()#end#macro(b)#a()#end#a()", "call each other more than 20 levels deep"),
-        ("#macro(m $n)#if($n > 0)#set($k = $n - 1)" + "#m($k)" * 9 + "#end#end#m(15)", "100,000 steps"),
+        ("#macro(m $n)#if($n > 0)" + "#m(($n - 1))" * 9 + "#end#end#m(15)", "100,000 steps"),
         ("#define($d)$d#end$d", "call each other more than 20 levels deep"),
-        ('#set($s = "xxxx")#foreach($i in [1..40])#set($s = "$s$s")#end', "a text of more than 1,048,576 bytes"),
-        ('#set($s = "xxxx")#foreach($i in [1..40])#set($s = $s + $s)#end', "a text of more than 1,048,576 bytes"),
-        ('#set($s = "xxxx")#foreach($i in [1..40])#set($s = $s.concat($s))#end', "a text of more than 1,048,576 bytes"),
-        ("#set($s = 'xx')#foreach($i in [1..9])#set($s = $s.replace('x', $big))#end", "the method replace does not fit"),
+        (
+            '#set($s = "xxxx")#foreach($i in [1..40])#set($s = "$s$s")#end',
+            "a text of more than 1,048,576 bytes",
+        ),
+        (
+            '#set($s = "xxxx")#foreach($i in [1..40])#set($s = $s + $s)#end',
+            "a text of more than 1,048,576 bytes",
+        ),
+        (
+            '#set($s = "xxxx")#foreach($i in [1..40])#set($s = $s.concat($s))#end',
+            "a text of more than 1,048,576 bytes",
+        ),
+        (
+            "#set($s = 'xx')#foreach($i in [1..9])#set($s = $s.replace('x', $big))#end",
+            "the method replace does not fit",
+        ),
         ("#foreach($i in [1..2000])$big#end", "a text of more than 1,048,576 bytes"),
-        ("#foreach($i in [1..9000])#set($s = \"$big\")#end", "its texts have more than 16,777,216 bytes together"),
+        (
+            '#foreach($i in [1..9000])#set($s = "$big")#end',
+            "its texts have more than 16,777,216 bytes together",
+        ),
         ("#set($n = 9)#foreach($i in [1..40])#set($n = $n * $n)#end", "an integer of more than 4,096 bits"),
-        ("#set($l = [1])#foreach($i in [1..40])#set($l = [$l, $l])#end$l", "a text of more than 1,048,576 bytes"),
-        ("#set($row.self = $row)$row", "nested more than 50 levels deep"),
-        ("$deep", "nested more than 50 levels deep"),
+        ("#set($l = [1])#foreach($i in [1..40])#set($l = [$l, $l])#end$l", "100,000 steps"),
+        ("#set($row.self = $row)$row", "a value nested more than 50 levels deep"),
+        ("$deep", "a value nested more than 50 levels deep"),
         ("x\n#foreach($i in [1..$huge])#end", "Line 2 of the template: a range needs two integers"),
         ("#foreach($c in $big)$c#end", "#foreach needs a list or a map"),
         ("#if($big > 1)#end", "> needs two numbers or two texts"),
@@ -186,7 +221,6 @@ def test_what_is_set_in_one_row_is_gone_in_the_next() -> None:
         ("$big.get(0)", "the method get does not fit"),
         ("$row.get([1])", "the method get does not fit"),
         ("#set($x = {[1]: 2})", "cannot be evaluated with this row's values"),
-        ("#foreach($i in [1..100000])" + "é" * 100, "steps"),
     ],
     ids=lambda value: value[:50],
 )
@@ -195,11 +229,8 @@ def test_a_row_over_a_limit_is_a_problem_of_that_row_alone(template: str, senten
     for _ in range(60):
         deep = [deep]
     bad = {"big": "x" * 2_000, "deep": deep, "huge": 10**12, "run": True}
-    template = "#if($run)" + template + "#end$!ok" if "macro" not in template and "\n" not in template else template
-    if template.endswith("é" * 100):
-        template += "#end"
-    if template.startswith("#if($run)#foreach($i in [1..100000])"):
-        template = "#if($run)#foreach($i in [1..100000])" + "é" * 100 + "#end#end$!ok"
+    if not template.startswith(("#macro", "x")):
+        template = f"#if($run){template}#end$!ok"
     made = rendered(template, bad, {"ok": "fine"})
     assert isinstance(made[0], Problem)
     assert sentence in made[0].sentence
@@ -213,22 +244,12 @@ def test_a_row_of_too_many_bytes_is_a_problem() -> None:
     assert made == [Problem("The row makes more than 100 bytes. Make its text shorter."), "é" * 40]
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "#set($x = " + "[$a.get(" * 30 + "1" + ")]" * 30 + ")",
-        "#*" * 30_000,
-        "'" * 60_000,
-    ],
-    ids=["backtracking", "comments", "quotes"],
-)
-def test_a_template_that_takes_long_to_parse_is_over_its_limit_or_parsed(template: str) -> None:
-    try:
-        rendered(template, {}, seconds=0.5)
-    except OverLimit as over:
-        assert str(over) == "The template took longer than 0.5 seconds and was stopped. Use fewer or shorter loops."
-    except Refused as refused:
-        assert "cannot be parsed" in str(refused)
+def test_a_template_that_takes_long_to_parse_is_over_its_limit() -> None:
+    template = "#set($x = " + "[$a.get(" * 14 + "1" + ")]" * 14 + ")"
+    with pytest.raises(
+        OverLimit, match=r"^The template took longer than 0\.2 seconds and was stopped\. Use fewer"
+    ):
+        rendered(template, {}, seconds=0.2)
 
 
 def test_a_template_that_hangs_is_killed() -> None:
