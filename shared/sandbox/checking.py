@@ -1,8 +1,8 @@
 """What a query may be: one SELECT, made of what is listed here and in functions.py.
 
 DuckDB's own parser makes the tree (json_serialize_sql:
-https://duckdb.org/docs/stable/data/json/sql_to_and_from_json). Every node in it, every function, type and table
-must be of a kind that is listed; so what a later version of DuckDB adds is refused until it is listed.
+https://duckdb.org/docs/stable/data/json/sql_to_and_from_json). Every node in it, every function, type and
+table must be of a kind that is listed. So what a later version of DuckDB adds is refused until it is listed.
 """
 
 import json
@@ -23,10 +23,24 @@ TABLES = frozenset(["BASE_TABLE", "JOIN", "SUBQUERY", "EXPRESSION_LIST", "EMPTY"
 MODIFIERS = frozenset(["ORDER_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER", "DISTINCT_MODIFIER"])
 ORDERS = frozenset(["ORDER_DEFAULT", "ASCENDING", "DESCENDING"])
 EXPRESSIONS = frozenset(
-    """
-    BETWEEN CASE CAST COLLATE COLUMN_REF COMPARISON CONJUNCTION CONSTANT FUNCTION LAMBDA OPERATOR
-    POSITIONAL_REFERENCE STAR SUBQUERY TYPE WINDOW
-    """.split()
+    [
+        "BETWEEN",
+        "CASE",
+        "CAST",
+        "COLLATE",
+        "COLUMN_REF",
+        "COMPARISON",
+        "CONJUNCTION",
+        "CONSTANT",
+        "FUNCTION",
+        "LAMBDA",
+        "OPERATOR",
+        "POSITIONAL_REFERENCE",
+        "STAR",
+        "SUBQUERY",
+        "TYPE",
+        "WINDOW",
+    ]
 )
 
 
@@ -51,9 +65,7 @@ def tables(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
             )
         raise RefusedInput(f"The query cannot be parsed: {message.rstrip('.')}.")
     if len(tree["statements"]) != 1:
-        raise RefusedInput(
-            f"The query has {len(tree['statements'])} statements. Write exactly one SELECT."
-        )
+        raise RefusedInput(f"The query has {len(tree['statements'])} statements. Write exactly one SELECT.")
     names: dict[str, None] = {}
     for name in _tables(tree["statements"][0], frozenset()):
         names[name] = None

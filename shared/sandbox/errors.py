@@ -1,4 +1,4 @@
-"""What can be wrong with a query or a template. Both are the customer's to fix; the text is a sentence for them."""
+"""What can be wrong with a query or a template. The customer can fix it; the text is a sentence for them."""
 
 from shared import errors
 

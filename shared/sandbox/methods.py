@@ -1,14 +1,15 @@
 """The methods that a template may call on a value. What is not here is refused.
 
-They are named as Java's (https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/lang/String.html), but
-a separator is plain text, not a regular expression: a backslash in it is dropped, so `split("\\\\|")` splits at |.
+They are named as Java's: https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/lang/String.html.
+Unlike there, a separator is plain text, not a regular expression. A backslash in it is dropped, so that
+`split("\\\\|")` splits at |.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Method = Callable[[Any, Sequence[Any], int], Any]
-"""Called with the value, the arguments, and how long a text may be; raises TypeError where they do not fit."""
+"""Called with the value, the arguments, and the longest text allowed. Raises TypeError if they do not fit."""
 
 
 def _of(kinds: type | tuple[type, ...], counts: tuple[int, ...], do: Callable[..., Any]) -> Method:

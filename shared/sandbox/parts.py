@@ -1,9 +1,9 @@
 """Records made ready for a query: columns in Arrow, compressed, in a part that goes to Cloud Storage.
 
-A part is a sequence of batches, each eight bytes of length (big-endian) and one Arrow IPC stream with a schema of
-its own (https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format). So a field may have another
-type, or be missing, from batch to batch and from part to part; the child unifies them when it loads them. A field
-of a batch says its kind in its metadata:
+A part is a sequence of batches: each is eight bytes of length (big-endian) and one Arrow IPC stream with a
+schema of its own (https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format). So a field may
+be of another type, or be missing, from batch to batch and from part to part. The child unifies them when it
+loads them. A field of a batch says its kind in its metadata:
 
 null     no value in the batch
 boolean  true and false
@@ -30,8 +30,8 @@ Kind = Literal["null", "boolean", "integer", "big", "huge", "number", "text", "j
 MAX_COLUMNS = 1_000
 """Columns of one table, and of one result."""
 
-BATCH_BYTES = 16 * 1024 * 1024
-"""Bytes of JSON Lines that a writer holds before it writes a batch."""
+BATCH_BYTES = 4 * 1024 * 1024
+"""Bytes of JSON Lines that a writer holds before it writes a batch. Parsed, they take several times more."""
 
 BATCH_CELLS = 2_000_000
 """Records times columns of one Arrow stream: many columns of few values each must not fill the memory."""
@@ -109,8 +109,7 @@ class PartWriter:
             self._put_stream(list(names), records[start : start + step])
 
     def _put_stream(self, names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
-        import pyarrow as pa  # large, and only what makes parts needs it
-
+        pa = _arrow()
         fields, arrays = [], []
         for name in names:
             kind, array = _column([record.get(name) for record in records])
@@ -163,8 +162,8 @@ def table_columns(parts: Iterable[PartTypes]) -> dict[str, Kind]:
 def column_names(fields: Iterable[str]) -> dict[str, str]:
     """The name in SQL of each field.
 
-    SQL does not tell upper from lower case. Of fields that differ in nothing else the first keeps its name, and
-    each other gets a number, as DuckDB names such fields when it reads JSON: `Name`, `name_1`. A name that SQL
+    SQL does not tell upper from lower case. Of fields that differ in nothing else the first keeps its name,
+    and each other gets a number, as DuckDB names them when it reads JSON: `Name`, `name_1`. A name that SQL
     cannot hold (empty, or with a NUL) is replaced.
     """
     fields = list(fields)
@@ -199,8 +198,7 @@ def _exact_integer(digits: str) -> int | str:
 
 def _column(values: list[Any]) -> tuple[Kind, Any]:
     """The kind of a batch's values of one field, and the values as an Arrow array."""
-    import pyarrow as pa
-
+    pa = _arrow()
     types = set(map(type, values)) - {type(None)}
     if not types:
         return "null", pa.nulls(len(values))
@@ -220,6 +218,13 @@ def _column(values: list[Any]) -> tuple[Kind, Any]:
         elif largest < LARGEST_DECIMAL:
             return "huge", pa.array(values, pa.decimal128(38, 0))
     return "json", pa.array([None if value is None else _text(value) for value in values], pa.string())
+
+
+def _arrow() -> Any:
+    """pyarrow: large, so only what makes parts loads it. It has no types."""
+    import pyarrow
+
+    return pyarrow
 
 
 def _text(value: Any) -> str:

@@ -1,10 +1,11 @@
 """Starts a child process for a customer's code, speaks with it, and stops it at its limits.
 
 The child is this interpreter, started anew (`-I -S`: no environment variables, no user's directory, no .pth
-files). It holds none of our memory, no credentials, no open file but its pipes, and it puts itself in the jail
-before it reads any input. What it answers is data, and its size is checked here.
+files). It holds none of our memory, no credentials, and no open file but its pipes; it puts itself in the
+jail before it reads any input. What it answers is data, and its size is checked here.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -108,11 +109,8 @@ class Child:
     def kill(self) -> int:
         """Kill it with all that it started. Answers its return code, as subprocess has it."""
         if self._process.returncode is None:
-            with_group = self._process.pid  # it leads its own session, so its group has its number
-            try:
-                os.killpg(with_group, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # it leads a group of its own
             self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -194,4 +192,6 @@ class Child:
 
     def _out_of_memory(self) -> NoReturn:
         size = self.limits.memory / 1024**3
-        raise OverLimit(f"{self.what} needs more than {size:.1f} GiB of memory and was stopped. {self.advice}")
+        raise OverLimit(
+            f"{self.what} needs more than {size:.1f} GiB of memory and was stopped. {self.advice}"
+        )

@@ -119,7 +119,9 @@ def _encoded(sql: str) -> bytes:
     except UnicodeEncodeError:
         raise Refused("The query holds half of a surrogate pair. Remove that character.") from None
     if len(text) > MAX_SQL_BYTES:
-        raise Refused(f"The query has {len(text):,} bytes; at most {MAX_SQL_BYTES:,} are allowed. Shorten it.")
+        raise Refused(
+            f"The query has {len(text):,} bytes; at most {MAX_SQL_BYTES:,} are allowed. Shorten it."
+        )
     return text
 
 

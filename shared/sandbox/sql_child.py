@@ -11,15 +11,17 @@ import os
 
 os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve address space by the gigabyte
 
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
 import duckdb
 
 from shared.sandbox import checking, child, jail
 
+pa: Any = None
 if CONFIG["query"]:
     import pyarrow as pa
-
-from collections.abc import Iterator
-from typing import Any
 
 BATCH_ROWS = 2_048
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -36,12 +38,24 @@ DUCKDB_TYPES = {
 }
 
 INTEGERS = frozenset(
-    "tinyint smallint integer bigint hugeint utinyint usmallint uinteger ubigint uhugeint bignum".split()
+    [
+        "tinyint",
+        "smallint",
+        "integer",
+        "bigint",
+        "hugeint",
+        "utinyint",
+        "usmallint",
+        "uinteger",
+        "ubigint",
+        "uhugeint",
+        "bignum",
+    ]
 )
 FLOATS = frozenset(["float", "double"])
 MOMENTS = frozenset(["timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"])
 WITH_ZONE = "timestamp with time zone"
-PLAIN = frozenset(["varchar", "date", "time", "interval", "uuid", "time with time zone", "enum"])
+WRITTEN_AS_THEY_ARE = INTEGERS | {"null", "boolean", "decimal", "varchar", "date", "time", "interval", "uuid"}
 
 
 def run() -> None:
@@ -70,16 +84,14 @@ def run() -> None:
     if not CONFIG["query"]:
         return
     try:
-        _load(connection)
+        _load(connection, _free("batch", tables))
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        _answer(connection, text)
-    except duckdb.OutOfMemoryException:
-        child.send(child.OUT_OF_MEMORY)
-    except (duckdb.InternalException, duckdb.FatalException):
-        raise
+        _answer(connection, text, _free("result", tables))
     except duckdb.Error as error:
-        raise child.RefusedInput(f"The query failed: {_first_line(error)}") from None
+        if _out_of_memory(error):
+            raise MemoryError from None
+        raise
 
 
 def _warm_up(connection: duckdb.DuckDBPyConnection) -> None:
@@ -88,9 +100,22 @@ def _warm_up(connection: duckdb.DuckDBPyConnection) -> None:
     if CONFIG["query"]:
         table = pa.table({"c0": pa.array(range(300_000))})
         connection.register("warm", table)
-        relation = connection.sql("SELECT c0, count(*) FROM warm GROUP BY c0 ORDER BY 1")
+        relation: Any = connection.sql("SELECT c0, count(*) FROM warm GROUP BY c0 ORDER BY 1")
         relation.query("r", "SELECT to_json(c0) FROM r").to_arrow_reader(BATCH_ROWS).read_all()
         connection.unregister("warm")
+
+
+def _out_of_memory(error: duckdb.Error) -> bool:
+    """Whether it comes of the memory limit: DuckDB's own, or the kernel's, which can fail any step."""
+    return isinstance(error, duckdb.OutOfMemoryException) or "bad allocation" in str(error)
+
+
+def _free(name: str, tables: list[str]) -> str:
+    """A name that no table of the query has."""
+    taken = {table.lower() for table in tables}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _first_line(error: Exception) -> str:
@@ -101,8 +126,11 @@ def _first_line(error: Exception) -> str:
 # Loading
 
 
-def _load(connection: duckdb.DuckDBPyConnection) -> None:
-    """Load the tables that the parent sends: `t` begins one, `p` brings bytes of a part, `e` ends it."""
+def _load(connection: duckdb.DuckDBPyConnection, view: str) -> None:
+    """Load the tables that the parent sends: `t` begins one, `p` brings bytes of a part, `e` ends it.
+
+    Each batch goes by way of a view of that name.
+    """
     columns: dict[str, tuple[str, str]] = {}
     table = ""
     buffer = bytearray()
@@ -121,7 +149,7 @@ def _load(connection: duckdb.DuckDBPyConnection) -> None:
                 end = 8 + int.from_bytes(buffer[:8], "big")
                 stream = bytes(buffer[8:end])
                 del buffer[:end]
-                _insert(connection, table, columns, stream)
+                _insert(connection, view, table, columns, stream)
         elif kind == b"e":
             if buffer:
                 raise ValueError(f"a part of {table!r} ends inside a batch")
@@ -130,7 +158,11 @@ def _load(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _insert(
-    connection: duckdb.DuckDBPyConnection, table: str, columns: dict[str, tuple[str, str]], stream: bytes
+    connection: duckdb.DuckDBPyConnection,
+    view: str,
+    table: str,
+    columns: dict[str, tuple[str, str]],
+    stream: bytes,
 ) -> None:
     batch = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
     names, values = [], []
@@ -144,19 +176,17 @@ def _insert(
         first = next(iter(columns.values()))[0] if columns else "_"
         names, values = [_name(first)], ["NULL"]
     batch = batch.rename_columns([f"c{number}" for number in range(batch.num_columns)])
-    connection.register("batch of records", batch)
+    connection.register(view, batch)
     try:
         connection.execute(
-            f'INSERT INTO {_name(table)} ({", ".join(names)}) SELECT {", ".join(values)} FROM "batch of records"'
+            f"INSERT INTO {_name(table)} ({', '.join(names)}) SELECT {', '.join(values)} FROM {view}"
         )
     finally:
-        connection.unregister("batch of records")
+        connection.unregister(view)
 
 
 def _cast(column: str, kind: str, wanted: str) -> str:
-    if kind == wanted:
-        return f"CAST({column} AS {DUCKDB_TYPES[wanted]})"
-    if wanted != "json":
+    if kind == wanted or wanted != "json":
         return f"CAST({column} AS {DUCKDB_TYPES[wanted]})"
     return f"to_json(CAST({column} AS {DUCKDB_TYPES[kind]}))"
 
@@ -172,11 +202,17 @@ def _literal(text: str) -> str:
 # Answering
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Run the query; send its columns, then its rows as JSON Lines in blocks of whole lines."""
-    relation = connection.sql(sql)
-    if relation is None:
-        raise child.RefusedInput("Only a SELECT is allowed. Write the query as one SELECT.")
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str, view: str) -> None:
+    """Run the query, as a view of that name; send its columns, then its rows as JSON Lines."""
+    try:
+        _send_rows(connection.sql(sql), view)
+    except duckdb.Error as error:
+        if _out_of_memory(error) or isinstance(error, duckdb.InternalException | duckdb.FatalException):
+            raise
+        raise child.RefusedInput(f"The query failed: {_first_line(error)}") from None
+
+
+def _send_rows(relation: Any, view: str) -> None:
     if len(relation.columns) > CONFIG["columns"]:
         raise child.RefusedInput(
             f"The result has {len(relation.columns):,} columns; at most {CONFIG['columns']:,} are allowed. "
@@ -193,8 +229,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     )
     renamed = ", ".join(f"c{number}" for number in range(len(names)))
     lines = relation.query(
-        "result of query",
-        f'SELECT json_object({pairs})::VARCHAR || chr(10) FROM "result of query" AS r({renamed})',
+        view, f"SELECT json_object({pairs})::VARCHAR || chr(10) FROM {view} AS r({renamed})"
     )
     for batch in lines.to_arrow_reader(BATCH_ROWS):
         for block in _blocks(batch.column(0)):
@@ -208,7 +243,7 @@ def _blocks(column: Any) -> Iterator[memoryview]:
     ends = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
     whole = memoryview(data)
     start = ends[0]
-    for before, end in zip(ends, ends[1:], strict=False):
+    for before, end in pairwise(ends):
         if end - start > BLOCK_BYTES and before > start:
             yield whole[start:before]
             start = before
@@ -265,8 +300,6 @@ def _plain(kind: Any, value: str, name: str, depth: int = 0) -> str:
             (field, _plain(inner, f"struct_extract({value}, {_literal(field)})", name, depth))
             for field, inner in kind.children
         ]
-        if any(not field for field, _ in fields):
-            raise child.RefusedInput(f"The column {name} holds a row without names. Use struct_pack or a list.")
         packed = ", ".join(f"{_name(field)} := {made}" for field, made in fields)
         return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({packed}) END"
     if kind.id == "map":
@@ -276,7 +309,7 @@ def _plain(kind: Any, value: str, name: str, depth: int = 0) -> str:
             return value
         pair = f"struct_pack(key := x{depth}.key, value := {made})"
         return f"map_from_entries(list_transform(map_entries({value}), lambda x{depth}: {pair}))"
-    if kind.id in INTEGERS or kind.id in PLAIN or kind.id in ("boolean", "decimal") or str(kind) in ("JSON", '"NULL"', "NULL"):
+    if kind.id in WRITTEN_AS_THEY_ARE or str(kind) == "JSON":
         return value
     raise child.RefusedInput(f"The column {name} has the type {kind}. Cast it to VARCHAR.")
 

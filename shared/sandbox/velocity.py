@@ -1,9 +1,9 @@
 """A customer's Velocity template, filled in row by row in a child process that can reach nothing.
 
-The language: https://velocity.apache.org/engine/2.4/user-guide.html, as far as airspeed has it. A value is text,
-a number, true or false, null, a list or a map; the methods that may be called are in methods.py. A reference to
-what is not there stays as it is written, and is empty with `$!`. Not allowed are #parse, #include and #evaluate,
-and names with two underscores in a row.
+The language: https://velocity.apache.org/engine/2.4/user-guide.html, as far as airspeed has it. A value is
+text, a number, true or false, null, a list or a map; the methods that may be called are in methods.py. A
+reference to what is not there stays as it is written, and is empty with `$!`. #foreach over a map
+gives its values. Not allowed are #parse, #include and #evaluate, and names with two underscores in a row.
 """
 
 import json
@@ -18,7 +18,7 @@ from shared.sandbox.process import Child, Limits
 
 MAX_TEMPLATE_BYTES = 64 * 1024
 MAX_STEPS = 100_000
-"""How many turns of loops, references, directives and pieces of text a row may take together."""
+"""Steps that a row may take: turns of loops, references, directives, pieces of text, items of values."""
 MAX_ROW_OUTPUT = 1024 * 1024
 """Bytes that a row may become."""
 MAX_DEPTH = 20

@@ -1,7 +1,7 @@
 """The child that fills in a template. Started by velocity.py as a program, never imported.
 
-airspeed parses the template; what it does to values is replaced here. Its own way to a name is Python's getattr,
-which leads from any value to everything: here a name is a key of a map, and a call is one of METHODS.
+airspeed parses the template; what it does to values is replaced here. Its own way to a name is Python's
+getattr, which leads from any value to everything. Here a name is a key of a map, a call is one of METHODS.
 """
 
 # ruff: noqa: E402
@@ -11,7 +11,7 @@ import sys
 CONFIG = json.loads(sys.argv[1])
 sys.path[:] = CONFIG["path"]
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import airspeed
@@ -20,6 +20,8 @@ from shared.sandbox import child, jail
 from shared.sandbox.methods import METHODS
 
 MAX_INTEGER_BITS = 4_096
+MAX_NESTING = 50
+"""How deep a value may be nested that is written as text."""
 
 
 class RowError(Exception):
@@ -34,13 +36,13 @@ class Row:
     depth = 0
 
     def step(self) -> None:
-        """Count a turn of a loop, a reference, a directive or a piece of text."""
+        """Count a turn of a loop, a reference, a directive, a piece of text, or an item that is written."""
         self.steps += 1
         if self.steps > CONFIG["steps"]:
             raise RowError(f"it takes more than {CONFIG['steps']:,} steps; use fewer or shorter loops")
 
     def text(self, size: int, whole: int = 0) -> None:
-        """Count text that is made, whether it is put out or not; `whole` is the size of what it is part of."""
+        """Count text that is made, put out or not; `whole` is the size of what it is part of."""
         if max(size, whole) > CONFIG["output"]:
             raise RowError(f"it makes a text of more than {CONFIG['output']:,} bytes; make it shorter")
         self.characters += size
@@ -54,7 +56,7 @@ row = Row()
 class Stream(airspeed.StoppableStream):  # type: ignore[misc]
     """Text that is being made, of a bounded length."""
 
-    def write(self, text: str) -> None:  # type: ignore[override]
+    def write(self, text: str) -> None:
         """Add text, unless #stop came before it."""
         if not self.stop:
             row.text(len(text), self.tell() + len(text))
@@ -66,33 +68,34 @@ class Stream(airspeed.StoppableStream):  # type: ignore[misc]
 
 def text_of(value: Any) -> str:
     """A value as Velocity writes it: true, 5, [1, 2], {a=1}."""
-    return "".join(_pieces(value, 0, [0]))
+    if isinstance(value, str):
+        return value
+    pieces: list[str] = []
+    _write(value, 0, pieces.append)
+    return "".join(pieces)
 
 
-def _pieces(value: Any, depth: int, size: list[int]) -> Iterator[str]:
-    if depth > 50:
-        raise RowError("it writes a value that is nested more than 50 levels deep; write its parts")
+def _write(value: Any, depth: int, put: Callable[[str], None]) -> None:
+    if depth > MAX_NESTING:
+        raise RowError(f"it writes a value nested more than {MAX_NESTING} levels deep; write its parts")
     if isinstance(value, list | range):
-        yield _counted("[", size)
+        put("[")
         for number, item in enumerate(value):
-            yield _counted(", " if number else "", size)
-            yield from _pieces(item, depth + 1, size)
-        yield "]"
+            row.step()
+            put(", " if number else "")
+            _write(item, depth + 1, put)
+        put("]")
     elif isinstance(value, dict):
-        yield _counted("{", size)
+        put("{")
         for number, (key, item) in enumerate(value.items()):
-            yield _counted(f"{', ' if number else ''}{_atom(key)}=", size)
-            yield from _pieces(item, depth + 1, size)
-        yield "}"
+            row.step()
+            put(f"{', ' if number else ''}{_atom(key)}=")
+            _write(item, depth + 1, put)
+        put("}")
     else:
-        yield _counted(_atom(value), size)
-
-
-def _counted(piece: str, size: list[int]) -> str:
-    size[0] += len(piece) + 1
-    if size[0] > 2 * CONFIG["output"]:
-        row.text(size[0])
-    return piece
+        text = _atom(value)
+        row.text(len(text))
+        put(text)
 
 
 def _atom(value: Any) -> str:
@@ -213,8 +216,8 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 def _refuse_name(element: Any, name: str) -> None:
     if "__" in name:
         raise child.RefusedInput(
-            f"Line {_line(element)} of the template: the name {name} holds two underscores in a row, which is "
-            "not allowed. Rename it."
+            f"Line {_line(element)} of the template: the name {name} holds two underscores in a row, "
+            "which is not allowed. Rename it."
         )
 
 
@@ -288,7 +291,7 @@ def _reference(self: Any, stream: Any, namespace: Any, loader: Any) -> None:
 def _interpolated(self: Any, namespace: Any, loader: Any) -> str:
     stream = Stream()
     self.block.evaluate(stream, namespace, loader)
-    return stream.getvalue()
+    return str(stream.getvalue())
 
 
 def _range(self: Any, namespace: Any, loader: Any) -> range:
@@ -406,7 +409,9 @@ def _replace_what_airspeed_does() -> None:
         element.parse = _checking_names(element.parse, names)
 
 
-def _checking_names(parse: Callable[[Any], None], names: Callable[[Any], Sequence[str]]) -> Callable[[Any], None]:
+def _checking_names(
+    parse: Callable[[Any], None], names: Callable[[Any], Sequence[str]]
+) -> Callable[[Any], None]:
     def checked(self: Any) -> None:
         parse(self)
         for name in names(self):
@@ -437,9 +442,9 @@ def parsed(text: str) -> Any:
         template.ensure_compiled()
     except airspeed.TemplateSyntaxError as error:
         _, _, reason = str(error).partition(": ")
-        reason = reason.removesuffix(", got:  ...")
+        reason = reason.removesuffix(", got:  ...").rstrip(" .")
         raise child.RefusedInput(
-            f"The template cannot be parsed at line {error.line}, column {error.column}: {reason.rstrip(' .')}. "
+            f"The template cannot be parsed at line {error.line}, column {error.column}: {reason}. "
             "Correct it there."
         ) from None
     except RecursionError:

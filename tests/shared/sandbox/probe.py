@@ -1,4 +1,4 @@
-"""A child for tests: it enters the jail as the others do, then tries what it is told to, and says what came."""
+"""A child for tests: it enters the jail as the others do, then tries what it is told, and says what came."""
 
 # ruff: noqa: E402
 import json
@@ -10,6 +10,7 @@ sys.path[:] = CONFIG["path"]
 import ctypes
 import mmap
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -53,7 +54,7 @@ PROBES: dict[str, Callable[[], object]] = {
     "read a file": lambda: os.open("/etc/passwd", os.O_RDONLY),
     "write a file": lambda: os.open("/tmp/waybill-probe", os.O_WRONLY | os.O_CREAT),
     "list a directory": lambda: os.listdir("/"),  # noqa: PTH208
-    "look at a file": lambda: os.stat("/etc/passwd").st_size,
+    "look at a file": lambda: os.stat("/etc/passwd").st_size,  # noqa: PTH116
     "the parent's environment": lambda: os.open(f"/proc/{CONFIG['parent']}/environ", os.O_RDONLY),
     "socket": lambda: socket.socket().fileno(),
     "unix socket": lambda: socket.socketpair()[0].fileno(),
@@ -80,7 +81,7 @@ PROBES: dict[str, Callable[[], object]] = {
 def run() -> None:
     """Enter, then answer each name with what came of it."""
     if CONFIG.get("machine"):
-        jail.platform.machine = lambda: CONFIG["machine"]  # type: ignore[assignment]
+        platform.machine = lambda: CONFIG["machine"]
     jail.enter(CONFIG["memory"], CONFIG["cpu_seconds"])
     while True:
         _, body = child.receive()
