@@ -171,7 +171,7 @@ def elements(read: Read, size: int, layout: Layout, position: Position) -> Itera
     number = position.record
     never_closed = "The array is never closed: the file is cut off. Complete it, or end it with “]”."
     if position.offset >= size:
-        raise Broken("Nothing behind this place of the array can be read: correct the file there.")
+        raise Broken(never_closed if position == layout.start else "The rest of the array cannot be read.")
     end_at = position
     stray = False  # a comma was passed that has no element behind it
     while True:
