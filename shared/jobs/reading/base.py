@@ -106,3 +106,21 @@ class Record:
     value: dict[str, Any] | None
     problem: Problem | None
     end: Position
+
+
+TOO_LONG = Problem(
+    "",
+    f"The record is longer than {MAX_RECORD_BYTES // 2**20} MiB: shorten its longest field or leave it out.",
+)
+"""What is wrong with a record that is not read because of its length."""
+
+SHOWN_BYTES = 4096
+"""How much is kept of a record that is too long, or that cannot be read to its end."""
+
+_CUT = '…"…'
+# No row and no JSON can end so: what was cut is not taken for a record when it is sent again.
+
+
+def beginning(text: bytes, at: int) -> bytes:
+    """What is kept of a record that begins at `at` and is too long."""
+    return (text[at : at + SHOWN_BYTES].decode("utf-8", "ignore") + _CUT).encode()

@@ -6,6 +6,9 @@ _CONTINUATION = bytes(range(0x80, 0xC0))
 _FOUR_BYTES = bytes(range(0xF0, 0xF8))
 _NOT_FOUR_BYTES = bytes(set(range(256)) - set(_FOUR_BYTES))
 
+_HALF = b"\xff"
+# Stands for the last byte of a file in UTF-16 that has an odd number of them. UTF-8 has no such byte.
+
 
 class Blocks:
     """Reads on from an offset. What is not UTF-16 becomes bytes that are not UTF-8."""
@@ -39,14 +42,15 @@ class Blocks:
             whole -= 2  # the first half of a character
         self._kept = content[whole:]
         text = content[:whole].decode(self.encoding, "surrogatepass").encode("utf-8", "surrogatepass")
-        return text + b"\xff" if self.ended and self._kept else text
+        return text + _HALF if self.ended and self._kept else text
 
     def width(self, text: bytes) -> int:
         """How many bytes of the object this text takes."""
         if self.encoding == "utf-8":
             return len(text)
         characters = len(text.translate(None, _CONTINUATION))
-        return 2 * (characters + len(text.translate(None, _NOT_FOUR_BYTES)))
+        size = 2 * (characters + len(text.translate(None, _NOT_FOUR_BYTES)))
+        return size - text.endswith(_HALF)
 
 
 def lines_in(text: bytes) -> int:

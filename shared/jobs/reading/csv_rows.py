@@ -9,16 +9,28 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from shared.jobs.reading.base import MAX_RECORD_BYTES, Layout, Position, Problem, Read, Record
+from shared.jobs.reading.base import (
+    MAX_RECORD_BYTES,
+    TOO_LONG,
+    Layout,
+    Position,
+    Problem,
+    Read,
+    Record,
+    beginning,
+)
 from shared.jobs.reading.blocks import Blocks, lines_in
 from shared.jobs.reading.strict_json import not_text
 
-_SHOWN_BYTES = 4096
-# How much of a row that is too long is kept to show it.
+MAX_SKIPPED_BYTES = 8 * MAX_RECORD_BYTES
+"""How far the end of a quoted field is looked for. One that does not end by then is taken for never closed."""
+
+_IN_QUOTES = re.compile(rb'(?:[^"]++|"")*+')
 
 
 class Patterns(NamedTuple):
-    """Of a delimiter: a whole row, and a row that the text ends in the middle of a quoted field."""
+    """Of a delimiter: a whole row, and a row whose last quoted field does not end in the text; group 1 is what
+    stands before that field."""
 
     row: re.Pattern[bytes]
     cut: re.Pattern[bytes]
@@ -33,7 +45,7 @@ def patterns(delimiter: str) -> Patterns:
     fields = rb"(?:(?:" + open_field + rb'"|' + plain + rb")" + between + rb")*+"
     return Patterns(
         row=re.compile(fields + rb"(?:" + open_field + rb'"|' + plain + rb")(?=[\r\n]|\Z)"),
-        cut=re.compile(fields + open_field + rb'"?\Z'),
+        cut=re.compile(rb"(" + fields + rb")" + open_field + rb'"?\Z'),
     )
 
 
@@ -80,8 +92,8 @@ def rows(read: Read, size: int, layout: Layout, position: Position) -> Iterator[
             if found is not None:
                 end = found.end()
                 complete = ended or end < length - 1 or text[end : end + 1] == b"\n"
-            elif pattern.cut.match(text, at):
-                complete = ended or length - at > MAX_RECORD_BYTES
+            elif cut := pattern.cut.match(text, at):
+                complete = ended
                 malformed = _NEVER_CLOSED
             else:
                 malformed = _QUOTES
@@ -91,8 +103,26 @@ def rows(read: Read, size: int, layout: Layout, position: Position) -> Iterator[
                 ended = blocks.ended
                 lf = cr = quote = -1
                 continue
+            begin = line
+            cut = pattern.cut.match(text, at)
+            if cut is not None:
+                before = text[at : cut.end(1) + 1]
+                field = offset + blocks.width(before)
+                behind = _behind_long_row(read, size, layout, field)
+                if behind is not None:
+                    raw = beginning(text, at)
+                    offset, lines = behind
+                    line += lines_in(before) + lines
+                    number += 1
+                    yield Record(begin, number, raw, None, TOO_LONG, Position(offset, line, number))
+                    blocks = Blocks(read, size, layout.encoding, offset)
+                    text, at, ended = b"", 0, blocks.ended
+                    lf = cr = quote = -1
+                    continue
+                malformed = _NEVER_CLOSED
+        if not complete and not (malformed and stop < length - 1):
             # A line without end: it is skipped, block by block.
-            raw = text[at : at + _SHOWN_BYTES]
+            raw = beginning(text, at)
             begin = line
             offset += blocks.width(text[at:])
             line += lines_in(text[at:]) + (text[-1:] != b"\r")
@@ -101,7 +131,7 @@ def rows(read: Read, size: int, layout: Layout, position: Position) -> Iterator[
             lf = cr = quote = -1
             offset += passed
             number += 1
-            yield Record(begin, number, raw, None, _TOO_LONG, Position(offset, line, number))
+            yield Record(begin, number, raw, None, TOO_LONG, Position(offset, line, number))
             continue
         if at == length:
             return
@@ -126,7 +156,7 @@ def rows(read: Read, size: int, layout: Layout, position: Position) -> Iterator[
             yield Record(begin, number, raw, None, Problem("", malformed), end_at)
             continue
         if len(raw) > MAX_RECORD_BYTES:
-            yield Record(begin, number, raw[:_SHOWN_BYTES], None, _TOO_LONG, end_at)
+            yield Record(begin, number, beginning(raw, 0), None, TOO_LONG, end_at)
             continue
         try:
             row = raw.decode()
@@ -151,6 +181,40 @@ def _find(text: bytes, what: bytes, at: int) -> int:
     return len(text) if found < 0 else found
 
 
+def _behind_long_row(read: Read, size: int, layout: Layout, field: int) -> tuple[int, int] | None:
+    """Where the next row begins, and how many lines that is, behind a row with a quoted field whose text begins
+    at `field`. None if that field never ends, or not as a field must."""
+    assert layout.delimiter is not None
+    blocks = Blocks(read, size, layout.encoding, field)
+    text, offset, lines = b"", field, 0
+    while True:
+        found = _IN_QUOTES.match(text)
+        assert found is not None
+        end = found.end()
+        if end < len(text) - 1 or blocks.ended:
+            break
+        if text[end - 1 : end] == b"\r":
+            end -= 1  # the LF behind it may be in the next block
+        offset += blocks.width(text[:end])
+        if offset - field > MAX_SKIPPED_BYTES:
+            return None
+        lines += lines_in(text[:end])
+        text = text[end:] + blocks.next()
+    text += blocks.next()
+    closed = text[end : end + 1] == b'"' and text[end + 1 : end + 2] in (
+        layout.delimiter.encode(),
+        b"\r",
+        b"\n",
+        b"",
+    )
+    row = patterns(layout.delimiter).row.match(text, end + 1)
+    if not closed or row is None or (row.end() >= len(text) - 1 and not blocks.ended):
+        return None
+    end = row.end()
+    end += 2 if text[end : end + 2] == b"\r\n" else 1
+    return offset + blocks.width(text[:end]), lines + lines_in(text[:end])
+
+
 def _next_line(blocks: Blocks, after_cr: bool) -> tuple[bytes, int, int]:
     """What is read behind the end of this line: the text, where the line begins in it, and how many bytes of
     the object were passed."""
@@ -170,10 +234,6 @@ def _next_line(blocks: Blocks, after_cr: bool) -> tuple[bytes, int, int]:
     return b"", 0, passed
 
 
-_TOO_LONG = Problem(
-    "",
-    f"The record is longer than {MAX_RECORD_BYTES // 2**20} MiB: shorten its longest field or leave it out.",
-)
 _NUL = "The field holds a NUL character: remove it."
 _QUOTES = (
     "The quotes of this line do not match: put a field that holds quotes into quotes, and write each quote "

@@ -5,18 +5,18 @@ from collections.abc import Iterator
 
 from shared.jobs.reading.base import (
     MAX_RECORD_BYTES,
+    SHOWN_BYTES,
+    TOO_LONG,
     Broken,
     Layout,
     Position,
     Problem,
     Read,
     Record,
+    beginning,
 )
 from shared.jobs.reading.blocks import Blocks, lines_in
 from shared.jobs.reading.strict_json import parse
-
-_SHOWN_BYTES = 4096
-# How much of a record that is too long is kept to show it.
 
 _SEPARATOR = re.compile(rb",[ \t\r\n]*+(?=[^,\] \t\r\n])")
 # A comma between two elements.
@@ -155,12 +155,6 @@ class _Text:
                     return True
 
 
-_TOO_LONG = Problem(
-    "",
-    f"The record is longer than {MAX_RECORD_BYTES // 2**20} MiB: shorten its longest field or leave it out.",
-)
-
-
 def elements(read: Read, size: int, layout: Layout, position: Position) -> Iterator[Record]:
     """The elements of an array from this position on.
 
@@ -171,7 +165,7 @@ def elements(read: Read, size: int, layout: Layout, position: Position) -> Itera
     number = position.record
     never_closed = "The array is never closed: the file is cut off. Complete it, or end it with “]”."
     if position.offset >= size:
-        raise Broken("Nothing behind this place of the array can be read: correct the file there.")
+        raise Broken(never_closed if position == layout.start else "The rest of the array cannot be read.")
     end_at = position
     stray = False  # a comma was passed that has no element behind it
     while True:
@@ -212,7 +206,7 @@ def elements(read: Read, size: int, layout: Layout, position: Position) -> Itera
             if end == -1:
                 broken = not_closed
             elif end == -2 or end - text.at > MAX_RECORD_BYTES:
-                raw, problem = text.text[text.at : text.at + _SHOWN_BYTES], _TOO_LONG
+                raw, problem = beginning(text.text, text.at), TOO_LONG
                 if not text.skip_value(first):
                     broken = not_closed
             else:
@@ -270,8 +264,8 @@ def _behind(text: _Text, number: int) -> tuple[Position, bool, bool]:
 
 def _last(text: _Text, size: int, line: int, number: int, message: str, raw: bytes) -> Record:
     if not raw:
-        text.fill_to(_SHOWN_BYTES)
-        raw = text.text[text.at : text.at + _SHOWN_BYTES]
+        text.fill_to(SHOWN_BYTES)
+        raw = text.text[text.at : text.at + SHOWN_BYTES]
     return Record(line, number, raw, None, Problem("", message), Position(size, text.line, number))
 
 
@@ -288,7 +282,7 @@ def objects(read: Read, size: int, layout: Layout, position: Position) -> Iterat
         if layout.multiline and first in (b"{", b"["):
             end = _end_of_multiline(text, first)
             if end == -2 or end - text.at > MAX_RECORD_BYTES:
-                raw, problem = text.text[text.at : text.at + _SHOWN_BYTES], _TOO_LONG
+                raw, problem = beginning(text.text, text.at), TOO_LONG
                 text.skip_value(first)
                 yield Record(line, number, raw, None, problem, Position(text.offset, text.line, number))
                 continue
@@ -309,9 +303,9 @@ def objects(read: Read, size: int, layout: Layout, position: Position) -> Iterat
                 break
             text.fill()
         if end - text.at > MAX_RECORD_BYTES:
-            raw = kept[text.at : text.at + _SHOWN_BYTES]
+            raw = beginning(kept, text.at)
             text.skip_line()
-            yield Record(line, number, raw, None, _TOO_LONG, Position(text.offset, text.line, number))
+            yield Record(line, number, raw, None, TOO_LONG, Position(text.offset, text.line, number))
             continue
         raw = kept[text.at : end].rstrip(b" \t")
         value, problem = parse(raw, layout.encoding, line)
