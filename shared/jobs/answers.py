@@ -104,8 +104,9 @@ def status(cloud: Cloud, job: Job, now: datetime) -> JobStatus:
         "status": job.status,
         "reason": _reason(job),
     }
-    if job.link is not None and now < ended + LINK_LIFE:
-        url = f"{cloud.settings.url}/v1/downloads/{links.token(cloud.settings, job.link)}?file="
+    token = links.token(cloud.settings, job.link) if job.link else None
+    if job.link and token and now < ended + LINK_LIFE:
+        url = f"{cloud.settings.url}/v1/downloads/{token}?file="
         results = [f"{url}{id}" for id in job.link["files"] if id.startswith(RESULT)]
         made |= {"links": results} if results else {}
         made |= {id: f"{url}{id}" for id in (REJECTS, UNPROCESSED) if id in job.link["files"]}

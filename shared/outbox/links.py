@@ -118,19 +118,17 @@ def derived(
     return made, document
 
 
-def token(settings: Settings, made: Mapping[str, Any]) -> str:
-    """The token of a derived link. LookupError where the version of its key is not set any more."""
+def token(settings: Settings, made: Mapping[str, Any]) -> str | None:
+    """The token of a derived link; None where the version of its key is not set any more."""
+    if made["key_version"] not in settings.secret_keys:
+        return None
     return f"{made['id']}_{_secret(settings, made)}"
 
 
 def _secret(settings: Settings, made: Mapping[str, Any]) -> str:
-    version = made["key_version"]
-    if version not in settings.secret_keys:
-        raise LookupError(
-            f"version {version} of WAYBILL_SECRET_KEYS is not set: the link {made['id']} needs it"
-        )
     key = HKDF(SHA256(), SECRET_BYTES, salt=None, info=PURPOSE + made["id"].encode())
-    return base64.urlsafe_b64encode(key.derive(settings.secret_keys[version])).decode().rstrip("=")
+    secret = key.derive(settings.secret_keys[made["key_version"]])
+    return base64.urlsafe_b64encode(secret).decode().rstrip("=")
 
 
 def path(id: str) -> str:

@@ -93,9 +93,7 @@ def query(
         yield Result(columns, _blocks(child, limits))
 
 
-def _child(
-    sql: str, limits: QueryLimits, query: bool, alive: Callable[[], None] = lambda: None
-) -> Child:
+def _child(sql: str, limits: QueryLimits, query: bool, alive: Callable[[], None] = lambda: None) -> Child:
     text = _encoded(sql)
     child = Child(
         Path(__file__).with_name("sql_child.py"),

@@ -530,3 +530,11 @@ def test_the_links_of_a_job_can_be_withdrawn(jobs: Jobs) -> None:
     for path in (url[url.index("/v1/downloads/") :], f"/v1/downloads/{mailed}"):
         assert jobs.world.request("GET", path).status == 410
     assert jobs.send("/ls/api/batch/revoke", data={"jobId": ended["jobId"]}).status == 409
+
+
+def test_links_whose_key_is_gone_are_not_shown(jobs: Jobs) -> None:
+    jobs.imported(TECHNICIANS)
+    id = jobs.exported()["jobId"]
+    assert "links" in jobs.status(id)
+    jobs.world.cloud.db.document(f"jobs/{id}").update({"link.key_version": 999})
+    assert "links" not in jobs.status(id)
