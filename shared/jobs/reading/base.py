@@ -110,7 +110,7 @@ class Record:
 
 TOO_LONG = Problem(
     "",
-    f"The record is longer than {MAX_RECORD_BYTES // 2**20} MiB: shorten its longest field or leave it out.",
+    f"The record is longer than {MAX_RECORD_BYTES // 2**20} MiB: shorten its longest field, or leave it out.",
 )
 """What is wrong with a record that is not read because of its length."""
 

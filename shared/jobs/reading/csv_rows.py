@@ -23,14 +23,17 @@ from shared.jobs.reading.blocks import Blocks, lines_in
 from shared.jobs.reading.strict_json import not_text
 
 MAX_SKIPPED_BYTES = 8 * MAX_RECORD_BYTES
-"""How far the end of a quoted field is looked for. One that does not end by then is taken for never closed."""
+"""How far the end of a quoted field is looked for. One that does not end by then counts as never closed."""
 
 _IN_QUOTES = re.compile(rb'(?:[^"]++|"")*+')
 
 
 class Patterns(NamedTuple):
-    """Of a delimiter: a whole row, and a row whose last quoted field does not end in the text; group 1 is what
-    stands before that field."""
+    """For a delimiter.
+
+    row  a whole row
+    cut  a row whose last field is quoted and does not end in the text; group 1 is what stands before it
+    """
 
     row: re.Pattern[bytes]
     cut: re.Pattern[bytes]
@@ -182,8 +185,10 @@ def _find(text: bytes, what: bytes, at: int) -> int:
 
 
 def _behind_long_row(read: Read, size: int, layout: Layout, field: int) -> tuple[int, int] | None:
-    """Where the next row begins, and how many lines that is, behind a row with a quoted field whose text begins
-    at `field`. None if that field never ends, or not as a field must."""
+    """Where the next row begins, and how many lines are passed, behind a row with a long quoted field.
+
+    `field` is where the text of that field begins, behind its quote. None if the field does not end.
+    """
     assert layout.delimiter is not None
     blocks = Blocks(read, size, layout.encoding, field)
     text, offset, lines = b"", field, 0

@@ -87,7 +87,7 @@ def test_a_json_file_cut_behind_every_record(
 
 
 @pytest.mark.parametrize("block_bytes", [3, 7, 64])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 def test_csv_records_are_the_same_whatever_the_blocks(block_bytes: int, encoding: str, line_end: str) -> None:
     rows = ["x,y", "1,ä", '"q,""😀""",2', "", f'"a{line_end}b",c', "5", "6,7"]
@@ -106,17 +106,24 @@ def test_csv_records_are_the_same_whatever_the_blocks(block_bytes: int, encoding
 
 
 @pytest.mark.parametrize("block_bytes", [3, 7, 64])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
 @pytest.mark.parametrize("form", ["array", "pretty array", "lines", "pretty lines"])
-def test_json_records_are_the_same_whatever_the_blocks(block_bytes: int, encoding: str, form: str) -> None:
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_json_records_are_the_same_whatever_the_blocks(
+    block_bytes: int, encoding: str, form: str, line_end: str
+) -> None:
     values = [{"a": 1}, {"ä😀": ['}{]["\\', {"b": {"c": {"d": {"e": [[], {}]}}}}]}, {"n": 2**70, "f": 1.5}]
     indent = 2 if "pretty" in form else None
     if "array" in form:
         text = json.dumps(values, indent=indent, ensure_ascii=False)
     else:
         text = "\n".join(json.dumps(value, indent=indent, ensure_ascii=False) for value in values)
+    text = text.replace("\n", line_end)
     content = text.encode(encoding)
     layout = look(_of(content), len(content), csv=False, header_row=False)
     found, broken = _all(content, layout, layout.start, block_bytes)
     assert (broken, [record.problem for record in found]) == ("", [None] * 3)
     assert [record.value for record in found] == values
+    starts = [text.index(each) for each in ('"a"', '"ä😀"', '"n"')]
+    inside = 1 if indent else 0  # the name stands on the line behind the bracket
+    assert [each.line for each in found] == [1 + text[:start].count(line_end) - inside for start in starts]

@@ -68,6 +68,8 @@ def test_every_object_is_read_exactly(
 
 @given(text=_tokens)
 @example(text='"a":1,"a":2')
+@example(text='"a" :1,"a":2')
+@example(text='"a"\n:1,"a":2')
 @example(text='"a":":","a":2')
 @example(text='"a" :1,"a":":"')
 @example(text='"a":{"b":1,"b":2},"c":":"')
