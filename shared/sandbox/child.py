@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable
 
 REFUSED = b"R"  # a sentence for the customer
-OVER_LIMIT = b"L"  # a sentence for the customer
 OUT_OF_MEMORY = b"M"
 FAULT = b"!"  # a trace for us
 END = b"."
@@ -18,10 +17,6 @@ HEADER = 9
 
 class RefusedInput(Exception):
     """The customer's input is wrong or not allowed; its text is a sentence for them."""
-
-
-class OverLimitInput(Exception):
-    """The customer's input went over a limit; its text is a sentence for them."""
 
 
 def receive() -> tuple[bytes, bytes]:
@@ -41,9 +36,7 @@ def main(run: Callable[[], None]) -> None:
     try:
         run()
     except RefusedInput as refused:
-        send(REFUSED, str(refused).encode())
-    except OverLimitInput as over:
-        send(OVER_LIMIT, str(over).encode())
+        send(REFUSED, str(refused).encode(errors="replace"))
     except MemoryError:
         send(OUT_OF_MEMORY)
     except EOFError:

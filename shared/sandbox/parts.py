@@ -16,7 +16,6 @@ json     anything else, as JSON text
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
@@ -40,8 +39,10 @@ EXACT_FLOAT = 2**53
 LARGEST_64 = 2**63
 LARGEST_DECIMAL = 10**38
 
-# orjson reads an integer of more than 64 bits as a float.
-_LONG_DIGITS = re.compile(rb"\d{19}")
+# orjson reads an integer of more than 64 bits as a float. Such a one has a run of so many digits; to find one,
+# all digits are made 0, which takes a tenth of the time of a regular expression.
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
+_MANY_DIGITS = b"0" * 19
 
 
 class PartTypes(TypedDict):
@@ -77,7 +78,7 @@ class PartWriter:
 
     def write(self, lines: bytes) -> None:
         """Add records: whole lines, each a JSON object."""
-        for line in lines.splitlines() if lines.count(b"\r") == 0 else lines.split(b"\n"):
+        for line in lines.split(b"\n"):
             if line:
                 self._lines.append(line)
                 self._size += len(line)
@@ -184,7 +185,7 @@ def column_names(fields: Iterable[str]) -> dict[str, str]:
 def _parsed(lines: Sequence[bytes]) -> list[dict[str, Any]]:
     joined = b"[" + b",".join(lines) + b"]"
     records: list[dict[str, Any]]
-    if _LONG_DIGITS.search(joined):
+    if _MANY_DIGITS in joined.translate(_DIGITS_TO_ZERO):
         records = json.loads(joined, parse_int=_exact_integer)
     else:
         records = orjson.loads(joined)

@@ -22,6 +22,9 @@ from shared.clock import elapsed_since, stopwatch
 from shared.sandbox import child
 from shared.sandbox.errors import OverLimit, Refused
 
+MAX_SENTENCE = 2_000
+"""Characters of a sentence that the parent passes on."""
+
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes of one answer that the parent is ready to hold."""
 
@@ -141,9 +144,7 @@ class Child:
             raise OverLimit(f"{self.what} makes a row of more than {MAX_FRAME:,} bytes. {self.advice}")
         body = self._read(size)
         if kind == child.REFUSED:
-            raise Refused(body.decode(errors="replace"))
-        if kind == child.OVER_LIMIT:
-            raise OverLimit(body.decode(errors="replace"))
+            raise Refused(_sentence(body))
         if kind == child.OUT_OF_MEMORY:
             self._out_of_memory()
         if kind == child.FAULT:
@@ -195,3 +196,8 @@ class Child:
         raise OverLimit(
             f"{self.what} needs more than {size:.1f} GiB of memory and was stopped. {self.advice}"
         )
+
+
+def _sentence(body: bytes) -> str:
+    text = body.decode(errors="replace")
+    return text if len(text) <= MAX_SENTENCE else text[:MAX_SENTENCE] + "..."

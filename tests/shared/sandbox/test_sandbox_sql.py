@@ -354,6 +354,12 @@ def test_two_spellings_of_a_table_are_one_table() -> None:
     ]
 
 
+def test_what_needs_data_of_a_library_works_in_the_jail() -> None:
+    moment = "timestamptz '2026-07-01 00:00:00Z'"
+    text = f"select timezone('Asia/Tokyo', {moment}) t, 'É' collate noaccent = 'e' a, lower('É') l, strip_accents('é') s"
+    assert rows(text) == [{"t": "2026-07-01T09:00:00.000000Z", "a": False, "l": "é", "s": "e"}]
+
+
 def test_json_is_searched_in_a_query() -> None:
     given = [part({"a": {"b": [1, {"c": "x"}]}}, {"a": "text"})]
     text = "select a->>'$.b[1].c' c, json_extract_string(a, '$') s from t"
