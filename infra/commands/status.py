@@ -16,6 +16,8 @@ from shared.exports import operating as exports
 from shared.exports.audit import bounds
 from shared.exports.operating import FAILED_WITHIN, MAX_LISTED, RunNow
 from shared.exports.runs import Run
+from shared.jobs import operating as jobs
+from shared.jobs.operating import JobNow
 from shared.outbox.sending import KIND as MAILS
 from shared.outbox.service import not_sent
 from shared.work.overview import waiting
@@ -86,6 +88,13 @@ def run(_: argparse.Namespace) -> None:
         [_batch(each, at) for each in failed],
         [_why(each.batch.error, each.batch.next_action) for each in failed],
     )
+    of_jobs = ("CUSTOMER", "JOB", "DOES", "TYPE", "STATUS", "AGE", "LAST SIGN OF LIFE", "RECORDS")
+    for heading, listed in (
+        ("Jobs that wait for their file", jobs.waiting(cloud)),
+        ("Jobs under way", jobs.under_way(cloud)),
+        ("Jobs that failed within a day", jobs.failed(cloud, at - FAILED_WITHIN)),
+    ):
+        _section(heading, of_jobs, [_job(each, at) for each in listed], [_of_job(each) for each in listed])
     sites = waiting(cloud, ANALYSES, MAX_LISTED)
     _section(
         "Sites whose analyses wait",
@@ -145,6 +154,19 @@ def _batch(each: BatchNow, at: datetime) -> tuple[str, ...]:
     total = "?" if batch.work_orders is None else batch.work_orders
     orders = f"{reached.work_orders_done} in, {reached.work_orders_failed} failed, of {total}"
     return batch.customer, batch.id, batch.state, span(at - batch.created), _ago(each.heartbeat, at), orders
+
+
+def _job(each: JobNow, at: datetime) -> tuple[str, ...]:
+    job, reached = each.job, each.progress
+    records = f"{reached.processed} processed, {reached.rejected} rejected"
+    age, life = span(at - job.created), _ago(each.heartbeat, at)
+    return job.customer, job.id, job.does, job.item_type or "-", job.status, age, life, records
+
+
+def _of_job(each: JobNow) -> str:
+    """What a job waits for, or why it failed: of a fault of ours what we met, which its customer is not
+    shown."""
+    return each.waits_for or each.job.error or each.job.reason
 
 
 def _ago(beat: datetime | None, at: datetime) -> str:

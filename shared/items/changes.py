@@ -18,6 +18,16 @@ ACTIONS = (CREATE, MERGE, UPDATE, DELETE)
 KEYS = ("id", "objectId")
 """The fields that tell items apart where their type's definition names none."""
 
+_WANTED: Mapping[FieldType, str] = {
+    "text": "a text",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "moment": "a date of ISO 8601, such as 2026-03-31 or 2026-03-31T05:00:00+0000",
+    "object": "an object",
+    "array": "an array",
+}
+
 MAX_KEY = 500
 """How many characters a key may have."""
 
@@ -144,8 +154,7 @@ def _value(name: str, value: Any, type: FieldType | None) -> Any:
         "array": isinstance(value, list),
     }
     if not fits[type]:
-        article = "an" if type[0] in "aio" else "a"
-        raise Unusable(name, f"The field {name} must be {article} {type}.")
+        raise Unusable(name, f"The field {name} must be {_WANTED[type]}.")
     return value
 
 

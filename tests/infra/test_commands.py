@@ -23,7 +23,9 @@ from shared.analysis import analyser
 from shared.errors import Unauthenticated
 from shared.gcp import clients
 from shared.gcp.clients import Cloud
+from shared.jobs import importing
 from tests.archives import File, zipped
+from tests.subjects.small_job import Jobs
 from tests.world import BUCKET, OTHER_SITE, SITE, World
 
 NIGHT = datetime(2026, 11, 23, 2, tzinfo=UTC)
@@ -324,6 +326,9 @@ def test_status_of_nothing(command: Command) -> None:
         "Runs that failed within a day: 0",
         "Batches under way: 0",
         "Batches that failed within a day: 0",
+        "Jobs that wait for their file: 0",
+        "Jobs under way: 0",
+        "Jobs that failed within a day: 0",
         "Sites whose analyses wait: 0",
         "Mails that wait to be sent: 0",
         "Mails that were not sent, or may not have been, within a day: 0",
@@ -416,6 +421,53 @@ def test_status_shows_what_a_batch_waits_for_and_no_upload_url(world: World, com
     assert listed[3].strip() == "Storage"
     assert url not in told
     assert "upload_id" not in told
+
+
+def test_status_lists_jobs_that_wait_run_and_failed_and_no_secret(
+    world: World, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "CHUNK_RECORDS", 1)
+    monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", "0")
+    jobs = Jobs(world)
+    failed = jobs.begin_import(b"id,name\n1\n", jobName="Ragged")
+    ended = jobs.ended(failed)
+    assert ended["status"] == "Failed"
+    upload = jobs.send("/ls/api/batch/upload-url").body
+    sent = {"itemType": "Asset", "contentType": "text/plain", "uploadId": upload["uploadId"]}
+    waits = jobs.post("import", data=sent)["jobId"]
+    world.drain()
+    runs = jobs.begin_import(b"id,name\n1,Ada\n2\n3,Eve\n")
+    while jobs.status(runs)["recordsProcessed"] != "2":
+        assert world.step()
+
+    told = command("status")
+    for heading, id, what, records in (
+        ("Jobs that wait", waits, ["import", "Asset", "Initialized"], "0 processed, 0 rejected"),
+        ("Jobs under way", runs, ["import", "Technician", "Processing"], "2 processed, 1 rejected"),
+        ("Jobs that failed", failed, ["import", "Technician", "Failed"], "1 processed, 1 rejected"),
+    ):
+        listed = section(told, heading)
+        assert listed[0].endswith(": 1"), listed
+        assert listed[2].split()[:5] == ["acme", id, *what], listed
+        assert listed[2].endswith(records), listed
+    assert listed[3].strip() == ended["reason"]
+    link = ended["rejected"].partition("/v1/downloads/")[2].partition("?")[0]
+    for secret in (jobs.key, upload["uploadUrl"], "upload_id", link, "/v1/downloads/"):
+        assert secret not in told
+    world.wait(timedelta(days=2))
+    assert section(command("status"), "Jobs that failed")[0].endswith(": 0")
+
+
+def test_status_says_what_a_job_waits_for_and_what_was_met(world: World, command: Command) -> None:
+    jobs = Jobs(world)
+    ids = [jobs.begin_import(b"id\n1\n") for _ in range(2)]
+    met = {"state": "FAILED", "open": False, "error": "It was begun 10 times.", "reason": "Ours."}
+    runs, failed = (world.cloud.db.document(f"jobs/{id}") for id in ids)
+    runs.update({"state": "PROCESSING", "waits_for": "Storage"})
+    failed.update({**met, "finished": world.suite.clock.now()})
+    told = command("status")
+    assert section(told, "Jobs under way")[3].strip() == "Storage"
+    assert section(told, "Jobs that failed")[3].strip() == "It was begun 10 times."
 
 
 def test_the_life_of_a_run_in_order(world: World, command: Command) -> None:

@@ -66,7 +66,7 @@ def test_a_record_without_a_key_is_known_by_what_it_holds() -> None:
             {"id": "a", "born": "31.12.2020"},
             ItemType("Account", types={"born": "moment"}),
             True,
-            "The field born must be a moment.",
+            "The field born must be a date of ISO 8601, such as 2026-03-31 or 2026-03-31T05:00:00+0000.",
         ),
         (envelope("Destroy", {}), ACCOUNT, False, "The action must be one of Create, Merge, Update, Delete."),
         (envelope("Create", [1]), ACCOUNT, False, "The data of an envelope must be an object."),
