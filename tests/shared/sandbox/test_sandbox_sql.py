@@ -356,7 +356,8 @@ def test_two_spellings_of_a_table_are_one_table() -> None:
 
 def test_what_needs_data_of_a_library_works_in_the_jail() -> None:
     moment = "timestamptz '2026-07-01 00:00:00Z'"
-    text = f"select timezone('Asia/Tokyo', {moment}) t, 'É' collate noaccent = 'e' a, lower('É') l, strip_accents('é') s"
+    text = f"select timezone('Asia/Tokyo', {moment}) t, 'É' collate noaccent = 'e' a, "
+    text += "lower('É') l, strip_accents('é') s"
     assert rows(text) == [{"t": "2026-07-01T09:00:00.000000Z", "a": False, "l": "é", "s": "e"}]
 
 
