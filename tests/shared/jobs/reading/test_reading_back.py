@@ -83,6 +83,11 @@ def test_rejected_rows_rejected_again_have_one_reason() -> None:
             b'[\n{"n":123456789012345678901,"f":1.5,"waybill_error":"Line 1: No."}\n]\n',
         ),
         (b'[{"f":1e400 , "waybill_error" : "o\\"ld"}]', b'[\n{"f":1e400,"waybill_error":"Line 1: No."}\n]\n'),
+        (
+            b'[{"waybill_error":"old","f":1e400}]',
+            b'[\n{"waybill_record":"{\\"waybill_error\\":\\"old\\",\\"f\\":1e400}",'
+            b'"waybill_error":"Line 1: No."}\n]\n',
+        ),
         (b"[]", b"[]\n"),
     ],
 )
@@ -142,3 +147,10 @@ def test_the_rest_of_a_file_has_the_records_that_follow(
         assert [each.raw for each in following if each.raw != b","] == [
             each.raw for each in found[index + 1 :] if each.raw != b","
         ]
+
+
+@pytest.mark.parametrize("content", [b'[{"a":1},]', b'[{"a":1}]', b'[{"a":1}', b'[{"a":1},'])
+def test_the_rest_behind_the_last_element_is_an_empty_array(content: bytes) -> None:
+    layout, found = _read(content, csv=False)
+    left = b"".join(rest(layout, lambda start, end: content[start:end], len(content), found[0].end))
+    assert left == b"[]"
