@@ -39,8 +39,8 @@ EXACT_FLOAT = 2**53
 LARGEST_64 = 2**63
 LARGEST_DECIMAL = 10**38
 
-# orjson reads an integer of more than 64 bits as a float. Such a one has a run of so many digits; to find
-# one, all digits are made 0, which takes a tenth of the time of a regular expression.
+# orjson reads an integer of more than 64 bits as a float. Such a one has a run of so many digits. To find it,
+# all digits are made 0, which takes a tenth of the time of a regular expression.
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 _MANY_DIGITS = b"0" * 19
 

@@ -15,10 +15,6 @@ def rendered(template: str, *rows: Mapping[str, Any], **limits: Any) -> list[str
         return templates.render(rows)
 
 
-def one(template: str, **row: Any) -> str | Problem:
-    return rendered(template, row)[0]
-
-
 @pytest.mark.parametrize(
     ("template", "row", "text"),
     [
@@ -160,9 +156,10 @@ def test_a_template_that_is_refused(template: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     "name", ["upper", "format", "mro", "real", "keys", "append", "gi_frame", "parent", "top"]
 )
-@pytest.mark.parametrize("value", ["x", 1, 1.5, True, [1], {"a": 1}, None], ids=str)
-def test_a_value_has_no_attributes_of_python(name: str, value: Any) -> None:
-    assert one(f"[$!a.{name}] [$!row.{name}] [$!{name}]", a=value) == "[] [] []"
+def test_a_value_has_no_attributes_of_python(name: str) -> None:
+    values = ["x", 1, 1.5, True, [1], {"a": 1}, None]
+    made = rendered(f"[$!a.{name}] [$!row.{name}] [$!{name}]", *({"a": value} for value in values))
+    assert made == ["[] [] []"] * len(values)
 
 
 def test_what_is_set_in_one_row_is_gone_in_the_next() -> None:
