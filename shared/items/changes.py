@@ -18,7 +18,7 @@ ACTIONS = (CREATE, MERGE, UPDATE, DELETE)
 KEYS = ("id", "objectId")
 """The fields that tell items apart where their type's definition names none."""
 
-_WANTED: Mapping[FieldType, str] = {
+WANTED: Mapping[FieldType, str] = {
     "text": "a text",
     "integer": "an integer",
     "number": "a number",
@@ -27,6 +27,7 @@ _WANTED: Mapping[FieldType, str] = {
     "object": "an object",
     "array": "an array",
 }
+"""What a field's value must be, as an error says it."""
 
 MAX_KEY = 500
 """How many characters a key may have."""
@@ -154,7 +155,7 @@ def _value(name: str, value: Any, type: FieldType | None) -> Any:
         "array": isinstance(value, list),
     }
     if not fits[type]:
-        raise Unusable(name, f"The field {name} must be {_WANTED[type]}.")
+        raise Unusable(name, f"The field {name} must be {WANTED[type]}.")
     return value
 
 
