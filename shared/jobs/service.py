@@ -24,6 +24,8 @@ from shared.jobs import job as jobs
 from shared.jobs.job import EXPORT, IMPORT, REJECTED, Job
 from shared.jobs.steps import KIND
 from shared.outbox import links, mails
+from shared.sandbox.sql import MAX_SQL_BYTES
+from shared.sandbox.velocity import MAX_TEMPLATE_BYTES
 from shared.work import control
 
 UPLOAD_TYPE = "application/octet-stream"
@@ -31,12 +33,6 @@ UPLOAD_TYPE = "application/octet-stream"
 
 MAX_NAME = 200
 """How many characters a job's name may have."""
-
-MAX_TEMPLATE = 256 * 1024
-"""How many bytes a template may have: it is stored in the job's document."""
-
-MAX_SQL = 64 * 1024
-"""How many bytes a query may have."""
 
 JSON_TYPES = ("application/json",)
 CSV_TYPES = ("text/plain", "plain/text", "text/csv")
@@ -87,7 +83,8 @@ def begin_import(
     read = _Reading(sent)
     fields = _common(read)
     fields |= {"does": IMPORT, "community": community, "merge": read.flag("merge", False)}
-    fields |= {"header_row": read.flag("headerRow", True), "template": read.text("template", MAX_TEMPLATE)}
+    fields |= {"header_row": read.flag("headerRow", True)}
+    fields |= {"template": read.text("template", MAX_TEMPLATE_BYTES)}
     fields |= {"file": file, "upload": id.replace("-", "") if file is not None else None}
     with read.problems_of():
         types.check_importable(fields["item_type"])
@@ -113,7 +110,8 @@ def begin_export(cloud: Cloud, caller: Caller, community: str, sent: Sent) -> Jo
     read = _Reading(sent)
     fields = _common(read)
     fields |= {"does": EXPORT, "community": community, "header_row": read.flag("rowHeader", True)}
-    fields |= {"template": read.text("template", MAX_TEMPLATE), "sql": read.text("sqlQuery", MAX_SQL).strip()}
+    fields |= {"template": read.text("template", MAX_TEMPLATE_BYTES)}
+    fields |= {"sql": read.text("sqlQuery", MAX_SQL_BYTES).strip()}
     fields["filters"] = None
     if not fields["sql"]:
         with read.problems_of():

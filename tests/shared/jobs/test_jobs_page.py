@@ -1,6 +1,7 @@
 """What docs/customers/jobs.md and docs/contracts/jobs.md say is what the code does: calls, fields, statuses,
 what a query may use, and the limits."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 from shared.accounts.customers import BATCH_BYTES
 from shared.http.forms import REQUEST_BYTES
 from shared.items import changes, types
-from shared.jobs import answers, api, filters, service
+from shared.jobs import answers, api, filters
 from shared.jobs.job import LINK_LIFE, STATUSES
 from shared.jobs.reading import base
-from shared.sandbox import functions, parts, sql
+from shared.sandbox import functions, parts, sql, velocity
+from shared.sandbox.methods import METHODS
+from shared.sandbox.velocity import Templates
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/customers/jobs.md").read_text()
@@ -55,6 +58,20 @@ def first_cells(text: str) -> set[str]:
 )
 def test_the_page_lists_what_a_query_may_use(name: str, allowed: frozenset[str]) -> None:
     assert sorted(listed(name) ^ allowed) == []
+
+
+def test_the_page_lists_every_method_that_a_template_may_call() -> None:
+    text = section(PAGE, "Templates")
+    listed = text[text.index("changes anything") : text.index("A separator")]
+    assert set(re.findall(r"`([^`]+)`", listed)) == set(METHODS)
+
+
+def test_the_pages_template_makes_an_item() -> None:
+    [template] = re.findall(r"```\n(.*?)```", section(PAGE, "Templates"), re.DOTALL)
+    rows = [{"number": "7", "name": " Ada ", "level": level, "Site name": "North"} for level in ("3", "")]
+    with Templates(template) as templates:
+        made = [json.loads(str(each)) for each in templates.render(rows)]
+    assert made == [{"id": "7", "name": "Ada", "level": level, "site": "North"} for level in (3, None)]
 
 
 def test_the_page_lists_every_function() -> None:
@@ -131,9 +148,17 @@ def test_the_page_has_every_field_and_status() -> None:
             ],
         ),
         (
+            "a template",
+            [
+                f"{velocity.MAX_TEMPLATE_BYTES // 2**10} KiB",
+                f"{velocity.MAX_STEPS:,} steps",
+                f"{velocity.MAX_ROW_OUTPUT // 2**20} MiB",
+            ],
+        ),
+        (
             "a query",
             [
-                f"{service.MAX_SQL // 2**10} KiB",
+                f"{sql.MAX_SQL_BYTES // 2**10} KiB",
                 f"{sql.MAX_QUERY_ITEMS:,} records",
                 f"{sql.QUERY_SECONDS / 60:.0f} minutes",
                 f"{sql.QUERY_MEMORY // 2**30} GiB",
