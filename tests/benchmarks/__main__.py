@@ -9,8 +9,21 @@ from pathlib import Path
 
 from infra.local.processes import REPOSITORY
 from shared.clock import elapsed_since, stopwatch
-from tests.benchmarks import archives, copies, records, services, states, whole_run
+from tests.benchmarks import (
+    archives,
+    copies,
+    imports,
+    jobs,
+    memory,
+    queries,
+    records,
+    services,
+    states,
+    whole_run,
+)
 from tests.benchmarks.measure import Comparison, Spread
+from tests.benchmarks.memory import Growth
+from tests.benchmarks.queries import Query
 from tests.benchmarks.whole_run import WholeRun
 
 
@@ -23,13 +36,47 @@ class Sizes:
     copies: int
     archived: int
     work_orders: int
+    imported: int
+    queried: int
+    grown: int
     repetitions: int
     runs: int
 
 
-FULL = Sizes(records=2000, states=2000, copies=600, archived=100, work_orders=300, repetitions=5, runs=3)
-QUICK = Sizes(records=30, states=30, copies=30, archived=3, work_orders=3, repetitions=2, runs=1)
+FULL = Sizes(
+    records=2000,
+    states=2000,
+    copies=600,
+    archived=100,
+    work_orders=300,
+    imported=5000,
+    queried=100_000,
+    grown=1_000_000,
+    repetitions=5,
+    runs=3,
+)
+QUICK = Sizes(
+    records=30,
+    states=30,
+    copies=30,
+    archived=3,
+    work_orders=3,
+    imported=30,
+    queried=30,
+    grown=30,
+    repetitions=2,
+    runs=1,
+)
 """Of these the figures mean nothing: it is to see that all of it still works."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that has a target, or is watched without one."""
+
+    name: str
+    value: float
+    target: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,11 +97,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         run = whole_run.benchmark(cloud, served, work_orders=sizes.work_orders, repetitions=sizes.runs)
         _print_run(run)
+        jobs.onboard(cloud)
+        imported = _shown(imports.benchmark(cloud, records=sizes.imported, repetitions=sizes.runs))
+        query = queries.benchmark(cloud, items=sizes.queried, repetitions=sizes.runs)
+        _print_query(query)
+        growth = memory.benchmark(cloud, records=sizes.grown)
+        _print_growth(growth)
+    _, one_by_one, bulk_writer = imported.sides
+    figures = [
+        Figure("import_rss_growth", growth.ratio("import"), "at most 1.1"),
+        Figure("export_rss_growth", growth.ratio("export"), "at most 1.1"),
+        Figure("import_rate_vs_client, set", imported.ratio(one_by_one, "cpu").median, "at least 5"),
+        Figure(
+            "import_rate_vs_client, BulkWriter", imported.ratio(bulk_writer, "cpu").median, "at least 1.5"
+        ),
+        Figure("sql_overhead", query.overhead.median, "none"),
+    ]
+    _print_figures(figures)
     found = {
         "quick": asked.quick,
         "sizes": asdict(sizes),
-        "comparisons": [each.as_json() for each in compared],
+        "comparisons": [each.as_json() for each in (*compared, imported)],
         "run": run.as_json(),
+        "query": query.as_json(),
+        "growth": growth.as_json(),
+        "figures": [asdict(each) for each in figures],
     }
     asked.to.parent.mkdir(parents=True, exist_ok=True)
     asked.to.write_text(json.dumps(found, indent=2) + "\n")
@@ -92,6 +159,29 @@ def _print_run(run: WholeRun) -> None:
     for step in run.took:
         wall, cpu = (_seconds(run.seconds(step, clock)) for clock in ("wall", "cpu"))
         print(f"  {step:50} {wall:24}  {cpu}")
+
+
+def _print_query(query: Query) -> None:
+    _shown(query.comparison)
+    print(f"  ours takes {_times(query.overhead)} times as long by the clock; where the seconds go:")
+    for step in query.steps:
+        print(f"  {step:50} {_seconds(query.seconds(step))}")
+
+
+def _print_growth(growth: Growth) -> None:
+    print("\nmemory of jobs, each in a process of its own")
+    print(f"  {'':50} {'wall s':>7} {'CPU s':>7} {'MB at its start':>15} {'MB at most':>10}")
+    for bytes, took in ((growth.small_bytes, growth.small), (growth.large_bytes, growth.large)):
+        for does, each in took.items():
+            name = f"{does} of {each.records:,} records ({bytes:,} bytes of CSV)"
+            before, peak = each.before / 1e6, each.peak / 1e6
+            print(f"  {name:50} {each.wall:7.1f} {each.cpu:7.1f} {before:15.1f} {peak:10.1f}")
+
+
+def _print_figures(figures: Sequence[Figure]) -> None:
+    print(f"\n  {'figure':50} {'measured':>8}  target")
+    for each in figures:
+        print(f"  {each.name:50} {each.value:8.2f}  {each.target}")
 
 
 def _times(ratio: Spread) -> str:

@@ -20,24 +20,52 @@ def test_each_benchmark_runs_and_its_sides_do_the_same_work(
         "states view": QUICK.states,
         "copying images": QUICK.copies,
         "importing an archive": 3 * QUICK.archived,
+        "importing records": QUICK.imported,
     }
     assert {name: len(each) for name, each in sides.items()} == {
         "reading records": 3,
         "states view": 2,
         "copying images": 3,
         "importing an archive": 3,
+        "importing records": 3,
     }
+    repetitions = dict.fromkeys(sides, QUICK.repetitions) | {"importing records": QUICK.runs}
+    record_bytes = dict.fromkeys(sides, 1000) | {"importing records": 200}
     for name, those in sides.items():
         assert all(side["done"] == those[0]["done"] for side in those)
         assert those[0]["done"]["items"] == items[name]
-        assert those[0]["done"]["bytes"] > 1000 * items[name]
-        assert all(len(side["took"]) == QUICK.repetitions for side in those)
+        assert those[0]["done"]["bytes"] > record_bytes[name] * items[name]
+        assert all(len(side["took"]) == repetitions[name] for side in those)
     run = found["run"]
     assert (run["lines"]["items"], run["images"]["items"]) == (QUICK.work_orders, 3 * QUICK.work_orders)
     assert {"plan", "write", "deliver", "copy", "finish"} <= set(run["steps"])
     assert all(took["wall"]["least"] > 0 for took in run["steps"].values())
+    query = found["query"]
+    ours, duckdb = query["comparison"]["sides"]
+    assert ours["done"] == duckdb["done"]
+    assert 0 < ours["done"]["items"] < QUICK.queried
+    (total,) = (took["wall"] for took in ours["took"])
+    assert all(seconds > 0 for each in query["steps"].values() for seconds in each), query["steps"]
+    assert sum(seconds for each in query["steps"].values() for seconds in each) == pytest.approx(
+        total, rel=0.5
+    )
+    for name, records in (("small", QUICK.grown // 10), ("large", QUICK.grown)):
+        took = found["growth"][name]
+        assert {does: each["records"] for does, each in took.items()} == {
+            "import": records,
+            "export": records,
+        }
+        assert all(each["peak"] >= each["before"] > 20_000_000 for each in took.values()), took
+    assert {each["name"] for each in found["figures"]} == {
+        "import_rss_growth",
+        "export_rss_growth",
+        "import_rate_vs_client, set",
+        "import_rate_vs_client, BulkWriter",
+        "sql_overhead",
+    }
     printed = capsys.readouterr().out
     assert all(side["name"] in printed for those in sides.values() for side in those)
+    assert all(name in printed for name in (*query["steps"], *(each["name"] for each in found["figures"])))
 
 
 @pytest.mark.parametrize(
