@@ -52,3 +52,16 @@ def test_odd_upload_ids_are_rejected(jobs: Jobs, upload: str) -> None:
 def test_odd_job_ids_are_404(jobs: Jobs, id: str) -> None:
     for path in ("status", "cancel", "revoke"):
         assert jobs.send(f"/ls/api/batch/{path}", data={"jobId": id}).status == 404
+
+
+@pytest.mark.parametrize("name", ["", "__a__", "a.b`/", "x" * 2000, "\0"])
+def test_a_type_may_have_fields_with_odd_names(jobs: Jobs, name: str) -> None:
+    answer = jobs.send("/ls/api/itemTypes/Odd", "PUT", json={"types": {name: "integer"}, "required": [name]})
+    assert answer.status == 200, answer
+    assert jobs.send("/ls/api/itemTypes/Odd", "GET").body["types"] == {name: "integer"}
+
+
+def test_a_definition_that_is_too_large_is_refused(jobs: Jobs) -> None:
+    body = {"types": {f"{n}" + "x" * 6000: "integer" for n in range(190)}}
+    answer = jobs.send("/ls/api/itemTypes/Odd", "PUT", json=body)
+    assert answer.status in (400, 413), answer
