@@ -65,3 +65,75 @@ def test_a_definition_that_is_too_large_is_refused(jobs: Jobs) -> None:
     body = {"types": {f"{n}" + "x" * 6000: "integer" for n in range(190)}}
     answer = jobs.send("/ls/api/itemTypes/Odd", "PUT", json=body)
     assert answer.status in (400, 413), answer
+
+
+def test_merges_into_large_items_take_several_commits(jobs: Jobs) -> None:
+    count, text = 40, "x" * 400_000
+    jobs.imported(lines(*({"id": f"{n:02}", "text": text} for n in range(count))), contentType=JSON)
+    ended = jobs.imported(
+        lines(*({"id": f"{n:02}", "n": n} for n in range(count))), contentType=JSON, merge="true"
+    )
+    assert (ended["status"], ended["recordsProcessed"], ended["recordsRejected"]) == ("Completed", "40", "0")
+    assert [each["n"] for each in jobs.items()] == list(range(count))
+
+
+def test_rows_that_a_template_makes_large_take_several_commits(jobs: Jobs) -> None:
+    template = b'{"id": "$id", "text": "#foreach($i in [1..9000])' + b"x" * 50 + b'#end"}'
+    ended = jobs.imported(b"id\n" + b"".join(b"%03d\n" % n for n in range(40)), template=template)
+    assert (ended["status"], ended["recordsProcessed"], ended["recordsRejected"]) == ("Completed", "40", "0")
+    assert len(jobs.items()) == 40
+
+
+def test_an_item_does_not_grow_without_bound_by_merges(jobs: Jobs) -> None:
+    text = "x" * (9 * 2**20)
+    records = [{"id": "a", name: text} for name in ("b", "c")]
+    ended = jobs.imported(lines(*records), contentType=JSON, merge="true")
+    assert (ended["status"], ended["recordsProcessed"], ended["recordsRejected"]) == ("Completed", "2", "1")
+    assert "16 MiB" in ended["reason"]
+    assert jobs.items() == [records[0]]
+
+
+def test_a_reason_names_the_field(jobs: Jobs) -> None:
+    ended = jobs.imported(b'{"id": 1}\n{"id": 2, "a": {"b": 1, "b": 2}}', contentType=JSON)
+    assert "a.b" in ended["reason"], ended
+    assert "a.b" in jobs.download(ended["rejected"]).decode()
+
+
+def test_a_merge_leaves_no_item_without_its_required_fields(jobs: Jobs) -> None:
+    jobs.send("/ls/api/itemTypes/Technician", "PUT", json={"required": ["name"]})
+    jobs.imported(b'{"id": "1", "name": "Ada"}', contentType=JSON)
+    ended = jobs.imported(
+        lines({"id": "1", "name": None}, {"id": "2"}, {"id": "1", "n": 1}), contentType=JSON, merge="true"
+    )
+    assert (ended["recordsProcessed"], ended["recordsRejected"]) == ("3", "2"), ended
+    assert jobs.items() == [{"id": "1", "name": "Ada", "n": 1}]
+
+
+def test_rejects_of_the_largest_size_fit_into_their_documents(jobs: Jobs) -> None:
+    name = "\U0001f600" * 100
+    jobs.send("/ls/api/itemTypes/A", "PUT", json={"required": [name]})
+    record = json.dumps({"id": "x", "t": "y" * 65_000}).encode()
+    ended = jobs.imported(b"\n".join([record] * 40 + [b'{"id": "k"}'] * 2), "A", contentType=JSON)
+    assert (ended["recordsProcessed"], ended["recordsRejected"]) == ("42", "42"), ended
+    assert len(jobs.download(ended["rejected"]).splitlines()) == 42
+
+
+@pytest.mark.parametrize("key", ["a/b", "..", "__x__", "\U0001f600" * 500, " ", "#x", "é", "e\u0301"])
+def test_items_have_any_key(jobs: Jobs, key: str) -> None:
+    jobs.imported(lines({"id": key}, {"id": key, "n": 1}), contentType=JSON, merge="true")
+    assert jobs.items() == [{"id": key, "n": 1}]
+
+
+def test_a_number_beyond_a_double_is_rejected_as_a_number(jobs: Jobs) -> None:
+    jobs.send("/ls/api/itemTypes/Technician", "PUT", json={"types": {"n": "number"}})
+    ended = jobs.imported(b"id,n\n1,1e9999999999999999999\n2,1e999\n3,1\n")
+    assert (ended["recordsProcessed"], ended["recordsRejected"]) == ("3", "2"), ended
+    assert jobs.items() == [{"id": "3", "n": 1}]
+
+
+def test_the_reason_of_a_job_is_short(jobs: Jobs) -> None:
+    name = "x" * 3000
+    jobs.send("/ls/api/itemTypes/A", "PUT", json={"required": [name], "types": {"b": "integer"}})
+    ended = jobs.imported(lines({"id": 1}), "A", contentType=JSON)
+    assert ended["status"] == "Failed", ended
+    assert len(ended["reason"]) < 1000
