@@ -137,3 +137,39 @@ def test_the_reason_of_a_job_is_short(jobs: Jobs) -> None:
     ended = jobs.imported(lines({"id": 1}), "A", contentType=JSON)
     assert ended["status"] == "Failed", ended
     assert len(ended["reason"]) < 1000
+
+
+@pytest.mark.parametrize("name", ["a\r\nBcc: eve@evil.example", "\0", "é" * 100, "\u202e\u2028x"])
+def test_odd_names_of_jobs_end_with_one_mail(jobs: Jobs, name: str) -> None:
+    data = {"itemType": "A", "contentType": JSON, "notificationEmail": "ops@acme.example", "jobName": name}
+    shown = jobs.post("import", data=data, files={"file": ("a", b'{"id": 1}')})
+    ended = jobs.ended(shown["jobId"])
+    assert ended["status"] == "Completed", ended
+    assert len(jobs.mails()) == 1
+    assert "Bcc" not in [line[:3] for line in jobs.letters().splitlines()]
+
+
+def test_a_file_sent_twice_is_rejected(jobs: Jobs) -> None:
+    files = [("file", ("a", b'{"id": 1}')), ("file", ("b", b'{"id": 2}'))]
+    shown = jobs.post("import", data={"itemType": "A", "contentType": JSON}, files=files)
+    assert (shown["status"], shown["reason"][:5]) == ("Rejected", "file:"), shown
+
+
+def test_a_field_sent_twice_is_rejected(jobs: Jobs) -> None:
+    data = [("itemType", "A"), ("itemType", "B"), ("contentType", JSON)]
+    shown = jobs.post("import", data=data, files={"file": ("a", b'{"id": 1}')})
+    assert (shown["status"], shown["reason"][:9]) == ("Rejected", "itemType:"), shown
+
+
+@pytest.mark.parametrize("content", ["text/plain; charset=utf-8", "TEXT/PLAIN", "application/json;charset=x"])
+def test_a_content_type_may_have_parameters(jobs: Jobs, content: str) -> None:
+    body = b'{"id": 1}' if "json" in content else b"id\n1\n"
+    assert jobs.imported(body, contentType=content)["status"] == "Completed"
+
+
+@pytest.mark.parametrize("path", ["import", "export", "status", "cancel"])
+def test_other_methods_and_forms_are_refused(jobs: Jobs, path: str) -> None:
+    assert jobs.send(f"/ls/api/batch/{path}", "GET").status == 405
+    assert jobs.send(f"/ls/api/batch/{path}/", data={"jobId": "x"}).status in (200, 404)
+    answer = jobs.send(f"/ls/api/batch/{path}", data=b"abc")
+    assert answer.status in (400, 200, 404), answer
