@@ -4,6 +4,7 @@ A record is the item itself, or an envelope around it, `{"headers": {"action": â
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ WANTED: Mapping[FieldType, str] = {
     "array": "an array",
 }
 """What a field's value must be, as an error says it."""
+
+_INFINITE = (math.inf, -math.inf)
+"""What Python makes of a number beyond the range of a double, such as 1e999."""
 
 MAX_KEY = 500
 """How many characters a key may have."""
@@ -63,14 +67,13 @@ def parse(record: Record, of: ItemType, *, merge: bool) -> Change:
     if action != DELETE:
         data = {name: _value(name, value, of.types.get(name)) for name, value in data.items()}
         if action != MERGE:
-            for name in of.required:
-                if data.get(name) in (None, ""):
-                    raise Unusable(name, f"The field {name} is required: give it a value.")
+            _check_required(data, of)
     return Change(action, _key(data, of), data)
 
 
-def applied(change: Change, before: Record | None) -> Record | None:
-    """The item after a change, None where it is deleted. Unusable where the change cannot be made."""
+def applied(change: Change, before: Record | None, of: ItemType) -> Record | None:
+    """The item of that type after a change, None where it is deleted. Unusable where the change cannot be
+    made."""
     if change.action == CREATE and before is not None:
         raise Unusable("", f"There is an item {change.key} already: use Update or Merge.")
     if change.action == UPDATE and before is None:
@@ -80,7 +83,9 @@ def applied(change: Change, before: Record | None) -> Record | None:
             raise Unusable("", f"There is no item {change.key} to delete.")
         return None
     if change.action == MERGE:
-        return merged(before or {}, change.data)
+        after = merged(before or {}, change.data)
+        _check_required(after, of)
+        return after
     return change.data
 
 
@@ -97,6 +102,12 @@ def merged(before: Record, data: Mapping[str, Any]) -> Record:
         else:
             after[name] = value
     return after
+
+
+def _check_required(data: Record, of: ItemType) -> None:
+    for name in of.required:
+        if data.get(name) in (None, ""):
+            raise Unusable(name, f"The field {name} is required: give it a value.")
 
 
 def _opened(record: Record, of: ItemType, merge: bool) -> tuple[str, Record]:
@@ -148,7 +159,7 @@ def _value(name: str, value: Any, type: FieldType | None) -> Any:
     fits = {
         "text": isinstance(value, str),
         "integer": isinstance(value, int) and not isinstance(value, bool),
-        "number": isinstance(value, int | float) and not isinstance(value, bool),
+        "number": isinstance(value, int | float) and not isinstance(value, bool) and value not in _INFINITE,
         "boolean": isinstance(value, bool),
         "moment": isinstance(value, str) and (not value or is_moment(value)),
         "object": isinstance(value, dict),

@@ -26,6 +26,9 @@ CONTENT_TYPE = "application/json"
 ID_DIGITS = 32
 """How many hex digits an id has."""
 
+READ_TOGETHER = 30
+"""How many items are read with one call."""
+
 _Write: Any = api.Write.pb()
 
 
@@ -49,17 +52,30 @@ def id_of(customer: str, type: str, key: str) -> str:
 
 
 def read(
-    cloud: Cloud, customer: str, type: str, keys: Iterable[str], transaction: firestore.Transaction
-) -> dict[str, dict[str, Any]]:
-    """The records of those of these items that there are, by their keys, in a transaction."""
-    references = [cloud.db.document(f"items/{id_of(customer, type, key)}") for key in keys]
-    if not references:
-        return {}
-    found = {}
-    for snapshot in cloud.db.get_all(references, transaction=transaction):
-        if snapshot.exists:
-            fields = fields_of(snapshot)
-            found[fields["key"]] = exact.loads(_unpack(cloud, fields["encoding"], fields["record"]))
+    cloud: Cloud,
+    customer: str,
+    type: str,
+    keys: Iterable[str],
+    max_bytes: int,
+    transaction: firestore.Transaction,
+) -> dict[str, dict[str, Any] | None]:
+    """The records of items by their keys, in a transaction; None where there is none. Reading ends with the
+    item by which the records have `max_bytes`: the keys behind that one are not in the answer."""
+    found: dict[str, dict[str, Any] | None] = {}
+    waiting, size = list(keys), 0
+    for start in range(0, len(waiting), READ_TOGETHER):
+        some = {id_of(customer, type, key): key for key in waiting[start : start + READ_TOGETHER]}
+        references = [cloud.db.document(f"items/{id}") for id in some]
+        read = {each.id: each for each in cloud.db.get_all(references, transaction=transaction)}
+        for id, key in some.items():
+            found[key] = None
+            if read[id].exists:
+                fields = fields_of(read[id])
+                record = _unpack(cloud, fields["encoding"], fields["record"])
+                found[key] = exact.loads(record)
+                size += len(record)
+            if size >= max_bytes:
+                return found
     return found
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+import orjson
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,6 +34,9 @@ SOURCES = {
 
 FieldType = Literal["text", "integer", "number", "boolean", "moment", "object", "array"]
 """What a field's values are. A moment is a text of ISO 8601."""
+
+MAX_DEFINITION_BYTES = 256 * 1024
+"""How long a definition may be, as JSON: it is stored in one document, which holds 1 MiB."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
@@ -104,8 +108,13 @@ def of_customer(cloud: Cloud, customer: str, up_to: int) -> list[ItemType]:
 
 
 def put(cloud: Cloud, customer: str, name: str, definition: Definition) -> ItemType:
-    """Define a type, in place of what was said of it before. Items that are there stay as they are."""
+    """Define a type, in place of what was said of it before. Items that are there stay as they are. Invalid
+    where the name or the definition is not allowed."""
     check_importable(name)
+    if len(definition.model_dump_json().encode()) > MAX_DEFINITION_BYTES:
+        raise Invalid.field(
+            "types", f"has too long names: a definition has at most {MAX_DEFINITION_BYTES} bytes"
+        )
     known = get(cloud, customer, name)
     made = ItemType(known.name if known else name, **definition.model_dump())
     cloud.db.document(_path(customer, name)).set(_document(customer, made))
@@ -123,7 +132,9 @@ def _document(customer: str, made: ItemType) -> dict[str, Any]:
         "name": made.name,
         "key": made.key,
         "required": list(made.required),
-        "types": dict(made.types),
+        # As JSON: a map in Firestore cannot have every name.
+        # https://cloud.google.com/firestore/quotas#limits
+        "types": orjson.dumps(dict(made.types)),
         "updated": firestore.SERVER_TIMESTAMP,
     }
 
@@ -134,7 +145,7 @@ def _path(customer: str, name: str) -> str:
 
 def _parse(snapshot: Snapshot) -> ItemType:
     fields = fields_of(snapshot)
-    return ItemType(fields["name"], fields["key"], tuple(fields["required"]), fields["types"])
+    return ItemType(fields["name"], fields["key"], tuple(fields["required"]), orjson.loads(fields["types"]))
 
 
 def is_moment(value: str) -> bool:

@@ -83,7 +83,12 @@ def _import(call: JobsCall, parts: Iterator[Part]) -> JobStatus:
     file = None
     problem = None
     try:
+        seen: set[str] = set()
         for part in parts:
+            if part.name in seen:
+                problem = problem or Invalid.field(part.name, "is in the form twice: send it once")
+                continue
+            seen.add(part.name)
             if part.name == "file":
                 name = jobs.upload_name(call.caller.customer, id.replace("-", ""))
                 stored = cloud.objects.create_stream(

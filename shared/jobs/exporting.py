@@ -1,6 +1,6 @@
 """Exporting records: parts are read side by side into staging, and then become the files asked for."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -155,8 +155,7 @@ class _Lines:
                     self._columns.update(dict.fromkeys(record))
         self._rows += len(matching)
         self._put(b"".join(matching))
-        if len(self._columns) > MAX_COLUMNS:
-            raise Refused(f"The records have more than {MAX_COLUMNS:,} different fields.")
+        _check_number(self._columns)
 
     def close(self) -> tuple[int, bytes]:
         """How many records there are, and their fields as JSON."""
@@ -218,8 +217,15 @@ def _parts(cloud: Cloud, job: Job) -> list[Piece]:
 
 
 def _columns(parts: Iterable[Piece]) -> list[Column]:
+    """The fields of all parts. Refused where they are too many for one file."""
     names = dict.fromkeys(name for part in parts for name in orjson.loads(part.fields["about"]))
+    _check_number(names)
     return [Column(name, "text") for name in names]
+
+
+def _check_number(names: Sized) -> None:
+    if len(names) > MAX_COLUMNS:
+        raise Refused(f"The records have more than {MAX_COLUMNS:,} different fields.")
 
 
 def _bytes(cloud: Cloud, staged: Stored) -> Iterator[bytes]:

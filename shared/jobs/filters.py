@@ -5,12 +5,12 @@ A record matches where each named field has the value, or one of the values of a
 """
 
 import ast
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
+from shared import exact
 from shared.errors import Invalid
 
 MAX_BYTES = 64 * 1024
@@ -53,6 +53,12 @@ def parse(text: str) -> dict[str, Any] | None:
             raise Invalid.field(
                 f"filters.{name}", "must be a text, a number, true, false, null or a list of these"
             )
+        if any(isinstance(each, float) and not math.isfinite(each) for each in values):
+            raise Invalid.field(f"filters.{name}", "holds a number beyond the range of a double")
+    try:
+        exact.dumps(value)
+    except ValueError as error:
+        raise Invalid.field("filters", "hold a text or a number that JSON cannot hold") from error
     return value or None
 
 
@@ -63,8 +69,8 @@ def matches(filters: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
 
 def _literal(text: str) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return exact.loads(text.encode())
+    except (ValueError, RecursionError):
         pass
     try:
         return ast.literal_eval(text)

@@ -1,9 +1,11 @@
 """The end of a job: the files that can be downloaded, the link to them, and the mail."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
 
 from shared import logs
@@ -60,7 +62,9 @@ def finish(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
         and not types.get(cloud, job.customer, job.item_type)
     ):
         path, document = types.document(job.customer, job.item_type)
-        cloud.db.document(path).set(document, merge=True)
+        # Its customer may define it at this moment.
+        with contextlib.suppress(AlreadyExists):
+            cloud.db.document(path).create(document)
     logs.info("job ends", state=state, **asdict(totals))
     return Done(documents=documents, end=End(state, fields))
 

@@ -4,7 +4,7 @@ One transaction writes the items, the rejects and the position. So each record i
 dies, and what is counted is true; after a cancel nothing more is written.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,8 +19,8 @@ from shared.items.changes import Change, Unusable
 from shared.items.types import ItemType
 from shared.jobs import planning, reading, rejects
 from shared.jobs.job import Job, Progress, ending_of
-from shared.jobs.reading import Broken, Position, Problem, Record, strict_json
-from shared.jobs.rejects import Reject
+from shared.jobs.reading import MAX_RECORD_BYTES, Broken, Position, Problem, Record, strict_json
+from shared.jobs.rejects import MAX_REASON, Reject
 from shared.sandbox.errors import OverLimit, Refused
 from shared.sandbox.velocity import Problem as TemplateProblem
 from shared.sandbox.velocity import Templates
@@ -33,6 +33,13 @@ CHUNK_RECORDS = 300
 CHUNK_BYTES = 3 * 1024 * 1024
 """How many bytes of records one transaction imports, but for one record that is larger. A commit may have
 10 MiB. https://cloud.google.com/firestore/quotas#writes_and_transactions"""
+
+MAX_WRITTEN_BYTES = 5 * 1024 * 1024
+"""How many bytes of items one transaction writes, but for one item that is larger. They can be far more than
+the records that ask for them: a merge writes the whole item, and a template makes a long item of a short row."""
+
+MAX_READ_BYTES = 16 * 1024 * 1024
+"""How many bytes of items are in memory because records are merged into them, but for one item more."""
 
 
 @dataclass(frozen=True)
@@ -101,24 +108,31 @@ class _Importer:
         """Import some records. `broken` says why nothing behind them can be read: that is committed with
         them, since nobody who goes on behind them would see it."""
         read = [self._read(record) for record in self._filled_in(chunk)]
-        keys = {each.change.key for each in read if each.change and each.change.needs_item}
-        after = self._progress
+        left = read[self._commit(read, broken) :]
+        while left:
+            left = left[self._commit(left, broken) :]
+
+    def _commit(self, read: Sequence[_Read], broken: str) -> int:
+        """Commit as many of these records as fit into one transaction; returns how many."""
+        keys = dict.fromkeys(each.change.key for each in read if each.change and each.change.needs_item)
+        after, done = self._progress, 0
 
         def write(transaction: firestore.Transaction) -> dict[str, Any]:
-            nonlocal after
+            nonlocal after, done
             job = self._job
-            known = store.read(self._cloud, job.customer, job.item_type, keys, transaction)
-            written, rejected = _applied(read, known)
+            known = store.read(self._cloud, job.customer, job.item_type, keys, MAX_READ_BYTES, transaction)
+            done, written, rejected = _applied(read, known, self._of)
             store.write(self._cloud, job.customer, job.item_type, written, transaction)
             for path, document in rejects.documents(self._cloud, job, rejected).items():
                 transaction.create(self._cloud.db.document(path), document)
             first = f"Line {rejected[0].line}: {rejected[0].reason}" if rejected else ""
-            after = self._progress.plus(Progress(len(chunk), len(rejected), first))
-            position = {"position": asdict(chunk[-1].end)} if chunk else {}
-            return {**asdict(after), **position, "broken": broken}
+            after = self._progress.plus(Progress(done, len(rejected), first))
+            position = {"position": asdict(read[done - 1].record.end)} if done else {}
+            return {**asdict(after), **position, "broken": broken if done == len(read) else ""}
 
         self._attempt.commit(write)
         self._progress = after
+        return done
 
     def _filled_in(self, chunk: Sequence[Record]) -> list[Record]:
         """The same records, with what the template makes of each row in its place."""
@@ -130,7 +144,7 @@ class _Importer:
 
     def _read(self, record: Record) -> _Read:
         if record.problem is not None:
-            return _Read(record, None, record.problem.message)
+            return _Read(record, None, _reason(record.problem))
         try:
             return _Read(record, changes.parse(record.value or {}, self._of, merge=self._job.merge))
         except Unusable as unusable:
@@ -146,21 +160,46 @@ def _of_template(record: Record, made: str | TemplateProblem) -> Record:
     return replace(record, value=value, problem=problem)
 
 
+def _reason(problem: Problem) -> str:
+    """What is wrong with a record, and with which of its fields."""
+    if problem.field in problem.message:
+        return problem.message
+    return f"{problem.field}: {problem.message}"
+
+
 def _applied(
-    read: Sequence[_Read], known: dict[str, dict[str, Any]]
-) -> tuple[dict[str, bytes | None], list[Reject]]:
-    """What becomes of the items, and which records are rejected; `known` are the items as they are."""
-    items: dict[str, dict[str, Any] | None] = dict(known)
+    read: Sequence[_Read], known: Mapping[str, dict[str, Any] | None], of: ItemType
+) -> tuple[int, dict[str, bytes | None], list[Reject]]:
+    """How many of the records fit into one transaction, what becomes of the items, and which of those records
+    are rejected. `known` are the items as they are, None where there is none; the first record that needs an
+    item that is not among them is left for the next transaction."""
+    items = dict(known)
     written: dict[str, bytes | None] = {}
     rejected = []
+    done = size = 0
     for each in read:
         record, change, reason = each.record, each.change, each.reason
         if change is not None:
+            if change.needs_item and change.key not in items:
+                break
             try:
-                items[change.key] = after = changes.applied(change, items.get(change.key))
-                written[change.key] = None if after is None else exact.dumps(after)
-                continue
+                after = changes.applied(change, items.get(change.key), of)
+                content = None if after is None else _content(after)
             except Unusable as unusable:
                 reason = str(unusable)
-        rejected.append(Reject(record.number, record.line, record.raw, reason))
-    return written, rejected
+            else:
+                size += len(content or b"") - len(written.get(change.key) or b"")
+                if done and size > MAX_WRITTEN_BYTES:
+                    break
+                items[change.key], written[change.key] = after, content
+        if reason:
+            rejected.append(Reject(record.number, record.line, record.raw, reason[:MAX_REASON]))
+        done += 1
+    return done, written, rejected
+
+
+def _content(item: dict[str, Any]) -> bytes:
+    content = exact.dumps(item)
+    if len(content) > MAX_RECORD_BYTES:
+        raise Unusable("", f"The item would have more than {MAX_RECORD_BYTES // 2**20} MiB: remove fields.")
+    return content

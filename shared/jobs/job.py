@@ -3,11 +3,13 @@
 Below it lie `rejects`, the records that could not be imported, and `files`, what can be downloaded.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared import exact
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
 from shared.gcp.objects import Stored
@@ -34,6 +36,9 @@ STATUSES: Mapping[str, str] = {
 
 IMPORT, EXPORT = "import", "export"
 """What a job does. These are also the names of the stages in which records are read."""
+
+UPLOAD_ID = re.compile("[0-9a-f]{32}")
+"""What the id of an upload looks like."""
 
 UPLOAD_LIFE = timedelta(days=7)
 """How long an upload URL works. https://cloud.google.com/storage/docs/resumable-uploads#session-uris"""
@@ -146,11 +151,12 @@ def upload_name(customer: str, upload: str) -> str:
 def from_snapshot(snapshot: Snapshot) -> Job:
     """The job that a snapshot holds; it must exist."""
     fields = fields_of(snapshot)
-    file, totals = fields.get("file"), fields.get("totals")
+    file, totals, filters = (fields.get(name) for name in ("file", "totals", "filters"))
     return Job(
         id=snapshot.id,
         file=Stored(**file) if file else None,
         totals=Progress(**totals) if totals else None,
+        filters=exact.loads(filters) if filters else None,
         **{name: fields[name] for name in _REQUIRED},
         **{name: fields[name] for name in _OPTIONAL if fields.get(name) is not None},
     )
@@ -192,4 +198,6 @@ _REQUIRED = (
     "state",
     "created",
 )
-_OPTIONAL = tuple(each.name for each in fields(Job) if each.name not in (*_REQUIRED, "id", "file", "totals"))
+_OPTIONAL = tuple(
+    each.name for each in fields(Job) if each.name not in (*_REQUIRED, "id", "file", "totals", "filters")
+)

@@ -23,7 +23,8 @@ MAX_REASON = 500
 
 
 class Reject(NamedTuple):
-    """A record that was rejected: its number, the line it began on, its bytes, and why, in a sentence."""
+    """A record that was rejected: its number, the line it began on, its bytes, and why, in at most
+    MAX_REASON characters."""
 
     number: int
     line: int
@@ -67,5 +68,5 @@ def _document(cloud: Cloud, job: Job, reject: Reject) -> dict[str, Any]:
         "line": reject.line,
         "raw": b"" if name else reject.raw,
         "object": name,
-        "reason": reject.reason[:MAX_REASON],
+        "reason": reject.reason,
     }

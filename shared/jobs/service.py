@@ -11,7 +11,7 @@ from typing import Any
 from google.cloud import firestore
 from pydantic import TypeAdapter, ValidationError
 
-from shared import logs
+from shared import exact, logs
 from shared.accounts.customers import get_customer
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
@@ -115,7 +115,10 @@ def begin_export(cloud: Cloud, caller: Caller, community: str, sent: Sent) -> Jo
     fields["filters"] = None
     if not fields["sql"]:
         with read.problems_of():
-            fields["filters"] = filters.parse(sent.get("filters", ""))
+            wanted = filters.parse(sent.get("filters", ""))
+            # As JSON: a map in Firestore cannot have every name, nor an integer every value.
+            # https://cloud.google.com/firestore/quotas#limits
+            fields["filters"] = None if wanted is None else exact.dumps(wanted)
         with read.problems_of():
             types.check_name(fields["item_type"])
     if fields["template"] and not fields["csv"]:
@@ -198,7 +201,7 @@ def _common(read: "_Reading") -> dict[str, Any]:
 
 
 def _is_theirs(cloud: Cloud, caller: Caller, upload: str) -> bool:
-    if not (upload.isalnum() and upload.isascii()):
+    if not jobs.UPLOAD_ID.fullmatch(upload):
         return False
     snapshot = cloud.db.document(f"uploads/{upload}").get()
     return bool(snapshot.exists and snapshot.get("customer") == caller.customer)

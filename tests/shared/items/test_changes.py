@@ -129,17 +129,17 @@ def test_each_action_does_what_it_says_and_refuses_what_it_cannot(
     change = changes.parse(envelope(action, {"id": "a", "tags": {"x": 1}}), ACCOUNT, merge=False)
     if isinstance(after, str):
         with pytest.raises(Unusable) as refused:
-            changes.applied(change, before)
+            changes.applied(change, before, ACCOUNT)
         assert str(refused.value) == after
     else:
-        assert changes.applied(change, before) == after
+        assert changes.applied(change, before, ACCOUNT) == after
 
 
 def test_null_removes_a_field_when_merged_and_stays_otherwise() -> None:
     before = {"id": "a", "b": {"c": 1, "d": 2}, "e": 3}
     assert changes.merged(before, {"b": {"c": None}, "e": None}) == {"id": "a", "b": {"d": 2}}
     change = changes.parse({"id": "a", "e": None}, ACCOUNT, merge=False)
-    assert changes.applied(change, before) == {"id": "a", "e": None}
+    assert changes.applied(change, before, ACCOUNT) == {"id": "a", "e": None}
 
 
 def test_a_record_that_only_looks_like_an_envelope_is_an_item() -> None:

@@ -60,10 +60,23 @@ def test_a_record_of_any_size_comes_back(world: World, size: int) -> None:
     put(world, {"a": record})
     read = transact(
         world.cloud.db,
-        lambda transaction: store.read(world.cloud, "acme", "Account", ["a", "b"], transaction),
+        lambda transaction: store.read(world.cloud, "acme", "Account", ["a", "b"], 10**7, transaction),
     )
-    assert read == {"a": record}
+    assert read == {"a": record, "b": None}
     assert got(world) == [record]
+
+
+def test_reading_ends_when_there_are_enough_bytes(world: World) -> None:
+    records = {f"{number:02}": {"id": f"{number:02}", "text": "x" * 1000} for number in range(40)}
+    put(world, records)
+    for max_bytes, count in ((1, 1), (2500, 3), (35_000, 35), (10**6, 40)):
+        read = transact(
+            world.cloud.db,
+            lambda transaction, most=max_bytes: store.read(
+                world.cloud, "acme", "Account", sorted(records), most, transaction
+            ),
+        )
+        assert read == dict(list(records.items())[:count])
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, 2**63, 2**64 + 1, -(2**90), 1.5, 1e16])
