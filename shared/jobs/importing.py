@@ -36,7 +36,7 @@ CHUNK_BYTES = 3 * 1024 * 1024
 
 MAX_WRITTEN_BYTES = 5 * 1024 * 1024
 """How many bytes of items one transaction writes, but for one item that is larger. They can be far more than
-the records that ask for them: a merge writes the whole item, and a template makes a long item of a short row."""
+the records ask for: a merge writes the whole item, and a template makes a long item of a short row."""
 
 MAX_READ_BYTES = 16 * 1024 * 1024
 """How many bytes of items are in memory because records are merged into them, but for one item more."""

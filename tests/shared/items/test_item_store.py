@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import pytest
@@ -70,12 +71,8 @@ def test_reading_ends_when_there_are_enough_bytes(world: World) -> None:
     records = {f"{number:02}": {"id": f"{number:02}", "text": "x" * 1000} for number in range(40)}
     put(world, records)
     for max_bytes, count in ((1, 1), (2500, 3), (35_000, 35), (10**6, 40)):
-        read = transact(
-            world.cloud.db,
-            lambda transaction, most=max_bytes: store.read(
-                world.cloud, "acme", "Account", sorted(records), most, transaction
-            ),
-        )
+        asked = partial(store.read, world.cloud, "acme", "Account", sorted(records), max_bytes)
+        read = transact(world.cloud.db, asked)
         assert read == dict(list(records.items())[:count])
 
 
