@@ -69,7 +69,7 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
     if attempt.carried:
         raise Retry(attempt.carried)
     cancelled, paused_until = _look(cloud, mail)
-    if cancelled and mail.files is not None:
+    if cancelled and mail.then is not None:
         reason = "The run that it would have delivered was cancelled."
         return _ended(mail, Verdict(SKIPPED, reason, "Export the window again with :backfill."))
     if now - mail.asked >= TRIED_FOR:

@@ -121,6 +121,32 @@ class SmallJob:
         """Begin the job."""
         raise NotImplementedError
 
+    def done_once(self) -> None:
+        """Check that it completed."""
+        raise NotImplementedError
+
+    def cancelled(self, shown: dict[str, Any]) -> None:
+        """Check that what it shows after a cancel is true."""
+        raise NotImplementedError
+
+    def mail_states(self) -> list[Any]:
+        """How far the mails are, for what a failed check says."""
+        found = self.world.cloud.db.collection(f"jobs/{self.id}/mails").stream()
+        return [
+            {name: each.get(name) for name in ("state", "error") if name in (each.to_dict() or {})}
+            for each in found
+        ]
+
+    def done_or_cancelled(self) -> None:
+        """Check that it was cancelled, or completed where the cancel came too late."""
+        shown = self.jobs.status(self.id)
+        if shown["status"] == "Completed":
+            self.done_once()
+            return
+        assert shown["status"] == "Canceled", shown
+        assert self.world.open_pieces() == []
+        self.cancelled(shown)
+
     def push(self, delivery: Delivery) -> bool:
         if delivery.function != "run_job":
             return self.world.push(delivery)
@@ -186,6 +212,23 @@ class SmallImport(SmallJob):
         downloads = [each.get("folder") for each in self.world.cloud.db.collection("downloads").stream()]
         assert downloads == [f"jobs/{self.id}/files"] * 2, "one link for the status, one for the mail"
 
+    def cancelled(self, shown: dict[str, Any]) -> None:
+        processed, rejected = int(shown["recordsProcessed"]), int(shown["recordsRejected"])
+        there, merged = {"id": "there", "m": {"y": 2}}, {"id": "there", "m": {"y": 2, "x": 1}}
+        gone, new = {"id": "gone"}, {"id": "new", "n": 1}
+        items = {0: [gone, there], 3: [gone, new, merged], 6: [new, {"id": "plain"}, merged]}
+        assert self.jobs.items() == items[processed], shown
+        assert rejected == {0: 0, 3: 1, 6: 2}[processed], shown
+        found = self.jobs.download(shown["rejected"]).splitlines() if "rejected" in shown else []
+        assert len(found) == rejected, found
+        left = self.jobs.download(shown["unprocessed"]).strip().splitlines() if "unprocessed" in shown else []
+        # Of a file that nobody has looked at, none is made.
+        assert left == list(self.LINES[processed:]) or (processed == 0 and not left), (shown, left)
+        mails = self.jobs.mails()
+        assert mails == ["Small: import canceled (Technician)"], (
+            f"{mails}, {self.mail_states()}, {self.world.failures}, {shown}"
+        )
+
 
 class SmallExport(SmallJob):
     """An export that makes every kind of call: two parts, a file, and a mail."""
@@ -210,6 +253,14 @@ class SmallExport(SmallJob):
         records = sorted(json.loads(self.jobs.download(url)), key=lambda each: str(each["id"]))
         assert records == [{"id": "1", "name": "Ada"}, {"id": "3", "name": "Eve"}]
         assert self.jobs.mails() == ["Small: export completed (Technician)"]
+
+    def cancelled(self, shown: dict[str, Any]) -> None:
+        assert "links" not in shown, shown
+        assert int(shown["recordsProcessed"]) <= 2, shown
+        mails = self.jobs.mails()
+        assert mails == ["Small: export canceled (Technician)"], (
+            f"{mails}, {self.mail_states()}, {self.world.failures}, {shown}"
+        )
 
 
 SmallImports = Callable[[], SmallImport]
