@@ -3,6 +3,7 @@
 A type's name is matched without regard to case, as SQL does: `Technician` and `technician` are one type.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import orjson
+from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 from pydantic import BaseModel, ConfigDict, Field
@@ -121,9 +123,11 @@ def put(cloud: Cloud, customer: str, name: str, definition: Definition) -> ItemT
     return made
 
 
-def document(customer: str, name: str) -> tuple[str, dict[str, Any]]:
-    """The path and the document of a type without a definition."""
-    return _path(customer, name), _document(customer, ItemType(name))
+def know(cloud: Cloud, customer: str, name: str) -> None:
+    """Have a type there, also without a definition: then it is a table of queries."""
+    if get(cloud, customer, name) is None:
+        with contextlib.suppress(AlreadyExists):  # its customer may define it at this moment
+            cloud.db.document(_path(customer, name)).create(_document(customer, ItemType(name)))
 
 
 def _document(customer: str, made: ItemType) -> dict[str, Any]:

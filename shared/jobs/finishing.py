@@ -1,11 +1,9 @@
 """The end of a job: the files that can be downloaded, the link to them, and the mail."""
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
 
 from shared import logs
@@ -13,7 +11,6 @@ from shared.accounts.customers import get_customer
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time
 from shared.gcp.objects import Stored
-from shared.items import types
 from shared.jobs import job as jobs
 from shared.jobs import planning, reading, rejects
 from shared.jobs.job import EXPORT, LINK_LIFE, REJECTED, STATUSES, Job, Progress
@@ -56,15 +53,6 @@ def finish(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
             cloud.settings, job.id.replace("-", ""), job.customer, held, job.path, expires
         )
         fields["link"]["files"] = sorted(files)
-    if (
-        totals.processed > totals.rejected
-        and job.does != EXPORT
-        and not types.get(cloud, job.customer, job.item_type)
-    ):
-        path, document = types.document(job.customer, job.item_type)
-        # Its customer may define it at this moment.
-        with contextlib.suppress(AlreadyExists):
-            cloud.db.document(path).create(document)
     logs.info("job ends", state=state, **asdict(totals))
     return Done(documents=documents, end=End(state, fields))
 

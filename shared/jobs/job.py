@@ -5,7 +5,7 @@ Below it lie `rejects`, the records that could not be imported, and `files`, wha
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -89,7 +89,7 @@ class Job:
     file          of an import: its file as it stands
     layout        of an import: how the file is read, once that was found out
     read_time     of an export: as of when it is read
-    columns       of an export: the fields of its records, once those are read
+    reached       of an export that was planned anew: how many records were read before
     ending        how the job is to end, once that is decided: `state` and `reason`
     totals        how far it came, once it has ended by itself
     link          what the link to its files is made of (`links.derived`), and the ids of `files`
@@ -117,6 +117,7 @@ class Job:
     file: Stored | None = None
     layout: Mapping[str, Any] | None = None
     read_time: datetime | None = None
+    reached: int = 0
     ending: Mapping[str, str] | None = None
     plans: Mapping[str, str] | None = None
     totals: Progress | None = None
@@ -177,7 +178,7 @@ def progress(cloud: Cloud, job: Job) -> Progress:
     statuses = [OPEN, QUEUED, DONE, CLOSED]
     for snapshot in pieces.of_plan(cloud, job.path, plan, statuses).select(PROGRESS).stream():
         reached = reached.plus(Progress.of(fields_of(snapshot)))
-    return reached
+    return replace(reached, processed=max(reached.processed, job.reached))
 
 
 def ending_of(state: str, reason: str, **more: Any) -> dict[str, Any]:

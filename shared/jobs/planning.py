@@ -11,6 +11,7 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import read_time
 from shared.items import store, types
 from shared.items.types import folded
+from shared.jobs import job as jobs
 from shared.jobs import reading
 from shared.jobs.job import EXPORT, IMPORT, REJECTED, Job, ending_of
 from shared.jobs.reading import Layout, Position, Unreadable
@@ -66,6 +67,7 @@ def _plan_import(cloud: Cloud, job: Job) -> Done:
     if len(layout.header.encode()) > MAX_HEADER_BYTES:
         reason = f"The header row has more than {MAX_HEADER_BYTES:,} bytes: leave columns out."
         return Done(next="finish", work=ending_of(REJECTED, reason))
+    types.know(cloud, job.customer, job.item_type)
     logs.info("import planned", form=layout.form, encoding=layout.encoding)
     return Done(next=IMPORT, work={"layout": asdict(layout)})
 
@@ -94,7 +96,9 @@ def _plan_export(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
         return Done(next="finish", work=ending_of(REJECTED, str(refused)))
     logs.info("export planned", parts=len(parts))
     pieces = ((f"{number:0{PART_DIGITS}}", each) for number, each in enumerate(parts))
-    return Done(next=EXPORT, work={"read_time": at}, plans={EXPORT: pieces})
+    # Where it is planned anew, what clients were shown does not go back.
+    work = {"read_time": at, "reached": jobs.progress(cloud, job).processed}
+    return Done(next=EXPORT, work=work, plans={EXPORT: pieces})
 
 
 def _tables(cloud: Cloud, job: Job, at: datetime) -> Iterator[Fields]:

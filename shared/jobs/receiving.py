@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict
 from datetime import timedelta
 
+from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
@@ -50,7 +51,8 @@ def receive(cloud: Cloud, job: Job, attempt: Attempt) -> Done | Later:
     stored = cloud.objects.stat(cloud.settings.uploads_bucket, jobs.upload_name(job.customer, job.upload))
     if stored is not None:
         logs.info("file received", bytes=stored.size)
-        return Done(work={"file": asdict(stored)})
+        # Until now it waited for its customer, and did not run.
+        return Done(work={"file": asdict(stored), "started": firestore.SERVER_TIMESTAMP})
     if read_time(attempt.work) < job.created + UPLOAD_LIFE:
         return Later(after=LOOK_AFTER)
     reason = "No file was uploaded within seven days: ask for another upload URL, and import again."

@@ -280,6 +280,41 @@ def test_a_large_file_is_uploaded_by_a_url_and_imported_when_it_is_there(jobs: J
     assert len(jobs.items()) == 3
 
 
+def test_the_run_time_of_a_job_leaves_out_that_it_waited_for_its_file(jobs: Jobs) -> None:
+    answer = jobs.send("/ls/api/batch/upload-url")
+    sent = {"itemType": "Technician", "contentType": "text/plain", "uploadId": answer.body["uploadId"]}
+    id = jobs.post("import", data=sent)["jobId"]
+    jobs.world.drain()
+    jobs.world.wait(timedelta(days=2))
+    jobs.world.upload(answer.body["uploadUrl"], TECHNICIANS)
+    assert int(jobs.ended(id)["runTime"]) < 3_600_000
+
+
+def test_a_file_that_never_comes_rejects_its_job_after_a_week(jobs: Jobs) -> None:
+    answer = jobs.send("/ls/api/batch/upload-url")
+    sent = {"itemType": "Technician", "contentType": "text/plain", "uploadId": answer.body["uploadId"]}
+    id = jobs.post("import", data=sent)["jobId"]
+    jobs.world.drain()
+    jobs.world.wait(timedelta(days=8))
+    jobs.world.tick()
+    ended = jobs.ended(id)
+    assert ended["status"] == "Rejected"
+    assert ended["reason"].startswith("No file was uploaded within seven days"), ended
+
+
+def test_the_upload_of_another_customer_wakes_no_job(jobs: Jobs, world: World) -> None:
+    world.stranger()
+    theirs = Jobs(world, "globex")
+    uploads = [each.send("/ls/api/batch/upload-url").body for each in (jobs, theirs)]
+    sent = {"itemType": "Technician", "contentType": "text/plain", "uploadId": uploads[0]["uploadId"]}
+    id = jobs.post("import", data=sent)["jobId"]
+    world.drain()
+    world.upload(uploads[1]["uploadUrl"], TECHNICIANS)
+    world.drain()
+    assert jobs.status(id)["status"] == "Initialized"
+    assert jobs.items() == theirs.items() == []
+
+
 @pytest.mark.parametrize("upload", ["", "0" * 32, "../x", "a b"])
 def test_an_upload_that_is_not_there_is_rejected(jobs: Jobs, upload: str) -> None:
     shown = jobs.post(
@@ -399,7 +434,7 @@ def test_a_query_that_cannot_run_is_rejected(jobs: Jobs, query: str, reason: str
 def test_a_job_of_another_customer_is_not_there(jobs: Jobs, world: World) -> None:
     world.stranger()
     id = jobs.begin_import(TECHNICIANS)
-    theirs = Jobs(world, "other")
+    theirs = Jobs(world, "globex")
     for path in ("status", "cancel"):
         answer = theirs.send(f"/ls/api/batch/{path}", data={"jobId": id})
         assert (answer.status, answer.body["error"]) == (404, "not_found"), answer
@@ -408,6 +443,8 @@ def test_a_job_of_another_customer_is_not_there(jobs: Jobs, world: World) -> Non
         }
     jobs.ended(id)
     assert theirs.items() == []
+    assert theirs.send("/ls/api/itemTypes/Technician", "GET").status == 404
+    assert jobs.send("/ls/api/itemTypes/Technician", "GET").status == 200
     ended = theirs.exported(sqlQuery="select * from Technician")
     assert ended["status"] == "Rejected", ended
     upload = jobs.send("/ls/api/batch/upload-url").body["uploadId"]

@@ -115,6 +115,7 @@ class SmallJob:
         self.world = world
         self.outside = outside
         self.jobs = Jobs(world)
+        self.processed = 0
         self.id = self.begin()
 
     def begin(self) -> str:
@@ -164,8 +165,10 @@ class SmallJob:
         for minutes in (*[6] * 50, *[360] * 6):
             world.tick()
             world.drain()
-            ended = self.jobs.status(self.id)["status"] in ENDED
-            if ended and not world.waiting() and not world.open_pieces():
+            shown = self.jobs.status(self.id)
+            assert int(shown["recordsProcessed"]) >= self.processed, "it never goes back"
+            self.processed = int(shown["recordsProcessed"])
+            if shown["status"] in ENDED and not world.waiting() and not world.open_pieces():
                 return
             world.wait(timedelta(minutes=minutes))
         raise AssertionError(f"{self.jobs.status(self.id)}, {world.waiting()}, {world.open_pieces()}")
