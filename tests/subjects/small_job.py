@@ -224,7 +224,7 @@ class SmallImport(SmallJob):
         assert rejected == {0: 0, 3: 1, 6: 2}[processed], shown
         found = self.jobs.download(shown["rejected"]).splitlines() if "rejected" in shown else []
         assert len(found) == rejected, found
-        left = self.jobs.download(shown["unprocessed"]).strip().splitlines() if "unprocessed" in shown else []
+        left = self.jobs.download(shown["unprocessed"]).splitlines() if "unprocessed" in shown else []
         # Of a file that nobody has looked at, none is made.
         assert left == list(self.LINES[processed:]) or (processed == 0 and not left), (shown, left)
         mails = self.jobs.mails()

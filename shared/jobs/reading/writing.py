@@ -109,12 +109,13 @@ def rest(layout: Layout, read: Read, size: int, position: Position) -> Iterator[
     if layout.start.offset:
         yield read(0, layout.start.offset)
     at = position.offset
-    if layout.form == "json_array":
-        comma = ",".encode(layout.encoding)
-        if read(at, min(size, at + len(comma))) == comma:
-            at += len(comma)
-        if at >= size:
-            yield "]".encode(layout.encoding)
+    # What stood between the last record and the next one.
+    for text in {"json_array": ",", "json_lines": "\r\n"}.get(layout.form, ""):
+        between = text.encode(layout.encoding)
+        if read(at, min(size, at + len(between))) == between:
+            at += len(between)
+    if layout.form == "json_array" and at >= size:
+        yield "]".encode(layout.encoding)
     while at < size:
         end = min(size, at + BLOCK_BYTES)
         yield read(at, end)

@@ -149,6 +149,15 @@ def test_the_rest_of_a_file_has_the_records_that_follow(
         ]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_the_rest_of_json_lines_begins_with_a_record(end: str, encoding: str) -> None:
+    content = end.join(['{"a":1}', '{"b":2}', ""]).encode(encoding)
+    layout, found = _read(content, csv=False)
+    left = b"".join(rest(layout, lambda start, end: content[start:end], len(content), found[0].end))
+    assert left.decode(encoding) == '{"b":2}' + end
+
+
 @pytest.mark.parametrize("content", [b'[{"a":1},]', b'[{"a":1}]', b'[{"a":1}', b'[{"a":1},'])
 def test_the_rest_behind_the_last_element_is_an_empty_array(content: bytes) -> None:
     layout, found = _read(content, csv=False)
