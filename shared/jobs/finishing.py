@@ -42,7 +42,10 @@ def finish(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
     if written is not None:
         totals = Progress(sum(file["rows"] for file in written))
     state, reason = _outcome(job, totals, cancelled=attempt.piece.stage == CANCEL)
-    files = _exported(job, attempt) if job.does == EXPORT else _left(cloud, job, attempt, state)
+    if job.does == EXPORT:
+        files = _exported(job, attempt) if state == COMPLETED else {}
+    else:
+        files = _left(cloud, job, attempt, state)
     documents: dict[str, Any] = {f"{job.path}/files/{id}": document for id, document in files.items()}
     fields: dict[str, Any] = {"totals": asdict(totals), "reason": reason}
     if documents:
@@ -89,7 +92,8 @@ def _outcome(job: Job, totals: Progress, cancelled: bool) -> tuple[str, str]:
     """How a job ends, and why, in a sentence."""
     done = totals.processed - totals.rejected
     if cancelled:
-        return CANCELLED, f"{CANCELLED_REASON} {_counted(job, totals)}"
+        done_then = "" if job.does == EXPORT else f" {_counted(job, totals)}"
+        return CANCELLED, f"{CANCELLED_REASON}{done_then}"
     if job.ending is not None:
         reason = job.ending["reason"]
         return job.ending["state"], f"{reason} {_counted(job, totals)}" if done else reason
