@@ -202,7 +202,13 @@ def _opened(settings: Settings, id: str, fields: Mapping[str, Any]) -> str:
 
 
 def _cipher(key: bytes) -> AESGCM:
-    return AESGCM(HKDF(SHA256(), length=KEY_BYTES, salt=None, info=PURPOSE).derive(key))
+    return AESGCM(derived(key, PURPOSE))
+
+
+def derived(key: bytes, purpose: bytes) -> bytes:
+    """A key of KEY_BYTES made of a version of WAYBILL_SECRET_KEYS; for another purpose it is another one.
+    https://www.rfc-editor.org/rfc/rfc5869"""
+    return HKDF(SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(key)
 
 
 def _bound(customer: str, id: str) -> bytes:

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import orjson
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.accounts import secrets
 from shared.accounts.keys import Caller, caller_of, identify, presented
@@ -130,8 +128,7 @@ def _verified(cloud: Cloud, token: str) -> tuple[str, int, str, str]:
 
 
 def _signature(key: bytes, signed: str) -> str:
-    derived = HKDF(SHA256(), secrets.KEY_BYTES, salt=None, info=PURPOSE).derive(key)
-    return _text(hmac.digest(derived, signed.encode(), hashlib.sha256))
+    return _text(hmac.digest(secrets.derived(key, PURPOSE), signed.encode(), hashlib.sha256))
 
 
 def _caller(caller: Caller, *, username: str, community: str) -> TokenCaller:

@@ -13,7 +13,6 @@ from shared.exports.audit import Outcome
 from shared.exports.delivering import delivered_files, destination
 from shared.exports.manifest import LostImage
 from shared.exports.runs import COMPLETED, FAILED, Run
-from shared.exports.writing import blocks_of
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, server_time
 from shared.outbox import mails
@@ -151,5 +150,5 @@ def _lost(cloud: Cloud, lost: _Losses, kind: str) -> Iterator[LostImage]:
 def _deleted(cloud: Cloud, run: Run) -> Iterator[str]:
     for part in runs.written_parts(cloud, run):
         if part.deleted:
-            for block in blocks_of(cloud, part.deleted, DELETED_BLOCK_BYTES):
+            for block in cloud.objects.blocks(part.deleted, DELETED_BLOCK_BYTES):
                 yield from block.decode().split()

@@ -1,7 +1,6 @@
 """Steps one and two of a run: plan its parts, and write one."""
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 
@@ -145,9 +144,3 @@ class _Staged:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         if kind is not None and self._writer is not None:
             self._writer.abandon()
-
-
-def blocks_of(cloud: Cloud, staged: Stored, block: int) -> Iterator[bytes]:
-    """A staged object, in blocks of that many bytes."""
-    for start in range(0, staged.size, block):
-        yield cloud.objects.read(staged, start, min(start + block, staged.size))

@@ -89,6 +89,11 @@ class Objects:
         )
         return content
 
+    def blocks(self, stored: Stored, block: int) -> Iterator[bytes]:
+        """All of exactly this generation, in blocks of that many bytes."""
+        for start in range(0, stored.size, block):
+            yield self.read(stored, start, min(start + block, stored.size))
+
     def read_whole(self, bucket: str, name: str) -> bytes:
         """All of the object that stands there now; NotFound where there is none."""
         content: bytes = self._client.bucket(bucket).blob(name).download_as_bytes()

@@ -40,11 +40,7 @@ Record = dict[str, Any]
 
 
 class Unusable(Exception):
-    """A record cannot be imported: the field, if it is about one, and what to do, in a sentence."""
-
-    def __init__(self, field: str, message: str) -> None:
-        self.field = field
-        super().__init__(message)
+    """A record cannot be imported: why, and what to do, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +71,12 @@ def applied(change: Change, before: Record | None, of: ItemType) -> Record | Non
     """The item of that type after a change, None where it is deleted. Unusable where the change cannot be
     made."""
     if change.action == CREATE and before is not None:
-        raise Unusable("", f"There is an item {change.key} already: use Update or Merge.")
+        raise Unusable(f"There is an item {change.key} already: use Update or Merge.")
     if change.action == UPDATE and before is None:
-        raise Unusable("", f"There is no item {change.key}: use Create.")
+        raise Unusable(f"There is no item {change.key}: use Create.")
     if change.action == DELETE:
         if before is None:
-            raise Unusable("", f"There is no item {change.key} to delete.")
+            raise Unusable(f"There is no item {change.key} to delete.")
         return None
     if change.action == MERGE:
         after = merged(before or {}, change.data)
@@ -107,7 +103,7 @@ def merged(before: Record, data: Mapping[str, Any]) -> Record:
 def _check_required(data: Record, of: ItemType) -> None:
     for name in of.required:
         if data.get(name) in (None, ""):
-            raise Unusable(name, f"The field {name} is required: give it a value.")
+            raise Unusable(f"The field {name} is required: give it a value.")
 
 
 def _opened(record: Record, of: ItemType, merge: bool) -> tuple[str, Record]:
@@ -115,21 +111,19 @@ def _opened(record: Record, of: ItemType, merge: bool) -> tuple[str, Record]:
     if not (record.keys() == {"headers", "data"} and isinstance(headers, dict)):
         return MERGE if merge else OVERRIDE, record
     if not isinstance(data, dict):
-        raise Unusable("data", "The data of an envelope must be an object.")
+        raise Unusable("The data of an envelope must be an object.")
     if headers.get("category", "entity") != "entity":
-        raise Unusable("headers.category", "Only envelopes of the category entity are imported.")
+        raise Unusable("Only envelopes of the category entity are imported.")
     type = headers.get("type", of.name)
     if not isinstance(type, str) or folded(type) != folded(of.name):
-        raise Unusable(
-            "headers.type", f"The envelope is of another type than the job, which imports {of.name}."
-        )
+        raise Unusable(f"The envelope is of another type than the job, which imports {of.name}.")
     asked = headers.get("action")
     if asked is None:
         return MERGE if merge else OVERRIDE, data
     for action in ACTIONS:
         if isinstance(asked, str) and asked.casefold() == action.casefold():
             return action, data
-    raise Unusable("headers.action", f"The action must be one of {', '.join(ACTIONS)}.")
+    raise Unusable(f"The action must be one of {', '.join(ACTIONS)}.")
 
 
 def _key(data: Record, of: ItemType) -> str:
@@ -138,13 +132,13 @@ def _key(data: Record, of: ItemType) -> str:
         if value is None or value == "":
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise Unusable(name, f"The field {name} tells items apart: it must be a text or an integer.")
+            raise Unusable(f"The field {name} tells items apart: it must be a text or an integer.")
         key = str(value)
         if len(key) > MAX_KEY:
-            raise Unusable(name, f"The field {name} may have at most {MAX_KEY} characters.")
+            raise Unusable(f"The field {name} may have at most {MAX_KEY} characters.")
         return key
     if of.key:
-        raise Unusable(of.key, f"The field {of.key} tells items apart: give it a value.")
+        raise Unusable(f"The field {of.key} tells items apart: give it a value.")
     return "#" + hashlib.sha256(exact.dumps(data)).hexdigest()
 
 
@@ -166,7 +160,7 @@ def _value(name: str, value: Any, type: FieldType | None) -> Any:
         "array": isinstance(value, list),
     }
     if not fits[type]:
-        raise Unusable(name, f"The field {name} must be {WANTED[type]}.")
+        raise Unusable(f"The field {name} must be {WANTED[type]}.")
     return value
 
 

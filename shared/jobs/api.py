@@ -90,7 +90,7 @@ def _import(call: JobsCall, parts: Iterator[Part]) -> JobStatus:
                 continue
             seen.add(part.name)
             if part.name == "file":
-                name = jobs.upload_name(call.caller.customer, id.replace("-", ""))
+                name = jobs.upload_name(call.caller.customer, jobs.digits(id))
                 stored = cloud.objects.create_stream(
                     cloud.settings.uploads_bucket, name, part.blocks, service.UPLOAD_TYPE
                 )

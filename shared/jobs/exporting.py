@@ -128,7 +128,7 @@ def _query(cloud: Cloud, job: Job, attempt: Attempt, parts: list[Piece]) -> Done
 def _table_part(cloud: Cloud, part: Piece) -> sandbox.Part:
     staged = Stored(**part.fields["staged"]) if part.fields["staged"] else None
     types = orjson.loads(part.fields["about"])
-    return sandbox.Part(types, lambda: _bytes(cloud, staged) if staged else ())
+    return sandbox.Part(types, lambda: cloud.objects.blocks(staged, BLOCK_BYTES) if staged else ())
 
 
 class _Lines:
@@ -228,16 +228,10 @@ def _check_number(names: Sized) -> None:
         raise Refused(f"The records have more than {MAX_COLUMNS:,} different fields.")
 
 
-def _bytes(cloud: Cloud, staged: Stored) -> Iterator[bytes]:
-    """A staged part, in blocks."""
-    for start in range(0, staged.size, BLOCK_BYTES):
-        yield cloud.objects.read(staged, start, min(start + BLOCK_BYTES, staged.size))
-
-
 def _blocks(cloud: Cloud, staged: Stored) -> Iterator[bytes]:
     """A staged part of lines, whole lines at a time."""
     left = b""
-    for read in _bytes(cloud, staged):
+    for read in cloud.objects.blocks(staged, BLOCK_BYTES):
         block = left + read
         end = block.rfind(b"\n") + 1
         left = block[end:]

@@ -1,6 +1,6 @@
 """The end of a job: the files that can be downloaded, the link to them, and the mail."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -43,19 +43,19 @@ def finish(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
         totals = Progress(sum(file["rows"] for file in written))
     state, reason = _outcome(job, totals, cancelled=attempt.piece.stage == CANCEL)
     if job.does == EXPORT:
-        files = _exported(job, attempt) if state == COMPLETED else {}
+        files = _exported(job, written or []) if state == COMPLETED else {}
     else:
-        files = _left(cloud, job, attempt, state)
+        files = _left(cloud, job, attempt, totals, state)
     documents: dict[str, Any] = {f"{job.path}/files/{id}": document for id, document in files.items()}
     fields: dict[str, Any] = {"totals": asdict(totals), "reason": reason}
     if documents:
         account = get_customer(cloud.db, job.customer).account
         held = Files(account, f"{job.path}/files")
         expires = read_time(attempt.work) + LINK_LIFE
-        fields["link"], documents[links.path(job.id.replace("-", ""))] = links.derived(
-            cloud.settings, job.id.replace("-", ""), job.customer, held, job.path, expires
-        )
-        fields["link"]["files"] = sorted(files)
+        id = jobs.digits(job.id)
+        link, document = links.derived(cloud.settings, id, job.customer, held, job.path, expires)
+        fields["link"] = {**link, "files": sorted(files)}
+        documents[links.path(id)] = document
     logs.info("job ends", state=state, **asdict(totals))
     return Done(documents=documents, end=End(state, fields))
 
@@ -119,8 +119,7 @@ def _records(count: int) -> str:
     return "1 record was" if count == 1 else f"{count:,} records were"
 
 
-def _exported(job: Job, attempt: Attempt) -> dict[str, Any]:
-    files = fields_of(attempt.work).get("files", ())
+def _exported(job: Job, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     extension = "csv" if job.csv else "json"
     base = _base(job)
     made = {}
@@ -130,7 +129,7 @@ def _exported(job: Job, attempt: Attempt) -> dict[str, Any]:
     return made
 
 
-def _left(cloud: Cloud, job: Job, attempt: Attempt, state: str) -> dict[str, Any]:
+def _left(cloud: Cloud, job: Job, attempt: Attempt, totals: Progress, state: str) -> dict[str, Any]:
     """The files of an import: the rejected records, and those that were not processed."""
     if job.layout is None or job.file is None:
         return {}
@@ -145,7 +144,6 @@ def _left(cloud: Cloud, job: Job, attempt: Attempt, state: str) -> dict[str, Any
         )
         made[id] = _document(f"{base}-{id}.{extension}", rows, stored)
 
-    totals = jobs.progress(cloud, job)
     if totals.rejected:
         some = ((each.raw, each.reason, each.line) for each in rejects.read(cloud, job))
         store(REJECTS, totals.rejected, reading.write_back(layout, some))

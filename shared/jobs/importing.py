@@ -202,5 +202,5 @@ def _applied(
 def _content(item: dict[str, Any]) -> bytes:
     content = exact.dumps(item)
     if len(content) > MAX_RECORD_BYTES:
-        raise Unusable("", f"The item would have more than {MAX_RECORD_BYTES // 2**20} MiB: remove fields.")
+        raise Unusable(f"The item would have more than {MAX_RECORD_BYTES // 2**20} MiB: remove fields.")
     return content

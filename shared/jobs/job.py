@@ -144,6 +144,11 @@ def path(id: str) -> str:
     return f"jobs/{id}"
 
 
+def digits(id: str) -> str:
+    """The id of a job as 32 hex digits: the id of the upload of its own file, and of its link."""
+    return id.replace("-", "")
+
+
 def upload_name(customer: str, upload: str) -> str:
     """What the file of an upload is called in the uploads bucket."""
     return f"{customer}/jobs/{upload}"

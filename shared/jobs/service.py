@@ -85,7 +85,7 @@ def begin_import(
     fields |= {"does": IMPORT, "community": community, "merge": read.flag("merge", False)}
     fields |= {"header_row": read.flag("headerRow", True)}
     fields |= {"template": read.text("template", MAX_TEMPLATE_BYTES)}
-    fields |= {"file": file, "upload": id.replace("-", "") if file is not None else None}
+    fields |= {"file": file, "upload": jobs.digits(id) if file is not None else None}
     with read.problems_of():
         types.check_importable(fields["item_type"])
     upload = sent.get("uploadId", "").strip()

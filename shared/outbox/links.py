@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from google.cloud import firestore
 
+from shared.accounts.secrets import derived as derive
 from shared.accounts.secrets import newest
 from shared.errors import NotFound
 from shared.gcp.clients import Cloud
@@ -126,8 +125,8 @@ def token(settings: Settings, made: Mapping[str, Any]) -> str | None:
 
 
 def _secret(settings: Settings, made: Mapping[str, Any]) -> str:
-    key = HKDF(SHA256(), SECRET_BYTES, salt=None, info=PURPOSE + made["id"].encode())
-    secret = key.derive(settings.secret_keys[made["key_version"]])
+    key = settings.secret_keys[made["key_version"]]
+    secret = derive(key, PURPOSE + made["id"].encode())
     return base64.urlsafe_b64encode(secret).decode().rstrip("=")
 
 
