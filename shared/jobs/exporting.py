@@ -189,8 +189,9 @@ def _records(cloud: Cloud, job: Job, attempt: Attempt) -> Iterator[bytes]:
         for found in store.scan(cloud, job.customer, fields["type"], part, job.read_time):
             yield found.record + b"\n"
         return
-    selection = planning.selection(cloud, job, job.read_time)
-    for item in SOURCES[source].items(cloud, selection, Part(**fields["part"])):
+    read = Part(**fields["part"])
+    selection = planning.selection(job, [read.site], job.read_time)
+    for item in SOURCES[source].items(cloud, selection, read):
         if isinstance(item, Item):
             yield item.lines
 

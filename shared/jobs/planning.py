@@ -1,6 +1,6 @@
 """Planning a job: see whether it can be done, before anything is done. An export is cut into parts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -132,12 +132,21 @@ def _parts(cloud: Cloud, job: Job, type: str, at: datetime) -> Iterator[Fields]:
         for part in store.parts(items, most):
             yield {"type": type, "first": part.first, "before": part.before}
         return
-    for each in SOURCES[source].parts(cloud, selection(cloud, job, at)):
+    for each in SOURCES[source].parts(cloud, selection(job, _sites(cloud, job.customer), at)):
         yield {"type": type, "part": asdict(each)}
 
 
-def selection(cloud: Cloud, job: Job, at: datetime) -> Selection:
-    """All records of the customer's sites, as of a time."""
-    sites = cloud.db.collection("sites").where(filter=FieldFilter("customer", "==", job.customer))
-    ids = [each.id for each in sites.select([]).limit(MAX_SITES).stream()]
-    return Selection(job.customer, tuple(sorted(ids)), Window(BEGINNING, at), at)
+def _sites(cloud: Cloud, customer: str) -> list[str]:
+    """The ids of a customer's sites. Refused where they are more than MAX_SITES."""
+    query = cloud.db.collection("sites").where(filter=FieldFilter("customer", "==", customer))
+    ids = sorted(each.id for each in query.select([]).limit(MAX_SITES + 1).stream())
+    if len(ids) > MAX_SITES:
+        raise Refused(
+            f"There are more than {MAX_SITES:,} sites, too many for a job: make exports of some sites each."
+        )
+    return ids
+
+
+def selection(job: Job, sites: Sequence[str], at: datetime) -> Selection:
+    """All records of these sites, as of a time."""
+    return Selection(job.customer, tuple(sites), Window(BEGINNING, at), at)

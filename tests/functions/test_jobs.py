@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.accounts.keys import create_key, revoke_key
-from shared.jobs import exporting, importing
+from shared.jobs import exporting, importing, planning
 from tests.shared.outbox.post import TOKEN
 from tests.subjects.small_job import Jobs
 from tests.world import World
@@ -382,6 +382,16 @@ def test_work_orders_are_exported(jobs: Jobs) -> None:
         [url] = ended["links"]
         records = json.loads(jobs.download(url))
         assert type == "Conformity" or records, type
+
+
+def test_no_site_is_left_out_where_a_customer_has_too_many(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.world.work_order("WO_1")
+    monkeypatch.setattr(planning, "MAX_SITES", 0)
+    ended = jobs.exported("WorkOrder")
+    assert ended["status"] == "Rejected", ended
+    assert ended["reason"].startswith("There are more than 0 sites, too many for a job"), ended
 
 
 def test_a_query_joins_items_and_work_orders(jobs: Jobs) -> None:
