@@ -142,6 +142,18 @@ class World:
         left = self.waiting(), open_pieces, self.slots()
         raise AssertionError(f"still outstanding: {left}")
 
+    def settle_until(self, ended: Callable[[], bool], seen: Callable[[], object]) -> None:
+        """Let time go by, with redeliveries and ticks, until something has ended and nothing is open. A plan
+        that never counted is closed after a day. `seen` is what a failure says of it."""
+        self.wait(timedelta(minutes=70))
+        for minutes in (*[6] * 50, *[360] * 6):
+            self.tick()
+            self.drain()
+            if ended() and not self.waiting() and not self.open_pieces():
+                return
+            self.wait(timedelta(minutes=minutes))
+        raise AssertionError(f"{seen()}, {self.waiting()}, {self.open_pieces()}")
+
     def waiting(self) -> list[Outstanding]:
         """The messages that are still to be delivered; not those that an attempt is paused at."""
         return [each for each in self.suite.pubsub.outstanding() if each.due is not None]

@@ -1,7 +1,6 @@
 """The smallest batch that makes every kind of call."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -51,17 +50,9 @@ class Small:
             pass
 
     def settle(self) -> None:
-        """Let time go by, with its redeliveries and ticks, until the batch has ended and nothing is open. A
-        plan that never counted is closed after a day."""
+        """Let time go by until the batch has ended."""
         world = self.world
-        world.wait(timedelta(minutes=70))
-        for minutes in (*[6] * 50, *[360] * 6):
-            world.tick()
-            world.drain()
-            if world.shown(self.id)["finish_date"] and not world.waiting() and not world.open_pieces():
-                return
-            world.wait(timedelta(minutes=minutes))
-        raise AssertionError(f"{world.shown(self.id)}, {world.waiting()}, {world.open_pieces()}")
+        world.settle_until(lambda: bool(world.shown(self.id)["finish_date"]), lambda: world.shown(self.id))
 
     def done_once(self) -> None:
         world = self.world

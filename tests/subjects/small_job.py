@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
 from email import message_from_bytes
 from email.policy import default
 from typing import Any
@@ -158,20 +157,14 @@ class SmallJob:
             pass
 
     def settle(self) -> None:
-        """Let time go by, with its redeliveries and ticks, until the job has ended and nothing is open. A
-        plan that never counted is closed after a day."""
-        world = self.world
-        world.wait(timedelta(minutes=70))
-        for minutes in (*[6] * 50, *[360] * 6):
-            world.tick()
-            world.drain()
-            shown = self.jobs.status(self.id)
-            assert int(shown["recordsProcessed"]) >= self.processed, "it never goes back"
-            self.processed = int(shown["recordsProcessed"])
-            if shown["status"] in ENDED and not world.waiting() and not world.open_pieces():
-                return
-            world.wait(timedelta(minutes=minutes))
-        raise AssertionError(f"{self.jobs.status(self.id)}, {world.waiting()}, {world.open_pieces()}")
+        """Let time go by until the job has ended."""
+        self.world.settle_until(self._has_ended, lambda: self.jobs.status(self.id))
+
+    def _has_ended(self) -> bool:
+        shown = self.jobs.status(self.id)
+        assert int(shown["recordsProcessed"]) >= self.processed, "it never goes back"
+        self.processed = int(shown["recordsProcessed"])
+        return shown["status"] in ENDED
 
 
 class SmallImport(SmallJob):
