@@ -445,7 +445,7 @@ def test_a_job_of_another_customer_is_not_there(jobs: Jobs, world: World) -> Non
     world.stranger()
     id = jobs.begin_import(TECHNICIANS)
     theirs = Jobs(world, "globex")
-    for path in ("status", "cancel"):
+    for path in ("status", "cancel", "revoke"):
         answer = theirs.send(f"/ls/api/batch/{path}", data={"jobId": id})
         assert (answer.status, answer.body["error"]) == (404, "not_found"), answer
         assert answer.body == theirs.send(f"/ls/api/batch/{path}", data={"jobId": id}).body | {

@@ -10,7 +10,7 @@ import pytest
 from shared.accounts.customers import BATCH_BYTES
 from shared.http.forms import REQUEST_BYTES
 from shared.items import changes, types
-from shared.jobs import answers, api, filters
+from shared.jobs import answers, api, filters, planning
 from shared.jobs.job import LINK_LIFE, STATUSES
 from shared.jobs.reading import base
 from shared.sandbox import functions, parts, sql, velocity
@@ -139,6 +139,7 @@ def test_the_page_has_every_field_and_status() -> None:
         ("a CSV file", [f"{base.MAX_COLUMNS:,} columns"]),
         ("a key", [f"{changes.MAX_KEY} characters"]),
         ("an item type", [f"{types.MAX_NAME} characters", f"{types.MAX_FIELDS} fields"]),
+        ("an export of work orders", [f"{planning.MAX_SITES:,} sites"]),
         (
             "filters",
             [
