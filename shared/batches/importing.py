@@ -220,7 +220,7 @@ class _Importer:
         reading.taken[entry.file] = StoredPhoto(
             reading.photos[entry.file].task_group,
             Input(id=id, file_extension=extension),
-            images.stored(id, extension, stored),
+            images.stored(id, extension, stored, unpacked),
         )
 
     def _write(self, readings: Sequence["_Reading"]) -> list[_Outcome]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shared.gcp.objects import Stored
+from shared.workorders.headers import read_header
 
-LINE_BYTES = 96
+LINE_BYTES = 118
 """Every line, with its newline."""
 
 EXTENSION_LONGEST = 14
@@ -18,13 +19,16 @@ EXTENSION_LONGEST = 14
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image as it stands in our bucket: `size` in bytes, `crc32c` in base64."""
+    """An image as it stands in our bucket: `size` in bytes, `crc32c` in base64, `width` and `height` in
+    pixels as its header says, 0 where it is no picture."""
 
     id: str
     file_extension: str
     generation: int
     size: int
     crc32c: str
+    width: int = 0
+    height: int = 0
 
     @property
     def file_name(self) -> str:
@@ -34,12 +38,14 @@ class Image:
 
 def encode(image: Image) -> bytes:
     """The image's line; ValueError where it does not fit."""
-    line = b"%-36b %20d %13d %8b %-14b\n" % (
+    line = b"%-36b %20d %13d %8b %-14b %10d %10d\n" % (
         image.id.encode(),
         image.generation,
         image.size,
         image.crc32c.encode(),
         image.file_extension.encode(),
+        image.width,
+        image.height,
     )
     if len(line) != LINE_BYTES:
         raise ValueError(f"an image's line must have {LINE_BYTES} bytes: {line!r}")
@@ -51,8 +57,16 @@ def decode(lines: bytes) -> Iterator[Image]:
     if len(lines) % LINE_BYTES:
         raise ValueError(f"{len(lines)} bytes are not whole lines of {LINE_BYTES}")
     for at in range(0, len(lines), LINE_BYTES):
-        id, generation, size, crc32c, extension = lines[at : at + LINE_BYTES].split()
-        yield Image(id.decode(), extension.decode(), int(generation), int(size), crc32c.decode())
+        id, generation, size, crc32c, extension, width, height = lines[at : at + LINE_BYTES].split()
+        yield Image(
+            id.decode(),
+            extension.decode(),
+            int(generation),
+            int(size),
+            crc32c.decode(),
+            int(width),
+            int(height),
+        )
 
 
 def of_inputs(lines: bytes, ids: frozenset[str]) -> bytes:
@@ -73,6 +87,8 @@ def name_of(customer: str, site: str, id: str, file_extension: str) -> str:
     return f"{customer}/{site}/{id}.{file_extension}"
 
 
-def stored(id: str, file_extension: str, at: Stored) -> Image:
-    """The image of an input as it was stored."""
-    return Image(id, file_extension, at.generation, at.size, at.crc32c)
+def stored(id: str, file_extension: str, at: Stored, content: bytes) -> Image:
+    """The image of an input as it was stored, with this content."""
+    header = read_header(content)
+    width, height = (header.width, header.height) if header else (0, 0)
+    return Image(id, file_extension, at.generation, at.size, at.crc32c, width, height)

@@ -1,13 +1,11 @@
 """Whether a file is a picture that is taken, and what is to be said of it: readable, large, sharp, well lit.
 
-Files come from outside. What a picture claims to be is read here, before a decoder sees it: what Pillow does
-with a header grows with the header (ten million bytes of empty comments cost it two seconds), and what it
-does with the rest grows with the pixels.
+Files come from outside. What a picture claims to be is read by `headers`, before a decoder sees it: what
+Pillow does with the rest grows with the pixels.
 """
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from PIL import Image as pillow
 from PIL import ImageFilter, ImageStat
@@ -16,6 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from shared.workorders.headers import Header, read_header
 from shared.workorders.images import Image
 from shared.workorders.record import DataConformity
 
@@ -27,15 +26,15 @@ DECODERS: dict[str, type[ImageFile]] = {
 }
 """What reads a file of each extension that is taken. `PIL.Image.open` would try others, too."""
 
+_KINDS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp"}
+# What a file of each extension is to be, as its header says.
+
 MAX_PIXELS = 100_000_000
 """Of one picture; telephones make photographs of 12 to 50 million. Looking at a PNG of this size takes 500 MB
 and two seconds; at a JPEG, which is decoded at an eighth, 5 MB, but where it is progressive 300 to 800 MB."""
 
 MAX_WEBP_PIXELS = 33_000_000
 """A WEBP is unpacked into several copies, 15 bytes a pixel: at this size it takes 500 MB, too."""
-
-MAX_SEGMENTS = 1_000
-"""Of a JPEG's header: a depth map of 10 MB in pieces of 64 KB makes 160."""
 
 MAX_SCANS = 1_000
 """Passes over a JPEG's pixels: progressive ones have about ten, and one of 80,000 decodes for hours. They are
@@ -70,22 +69,6 @@ CLIPPED_SHARE = 0.75
 _UNREADABLE = (DataConformity("readable", "UNREADABLE", "error"),)
 _LAPLACIAN = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
 
-_JPEG_SIZE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# The segments that say a picture's size, and all that can stand in a header:
-_JPEG_SEGMENTS = _JPEG_SIZE | {0xC4, 0xCC, 0xDB, 0xDD, 0xFE} | frozenset(range(0xE0, 0xF0))
-_JPEG_SCAN = 0xDA
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    decoder: type[ImageFile]
-    size: tuple[int, int]
-
-    @property
-    def too_large(self) -> bool:
-        most = MAX_WEBP_PIXELS if self.decoder is WebPImageFile else MAX_PIXELS
-        return self.size[0] * self.size[1] > most
-
 
 def refusal(content: bytes, extension: str) -> str | None:
     """Why a file cannot be imported as a picture, from its header alone: 2 µs, for a JPEG 7.
@@ -95,10 +78,10 @@ def refusal(content: bytes, extension: str) -> str | None:
     """
     if not content:
         return "EMPTY_FILE"
-    header = _header(content)
-    if header is None or header.decoder is not DECODERS.get(extension.lower()):
+    header = read_header(content)
+    if header is None or header.kind != _KINDS.get(extension.lower()):
         return "NOT_AN_IMAGE"
-    return "TOO_MANY_PIXELS" if header.too_large else None
+    return "TOO_MANY_PIXELS" if _too_large(header) else None
 
 
 def check(content: bytes) -> tuple[DataConformity, ...]:
@@ -135,70 +118,15 @@ def duplicates(images: Sequence[Image]) -> frozenset[str]:
     return frozenset(again)
 
 
-def _header(content: bytes) -> _Header | None:
-    """What a file claims to be, or None where it is none of ours."""
-    decoder: type[ImageFile]
-    if content.startswith(b"\xff\xd8"):
-        decoder, size = JpegImageFile, _jpeg_size(content)
-    elif content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR":
-        # https://www.w3.org/TR/png-3/#11IHDR
-        decoder, size = PngImageFile, (int.from_bytes(content[16:20]), int.from_bytes(content[20:24]))
-    elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        decoder, size = WebPImageFile, _webp_size(content)
-    else:
-        return None
-    return _Header(decoder, size) if size and all(size) else None
-
-
-def _jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """The size in a JPEG's header, which must be whole and say it once. https://www.w3.org/Graphics/JPEG/itu-t81.pdf"""
-    size = None
-    at = 2
-    for _ in range(MAX_SEGMENTS):
-        # Between segments there may be filling.
-        at = content.find(b"\xff", at)
-        head = content[at : at + 9] if at >= 0 else b""
-        if len(head) < 9:
-            return None
-        marker = head[1]
-        if marker in (0x00, 0xFF):
-            at += 1
-            continue
-        if marker == _JPEG_SCAN:
-            return size
-        if marker not in _JPEG_SEGMENTS or (marker in _JPEG_SIZE and size):
-            return None
-        if marker in _JPEG_SIZE:
-            size = int.from_bytes(head[7:9]), int.from_bytes(head[5:7])
-        at += 2 + int.from_bytes(head[2:4])
-    return None
-
-
-def _webp_size(content: bytes) -> tuple[int, int] | None:
-    """The size of a WEBP's canvas. https://developers.google.com/speed/webp/docs/riff_container"""
-    if len(content) < 30:
-        return None
-    match content[12:16]:
-        case b"VP8X":
-            return 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
-        case b"VP8L":
-            bits = int.from_bytes(content[21:25], "little")
-            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-        case b"VP8 ":
-            bits = int.from_bytes(content[26:30], "little")
-            return bits & 0x3FFF, bits >> 16 & 0x3FFF
-    return None
-
-
 def _look(content: bytes) -> tuple[tuple[int, int], pillow.Image]:
     """A picture's size, and a small grey copy of it. Any exception, where it is not whole."""
-    header = _header(content)
-    if header is None or header.too_large:
+    header = read_header(content)
+    if header is None or _too_large(header):
         raise ValueError("not a picture that is taken")
-    if header.decoder is JpegImageFile and content.count(b"\xff\xda") > MAX_SCANS:
+    if header.kind == "jpeg" and content.count(b"\xff\xda") > MAX_SCANS:
         raise ValueError("too many scans")
-    picture = header.decoder(io.BytesIO(content))
-    if picture.size != header.size:
+    picture = DECODERS[header.kind](io.BytesIO(content))
+    if picture.size != (header.width, header.height):
         raise ValueError("another size than its header says")
     # A JPEG is decoded at down to an eighth, and without its colours; for the others this does nothing.
     picture.draft("L", (2 * LOOKED_AT, 2 * LOOKED_AT))
@@ -208,7 +136,12 @@ def _look(content: bytes) -> tuple[tuple[int, int], pillow.Image]:
     eight_bits = picture.point(lambda value: value / 256) if picture.mode.startswith("I") else picture
     grey = eight_bits.convert("L")
     grey.thumbnail((LOOKED_AT, LOOKED_AT), pillow.Resampling.BOX)
-    return header.size, grey
+    return (header.width, header.height), grey
+
+
+def _too_large(header: Header) -> bool:
+    most = MAX_WEBP_PIXELS if header.kind == "webp" else MAX_PIXELS
+    return header.width * header.height > most
 
 
 def _exposure(grey: pillow.Image) -> str | None:

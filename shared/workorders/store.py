@@ -390,7 +390,11 @@ def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]
             photograph.content,
             CONTENT_TYPES[extension],
         )
-        taken.append(StoredPhoto(photograph.task_group, new, images.stored(new.id, extension, stored)))
+        taken.append(
+            StoredPhoto(
+                photograph.task_group, new, images.stored(new.id, extension, stored, photograph.content)
+            )
+        )
     return taken
 
 

@@ -1,11 +1,15 @@
 """The fixed-width lines that tell an export of each image."""
 
-import pytest
+import io
 
-from shared.workorders.images import LINE_BYTES, Image, decode, encode, object_name, of_inputs
+import pytest
+from PIL import Image as pillow
+
+from shared.gcp.objects import Stored
+from shared.workorders.images import LINE_BYTES, Image, decode, encode, object_name, of_inputs, stored
 
 ONE = Image("c1b7a1de-2b62-5f0e-8f29-4b2f0f6a7e02", "jpg", 1_763_856_000_000_000, 10**12, "AAAAAA==")
-TWO = Image("0d9a2a55-6d7b-5a0b-8a71-9a6f1f4f3c03", "webp", 1, 0, "yZRlqg==")
+TWO = Image("0d9a2a55-6d7b-5a0b-8a71-9a6f1f4f3c03", "webp", 1, 0, "yZRlqg==", 4032, 3024)
 
 
 def test_images_come_back_as_they_were_from_lines_of_one_width() -> None:
@@ -22,7 +26,7 @@ def test_the_images_of_some_inputs() -> None:
 
 
 def test_what_does_not_fit_a_line_is_refused() -> None:
-    with pytest.raises(ValueError, match="96 bytes"):
+    with pytest.raises(ValueError, match="118 bytes"):
         encode(Image(ONE.id, "x" * 15, 1, 1, ONE.crc32c))
 
 
@@ -33,3 +37,16 @@ def test_half_a_line_is_refused() -> None:
 
 def test_where_an_image_stands() -> None:
     assert object_name("acme", "site", TWO) == "acme/site/0d9a2a55-6d7b-5a0b-8a71-9a6f1f4f3c03.webp"
+
+
+def test_an_image_knows_its_pixels_as_they_are_stored() -> None:
+    picture = io.BytesIO()
+    exif = pillow.Exif()
+    exif[0x0112] = 6  # a viewer turns it
+    pillow.new("RGB", (321, 123)).save(picture, "JPEG", exif=exif)
+    at = Stored("images", "acme/lisbon/1.jpg", 1, 10, "AAAAAA==")
+    image = stored("1", "jpg", at, picture.getvalue())
+    assert (image.width, image.height) == (321, 123)
+    assert list(decode(encode(image))) == [image]
+    nothing = stored("1", "jpg", at, b"no picture")
+    assert (nothing.width, nothing.height) == (0, 0)

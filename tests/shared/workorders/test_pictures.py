@@ -13,7 +13,7 @@ from PIL import Image as pillow
 from PIL import ImageFilter, ImageOps
 
 from shared.clock import elapsed_since, stopwatch
-from shared.workorders import pictures
+from shared.workorders import headers, pictures
 from shared.workorders.images import Image
 from shared.workorders.pictures import check, duplicates, refusal
 from shared.workorders.record import DataConformity
@@ -260,9 +260,9 @@ def test_the_size_read_here_is_the_picture_s(format: str) -> None:
     if format != "JPEG":
         picture.putalpha(100)
     for options in ({}, {"lossless": True}, {"progressive": True}, {"exif": TURNED}):
-        header = pictures._header(encoded(picture, format, **options))
+        header = headers.read_header(encoded(picture, format, **options))
         assert header is not None
-        assert header.size == (321, 123), options
+        assert (header.width, header.height) == (321, 123), options
 
 
 @pytest.mark.parametrize(
