@@ -3,11 +3,12 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 from google.api_core.exceptions import Aborted, FailedPrecondition, GoogleAPICallError, NotFound
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 from google.cloud.firestore_v1.types import firestore as api
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -120,6 +121,29 @@ def timestamp(at: datetime) -> Timestamp:
 def moment(pb: Timestamp) -> datetime:
     """The same back, UTC, to the microsecond, which is all that Firestore keeps."""
     return pb.ToDatetime(UTC)
+
+
+class IdRange(NamedTuple):
+    """Those documents whose id is at least `first` and less than `before`."""
+
+    first: str
+    before: str
+
+
+def id_ranges(documents: int, most: int) -> list[IdRange]:
+    """Cut a collection into ranges of about `most` documents each, where ids are hex digits of hashes: those
+    are spread evenly."""
+    wanted = max(1, -(-documents // most))
+    bounds = [f"{16**8 * number // wanted:08x}" for number in range(wanted)]
+    return [IdRange(first, before) for first, before in zip(bounds, [*bounds[1:], "g"], strict=True)]
+
+
+def within(db: firestore.Client, query: Any, collection: str, part: IdRange) -> Any:
+    """A query over a collection, kept to a range of ids and ordered by them."""
+    documents = db.collection(collection)
+    for op, id in ((">=", part.first), ("<", part.before)):
+        query = query.where(filter=FieldFilter("__name__", op, documents.document(id)))
+    return query.order_by("__name__")
 
 
 class Scan:

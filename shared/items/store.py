@@ -16,7 +16,7 @@ from google.cloud.firestore_v1.types import write as api
 
 from shared import exact
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Scan, count, fields_of
+from shared.gcp.documents import IdRange, Scan, count, fields_of, within
 from shared.items.types import folded
 from shared.workorders import envelope
 
@@ -37,13 +37,6 @@ class Found(NamedTuple):
 
     id: str
     record: bytes
-
-
-class Range(NamedTuple):
-    """A part of a type's items: those whose id is at least `first` and less than `before`."""
-
-    first: str
-    before: str
 
 
 def id_of(customer: str, type: str, key: str) -> str:
@@ -103,10 +96,11 @@ def write(
     transaction._add_write_pbs(writes)
 
 
-def scan(cloud: Cloud, customer: str, type: str, part: Range, read_time: Any) -> Iterator[Found]:
+def scan(cloud: Cloud, customer: str, type: str, part: IdRange, read_time: Any) -> Iterator[Found]:
     """The items of a part of a type as they stood at `read_time`, by their ids. Errors as
     `Scan.documents`."""
-    query = _query(cloud, customer, type, part).select(["encoding", "record"]).order_by("__name__")
+    items = within(cloud.db, _of_type(cloud, customer, type), "items", part)
+    query = items.select(["encoding", "record"])
     # The client has no public way to the query as it is sent.
     for document in Scan(cloud.db).documents(query._to_protobuf()._pb, None, read_time):
         fields = document.fields
@@ -119,27 +113,11 @@ def number_of(cloud: Cloud, customer: str, type: str, read_time: Any = None) -> 
     return count(_of_type(cloud, customer, type), read_time)
 
 
-def parts(items: int, most: int) -> list[Range]:
-    """Cut a type into parts of about `most` items each: ids are hashes, so they are spread evenly."""
-    wanted = max(1, -(-items // most))
-    bounds = [f"{16**8 * number // wanted:08x}" for number in range(wanted)]
-    return [Range(first, before) for first, before in zip(bounds, [*bounds[1:], "g"], strict=True)]
-
-
 def _of_type(cloud: Cloud, customer: str, type: str) -> BaseQuery:
     return (
         cloud.db.collection("items")
         .where(filter=FieldFilter("customer", "==", customer))
         .where(filter=FieldFilter("type", "==", folded(type)))
-    )
-
-
-def _query(cloud: Cloud, customer: str, type: str, part: Range) -> BaseQuery:
-    items = cloud.db.collection("items")
-    return (
-        _of_type(cloud, customer, type)
-        .where(filter=FieldFilter("__name__", ">=", items.document(part.first)))
-        .where(filter=FieldFilter("__name__", "<", items.document(part.before)))
     )
 
 

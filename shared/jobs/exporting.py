@@ -12,10 +12,9 @@ from shared.clock import elapsed_since, stopwatch
 from shared.formats import FORMATS
 from shared.formats.base import Column, Records, Style
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import read_time
+from shared.gcp.documents import IdRange, read_time
 from shared.gcp.objects import Stored, Writer
 from shared.items import store, types
-from shared.items.store import Range
 from shared.items.types import folded
 from shared.jobs import filters, planning, rejects
 from shared.jobs.job import EXPORT, Job, Progress, ending_of
@@ -185,7 +184,7 @@ def _records(cloud: Cloud, job: Job, attempt: Attempt) -> Iterator[bytes]:
         raise ValueError(f"the job {job.id} was not planned")
     source = types.SOURCES.get(folded(fields["type"]))
     if source is None:
-        part = Range(fields["first"], fields["before"])
+        part = IdRange(fields["first"], fields["before"])
         for found in store.scan(cloud, job.customer, fields["type"], part, job.read_time):
             yield found.record + b"\n"
         return

@@ -8,7 +8,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import read_time
+from shared.gcp.documents import id_ranges, read_time
 from shared.items import store, types
 from shared.items.types import folded
 from shared.jobs import job as jobs
@@ -129,7 +129,7 @@ def _parts(cloud: Cloud, job: Job, type: str, at: datetime) -> Iterator[Fields]:
     most = cloud.settings.part_records
     if source is None:
         items = store.number_of(cloud, job.customer, type, at)
-        for part in store.parts(items, most):
+        for part in id_ranges(items, most):
             yield {"type": type, "first": part.first, "before": part.before}
         return
     for each in SOURCES[source].parts(cloud, selection(job, _sites(cloud, job.customer), at)):

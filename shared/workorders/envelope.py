@@ -98,15 +98,19 @@ def details(
 
 def read_details(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The same back, by name. A document from before there were any has none."""
-    labels = fields.get("labels", b"")
     return {
         "tags": tuple(orjson.loads(fields.get("tags", b"[]"))),
         "parameters": orjson.loads(fields.get("parameters", b"{}")),
-        "labels": orjson.loads(zlib.decompress(labels)) if labels else {},
+        "labels": read_labels(fields.get("labels", b"")),
         "checked": fields.get("checked", 0),
         "analysis": fields.get("analysis", "DONE"),
         "failure": fields.get("failure", ""),
     }
+
+
+def read_labels(labels: bytes) -> dict[str, Any]:
+    """The labels back, from their field."""
+    return orjson.loads(zlib.decompress(labels)) if labels else {}
 
 
 def size_of(details: Mapping[str, Any]) -> int:

@@ -5,7 +5,7 @@ found by its stamp, which can be older than its commit by up to the margin, and 
 which is the commit's own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -13,15 +13,16 @@ from google.cloud.firestore_v1 import FieldFilter
 from google.cloud.firestore_v1.base_query import BaseQuery
 
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Scan, count, moment
+from shared.gcp.documents import IdRange, Scan, count, moment, within
 from shared.window import Window
-from shared.workorders.envelope import SHARDS, unpack
+from shared.workorders.envelope import SHARDS, read_labels, unpack
 from shared.workorders.record import iso
 from shared.workorders.store import MARGIN
 
 STAMP_STEP = timedelta(milliseconds=1)
 """Server timestamps are in milliseconds: no stamp lies between two steps."""
 
+_STANDING = ["deleted", "encoding", "record", "images", "labels"]
 _FIELDS = ["update_date", "deleted", "encoding", "record", "images"]
 
 
@@ -91,15 +92,51 @@ def read(
             id=document.name.rpartition("/")[2],
             stamp=moment(fields["update_date"].timestamp_value),
             deleted=fields["deleted"].boolean_value,
-            record=unpack(
-                fields["encoding"].string_value,
-                fields["record"].bytes_value,
-                lambda name: cloud.objects.read_whole(cloud.settings.records_bucket, name),
-            ),
+            record=_record(cloud, fields),
             images=fields["images"].bytes_value,
             created=iso(moment(document.create_time)),
             updated=iso(moment(document.update_time)),
         )
+
+
+class Standing(NamedTuple):
+    """A work order as it stood at some time, with the lines of its images, and what an analysis says beyond
+    its record. `created` is the document's own, as records carry it."""
+
+    id: str
+    record: bytes
+    images: bytes
+    labels: Mapping[str, Any]
+    created: str
+
+
+def number_of(cloud: Cloud, site: str, read_time: datetime) -> int:
+    """How many work orders a site has, deleted ones included."""
+    return count(_of_site(cloud, site), read_time)
+
+
+def standing(cloud: Cloud, site: str, part: IdRange, read_time: datetime) -> Iterator[Standing]:
+    """The work orders of a site with an id in that range, as they stood at `read_time`, by their ids. Errors
+    as `Scan.documents`."""
+    query = within(cloud.db, _of_site(cloud, site), "work_orders", part).select(_STANDING)
+    for document in Scan(cloud.db).documents(query._to_protobuf()._pb, None, read_time):
+        fields = document.fields
+        if not fields["deleted"].boolean_value:
+            yield Standing(
+                id=document.name.rpartition("/")[2],
+                record=_record(cloud, fields),
+                images=fields["images"].bytes_value,
+                labels=read_labels(fields["labels"].bytes_value),
+                created=iso(moment(document.create_time)),
+            )
+
+
+def _record(cloud: Cloud, fields: Any) -> bytes:
+    return unpack(
+        fields["encoding"].string_value,
+        fields["record"].bytes_value,
+        lambda name: cloud.objects.read_whole(cloud.settings.records_bucket, name),
+    )
 
 
 def committed(
@@ -125,9 +162,12 @@ def committed(
 
 def _query(cloud: Cloud, site: str, first: datetime, before: datetime) -> BaseQuery:
     return (
-        cloud.db.collection("work_orders")
-        .where(filter=FieldFilter("site_id", "==", site))
+        _of_site(cloud, site)
         .where(filter=FieldFilter("shard", "in", list(range(SHARDS))))
         .where(filter=FieldFilter("update_date", ">=", first))
         .where(filter=FieldFilter("update_date", "<", before))
     )
+
+
+def _of_site(cloud: Cloud, site: str) -> BaseQuery:
+    return cloud.db.collection("work_orders").where(filter=FieldFilter("site_id", "==", site))

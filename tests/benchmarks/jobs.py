@@ -15,7 +15,7 @@ from shared.accounts.customers import add_customer
 from shared.accounts.keys import Caller
 from shared.clock import elapsed_since, stopwatch
 from shared.gcp.clients import Cloud, connect
-from shared.gcp.documents import server_time
+from shared.gcp.documents import id_ranges, server_time
 from shared.gcp.objects import Stored
 from shared.items import store
 from shared.jobs import job as jobs
@@ -118,7 +118,7 @@ def perform_apart(job: Job) -> Performed:
 
 def items(cloud: Cloud, type: str) -> list[bytes]:
     """The records of a type's items, in the order of their ids."""
-    (whole,) = store.parts(0, 1)
+    (whole,) = id_ranges(0, 1)
     found = store.scan(cloud, CUSTOMER, type, whole, server_time(cloud.db))
     return [each.record for each in found]
 

@@ -12,7 +12,7 @@ import requests
 from infra.local.pubsub import Delivery
 from shared import exact
 from shared.accounts.keys import create_key
-from shared.gcp.documents import server_time
+from shared.gcp.documents import id_ranges, server_time
 from shared.items import store
 from shared.jobs import importing
 from tests.outside import Outside
@@ -85,7 +85,7 @@ class Jobs:
     def items(self, type: str = "Technician") -> list[Any]:
         """The items of a type, by their ids."""
         cloud, now = self.world.cloud, server_time(self.world.cloud.db)
-        [part] = store.parts(0, 1)
+        [part] = id_ranges(0, 1)
         found = store.scan(cloud, self.customer, type, part, now)
         return sorted((exact.loads(each.record) for each in found), key=lambda each: str(each.get("id")))
 

@@ -4,9 +4,8 @@ from typing import Any
 import pytest
 
 from shared import exact
-from shared.gcp.documents import server_time, transact
+from shared.gcp.documents import IdRange, id_ranges, server_time, transact
 from shared.items import store
-from shared.items.store import Range
 from tests.world import World
 
 
@@ -19,7 +18,7 @@ def put(world: World, items: dict[str, Any], customer: str = "acme", type: str =
 
 def got(world: World, customer: str = "acme", type: str = "Account", most: int = 100) -> list[Any]:
     now = server_time(world.cloud.db)
-    parts = store.parts(store.number_of(world.cloud, customer, type, now), most)
+    parts = id_ranges(store.number_of(world.cloud, customer, type, now), most)
     found = [each for part in parts for each in store.scan(world.cloud, customer, type, part, now)]
     assert len({each.id for each in found}) == len(found)
     return sorted((exact.loads(each.record) for each in found), key=lambda each: str(each["id"]))
@@ -48,11 +47,11 @@ def test_the_parts_of_a_type_hold_each_item_once(world: World, most: int) -> Non
 
 def test_parts_cover_all_ids() -> None:
     for items in (0, 1, 99, 100_000, 1_000_000):
-        parts = store.parts(items, 100)
+        parts = id_ranges(items, 100)
         assert parts[0].first == "00000000"
         assert parts[-1].before == "g"
         assert [each.before for each in parts[:-1]] == [each.first for each in parts[1:]]
-    assert store.parts(0, 100) == [Range("00000000", "g")]
+    assert id_ranges(0, 100) == [IdRange("00000000", "g")]
 
 
 @pytest.mark.parametrize("size", [10, 600_000, 5_000_000])
