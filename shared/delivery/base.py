@@ -51,10 +51,12 @@ class Copy:
 @dataclass
 class CopyResult:
     """What came of some copies. `missing` and `conflicts` hold those whose image is gone, or whose name is
-    taken by something else."""
+    taken by something else; `generations`, where they were asked for, the generation of each that is there,
+    by its name."""
 
     copied: int = 0
     present: int = 0
+    generations: dict[str, int] = field(default_factory=dict)
     missing: list[Copy] = field(default_factory=list)
     conflicts: list[Copy] = field(default_factory=list)
 

@@ -23,7 +23,7 @@ from shared.exports.manifest import File
 from shared.exports.runs import Run, Totals, WrittenPart
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
-from shared.gcp.objects import MAX_COMPOSE, Stored
+from shared.gcp.objects import Stored
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Later
 from shared.workorders.images import LINE_BYTES
@@ -131,8 +131,7 @@ def delivered_files(cloud: Cloud, run: Run) -> Iterator[File]:
 
 
 def _joined(cloud: Cloud, run: Run, planned: Planned) -> Stored:
-    """One staged object of a file's parts, and what its format puts around and between them: 32 at a time,
-    then those, until one is left."""
+    """One staged object of a file's parts, and what its format puts around and between them."""
     bucket, format = cloud.settings.staging_bucket, run.config.format
 
     def staged(file: str) -> str:
@@ -150,14 +149,6 @@ def _joined(cloud: Cloud, run: Run, planned: Planned) -> Stored:
         behind = fixed("suffix", format.suffix)
         first, *others = sources
         sources = [*before, first, *(each for part in others for each in (*between, part)), *behind]
-    level = 0
-    while len(sources) > 1:
-        groups = [sources[i : i + MAX_COMPOSE] for i in range(0, len(sources), MAX_COMPOSE)]
-        sources = [
-            cloud.objects.compose(
-                bucket, staged(f"{planned.id}.{level}-{number}"), group, format.content_type
-            )
-            for number, group in enumerate(groups)
-        ]
-        level += 1
-    return sources[0]
+    return cloud.objects.join(
+        bucket, lambda numbers: staged(f"{planned.id}.{numbers}"), sources, format.content_type
+    )

@@ -9,7 +9,7 @@ https://cloud.google.com/storage/docs/request-preconditions
 import base64
 import contextlib
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,6 +204,22 @@ class Objects:
             if stored is None or stored.size != size:
                 raise
             return stored
+
+    def join(
+        self, bucket: str, name: Callable[[str], str], sources: Sequence[Stored], content_type: str
+    ) -> Stored:
+        """Join one or more objects of one bucket, exactly these generations, in this order: 32 at a time,
+        then those, until one is left. A single one stays as it is. `name` names each object that is made,
+        given its numbers, such as `0-1`."""
+        level, joined = 0, list(sources)
+        while len(joined) > 1:
+            groups = [joined[i : i + MAX_COMPOSE] for i in range(0, len(joined), MAX_COMPOSE)]
+            joined = [
+                self.compose(bucket, name(f"{level}-{number}"), group, content_type)
+                for number, group in enumerate(groups)
+            ]
+            level += 1
+        return joined[0]
 
     def copy(self, source: Stored, bucket: str, name: str) -> Stored:
         """Rewrite exactly this generation to a new name, wherever that is, as this principal."""

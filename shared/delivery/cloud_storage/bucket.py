@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from google.api_core.exceptions import (
     Forbidden,
@@ -24,13 +25,32 @@ https://cloud.google.com/apis/design/errors"""
 _PERMISSION = re.compile(r"storage\.(?:objects|buckets)\.[A-Za-z]+")
 
 
+@dataclass(frozen=True)
+class Ways:
+    """What a customer can do after a refusal, as ends of sentences.
+
+    again      once it is fixed
+    elsewhere  to deliver to another place instead
+    """
+
+    again: str
+    elsewhere: str
+
+
+RUN_WAYS = Ways(
+    "retry the run", "change the export's storage_uri, and export the window again with :backfill"
+)
+"""What can be done about a run of an export."""
+
+
 class CustomerBucket:
     """The customer's bucket. Refusals that the customer can fix are raised as CustomerMustAct."""
 
-    def __init__(self, objects: Objects, account: str, bucket: str) -> None:
+    def __init__(self, objects: Objects, account: str, bucket: str, ways: Ways = RUN_WAYS) -> None:
         self.objects = objects
         self.account = account
         self.bucket = bucket
+        self._ways = ways
 
     def deliver(self, staged: Stored, name: str) -> Stored:
         """Copy a staged object there, once: what stands there already is looked at first.
@@ -59,15 +79,15 @@ class CustomerBucket:
         return CustomerMustAct(
             f"The account {self.account} does not have the permission {permission} on the bucket "
             f"{self.bucket}.",
-            f"Grant {permission} on gs://{self.bucket} to {self.account}, then retry the run.",
+            f"Grant {permission} on gs://{self.bucket} to {self.account}, then {self._ways.again}.",
         )
 
     def gone(self) -> CustomerMustAct:
         """What to say when there is no such bucket."""
         return CustomerMustAct(
             f"The bucket {self.bucket} does not exist.",
-            f"Create gs://{self.bucket}, grant {self.account} its permissions there, and retry the run. Or "
-            "change the export's storage_uri, and export the window again with :backfill.",
+            f"Create gs://{self.bucket}, grant {self.account} its permissions there, and {self._ways.again}. "
+            f"Or {self._ways.elsewhere}.",
         )
 
     @contextlib.contextmanager
@@ -80,7 +100,7 @@ class CustomerBucket:
             name = different.stored.name
             raise CustomerMustAct(
                 f"There is already another object at gs://{self.bucket}/{name}. Waybill did not change it.",
-                "Move or delete that object, then retry the run.",
+                f"Move or delete that object, then {self._ways.again}.",
             ) from different
         except (Forbidden, NotFound) as refused:
             told = self.explain(refused)
@@ -102,7 +122,7 @@ class CustomerBucket:
             raise GiveUp(
                 f"Waybill cannot act as the account {self.account}: it is disabled or deleted, or Waybill "
                 "lost the permission to use it.",
-                f"Ask Waybill's operators to enable {self.account}, then retry the run.",
+                f"Ask Waybill's operators to enable {self.account}, then {self._ways.again}.",
             ) from refused
 
     def explain(self, refused: GoogleAPICallError) -> CustomerMustAct | None:

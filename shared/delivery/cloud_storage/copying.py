@@ -58,14 +58,16 @@ def copy_images(
     source_bucket: str,
     storage_url: str,
     on_progress: Callable[[CopyResult], None] = lambda _: None,
+    generations: bool = False,
 ) -> CopyResult:
     """Copy images into the customer's bucket as the customer's account. An image that is there already stays.
-    `on_progress` is called after each batch, and may raise to stop.
+    `on_progress` is called after each batch, and may raise to stop. `generations` has the result hold those.
 
     CustomerMustAct where the bucket refuses or is gone; Retry where a call failed CALL_ATTEMPTS times.
     """
     with bucket.explained():
-        return asyncio.run(_Copying(bucket, source_bucket, storage_url, on_progress).run(copies))
+        copying = _Copying(bucket, source_bucket, storage_url, on_progress, generations)
+        return asyncio.run(copying.run(copies))
 
 
 class _Copying:
@@ -75,8 +77,10 @@ class _Copying:
         source_bucket: str,
         storage_url: str,
         on_progress: Callable[[CopyResult], None],
+        generations: bool,
     ) -> None:
         self._bucket = bucket
+        self._generations = generations
         self._on_progress = on_progress
         self._refused_token = ""
         self._url = storage_url
@@ -157,6 +161,7 @@ class _Copying:
             self._queue.append(task)
         elif status == 200:
             self.result.copied += 1
+            self._note(task, body.get("resource", {}))
         elif status == 412 or (status == 403 and "storage.objects.delete" in _message(body)):
             task.check = True
             self._queue.append(task)
@@ -168,6 +173,7 @@ class _Copying:
         if status == 200:
             if int(body["size"]) == task.copy.size and body["crc32c"] == task.copy.crc32c:
                 self.result.present += 1
+                self._note(task, body)
             else:
                 self.result.conflicts.append(task.copy)
         elif (status == 404 and "bucket does not exist" not in _message(body)) or (
@@ -178,6 +184,10 @@ class _Copying:
             self.result.missing.append(task.copy)
         else:
             self._settle_refusal(task, status, body)
+
+    def _note(self, task: _Task, there: dict[str, Any]) -> None:
+        if self._generations:
+            self.result.generations[task.copy.name] = int(there["generation"])
 
     def _settle_refusal(self, task: _Task, status: int, body: dict[str, Any]) -> None:
         message = _message(body)
@@ -218,11 +228,12 @@ class _Copying:
     def _request(self, task: _Task) -> str:
         name = quote(task.copy.name, safe="")
         if task.check:
-            return f"GET /storage/v1{self._there}{name}?fields=size,crc32c"
+            return f"GET /storage/v1{self._there}{name}?fields=size,crc32c{',generation' * self._generations}"
         path = f"{self._source}{quote(task.copy.source_name, safe='')}/rewriteTo{self._there}{name}"
         conditions = f"?ifGenerationMatch=0&ifSourceGenerationMatch={task.copy.generation}"
         token = f"&rewriteToken={quote(task.token, safe='')}" if task.token else ""
-        return f"POST {path}{conditions}{token}&fields=done,rewriteToken"
+        also = ",resource(generation)" if self._generations else ""
+        return f"POST {path}{conditions}{token}&fields=done,rewriteToken{also}"
 
 
 class _Unanswered(Exception):
