@@ -27,6 +27,9 @@ def check(
     response = declared.get(str(status))
     if response is None:
         raise ContractBroken(f"{said}; {route or 'an unknown route'} declares {sorted(declared)}")
+    missing = response.get("headers", {}).keys() - headers.keys()
+    if missing:
+        raise ContractBroken(f"{said} without {sorted(missing)}")
     forms = response.get("content", {})
     kind = headers.get("Content-Type", "").partition(";")[0]
     if not content and (not forms or method == "HEAD"):

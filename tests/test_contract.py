@@ -7,9 +7,10 @@ import orjson
 import pytest
 
 from shared.exports import answers
+from shared.http.routes import PUBLIC, Route, Routes
 from tests import contract
 from tests.contract import ContractBroken
-from tests.shared.http.toy import BOAT, Yard, toy
+from tests.shared.http.toy import BOAT, Yard, surface, toy
 from tests.world import World
 
 JSON = {"Content-Type": "application/json"}
@@ -65,6 +66,22 @@ def test_a_wrong_answer_is_found(answered: tuple[Any, ...]) -> None:
 )
 def test_a_right_answer_passes(answered: tuple[Any, ...]) -> None:
     check(*answered)
+
+
+def test_an_answer_without_a_declared_header_is_found() -> None:
+    route = Route(
+        method="GET",
+        path="/toy/x",
+        handler=print,
+        summary="Get x",
+        scope=PUBLIC,
+        answer=None,
+        headers={"X-Berth": "Where it lies."},
+    )
+    routes = Routes(surface(), [route])
+    contract.check(routes, "GET", "/toy/x", 200, {"X-Berth": "7"}, b"")
+    with pytest.raises(ContractBroken, match="X-Berth"):
+        contract.check(routes, "GET", "/toy/x", 200, {}, b"")
 
 
 def test_the_world_checks_every_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

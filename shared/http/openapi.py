@@ -161,12 +161,18 @@ def _given(field: dict[str, Any]) -> dict[str, Any]:
 
 def _responses(surface: Surface, route: Route, schemas: _Schemas) -> Iterator[tuple[int, dict[str, Any]]]:
     answers = {route.status: route.answer, **route.answers}
+    headers = {name: _header(description) for name, description in route.headers.items()}
     for status, answer in answers.items():
-        yield status, _answer(status, answer, schemas)
+        described = _answer(status, answer, schemas)
+        yield status, {**described, "headers": headers} if status == route.status and headers else described
     error = {"schema": schemas.answer(surface.errors.model)}
     for status in _refusals(surface, route) - answers.keys():
         content = {surface.errors.content_type: error}
         yield status, {"description": HTTPStatus(status).phrase, "content": content}
+
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "required": True, "schema": {"type": "string"}}
 
 
 def _answer(status: int, answer: Any, schemas: _Schemas) -> dict[str, Any]:

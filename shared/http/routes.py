@@ -30,6 +30,9 @@ from shared.http.idempotency import repeatable
 PUBLIC = "public"
 """The scope of a route that anybody may call, without a key."""
 
+REQUEST_ID = "X-Request-Id"
+"""The header of every answer that finds the request in the log. Clients of `/v2` show it with an error."""
+
 UNDECLARED: Any = object()
 """The answer of a route that declares none."""
 
@@ -105,7 +108,8 @@ class Route:
 
     handler     is called with who is calling (with the request, where the route is PUBLIC), what the path
                 names, and `query`, `body` (or `parts`) and `once` where the route declares them. It returns
-                the answer: a JSON value, None for no content, or a response of its own
+                the answer: a JSON value, None for no content, or a response of its own. Where the route
+                declares `headers`, it returns a pair: a JSON value, and the headers' values by their names
     summary     what it does, in a few words
     scope       what the caller's key must be good for, or PUBLIC
     answer      the form of the answer: any type that pydantic knows, a Media, or None for no content
@@ -115,6 +119,7 @@ class Route:
     repeatable  whether an `Idempotency-Key` is honoured; the handler is then given `once`
     refusals    the statuses with which it may refuse a request, beyond those that its declaration implies
     answers     other answers by their status, in the forms that `answer` may have
+    headers     the headers of its answer besides those of the surface: their names, and what each is
     """
 
     method: str
@@ -129,6 +134,7 @@ class Route:
     repeatable: bool = False
     refusals: tuple[int, ...] = ()
     answers: Mapping[int, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -191,6 +197,7 @@ class Routes:
             except Exception as error:
                 answer = self._failed(request, request_id, error)
         answer.headers.update(self.surface.headers)
+        answer.headers[REQUEST_ID] = request_id
         return answer
 
     def _matched(self, method: str, path: str) -> tuple[Route, dict[str, Any]]:
@@ -214,7 +221,8 @@ class Routes:
             return flask.Response(status=route.status)
         if isinstance(value, flask.Response):
             return value
-        return flask.Response(orjson.dumps(value), route.status, content_type="application/json")
+        value, headers = value if route.headers else (value, {})
+        return flask.Response(orjson.dumps(value), route.status, headers, content_type="application/json")
 
     def _failed(self, request: flask.Request, request_id: str, error: Exception) -> flask.Response:
         failure = self._failure(request, request_id, error)
@@ -243,6 +251,13 @@ class Routes:
 
     def _openapi(self, _: flask.Request) -> dict[str, Any]:
         return self.document
+
+
+def serving(several: Sequence[Routes], path: str) -> Routes:
+    """Of a function's routes on several surfaces, those whose prefix is the longest of this path. One surface
+    must have an empty prefix, which every path has."""
+    having = [routes for routes in several if f"{path}/".startswith(f"{routes.surface.prefix}/")]
+    return max(having, key=lambda routes: len(routes.surface.prefix))
 
 
 def _check(surface: Surface, route: Route) -> None:

@@ -74,6 +74,8 @@ def test_a_handler_returns_what_its_route_declares(routes: Routes, route: Route)
     returned = get_type_hints(route.handler)["return"]
     if isinstance(route.answer, Media):
         assert returned.__name__ == "Response"
+    elif route.headers:
+        assert returned == tuple[route.answer, dict[str, str]]
     else:
         assert returned == (type(None) if route.answer is None else route.answer)
 

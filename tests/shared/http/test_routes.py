@@ -11,7 +11,7 @@ import pytest
 from shared import logs
 from shared.http import openapi
 from shared.http.errors import DETAIL, PROBLEM_DETAILS, ErrorForm
-from shared.http.routes import PUBLIC, Body, Route, Routes
+from shared.http.routes import PUBLIC, Body, Route, Routes, serving
 from tests.shared.http.toy import BOAT, FAILURES, MAX_BYTES, Boat, Colours, NewBoat, Yard, call, surface, toy
 
 
@@ -133,6 +133,34 @@ def test_nothing_is_answered_with_the_declared_status_and_no_content(routes: Rou
     yard.answer = None
     answer = call(routes, "DELETE", BOAT)
     assert (answer.status_code, answer.get_data()) == (204, b"")
+
+
+def test_declared_headers_are_sent_with_the_answer() -> None:
+    def get(_: Any) -> tuple[Any, dict[str, str]]:
+        return {"id": "1", "name": "Anna"}, {"X-Berth": "7"}
+
+    headed = Routes(surface(), [replace(whole(), handler=get, headers={"X-Berth": "Where it lies."})])
+    answer = call(headed, "GET", "/toy/x")
+    assert (answer.get_json(), answer.headers["X-Berth"]) == ({"id": "1", "name": "Anna"}, "7")
+    described = headed.document["paths"]["/toy/x"]["get"]["responses"]
+    assert described["200"]["headers"]["X-Berth"]["description"] == "Where it lies."
+    assert "headers" not in described["401"]
+
+
+def test_every_answer_has_the_id_of_its_request(routes: Routes) -> None:
+    traced = {"X-Cloud-Trace-Context": "105445aa7843bc8bf206b120001000/1;o=1"}
+    for path in ("/toy/boats", "/toy/ships"):
+        assert len(call(routes, "GET", path).headers["X-Request-Id"]) == 32
+        assert call(routes, "GET", path, **traced).headers["X-Request-Id"] == "105445aa7843bc8bf206b120001000"
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix"),
+    [("/toy", "/toy"), ("/toy/x", "/toy"), ("/toys", ""), ("/", ""), ("/toy/box/x", "/toy/box")],
+)
+def test_of_several_surfaces_the_longest_prefix_of_whole_segments_answers(path: str, prefix: str) -> None:
+    several = [Routes(surface(prefix=each), []) for each in ("", "/toy", "/toy/box")]
+    assert serving(several, path).surface.prefix == prefix
 
 
 def test_head_is_answered_as_get(routes: Routes, yard: Yard) -> None:
