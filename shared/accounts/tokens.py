@@ -1,4 +1,4 @@
-"""Access tokens: what a program gets for its key, to call `/ls/api` with for an hour.
+"""Access tokens: what a program gets for its key, to call with in the place of the key for some time.
 
 A token is signed and stored nowhere: `wbt.<version>.<payload>.<signature>`. The payload names the key, when
 the token expires, the user and the community; the signature is an HMAC-SHA256 of all before it, with a key
@@ -12,8 +12,8 @@ import base64
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import orjson
 
@@ -22,12 +22,6 @@ from shared.accounts.keys import Caller, caller_of, identify, presented
 from shared.errors import Invalid, Retry, Unauthenticated
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import read_time
-
-SCOPE = "jobs"
-"""What a key must be good for to get a token, and for its tokens to be of use."""
-
-LIFE_SECONDS = 3600
-"""How long a token is good, by Firestore's time."""
 
 MAX_NAME = 128
 """How many characters the name of a user or a community may have."""
@@ -47,31 +41,46 @@ _ASSIGNED = re.compile(r"(?:^| )([A-Za-z][A-Za-z0-9_]*)=")
 
 @dataclass(frozen=True, kw_only=True)
 class TokenCaller(Caller):
-    """Who is calling `/ls/api`. With a token: the user and the community that it was asked for with; with
-    the key itself: the id of the key, and its customer."""
+    """Who is calling. With a token: the user and the community that it was asked for with; with the key
+    itself: the id of the key, and its customer."""
 
     username: str
     community: str
 
 
-def issue(cloud: Cloud, key: str, username: str, scope: str) -> tuple[str, int]:
-    """A new token of a key, and for how many seconds it is good.
+@dataclass(frozen=True)
+class Issued:
+    """A new token, whose it is, and from when until when it is good, by Firestore, in whole seconds."""
 
-    `scope` is what the client sent, see `community_of`; where it names no community that is the customer.
-    Unauthenticated where the key is not good, Forbidden where it lacks SCOPE, Invalid where the username is
-    missing, or that or the community is too long or has characters that cannot be printed.
+    token: str = field(repr=False)
+    caller: Caller
+    issued: datetime
+    expires: datetime
+
+
+def issue(
+    cloud: Cloud, key: str, *, needs: str, life: timedelta, username: str, community: str | None = None
+) -> Issued:
+    """A new token of a key, good for `life`, by Firestore's time. Without a community it has the customer's.
+
+    Unauthenticated where the key is not good, Forbidden where it lacks the scope that it `needs`, Invalid
+    where the username is missing, or that or the community is too long or has characters that cannot be
+    printed.
     """
     caller, at = identify(cloud.db, key)
-    caller.needs(SCOPE)
+    caller.needs(needs)
+    issued = at.replace(microsecond=0)
+    expires = issued + life
     payload = [
         caller.key,
-        int(at.timestamp()) + LIFE_SECONDS,
+        int(expires.timestamp()),
         _name("username", username),
-        _name("scope", community_of(scope) or caller.customer),
+        _name("scope", community or caller.customer),
     ]
     version = secrets.newest(cloud.settings)
     signed = f"{_PREFIX}{version}.{_text(orjson.dumps(payload))}"
-    return f"{signed}.{_signature(cloud.settings.secret_keys[version], signed)}", LIFE_SECONDS
+    token = f"{signed}.{_signature(cloud.settings.secret_keys[version], signed)}"
+    return Issued(token, caller, issued, expires)
 
 
 def authenticate(cloud: Cloud, authorization: str, auth_token: str = "") -> TokenCaller:

@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.accounts.tokens import SCOPE
 from shared.errors import Invalid, NotFound, TooLarge
 from shared.gcp.documents import server_time
 from shared.http.forms import REQUEST_BYTES, FileBytes, Part
@@ -16,7 +15,7 @@ from shared.items.types import Definition
 from shared.jobs import answers, service
 from shared.jobs import job as jobs
 from shared.jobs.answers import JobStatus
-from shared.jobs.caller import SURFACE, JobsCall
+from shared.jobs.caller import SCOPE, SURFACE, JobsCall
 from shared.jobs.job import Job
 from shared.jobs.tokens_api import TOKEN_ROUTES
 

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import flask
 
 from shared.accounts import callers, tokens
-from shared.accounts.tokens import SCOPE, TokenCaller
+from shared.accounts.tokens import TokenCaller
 from shared.gcp.clients import connect
 from shared.http.errors import OAUTH
 from shared.http.routes import Surface
+
+SCOPE = "jobs"
+"""What a key must be good for."""
 
 TOKEN_PATH = "/ls/api/oauth2/token"  # a path, and no secret # noqa: S105
 

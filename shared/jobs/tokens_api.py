@@ -3,6 +3,7 @@
 https://www.rfc-editor.org/rfc/rfc6749#section-4.3
 """
 
+from datetime import timedelta
 from typing import Any
 
 import flask
@@ -10,15 +11,17 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from shared.accounts import tokens
-from shared.accounts.tokens import SCOPE
 from shared.errors import Forbidden, Invalid, Refused, Unauthenticated
 from shared.gcp.clients import connect
 from shared.http.bodies import documented
 from shared.http.routes import PUBLIC, Body, Route
-from shared.jobs.caller import TOKEN_PATH, JobsCall
+from shared.jobs.caller import SCOPE, TOKEN_PATH, JobsCall
 
 GRANT = "password"
 """The only grant there is."""
+
+LIFE = timedelta(hours=1)
+"""How long a token is good."""
 
 
 class TokenRequest(BaseModel):
@@ -86,10 +89,21 @@ def _issue_token(_: flask.Request, body: dict[str, Any]) -> Token:
         raise GrantUnsupported(f"the grant {grant[:64]} is not supported: send grant_type={GRANT}")
     username, key = _needed(body, "username"), _needed(body, "password")
     try:
-        token, seconds = tokens.issue(connect(), key, username, body.get("scope", ""))
+        issued = tokens.issue(
+            connect(),
+            key,
+            needs=SCOPE,
+            life=LIFE,
+            username=username,
+            community=tokens.community_of(body.get("scope", "")),
+        )
     except (Unauthenticated, Forbidden) as error:
         raise GrantRefused(f"password: {error}") from error
-    return {"access_token": token, "token_type": "Bearer", "expires_in": seconds}
+    return {
+        "access_token": issued.token,
+        "token_type": "Bearer",
+        "expires_in": int((issued.expires - issued.issued).total_seconds()),
+    }
 
 
 def _needed(body: dict[str, Any], name: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from shared.accounts import tokens
 from shared.accounts.keys import create_key, revoke_key
-from shared.accounts.tokens import LIFE_SECONDS, MAX_NAME, MAX_TOKEN, TokenCaller, community_of
+from shared.accounts.tokens import MAX_NAME, MAX_TOKEN, Issued, TokenCaller, community_of
 from shared.errors import Forbidden, Invalid, Retry, Unauthenticated
 from shared.gcp.clients import Cloud
 from shared.settings import Settings
@@ -18,6 +18,13 @@ from tests.world import SITE, World
 ONE, TWO = (bytes([n]) * 32 for n in (1, 2))
 
 NOT_VALID = "^the access token is not valid: get a new one$"
+
+
+LIFE = timedelta(hours=1)
+
+
+def issue(cloud: Cloud, key: str, username: str, scope: str) -> Issued:
+    return tokens.issue(cloud, key, needs="jobs", life=LIFE, username=username, community=community_of(scope))
 
 
 def with_keys(world: World, **keys: bytes) -> Cloud:
@@ -40,7 +47,7 @@ def key(world: World) -> str:
 
 @pytest.fixture
 def token(cloud: Cloud, key: str) -> str:
-    return tokens.issue(cloud, key, "bob@acme.com", "community=plant deviceId=Bob's phone")[0]
+    return issue(cloud, key, "bob@acme.com", "community=plant deviceId=Bob's phone").token
 
 
 def key_id(key: str) -> str:
@@ -66,8 +73,10 @@ def test_a_token_calls_as_its_key_for_a_user_and_a_community(cloud: Cloud, key: 
 
 
 def test_a_token_without_a_community_has_its_customer(cloud: Cloud, key: str) -> None:
-    token, seconds = tokens.issue(cloud, key, "bob", "")
-    assert (tokens.authenticate(cloud, bearer(token)).community, seconds) == ("acme", LIFE_SECONDS)
+    issued = issue(cloud, key, "bob", "")
+    assert tokens.authenticate(cloud, bearer(issued.token)).community == "acme"
+    assert (issued.expires - issued.issued, issued.caller.key) == (LIFE, key_id(key))
+    assert issued.token not in repr(issued)
 
 
 def test_the_key_itself_calls_as_its_id(cloud: Cloud, key: str) -> None:
@@ -86,7 +95,7 @@ def test_a_token_has_no_secret_in_it_and_is_not_stored(world: World, key: str, t
 
 def test_the_longest_names_make_a_token_that_is_looked_at(cloud: Cloud, key: str) -> None:
     name = "\U0001f69a" * MAX_NAME
-    token, _ = tokens.issue(cloud, key, name, name)
+    token = issue(cloud, key, name, name).token
     assert len(token) <= MAX_TOKEN
     caller = tokens.authenticate(cloud, bearer(token))
     assert (caller.username, caller.community) == (name, name)
@@ -102,7 +111,7 @@ def test_a_longer_token_is_not_looked_at(cloud: Cloud, token: str, monkeypatch: 
 
 
 def test_a_token_is_good_for_an_hour_by_firestores_time(world: World, cloud: Cloud, token: str) -> None:
-    world.wait(timedelta(seconds=LIFE_SECONDS - 1))
+    world.wait(LIFE - timedelta(seconds=1))
     assert tokens.authenticate(cloud, bearer(token)).username == "bob@acme.com"
     world.wait(timedelta(seconds=1))
     with pytest.raises(Unauthenticated, match=r"^the access token has expired: get a new one$"):
@@ -110,7 +119,7 @@ def test_a_token_is_good_for_an_hour_by_firestores_time(world: World, cloud: Clo
 
 
 def test_a_revoked_key_ends_its_tokens_at_once_and_no_others(cloud: Cloud, key: str, token: str) -> None:
-    other, _ = tokens.issue(cloud, create_key(cloud.db, customer="acme", scopes=["jobs"]), "eve", "")
+    other = issue(cloud, create_key(cloud.db, customer="acme", scopes=["jobs"]), "eve", "").token
     revoke_key(cloud.db, key_id(key))
     for carried in (token, key):
         with pytest.raises(Unauthenticated):
@@ -152,7 +161,7 @@ def test_a_payload_of_ones_own_is_not_believed(world: World, cloud: Cloud, token
 def test_a_token_reaches_its_own_customer_whatever_community_it_names(world: World, cloud: Cloud) -> None:
     world.onboard("globex", "globex")
     theirs = create_key(cloud.db, customer="globex", scopes=["jobs"])
-    caller = tokens.authenticate(cloud, bearer(tokens.issue(cloud, theirs, "eve", "community=acme")[0]))
+    caller = tokens.authenticate(cloud, bearer(issue(cloud, theirs, "eve", "community=acme").token))
     assert (caller.customer, caller.community) == ("globex", "acme")
 
 
@@ -188,7 +197,7 @@ def test_nothing_carried_is_said_so(cloud: Cloud, header: str) -> None:
 
 def test_the_newest_version_signs_and_every_version_that_is_held_verifies(world: World, key: str) -> None:
     old, both = with_keys(world, v1=ONE), with_keys(world, v1=ONE, v2=TWO)
-    before, after = (tokens.issue(each, key, "bob", "")[0] for each in (old, both))
+    before, after = (issue(each, key, "bob", "").token for each in (old, both))
     assert (before[:6], after[:6]) == ("wbt.1.", "wbt.2.")
     for token in (before, after):
         assert tokens.authenticate(both, bearer(token)).username == "bob"
@@ -205,7 +214,7 @@ def test_a_version_with_another_secret_is_not_believed(world: World, token: str)
 
 
 def test_a_version_that_this_instance_does_not_have_yet_is_tried_again(world: World, key: str) -> None:
-    token, _ = tokens.issue(with_keys(world, v1=ONE, v2=TWO), key, "bob", "")
+    token = issue(with_keys(world, v1=ONE, v2=TWO), key, "bob", "").token
     with pytest.raises(Retry, match="the newest version here is 1"):
         tokens.authenticate(with_keys(world, v1=ONE), bearer(token))
 
@@ -215,7 +224,7 @@ def test_a_version_that_this_instance_does_not_have_yet_is_tried_again(world: Wo
 
 def test_a_key_without_the_scope_gets_no_token(cloud: Cloud) -> None:
     with pytest.raises(Forbidden, match="'jobs'"):
-        tokens.issue(cloud, create_key(cloud.db, customer="acme", scopes=["exports"]), "bob", "")
+        issue(cloud, create_key(cloud.db, customer="acme", scopes=["exports"]), "bob", "")
 
 
 def test_a_bad_key_gets_no_token(cloud: Cloud, key: str, token: str) -> None:
@@ -223,7 +232,7 @@ def test_a_bad_key_gets_no_token(cloud: Cloud, key: str, token: str) -> None:
     revoke_key(cloud.db, key_id(revoked))
     for bad in ("", "hunter2", key[:-1], key[:-1] + ("A" if key[-1] != "A" else "B"), revoked, token):
         with pytest.raises(Unauthenticated, match=r"^the key is not valid"):
-            tokens.issue(cloud, bad, "bob", "")
+            issue(cloud, bad, "bob", "")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +249,7 @@ def test_a_name_that_cannot_be_kept_is_refused(
     cloud: Cloud, key: str, username: str, scope: str, field: str
 ) -> None:
     with pytest.raises(Invalid) as refused:
-        tokens.issue(cloud, key, username, scope)
+        issue(cloud, key, username, scope)
     assert [problem.field for problem in refused.value.problems] == [field]
 
 
