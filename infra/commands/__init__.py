@@ -49,6 +49,15 @@ def say(text: str = "") -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def show_key(key: str, *, signs: bool) -> None:
+    """Show a key that was just made, and what it is to a client that signs requests with it."""
+    say("The new key, which is shown this once:")
+    say(key)
+    if signs:
+        _, id, secret = key.split("_", 2)
+        say(f"To sign requests with it: the access key is {id}, the secret key is {secret}.")
+
+
 def table(title: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows under their title, each column as wide as its widest cell; an empty text where a cell is None."""
     cells = [tuple(title), *(tuple("" if each is None else str(each) for each in row) for row in rows)]

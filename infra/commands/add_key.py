@@ -1,13 +1,14 @@
 """Make a key for a customer and show it, this once.
 
-Each time it makes another key.
+Each time it makes another key. With the scope `signing` its secret is sealed, so WAYBILL_SECRET_KEYS must be
+set as the functions have it.
 """
 
 import argparse
 
-from infra.commands import connect, document_id, say
+from infra.commands import Problem, connect, document_id, show_key
 from shared.accounts.customers import get_customer, get_site
-from shared.accounts.keys import SCOPES, create_key
+from shared.accounts.keys import SCOPES, SIGNING, create_key
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +20,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Do it."""
-    db = connect().db
+    cloud = connect()
+    db = cloud.db
     get_customer(db, args.customer)
     if args.site is not None:
         get_site(db, args.site, args.customer)
-    key = create_key(db, customer=args.customer, scopes=args.scope, site=args.site)
-    say("The new key, which is shown this once and kept nowhere:")
-    say(key)
+    try:
+        key = create_key(
+            db, customer=args.customer, scopes=args.scope, site=args.site, settings=cloud.settings
+        )
+    except ValueError as wrong:
+        raise Problem(str(wrong)) from wrong
+    show_key(key, signs=SIGNING in args.scope)

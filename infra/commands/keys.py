@@ -1,4 +1,4 @@
-"""List a customer's keys, without their secrets, which nobody has."""
+"""List a customer's keys, without their secrets."""
 
 import argparse
 

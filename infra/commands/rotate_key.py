@@ -6,8 +6,8 @@ once.
 
 import argparse
 
-from infra.commands import connect, document_id, say
-from shared.accounts.keys import revoke_key, successor
+from infra.commands import Problem, connect, document_id, say, show_key
+from shared.accounts.keys import SIGNING, get_key, revoke_key, successor
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,10 +18,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Do it."""
-    db = connect().db
-    key = successor(db, args.id)
-    say("The new key, which is shown this once and kept nowhere:")
-    say(key)
+    cloud = connect()
+    db = cloud.db
+    try:
+        key = successor(db, args.id, cloud.settings)
+    except ValueError as wrong:
+        raise Problem(str(wrong)) from wrong
+    show_key(key, signs=SIGNING in get_key(db, args.id).scopes)
     if args.now:
         revoke_key(db, args.id)
         say(f"The old one, {args.id}, is revoked.")

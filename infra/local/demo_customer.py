@@ -54,7 +54,9 @@ def ensure(suite: Suite) -> dict[str, str]:
         parameters=[Parameter("floor", "number", required=False)],
     )
     shown = {
-        "WAYBILL_API_KEY": create_key(cloud.db, customer=CUSTOMER, scopes=SCOPES, site=SITE),
+        "WAYBILL_API_KEY": create_key(
+            cloud.db, customer=CUSTOMER, scopes=SCOPES, site=SITE, settings=cloud.settings
+        ),
         "WAYBILL_SITE_ID": SITE,
         "WAYBILL_CUSTOMER_BUCKET": BUCKET,
     }

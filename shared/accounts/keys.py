@@ -1,26 +1,37 @@
 """Keys: `wb_<id>_<secret>`, kept as a hash, good on every surface within their scopes.
 
+Who signs requests needs a secret that both sides have: that of a key with the scope `signing` is kept sealed,
+too, as a document of shared/accounts/secrets.py, until the key is revoked.
+
 docs/contracts/keys.md says what clients send.
 """
 
 import hashlib
 import hmac
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from secrets import token_hex, token_urlsafe
 
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from shared.accounts import secrets
+from shared.errors import Conflict, CustomerMustAct, Forbidden, NotFound, Unauthenticated
+from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time
+from shared.settings import Settings
 
-SCOPES = ("exports", "batches", "jobs", "datasets")
+SIGNING = "signing"
+"""The scope of a key that requests can be signed with."""
+
+SCOPES = ("exports", "batches", "jobs", "datasets", SIGNING)
 """What a key can be good for (docs/contracts/keys.md)."""
 
 _KEY = re.compile(r"wb_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+
+_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Key:
-    """A key as it is kept, without its secret, which nobody has. `site` is its own, if it has one."""
+    """A key as it is kept, without its secret. `site` is its own, if it has one."""
 
     id: str
     customer: str
@@ -50,13 +61,26 @@ class Key:
     created: datetime
 
 
-def create_key(db: firestore.Client, *, customer: str, scopes: Sequence[str], site: str | None = None) -> str:
-    """Make a key and return it; it can never be shown again. ValueError for a scope there is not."""
+def create_key(
+    db: firestore.Client,
+    *,
+    customer: str,
+    scopes: Sequence[str],
+    site: str | None = None,
+    settings: Settings | None = None,
+) -> str:
+    """Make a key and return it; it can never be shown again. With the scope `signing` its secret is sealed
+    under the `settings`.
+
+    ValueError for a scope there is not, and where the settings hold no key that seals.
+    """
     for scope in scopes:
         if scope not in SCOPES:
             raise ValueError(f"there is no scope {scope!r}; there are {', '.join(SCOPES)}")
-    id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
-    db.document(f"api_keys/{id}").create(
+    id, secret = token_hex(8), token_urlsafe(32)
+    batch = db.batch()
+    batch.create(
+        db.document(f"api_keys/{id}"),
         {
             "customer": customer,
             "scopes": list(scopes),
@@ -64,14 +88,23 @@ def create_key(db: firestore.Client, *, customer: str, scopes: Sequence[str], si
             "secret_sha256": _hash(secret),
             "revoked": False,
             "created": firestore.SERVER_TIMESTAMP,
-        }
+        },
     )
+    if SIGNING in scopes:
+        if settings is None:
+            raise ValueError(f"a key with the scope {SIGNING!r} needs settings that seal its secret")
+        sealed = _sealed(id)
+        batch.create(db.document(secrets.path(sealed)), secrets.seal(settings, customer, sealed, secret))
+    batch.commit()
     return f"wb_{id}_{secret}"
 
 
 def revoke_key(db: firestore.Client, id: str) -> None:
     """Let a key open nothing from now on; google.api_core.exceptions.NotFound where there is none."""
-    db.document(f"api_keys/{id}").update({"revoked": True})
+    batch = db.batch()
+    batch.update(db.document(f"api_keys/{id}"), {"revoked": True})
+    batch.delete(db.document(secrets.path(_sealed(id))))
+    batch.commit()
 
 
 def get_key(db: firestore.Client, id: str) -> Key:
@@ -88,13 +121,14 @@ def keys_of(db: firestore.Client, customer: str) -> list[Key]:
     return sorted(map(_key, found), key=lambda key: key.created)
 
 
-def successor(db: firestore.Client, id: str) -> str:
+def successor(db: firestore.Client, id: str, settings: Settings | None = None) -> str:
     """Make a key with the customer, scopes and site of another, which stays good, and return it; it can never
-    be shown again. NotFound where there is no such key, Conflict where it is revoked."""
+    be shown again. NotFound where there is no such key, Conflict where it is revoked, ValueError as
+    `create_key` raises it."""
     old = get_key(db, id)
     if old.revoked:
         raise Conflict(f"the key {id} is revoked: add a new one instead")
-    return create_key(db, customer=old.customer, scopes=old.scopes, site=old.site)
+    return create_key(db, customer=old.customer, scopes=old.scopes, site=old.site, settings=settings)
 
 
 def authenticate(db: firestore.Client, authorization: str, auth_token: str) -> Caller:
@@ -129,6 +163,30 @@ def identify(db: firestore.Client, key: str) -> tuple[Caller, datetime]:
     raise Unauthenticated("the key is not valid: check that it is complete and not revoked")
 
 
+def signing_secret(cloud: Cloud, id: str) -> tuple[Caller, str, datetime]:
+    """Who signs with the key of this id, the secret that they sign with, and when the key was read, by
+    Firestore.
+
+    Unauthenticated where the key is unknown, revoked or lacks the scope `signing`; which of these is not
+    said, since who asks has proved nothing yet.
+    """
+    if not _ID.fullmatch(id):
+        raise Unauthenticated("the access key must be a key's id: the 16 hex digits in wb_<id>_<secret>")
+    refused = Unauthenticated(
+        f"the access key {id} is not valid: check that it is complete, not revoked, and has the scope "
+        f"{SIGNING!r}"
+    )
+    snapshot: Snapshot = cloud.db.document(f"api_keys/{id}").get()
+    caller = caller_of(snapshot)
+    if caller is None or SIGNING not in caller.scopes:
+        raise refused
+    try:
+        secret = secrets.get(cloud, caller.customer, _sealed(id))
+    except CustomerMustAct:  # it was revoked just now
+        raise refused from None
+    return caller, secret, read_time(snapshot)
+
+
 def caller_of(snapshot: Snapshot) -> Caller | None:
     """Who calls with the key of this document; None where there is no such key, or it is revoked."""
     fields = snapshot.to_dict()
@@ -147,6 +205,11 @@ def _key(snapshot: Snapshot) -> Key:
         revoked=fields["revoked"],
         created=fields["created"],
     )
+
+
+def _sealed(id: str) -> str:
+    """The id of the sealed secret of a key."""
+    return f"{secrets.OF_KEY}{id}"
 
 
 def _hash(secret: str) -> str:

@@ -1,4 +1,5 @@
-"""Customers' secrets at rest: what they gave us to reach a server of theirs, a password or a private key.
+"""Customers' secrets at rest: what they gave us to reach a server of theirs, a password or a private key; and
+the secrets of keys that requests are signed with.
 
 Each is a document of its own, `secrets/<id>`: `customer`, `created`, `key_version` and `sealed`, which is the
 nonce and behind it what AES-256-GCM made of the value. The key is derived from that version of
@@ -29,6 +30,9 @@ from shared.settings import Settings
 
 COLLECTION = "secrets"
 """Where the documents are."""
+
+OF_KEY = "key-"
+"""What the id of a key's own secret begins with; behind it is the key's id."""
 
 VALUE_BYTES = 64 * 1024
 """How long a value may be, in UTF-8: a private key is a few KiB."""
@@ -184,8 +188,7 @@ def _opened(settings: Settings, id: str, fields: Mapping[str, Any]) -> str:
     if version not in held:
         raise GiveUp(
             f"The secret {id} is encrypted with version {version} of WAYBILL_SECRET_KEYS, which is missing.",
-            f"Ask Waybill's operators to add version {version} again, or give the password or the private "
-            "key again.",
+            f"Ask Waybill's operators to add version {version} again, or {_replace(id)}.",
         )
     try:
         value = _cipher(held[version]).decrypt(
@@ -195,10 +198,15 @@ def _opened(settings: Settings, id: str, fields: Mapping[str, Any]) -> str:
         raise GiveUp(
             f"The secret {id} cannot be decrypted with version {version} of WAYBILL_SECRET_KEYS: the "
             "document was changed, or that version is not the key that encrypted it.",
-            f"Ask Waybill's operators to restore the key that was version {version}, or give the password or "
-            "the private key again.",
+            f"Ask Waybill's operators to restore the key that was version {version}, or {_replace(id)}.",
         ) from None
     return value.decode()
+
+
+def _replace(id: str) -> str:
+    if id.startswith(OF_KEY):
+        return f"replace the key {id.removeprefix(OF_KEY)} with `rotate-key`"
+    return "give the password or the private key again"
 
 
 def _cipher(key: bytes) -> AESGCM:

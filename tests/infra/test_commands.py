@@ -18,7 +18,7 @@ from infra.commands import span, table
 from infra.local.traffic import Fault
 from shared.accounts import secrets
 from shared.accounts.customers import Parameter, get_customer, get_site
-from shared.accounts.keys import Caller, authenticate, keys_of
+from shared.accounts.keys import Caller, authenticate, keys_of, signing_secret
 from shared.analysis import analyser
 from shared.errors import Unauthenticated
 from shared.gcp import clients
@@ -150,6 +150,49 @@ def test_a_key_is_shown_once_rotated_and_revoked(world: World, command: Command)
     assert len(rows) == len(keys_of(world.cloud.db, "acme")) == 4
     for secret in (key, other, third, world.key):
         assert secret.split("_", 2)[2] not in listed
+
+
+def test_a_key_that_signs_says_its_access_key_and_its_secret_key(
+    world: World, command: Command, held: Callable[..., Cloud]
+) -> None:
+    told = command("add-key", "--customer", "acme", "--scope", "datasets", "signing")
+    first = KEY.findall(told)[0].split("_")[1]
+    for _ in range(2):
+        [key] = KEY.findall(told)
+        _, id, secret = key.split("_", 2)
+        assert told.splitlines()[2] == (
+            f"To sign requests with it: the access key is {id}, the secret key is {secret}."
+        )
+        caller, kept, _ = signing_secret(clients.connect(), id)
+        assert (caller.key, caller.scopes, kept) == (id, frozenset(["datasets", "signing"]), secret)
+        told = command("rotate-key", id)
+    assert "access key" not in command("add-key", "--customer", "acme", "--scope", "datasets")
+
+    command("revoke-key", id)
+    with pytest.raises(Unauthenticated, match=f"^the access key {id} is not valid"):
+        signing_secret(clients.connect(), id)
+    assert f"key-{id}" not in documents(world, "secrets"), "nothing is left that could be opened"
+
+    keys = documents(world, "api_keys")
+    held()
+    for arguments in (["add-key", "--customer", "acme", "--scope", "signing"], ["rotate-key", first]):
+        assert command(*arguments, status=1).startswith("WAYBILL_SECRET_KEYS is not set")
+    assert documents(world, "api_keys") == keys, "no key that cannot sign is left behind"
+
+
+def test_the_secrets_of_keys_are_sealed_anew_with_the_others(
+    world: World, command: Command, held: Callable[..., Cloud]
+) -> None:
+    held(1)
+    [key] = KEY.findall(command("add-key", "--customer", "acme", "--scope", "datasets", "signing"))
+    _, id, secret = key.split("_", 2)
+    held(3)
+    told = command("rotate-secrets", status=1)
+    assert f"replace the key {id} with `rotate-key`" in told
+    assert secret not in told
+    held(2, 1)
+    assert command("rotate-secrets").startswith("Sealed anew with version 2: 1 of 1 secrets.")
+    assert signing_secret(held(2), id)[1] == secret
 
 
 @pytest.mark.parametrize(
