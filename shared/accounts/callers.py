@@ -5,8 +5,10 @@ from typing import Any
 
 import flask
 
-from shared.accounts.keys import Caller, authenticate
+from shared.accounts import signing, tokens
+from shared.accounts.keys import Caller, authenticate, signing_secret
 from shared.gcp.clients import Cloud, connect
+from shared.http.bodies import content
 
 KEYS: dict[str, dict[str, Any]] = {
     "token": {
@@ -48,3 +50,26 @@ def who(request: flask.Request, scope: str) -> Call:
     caller = authenticate(cloud.db, headers.get("Authorization", ""), headers.get("X-Auth-Token", ""))
     caller.needs(scope)
     return Call(cloud, caller)
+
+
+def any_way(cloud: Cloud, request: flask.Request) -> Caller:
+    """The caller by the key, the access token or the signature that the request carries.
+
+    Unauthenticated without a good one, Invalid where a signed request has a body that is too large.
+    """
+    authorization = request.headers.get("Authorization", "")
+    claim = signing.claim_of(authorization)
+    if claim is None:
+        return tokens.authenticate(cloud, authorization, request.headers.get("X-Auth-Token", ""))
+    caller, secret, now = signing_secret(cloud, claim.access_key)
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    signing.check_date(headers, now)
+    sent = signing.SentRequest(
+        method=request.method,
+        path=request.environ["PATH_INFO"].encode("latin-1"),
+        query=request.query_string,
+        headers=headers,
+        body=content(request),
+    )
+    signing.verify(claim, sent, secret)
+    return caller

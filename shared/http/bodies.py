@@ -67,14 +67,19 @@ class OneOf:
         return value
 
 
+def content(request: flask.Request, max_bytes: int = BODY_BYTES) -> bytes:
+    """The request's body, of at most `max_bytes`; Invalid where it is larger. It can be asked for again."""
+    request.max_content_length = max_bytes
+    try:
+        return request.get_data()
+    except RequestEntityTooLarge as error:
+        raise Invalid.field("body", f"is larger than {max_bytes} bytes") from error
+
+
 def json_object(request: flask.Request, max_bytes: int = BODY_BYTES) -> dict[str, Any]:
     """The request's body, a JSON object of at most `max_bytes`. An empty body is an empty object. Invalid
     where it is something else."""
-    request.max_content_length = max_bytes
-    try:
-        body = request.get_data()
-    except RequestEntityTooLarge as error:
-        raise Invalid.field("body", f"is larger than {max_bytes} bytes") from error
+    body = content(request, max_bytes)
     if not body.strip():
         return {}
     try:
