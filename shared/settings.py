@@ -42,6 +42,7 @@ class Settings:
                          https://www.twilio.com/docs/sendgrid/for-developers/sending-email/sender-identity
     url                  where Waybill's HTTP functions answer, without a slash at the end: links in mails
                          begin with it
+    region               the region that a login names in its catalog; a client without one takes any
     history              how far back Firestore can be read: with point-in-time recovery seven days, less
                          an hour in which a run that was planned at the last moment can still be written
                          https://cloud.google.com/firestore/docs/use-pitr
@@ -61,6 +62,7 @@ class Settings:
     sendgrid_url: str = SENDGRID_URL
     mail_from: str = ""
     url: str = ""
+    region: str = "RegionOne"
     history: timedelta = timedelta(days=7) - timedelta(hours=1)
 
     @classmethod
@@ -93,6 +95,7 @@ class Settings:
             sendgrid_url=(env.get("WAYBILL_SENDGRID_URL") or cls.sendgrid_url).rstrip("/"),
             mail_from=env.get("WAYBILL_MAIL_FROM", ""),
             url=env.get("WAYBILL_URL", "").rstrip("/"),
+            region=env.get("WAYBILL_REGION") or cls.region,
         )
 
     @property

@@ -59,6 +59,7 @@ resource "google_cloudfunctions2_function" "own" {
       WAYBILL_MAIL_FROM         = coalesce(var.mail_from, "waybill@${var.domain}")
       WAYBILL_SENDGRID_URL      = var.sendgrid_url
       WAYBILL_PRIVATE_ADDRESSES = var.private_addresses
+      WAYBILL_REGION            = var.login_region
     }
 
     dynamic "secret_environment_variables" {

@@ -44,6 +44,12 @@ variable "private_addresses" {
   default     = ""
 }
 
+variable "login_region" {
+  description = "The region that the login names in its catalog. A client without a region takes any."
+  type        = string
+  default     = "RegionOne"
+}
+
 variable "customers" {
   description = "The customers: their id, which names their folders, to their slug, which names their account."
   type        = map(string)

@@ -92,6 +92,59 @@ class OAuthError(TypedDict):
     """Finds the request in Waybill's log: quote it when you ask for help."""
 
 
+@documented
+class CodedError(TypedDict):
+    """An error."""
+
+    error_code: str
+    """The error's code, such as `ModelArts.4352`."""
+    error_msg: str
+    """What happened, and what to do."""
+    message: str
+    """The same."""
+    request_id: str
+    """Finds the request in Waybill's log: quote it when you ask for help."""
+
+
+@documented
+class IdentityFault(TypedDict):
+    """What went wrong."""
+
+    code: int
+    """The HTTP status."""
+    title: str
+    """What kind of error it is, the same each time."""
+    message: str
+    """What happened, and what to do."""
+    request_id: str
+    """Finds the request in Waybill's log: quote it when you ask for help."""
+
+
+@documented
+class IdentityError(TypedDict):
+    """An error as OpenStack's Identity API has it, https://docs.openstack.org/api-ref/identity/v3/."""
+
+    error: IdentityFault
+    """What went wrong."""
+
+
+PARAMETER_ERROR = "ModelArts.0104"
+"""The code of a request that is wrong in itself.
+https://support.huaweicloud.com/intl/en-us/api-modelarts/modelarts_03_0095.html"""
+
+GATEWAY_CODES = {
+    401: "APIGW.0301",
+    403: "APIGW.0302",
+    404: "APIGW.0101",
+    405: "APIGW.0101",
+    413: "APIGW.0201",
+    500: "APIGW.0601",
+    503: "APIGW.0601",
+}
+"""The code of an error by its status, where the error has none of its own; of any other status it is
+PARAMETER_ERROR. They are those of the gateway that the originals of these paths stand behind.
+https://support.huaweicloud.com/intl/en-us/devg-apisign/api-sign-errorcode.html"""
+
 OAUTH_CODES = {
     401: "invalid_token",
     403: "insufficient_scope",
@@ -131,6 +184,26 @@ def _oauth(failure: Failure) -> OAuthError:
     }
 
 
+def _coded(failure: Failure) -> CodedError:
+    return {
+        "error_code": failure.code or GATEWAY_CODES.get(failure.status, PARAMETER_ERROR),
+        "error_msg": failure.detail,
+        "message": failure.detail,
+        "request_id": failure.request_id,
+    }
+
+
+def _identity(failure: Failure) -> IdentityError:
+    return {
+        "error": {
+            "code": failure.status,
+            "title": failure.title,
+            "message": failure.detail,
+            "request_id": failure.request_id,
+        }
+    }
+
+
 def _descriptive(character: str) -> str:
     """The character, or another in its place where a description must not have it."""
     if character in '"\\':
@@ -150,3 +223,9 @@ DETAIL = ErrorForm("application/json", Detail, _detail)
 
 OAUTH = ErrorForm("application/json", OAuthError, _oauth)
 """A JSON object with `error` and `error_description`, https://www.rfc-editor.org/rfc/rfc6749#section-5.2."""
+
+CODED = ErrorForm("application/json", CodedError, _coded)
+"""A JSON object with `error_code` and `error_msg`."""
+
+IDENTITY = ErrorForm("application/json", IdentityError, _identity)
+"""OpenStack's: a JSON object with `error`, https://docs.openstack.org/api-ref/identity/v3/."""

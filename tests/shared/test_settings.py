@@ -20,6 +20,8 @@ PROJECT = {"GOOGLE_CLOUD_PROJECT": "p"}
         ("WAYBILL_SENDGRID_URL", "", "sendgrid_url", "https://api.sendgrid.com"),
         ("WAYBILL_MAIL_FROM", "waybill@acme.example", "mail_from", "waybill@acme.example"),
         ("WAYBILL_URL", "https://api.acme.example/", "url", "https://api.acme.example"),
+        ("WAYBILL_REGION", "eu-de", "region", "eu-de"),
+        ("WAYBILL_REGION", "", "region", "RegionOne"),
     ],
 )
 def test_reads(variable: str, said: str, field: str, read: str) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import GenericAlias
 from typing import Any, get_type_hints
 
 import pytest
@@ -9,6 +10,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, Field
 
 from shared.batches.api import ROUTES as BATCHES
+from shared.datasets.api import ROUTES as DATASETS
+from shared.datasets.login import ROUTES as LOGIN
 from shared.exports import audit
 from shared.exports.answers import Export, Run
 from shared.exports.api import ROUTES as EXPORTS
@@ -19,7 +22,7 @@ from shared.http.routes import PUBLIC, Body, Media, Route, Routes
 from shared.jobs.api import ROUTES as JOBS
 from tests.shared.http.toy import Yard, call, surface, toy
 
-SURFACES = {"/v1": EXPORTS, "/v0.2": BATCHES, "/ls/api": JOBS}
+SURFACES = {"/v1": EXPORTS, "/v0.2": BATCHES, "/ls/api": JOBS, "/v2": DATASETS, "": LOGIN}
 
 EVERY_ROUTE = [
     pytest.param(routes, route, id=str(route)) for routes in SURFACES.values() for route in routes.routes
@@ -66,7 +69,7 @@ def test_who_may_call_is_in_the_document(routes: Routes, route: Route) -> None:
     found = operation(routes, route)
     scopes = [] if route.scope == PUBLIC else [[route.scope]] * len(routes.surface.keys)
     assert [scope for way in found["security"] for scope in way.values()] == scopes
-    assert ("401" in found["responses"]) == (route.scope != PUBLIC)
+    assert ("401" in found["responses"]) == (route.scope != PUBLIC or 401 in route.refusals)
 
 
 @pytest.mark.parametrize(("routes", "route"), EVERY_ROUTE)
@@ -75,7 +78,7 @@ def test_a_handler_returns_what_its_route_declares(routes: Routes, route: Route)
     if isinstance(route.answer, Media):
         assert returned.__name__ == "Response"
     elif route.headers:
-        assert returned == tuple[route.answer, dict[str, str]]
+        assert returned == GenericAlias(tuple, (route.answer, dict[str, str]))
     else:
         assert returned == (type(None) if route.answer is None else route.answer)
 
@@ -83,6 +86,7 @@ def test_a_handler_returns_what_its_route_declares(routes: Routes, route: Route)
 def test_nothing_that_makes_the_document_is_loaded_at_start() -> None:
     loaded = (
         "import sys, functions.exports.main, functions.batches.main, functions.jobs.main\n"
+        "import functions.datasets.main\n"
         "print('shared.http.openapi' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
