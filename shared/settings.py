@@ -118,6 +118,11 @@ class Settings:
         """Holds records too large for a document, named by the hash of what they hold."""
         return f"{self.project}-records"
 
+    @property
+    def datasets_bucket(self) -> str:
+        """Holds the samples of datasets' versions, at `<customer>/<dataset>/<task>/…`."""
+        return f"{self.project}-datasets"
+
 
 def _keys(text: str) -> dict[int, bytes]:
     keys = {}

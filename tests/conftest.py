@@ -119,7 +119,7 @@ def new_world(suite: Suite) -> Iterator[Callable[[], World]]:
             suite.reset()
         account = account_email(ACCOUNT, suite.project)
         suite.identity.create_account(account)
-        for bucket in ("uploads", "staging", "images", "records"):
+        for bucket in ("uploads", "staging", "images", "records", "datasets"):
             suite.storage.grant(f"{suite.project}-{bucket}", account, "roles/storage.objectUser")
         made.append(World(suite, clients.connect(), account))
         return made[0]

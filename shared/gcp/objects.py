@@ -29,6 +29,9 @@ CHUNK_BYTES = 8 * 1024 * 1024
 """What a streamed upload holds in memory. Chunks are multiples of 256 KiB.
 https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload"""
 
+NAMES = "items(name),nextPageToken"
+"""Which fields a list of names asks for."""
+
 MAX_COMPOSE = 32
 """How many objects one compose joins. https://cloud.google.com/storage/docs/composite-objects"""
 
@@ -80,6 +83,12 @@ class Objects:
                 raise
             return None
         return _stored(blob)
+
+    def names(self, bucket: str, prefix: str, glob: str) -> Iterator[str]:
+        """The names of the objects there that begin with a prefix and match a glob.
+        https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob"""
+        found = self._client.list_blobs(bucket, prefix=prefix, match_glob=glob, fields=NAMES)
+        return (blob.name for blob in found)
 
     def read(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
         """The bytes [start, end) of exactly this generation, `start` being before its end."""

@@ -21,7 +21,7 @@ from infra.local.storage.errors import (
     unimplemented,
 )
 from infra.local.storage.iam import PERMISSIONS
-from infra.local.storage.requests import CONDITIONS, JSON, Answer, Operation, Query, split_target
+from infra.local.storage.requests import CONDITIONS, JSON, Answer, Operation, Query, matching, split_target
 from infra.local.storage.resources import (
     Conditions,
     Wanted,
@@ -53,7 +53,7 @@ WHOLE_IN_MEMORY = MIB
 
 _DEFAULT_TYPE = "application/octet-stream"
 
-_LIST = {"delimiter", "endOffset", "maxResults", "pageToken", "prefix", "startOffset"}
+_LIST = {"delimiter", "endOffset", "matchGlob", "maxResults", "pageToken", "prefix", "startOffset"}
 _REWRITE = {
     "ifSourceGenerationMatch",
     "ifSourceGenerationNotMatch",
@@ -303,6 +303,7 @@ class JsonApi:
         self.need_bucket(bucket)
         prefix, delimiter = asked.text("prefix"), asked.text("delimiter")
         self.need(principal, "storage.objects.list", bucket, prefix)
+        wanted = matching(asked.text("matchGlob"))
         most = asked.number("maxResults")
         if most is not None and most < 0:
             raise invalid("Invalid value for maxResults")
@@ -321,6 +322,9 @@ class JsonApi:
             rows = self._store.objects(bucket, low, high, most + 1)
             exhausted = len(rows) <= most
             for stored in rows:
+                if not wanted(stored.name):
+                    low = stored.name + "\0"
+                    continue
                 if len(items) + len(prefixes) == most:
                     token, exhausted = low, True
                     break

@@ -4,6 +4,7 @@ Paths are taken apart as they came, percent-decoded once and segment by segment:
 character, so nothing may decode or tidy it up before. https://cloud.google.com/storage/docs/request-endpoints#encoding
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
@@ -52,6 +53,19 @@ def failure(error: StorageError, *, plain: bool = False) -> Answer:
     if plain or error.plain:
         return Answer(error.status, error.message.encode(), "text/html; charset=UTF-8")
     return Answer(error.status, error.body())
+
+
+def matching(glob: str) -> Callable[[str], bool]:
+    """Whether a name matches a `matchGlob`: `**` is any text, `*` any text without a slash. An empty one
+    matches every name; of the rest of the syntax nothing is built.
+    https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob"""
+    if not glob:
+        return lambda _: True
+    if unknown := set(glob) & set("?[]{}\\"):
+        raise unimplemented(f"{min(unknown)} in matchGlob")
+    parts = re.split(r"(\*\*|\*)", glob)
+    pattern = "".join({"**": ".*", "*": "[^/]*"}.get(part) or re.escape(part) for part in parts)
+    return lambda name: re.fullmatch(pattern, name, re.DOTALL) is not None
 
 
 class Query:

@@ -4,9 +4,10 @@ An export is written in slices, side by side. Each slice is some samples that fo
 relative to the path of the task.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from shared.datasets.samples import Sample
 
@@ -81,29 +82,74 @@ class Joined:
     after: bytes = b""
 
 
-class Form(Protocol):
-    """A form of export. Every method is a pure function, so whoever writes an export writes the same."""
+@dataclass(frozen=True)
+class Entry:
+    """An image in a shard: `before` and `after` stand around its bytes. An image that is missing is left out
+    with both."""
 
+    before: bytes
+    sample: Sample
+    after: bytes
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file that holds images: its entries, and what stands after the last."""
+
+    name: str
+    content_type: str
+    entries: tuple[Entry, ...]
+    after: bytes
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has with all its images."""
+        parts = (len(each.before) + each.sample.image.size + len(each.after) for each in self.entries)
+        return sum(parts) + len(self.after)
+
+
+class Form(ABC):
+    """A form of export. Every method is a pure function, so whoever writes an export writes the same.
+
+    What a form does not need is empty.
+    """
+
+    @abstractmethod
     def image(self, placed: Placed) -> str | None:
-        """Where the sample's image is copied to; None where the form holds it in a file of its own."""
-        ...
+        """Where the sample's image is copied to; None where a shard holds it."""
+
+    def problem(self, placed: Placed) -> str | None:
+        """Why the sample cannot be exported so, and what to choose instead: a sentence. None where it can."""
+        return None
+
+    def annotation(self, placed: Placed) -> str | None:
+        """The name of the sample's PASCAL VOC file; None where the form has none."""
+        return None
 
     def beside(self, placed: Placed) -> Iterable[File]:
         """The small files of the sample alone."""
-        ...
+        return ()
 
     def joined(self) -> Sequence[Joined]:
         """The files that are joined of all slices, without the manifest."""
-        ...
+        return ()
 
     def give(self, slice: Sequence[Placed]) -> Mapping[str, bytes]:
         """What a slice gives to each section, by the section's name."""
-        ...
+        return {}
 
     def whole(self, number: int, slice: Sequence[Placed]) -> Iterable[File]:
         """The files of the slice of that number, from 0, alone."""
-        ...
+        return ()
+
+    def shard(self, number: int, placed: Placed) -> str | None:
+        """The name of the shard that holds a sample of the slice of that number; None where none does."""
+        return None
+
+    def shards(self, number: int, slice: Sequence[Placed]) -> Sequence[Shard]:
+        """The shards of the slice of that number, from 0."""
+        return ()
 
     def fixed(self) -> Iterable[File]:
         """The files that do not depend on samples."""
-        ...
+        return ()

@@ -436,6 +436,11 @@ def test_a_list_is_in_the_order_of_utf_8(suite: Suite, client: storage.Client) -
 @pytest.mark.parametrize(
     ("arguments", "items", "prefixes"),
     [
+        ({"match_glob": "**.4", "prefix": "a"}, [], []),
+        ({"match_glob": "*"}, ["a0", "c"], []),
+        ({"match_glob": "a/*"}, ["a/1", "a/2"], []),
+        ({"match_glob": "a/**"}, ["a/1", "a/2", "a/b/3"], []),
+        ({"match_glob": "**3", "prefix": "a/"}, ["a/b/3"], []),
         ({}, ["a/1", "a/2", "a/b/3", "a0", "b/4", "c"], []),
         ({"prefix": "a/"}, ["a/1", "a/2", "a/b/3"], []),
         ({"delimiter": "/"}, ["a0", "c"], ["a/", "b/"]),
@@ -681,7 +686,7 @@ def test_a_composed_object_rewritten_elsewhere_has_one_component(
         ("DELETE", f"/storage/v1/b/{BUCKET}"),
         ("GET", f"/storage/v1/b/{BUCKET}/iam"),
         ("GET", f"/storage/v1/b/{BUCKET}/o?versions=true"),
-        ("GET", f"/storage/v1/b/{BUCKET}/o?matchGlob=*"),
+        ("GET", f"/storage/v1/b/{BUCKET}/o?matchGlob=a%3F"),
         ("GET", f"/storage/v1/b/{BUCKET}/o/a/b"),
         ("POST", f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name=x&predefinedAcl=publicRead"),
         ("POST", f"/upload/storage/v1/b/{BUCKET}/o?uploadType=other&name=x"),

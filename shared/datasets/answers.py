@@ -1,0 +1,253 @@
+"""What `/v2` answers about datasets, their versions and tasks: each form, and what makes it."""
+
+from datetime import datetime
+from typing import Annotated, Any, NotRequired
+
+import orjson
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from shared.datasets import task as tasks
+from shared.datasets.dataset import Dataset, Version
+from shared.datasets.errors import EXPORT_FAILED
+from shared.datasets.task import STATUSES, Task
+from shared.gcp.clients import Cloud
+from shared.http.bodies import documented
+from shared.work.kinds import CANCELLED, COMPLETED, FAILED
+
+CREATING, NORMAL = 0, 1
+"""What a dataset's status is before its first version is there, and from then on.
+https://support.huaweicloud.com/intl/en-us/api-modelarts/ListDatasets.html"""
+
+CANCELLED_MESSAGE = "The task was cancelled."
+
+Milliseconds = Annotated[int, Field(description="Milliseconds since 1970.")]
+
+TaskStatus = Annotated[str, Field(json_schema_extra={"enum": list(dict.fromkeys(STATUSES.values()))})]
+"""How far a task is. One that was cancelled has FAILED."""
+
+
+@documented
+class DatasetLabel(TypedDict):
+    """A label of a dataset."""
+
+    name: str
+    """The label's name."""
+    type: int
+    """The label's type, which is the dataset's."""
+    property: dict[str, Any]
+    """Always empty."""
+    count: int
+    """How many samples of the newest version have it."""
+
+
+@documented
+class DatasetAnswer(TypedDict):
+    """A dataset."""
+
+    dataset_id: str
+    """The dataset's id."""
+    dataset_name: str
+    """The dataset's name."""
+    dataset_type: int
+    """The dataset's type: 0 image classification, 1 object detection, 3 image segmentation."""
+    description: str
+    """What its maker says of it."""
+    status: int
+    """0 until its first version is there, 1 from then on."""
+    site_ids: list[str]
+    """The sites whose work orders its images are of."""
+    task_names: list[str]
+    """The tasks whose results are its labels; none for all."""
+    total_sample_count: int
+    """How many samples its newest version has."""
+    annotated_sample_count: int
+    """How many of them have a label."""
+    current_version_id: str | None
+    """The id of its newest version; null until its first one is there."""
+    labels: list[DatasetLabel]
+    """Its labels, in their order. In a list of datasets it is empty."""
+    create_time: Milliseconds
+    update_time: Milliseconds
+
+
+@documented
+class DatasetList(TypedDict):
+    """A page of a list of datasets."""
+
+    total_number: int
+    """How many datasets there are on all pages."""
+    datasets: list[DatasetAnswer]
+    """The datasets of this page."""
+
+
+@documented
+class DatasetId(TypedDict):
+    """Which dataset was created or updated."""
+
+    dataset_id: str
+    """The dataset's id."""
+
+
+@documented
+class VersionAnswer(TypedDict):
+    """A version of a dataset."""
+
+    version_id: str
+    """The version's id. It is made of its samples: the same samples have the same id."""
+    version_name: str
+    """The version's name."""
+    total_sample_count: int
+    """How many samples it has."""
+    annotated_sample_count: int
+    """How many of them have a label."""
+    create_time: Milliseconds
+
+
+@documented
+class VersionList(TypedDict):
+    """The newest versions of a dataset."""
+
+    versions: list[VersionAnswer]
+    """The versions, the newest first."""
+
+
+@documented
+class TaskId(TypedDict):
+    """Which task was created."""
+
+    task_id: str
+    """The task's id."""
+
+
+@documented
+class TaskAnswer(TypedDict):
+    """An export task, and how far it is."""
+
+    task_id: str
+    """The task's id."""
+    path: str
+    """Where it exports to."""
+    export_type: int
+    """Which samples: 0 labelled, 1 unlabelled, 2 all, 3 by search conditions."""
+    version_format: str
+    """The format of what is exported."""
+    export_format: int
+    """1 for one directory a label, 2 for label files beside the images."""
+    export_params: dict[str, Any]
+    """What is exported of the samples, as it was sent, with the defaults."""
+    status: TaskStatus
+    progress: float
+    """How many percent of the samples are exported."""
+    total_sample_count: int
+    """How many samples it exports; 0 until they are counted."""
+    finished_sample_count: int
+    """How many of them are exported."""
+    missing_sample_count: int
+    """How many of them were left out, since their images are gone: the file `….missing.jsonl` names them."""
+    version_id: NotRequired[str]
+    """The version that it exports, once that is known."""
+    error_code: NotRequired[str]
+    """The error's code, where it failed."""
+    error_msg: NotRequired[str]
+    """What went wrong, and what to do, where it failed."""
+    create_time: Milliseconds
+    update_time: Milliseconds
+
+
+@documented
+class TaskList(TypedDict):
+    """A page of a list of export tasks."""
+
+    total_count: int
+    """How many tasks there are on all pages."""
+    export_tasks: list[TaskAnswer]
+    """The tasks of this page, the newest first."""
+
+
+@documented
+class Difference(TypedDict):
+    """What changed from a version to another one."""
+
+    added: int
+    """How many samples are in the second one alone."""
+    removed: int
+    """How many samples are in the first one alone."""
+    relabelled: int
+    """How many samples are in both, with other labels."""
+
+
+def dataset(shown: Dataset, version: Version | None) -> DatasetAnswer:
+    """A dataset; with the labels of its newest version, where that is given."""
+    counts = version.labels if version else {}
+    return {
+        "dataset_id": shown.id,
+        "dataset_name": shown.name,
+        "dataset_type": shown.type,
+        "description": shown.description,
+        "status": NORMAL if shown.current else CREATING,
+        "site_ids": list(shown.sites),
+        "task_names": list(shown.tasks),
+        "total_sample_count": shown.samples,
+        "annotated_sample_count": shown.annotated,
+        "current_version_id": shown.current,
+        "labels": [
+            {"name": name, "type": shown.type, "property": {}, "count": count}
+            for name, count in counts.items()
+        ],
+        "create_time": _milliseconds(shown.created),
+        "update_time": _milliseconds(shown.updated),
+    }
+
+
+def version(shown: Version) -> VersionAnswer:
+    """A version of a dataset."""
+    return {
+        "version_id": shown.id,
+        "version_name": shown.name,
+        "total_sample_count": shown.samples,
+        "annotated_sample_count": shown.annotated,
+        "create_time": _milliseconds(shown.created),
+    }
+
+
+def task(cloud: Cloud, shown: Task) -> TaskAnswer:
+    """An export task."""
+    asked = shown.request
+    sent = orjson.loads(shown.body)
+    finished = tasks.finished(cloud, shown)
+    done = shown.state == COMPLETED
+    answer: TaskAnswer = {
+        "task_id": shown.id,
+        "path": sent.get("path", ""),
+        "export_type": asked.export_type,
+        "version_format": asked.version_format,
+        "export_format": asked.export_format,
+        "export_params": {
+            **(sent.get("export_params") or {}),
+            "sample_state": next(iter(asked.sample_states), ""),
+            "export_dest": "NEW_DATASET" if asked.new_dataset else "DIR",
+            "clear_hard_property": asked.clear_hard_property,
+            "train_sample_ratio": asked.train_sample_ratio,
+            "ratio_sample_usage": asked.ratio_sample_usage,
+        },
+        "status": STATUSES[shown.state],
+        "progress": 100.0 if done else round(100 * finished / max(shown.total, 1), 1),
+        "total_sample_count": shown.total,
+        "finished_sample_count": finished,
+        "missing_sample_count": shown.missing,
+        "create_time": _milliseconds(shown.created),
+        "update_time": _milliseconds(shown.updated),
+    }
+    if shown.version is not None:
+        answer["version_id"] = shown.version
+    if shown.state in (FAILED, CANCELLED):
+        answer["error_code"] = EXPORT_FAILED
+        answer["error_msg"] = CANCELLED_MESSAGE
+        if shown.state == FAILED:
+            answer["error_msg"] = f"{shown.error} {shown.next_action or ''}".strip()
+    return answer
+
+
+def _milliseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1000)

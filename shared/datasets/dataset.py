@@ -1,0 +1,259 @@
+"""Datasets and their versions as Firestore holds them: `datasets/<id>`, and below it `versions/<id>`.
+
+A version holds every sample that its dataset had at one moment. Its id is a hash of those samples, so a
+dataset that has not changed has no new version. Its samples are JSON Lines in the datasets bucket; its
+document names the object that lists them.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from shared.datasets.samples import Choice
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.objects import Stored
+
+ID = re.compile("[0-9a-f]{32}")
+"""What the ids of datasets, versions and tasks look like."""
+
+MAX_LABELS = 1_000
+"""How many different labels a dataset may have, over all of its versions."""
+
+MAX_LABELS_BYTES = 256 * 1024
+"""How many bytes the names of those labels may have: the document, which holds 1 MiB, has them."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the images of a dataset are that was exported from another one: in the customer's bucket.
+
+    task    the task that made it
+    bucket  the bucket
+    prefix  what the names of its images begin with, empty or with a slash at its end
+    """
+
+    task: str
+    bucket: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named selection of images and their labels.
+
+    type       the vendor's number of its type (`samples.CLASSIFICATION` and so on)
+    sites      whose work orders its images are of
+    tasks      the tasks whose results are its labels; none for all
+    labels     every label that any of its versions has, in the order in which they came up: a label's
+               position never changes
+    current    the id of its newest version; None before there is one
+    version_count  how many versions were made of it
+    samples    how many samples its newest version has, and how many of those have a label
+    origin     where its images are, where it was exported from another dataset; it never changes then
+    """
+
+    id: str
+    customer: str
+    name: str
+    description: str
+    type: int
+    sites: tuple[str, ...]
+    tasks: tuple[str, ...]
+    labels: tuple[str, ...]
+    current: str | None
+    version_count: int
+    samples: int
+    annotated: int
+    origin: Origin | None
+    deleted: bool
+    created: datetime
+    updated: datetime
+
+    @property
+    def choice(self) -> Choice:
+        """Which results become its labels."""
+        return Choice(self.type, self.tasks)
+
+    @property
+    def path(self) -> str:
+        """Its document."""
+        return path(self.id)
+
+
+class Slice(NamedTuple):
+    """Some samples of a version that follow one another: the bytes [start, end) of an object."""
+
+    stored: Stored
+    start: int
+    end: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Version:
+    """All samples that a dataset had at one moment.
+
+    number      its number, from 1
+    name        what it is called
+    samples     how many samples it has, and how many of those have a label
+    labels      its labels, by name: how many samples' labels are so called, in the dataset's order
+    index       the object that lists its slices
+    read_time   as of when it was read
+    """
+
+    id: str
+    dataset: str
+    number: int
+    name: str
+    samples: int
+    annotated: int
+    labels: Mapping[str, int]
+    index: Stored
+    read_time: datetime
+    created: datetime
+
+
+def path(id: str) -> str:
+    """The document of the dataset of that id."""
+    return f"datasets/{id}"
+
+
+def version_path(dataset: str, id: str) -> str:
+    """The document of a version."""
+    return f"datasets/{dataset}/versions/{id}"
+
+
+def claim_path(customer: str, what: str, name: str) -> str:
+    """The document that says who has a name, or a path in a bucket, which only one can have at a time."""
+    digest = hashlib.sha256(f"{customer}\n{what}\n{name}".encode()).hexdigest()
+    return f"dataset_claims/{digest}"
+
+
+def get(cloud: Cloud, id: str) -> Dataset | None:
+    """The dataset of that id, or None; a deleted one, too."""
+    snapshot = cloud.db.document(path(id)).get()
+    return from_snapshot(snapshot) if snapshot.exists else None
+
+
+def from_snapshot(snapshot: Snapshot) -> Dataset:
+    """The dataset that a snapshot holds; it must exist."""
+    fields = fields_of(snapshot)
+    origin = fields["origin"]
+    return Dataset(
+        id=snapshot.id,
+        customer=fields["customer"],
+        name=fields["name"],
+        description=fields["description"],
+        type=fields["type"],
+        sites=tuple(fields["sites"]),
+        tasks=tuple(fields["tasks"]),
+        labels=tuple(orjson.loads(fields["labels"])),
+        current=fields["current"],
+        version_count=fields["version_count"],
+        samples=fields["samples"],
+        annotated=fields["annotated"],
+        origin=Origin(**origin) if origin else None,
+        deleted=fields["deleted"],
+        created=fields["created"],
+        updated=fields["updated"],
+    )
+
+
+def fields(
+    *, customer: str, name: str, description: str, type: int, sites: Sequence[str], tasks: Sequence[str]
+) -> dict[str, Any]:
+    """The fields of a dataset that has no version yet, but for its times."""
+    return {
+        "customer": customer,
+        "name": name,
+        "description": description,
+        "type": type,
+        "sites": sorted(set(sites)),
+        "tasks": sorted(set(tasks)),
+        "labels": b"[]",
+        "current": None,
+        "version_count": 0,
+        "samples": 0,
+        "annotated": 0,
+        "origin": None,
+        "deleted": False,
+    }
+
+
+def get_version(cloud: Cloud, dataset: str, id: str) -> Version | None:
+    """A version of a dataset, or None."""
+    snapshot = cloud.db.document(version_path(dataset, id)).get()
+    return version_of(snapshot) if snapshot.exists else None
+
+
+def version_of(snapshot: Snapshot) -> Version:
+    """The version that a snapshot holds; it must exist."""
+    fields = fields_of(snapshot)
+    return Version(
+        id=snapshot.id,
+        dataset=snapshot.reference.parent.parent.id,
+        number=fields["number"],
+        name=fields["name"],
+        samples=fields["samples"],
+        annotated=fields["annotated"],
+        labels=dict(orjson.loads(fields["labels"])),
+        index=Stored(**fields["index"]),
+        read_time=fields["read_time"],
+        created=fields["created"],
+    )
+
+
+def numbered(number: int) -> str:
+    """What a version of that number is called unless its maker calls it something else."""
+    return f"V{number:03}"
+
+
+def version_fields(
+    number: int,
+    name: str,
+    samples: int,
+    annotated: int,
+    labels: Sequence[tuple[str, int]],
+    index: Stored,
+    read_time: datetime,
+) -> dict[str, Any]:
+    """The fields of a version's document, but for the time of its creation."""
+    return {
+        "number": number,
+        "name": name,
+        "samples": samples,
+        "annotated": annotated,
+        "labels": orjson.dumps(labels),
+        "index": asdict(index),
+        "read_time": read_time,
+    }
+
+
+def slices(cloud: Cloud, version: Version) -> list[Slice]:
+    """The slices of a version, in order."""
+    return read_index(cloud.objects.read(version.index))
+
+
+def write_index(slices: Sequence[Slice]) -> bytes:
+    """The object that lists slices. Every object is named once."""
+    objects = list(dict.fromkeys(each.stored for each in slices))
+    numbers = {stored: number for number, stored in enumerate(objects)}
+    return orjson.dumps(
+        {
+            "objects": [asdict(each) for each in objects],
+            "slices": [[numbers[each.stored], each.start, each.end, each.samples] for each in slices],
+        }
+    )
+
+
+def read_index(content: bytes) -> list[Slice]:
+    """What `write_index` wrote."""
+    fields = orjson.loads(content)
+    objects = [Stored(**each) for each in fields["objects"]]
+    return [Slice(objects[number], start, end, samples) for number, start, end, samples in fields["slices"]]

@@ -1,0 +1,171 @@
+"""The end of an export: the files that are joined of all slices, and the manifest last."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from google.cloud import firestore
+
+from shared import logs
+from shared.datasets import dataset as datasets
+from shared.datasets import destination, reading
+from shared.datasets.dataset import Dataset, Origin, Slice, Version
+from shared.datasets.forms import manifest
+from shared.datasets.forms.base import File, Joined
+from shared.datasets.reading import INDEX_TYPE
+from shared.datasets.request import NewDataset
+from shared.datasets.task import WRITE, Task, staged
+from shared.datasets.writing import SAMPLES
+from shared.delivery.cloud_storage.bucket import CustomerBucket
+from shared.gcp.clients import Cloud
+from shared.gcp.objects import Stored
+from shared.work import pieces
+from shared.work.attempts import Attempt
+from shared.work.kinds import COMPLETED, Done, End
+
+JOIN, FINISH = "join", "finish"
+
+
+def join(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
+    """Deliver all files but the manifest."""
+    dataset, version = _of(cloud, task)
+    form = destination.form(task.request, destination.exported(task.request, dataset, version))
+    out = _Out(cloud, task, attempt)
+    for joined in form.joined():
+        out.join(joined)
+    for file in form.fixed():
+        out.whole(file)
+    if missing := [name for piece in out.written for name in piece["missing"]]:
+        lines = b"\n".join(orjson.dumps({"file_name": name}) for name in missing)
+        name = manifest.joined(destination.exported(task.request, dataset, version)).name
+        out.whole(File(f"{name.removesuffix('.manifest')}.missing.jsonl", lines, "application/jsonl"))
+    return Done()
+
+
+def finish(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
+    """Deliver the manifest, and end the task; with that the dataset is there that it makes."""
+    dataset, version = _of(cloud, task)
+    out = _Out(cloud, task, attempt)
+    out.join(manifest.joined(destination.exported(task.request, dataset, version)))
+    finished = sum(piece["written"] for piece in out.written)
+    missing = sum(len(piece["missing"]) for piece in out.written)
+    end = End(COMPLETED, {"finished_count": finished, "missing": missing})
+    logs.info("dataset exported", samples=finished, missing=missing)
+    new = task.request.new_dataset
+    if new is None:
+        return Done(end=end)
+    return Done(end=end, documents=_documents(cloud, task, attempt, new, dataset, version, out))
+
+
+def _of(cloud: Cloud, task: Task) -> tuple[Dataset, Version]:
+    dataset = reading.needed(cloud, task)
+    if task.version is None:
+        raise ValueError(f"the task {task.id} has no version yet")
+    return dataset, reading.needed_version(cloud, dataset, task.version)
+
+
+class _Out:
+    """Brings files of an export to its path."""
+
+    def __init__(self, cloud: Cloud, task: Task, attempt: Attempt) -> None:
+        self._cloud = cloud
+        self._task = task
+        self._attempt = attempt
+        place = destination.place(task.request)
+        self._prefix = place.prefix
+        self._bucket: CustomerBucket = destination.bucket_of(cloud, task.customer, place)
+        self.written = [each.fields for each in pieces.results(cloud, task.path, task.plans[WRITE])]
+
+    def whole(self, file: File) -> None:
+        """Deliver a file that is here as a whole."""
+        self._deliver(self._create(file.name, file.content, file.content_type), file.name)
+
+    def join(self, joined: Joined) -> None:
+        """Deliver a file that is joined of what the slices gave."""
+        parts = list(self._parts(joined)) or [self._create(joined.name, b"", joined.content_type)]
+        stored = self._cloud.objects.join(
+            self._cloud.settings.staging_bucket,
+            lambda numbers: self._name(f"{joined.name}.{numbers}"),
+            parts,
+            joined.content_type,
+        )
+        self._deliver(stored, joined.name)
+
+    def _parts(self, joined: Joined) -> Iterator[Stored]:
+        for section in joined.sections:
+            yield from self._some(f"{joined.name}.{section.name}.before", section.before)
+            given = (piece["sections"].get(section.name) for piece in self.written)
+            for number, each in enumerate(filter(None, given)):
+                if number:
+                    yield from self._some(f"{joined.name}.{section.name}.between", section.between)
+                yield Stored(**each)
+        yield from self._some(f"{joined.name}.after", joined.after)
+
+    def _some(self, name: str, content: bytes) -> Iterator[Stored]:
+        if content:
+            yield self._create(name, content, "application/octet-stream")
+
+    def _create(self, name: str, content: bytes, content_type: str) -> Stored:
+        return self._cloud.objects.create(
+            self._cloud.settings.staging_bucket, self._name(name), content, content_type
+        )
+
+    def _name(self, file: str) -> str:
+        return staged(self._task, f"out/{file}")
+
+    def _deliver(self, stored: Stored, name: str) -> None:
+        self._bucket.deliver(stored, f"{self._prefix}{name}")
+        self._attempt.heartbeat()
+
+
+def _documents(
+    cloud: Cloud,
+    task: Task,
+    attempt: Attempt,
+    made: NewDataset,
+    dataset: Dataset,
+    version: Version,
+    out: _Out,
+) -> dict[str, Any]:
+    """The documents of the dataset that a task makes: with a version whose images are the copies."""
+    slices = []
+    for piece in out.written:
+        if given := piece["sections"].get(SAMPLES):
+            stored = Stored(**given)
+            slices.append(Slice(stored, 0, stored.size, piece["written"]))
+    index = cloud.objects.create(
+        cloud.settings.datasets_bucket,
+        f"{task.customer}/{task.id}/index-{attempt.id}.json",
+        datasets.write_index(slices),
+        INDEX_TYPE,
+    )
+    count = sum(piece["written"] for piece in out.written)
+    annotated = sum(piece["annotated"] for piece in out.written)
+    at = firestore.SERVER_TIMESTAMP
+    new = datasets.fields(
+        customer=task.customer,
+        name=made.name,
+        description=f"Exported from {dataset.name} {version.name}.",
+        type=dataset.type,
+        sites=dataset.sites,
+        tasks=dataset.tasks,
+    )
+    more = {
+        "labels": orjson.dumps(list(version.labels)),
+        "current": task.id,
+        "version_count": 1,
+        "samples": count,
+        "annotated": annotated,
+        "origin": asdict(Origin(task.id, made.work_path.bucket, made.work_path.prefix)),
+        "created": at,
+        "updated": at,
+    }
+    labels = [(name, number) for name, number in version.labels.items()]
+    name = task.request.dataset_version_name or datasets.numbered(1)
+    first = datasets.version_fields(1, name, count, annotated, labels, index, version.read_time)
+    # The new dataset is called by the id of the task that makes it: whoever makes it, and however often.
+    return {
+        datasets.path(task.id): new | more,
+        datasets.version_path(task.id, task.id): first | {"created": at},
+    }

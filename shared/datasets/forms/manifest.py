@@ -1,0 +1,106 @@
+"""The manifest of an export: a line of JSON a sample, as ModelArts reads and writes it.
+https://support.huaweicloud.com/intl/en-us/dataprepare-modelarts/dataprepare-modelarts-0015.html
+
+It has no blank line, also not at its end. `source` is where the sample's image is. Of an image in a shard it
+is where the shard is, and `member` the image's name in it.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+from typing import Any
+
+import orjson
+
+from shared.datasets.forms import names
+from shared.datasets.forms.base import Exported, Form, Joined, Placed, Section
+from shared.datasets.samples import CLASSIFICATION, DETECTION, SEGMENTATION, Label
+from shared.formats import moments
+
+SECTION = "manifest"
+"""The name of its one section."""
+
+CONTENT_TYPE = "application/x-ndjson"
+
+TYPES = {
+    CLASSIFICATION: "modelarts/image_classification",
+    DETECTION: "modelarts/object_detection",
+    SEGMENTATION: "modelarts/image_segmentation",
+}
+"""What an annotation of a dataset's type is called."""
+
+HUMAN, AUTO = "human", "auto"
+"""Who made a label: a person, or the analysis.
+https://support.huaweicloud.com/intl/en-us/api-modelarts/ListSamples.html"""
+
+_NAME_BYTES = 100
+
+
+def joined(exported: Exported) -> Joined:
+    """The file, `<dataset>-<version>.manifest`."""
+    dataset = names.segment(exported.dataset, _NAME_BYTES)
+    version = names.segment(exported.version, _NAME_BYTES)
+    return Joined(f"{dataset}-{version}.manifest", CONTENT_TYPE, (Section(SECTION, between=b"\n"),))
+
+
+def give(exported: Exported, form: Form, number: int, slice: Sequence[Placed]) -> bytes:
+    """What the slice of that number, from 0, gives to it."""
+    return b"\n".join(line(exported, form, number, placed) for placed in slice)
+
+
+def line(exported: Exported, form: Form, number: int, placed: Placed) -> bytes:
+    """The line of a sample of the slice of that number, without a newline."""
+    sample = placed.sample
+    fields: dict[str, Any] = {}
+    if (image := form.image(placed)) is not None:
+        fields["source"] = exported.root + image
+    else:
+        fields["source"] = f"{exported.root}{form.shard(number, placed)}"
+        fields["member"] = sample.name
+    if placed.usage is not None:
+        fields["usage"] = placed.usage
+    if exported.hard:
+        fields["hard"] = "true" if sample.hard else "false"
+        if sample.hard_coefficient is not None:
+            fields["hard-coefficient"] = sample.hard_coefficient
+    fields["id"] = sample.id
+    if sample.labels:
+        type = TYPES[exported.type]
+        voc = form.annotation(placed)
+        if voc is not None:
+            fields["annotation"] = [_file(type, exported.root + voc, sample.labels)]
+        else:
+            fields["annotation"] = [_annotation(type, label) for label in sample.labels]
+    return orjson.dumps(fields)
+
+
+def _annotation(type: str, label: Label) -> dict[str, Any]:
+    fields = {
+        "type": type,
+        "name": label.name,
+        "property": {},
+        "annotated-by": annotated_by(label),
+        **_created([label]),
+    }
+    return fields if label.confidence is None else {**fields, "confidence": label.confidence}
+
+
+def _file(type: str, where: str, labels: Sequence[Label]) -> dict[str, Any]:
+    """An annotation that is a file. People made it if they made all its labels, when they made the last."""
+    return {
+        "type": type,
+        "annotation-loc": where,
+        "annotation-format": "PASCAL VOC",
+        "annotated-by": HUMAN if all(label.human for label in labels) else AUTO,
+        **_created(labels),
+    }
+
+
+def annotated_by(label: Label) -> str:
+    """Who made a label."""
+    return HUMAN if label.human else AUTO
+
+
+def _created(labels: Iterable[Label]) -> dict[str, str]:
+    """When a person made the labels, in UTC. When an analysis did is not recorded."""
+    times = [at for label in labels if (at := moments.parse(label.at)) is not None]
+    return {"creation-time": f"{max(times).astimezone(UTC):%Y-%m-%d %H:%M:%S}"} if times else {}

@@ -1,0 +1,269 @@
+"""Making a version: the work orders of a dataset's sites are read as they stood at one moment, in parts."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from google.cloud import firestore
+
+from shared import logs
+from shared.accounts.customers import sites_of
+from shared.clock import elapsed_since, stopwatch
+from shared.datasets import dataset as datasets
+from shared.datasets import samples
+from shared.datasets.dataset import MAX_LABELS, MAX_LABELS_BYTES, Dataset, Slice, Version
+from shared.datasets.samples import Sample
+from shared.datasets.task import EXPORT, Task
+from shared.errors import GiveUp
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import IdRange, id_ranges, read_time, transact
+from shared.gcp.objects import Stored
+from shared.work import pieces
+from shared.work.attempts import Attempt
+from shared.work.kinds import COMPLETED, Done, End, PlannedTooLongAgo
+from shared.workorders import scan
+
+PLAN, READ, PIN, SELECT = "plan", "read", "pin", "select"
+
+SLICE_SAMPLES = 2_000
+SLICE_BYTES = 4 * 1024 * 1024
+"""How many samples a slice has at most, and after how many bytes of them it ends: it is held in memory when
+it is written."""
+
+BLOCK_BYTES = 256 * 1024
+"""How much is gathered before it goes into a stream."""
+
+LINES_TYPE = "application/jsonl"
+INDEX_TYPE = "application/json"
+
+READABLE = timedelta(minutes=45)
+"""For how long a part is begun after it was planned. Firestore can be read as of any time of the last hour.
+https://cloud.google.com/firestore/docs/use-pitr"""
+
+PART_DIGITS = 6
+"""So that parts and slices are in order as text, too."""
+
+
+def plan(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
+    """Find the slices of the version that is asked for, or cut what a new one is read from into parts."""
+    dataset = needed(cloud, task)
+    wanted = task.request.version_id if task.does == EXPORT else None
+    if dataset.origin is not None:
+        wanted = wanted or dataset.current
+    if wanted:
+        return _selecting(cloud, needed_version(cloud, dataset, wanted))
+    at = read_time(attempt.work)
+    theirs = sites_of(cloud.db, dataset.sites, task.customer)
+    parts: list[dict[str, Any]] = []
+    for site in dataset.sites:
+        if site not in theirs:
+            raise GiveUp(f"The site {site} is no longer yours.", "Update the dataset's site_ids.")
+        ranges = id_ranges(scan.number_of(cloud, site, at), cloud.settings.part_records)
+        parts += ({"site": site, **each._asdict()} for each in ranges)
+    logs.info("dataset planned", parts=len(parts))
+    numbered = ((f"{number:0{PART_DIGITS}}", part) for number, part in enumerate(parts))
+    return Done(next=READ, work={"read_time": at}, plans={READ: numbered})
+
+
+def needed(cloud: Cloud, task: Task) -> Dataset:
+    """The dataset of a task; GiveUp where it was deleted meanwhile."""
+    dataset = datasets.get(cloud, task.dataset)
+    if dataset is None or dataset.deleted:
+        raise GiveUp("The dataset was deleted.", "Create it again, then the task.")
+    return dataset
+
+
+def needed_version(cloud: Cloud, dataset: Dataset, id: str) -> Version:
+    """A version of a dataset; LookupError where it is not there: versions are never deleted."""
+    version = datasets.get_version(cloud, dataset.id, id)
+    if version is None:
+        raise LookupError(f"the dataset {dataset.id} has no version {id}")
+    return version
+
+
+def read(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
+    """Read a part: its samples go into an object, as JSON Lines, and the slices of that are written down.
+
+    When the time is up, the part ends where it is, and the rest becomes a part of its own.
+    """
+    at = task.read_time
+    if at is None or read_time(attempt.work) - at > READABLE:
+        raise PlannedTooLongAgo(PLAN)
+    choice = needed(cloud, task).choice
+    began, fields = stopwatch(), attempt.fields
+    part = IdRange(fields["first"], fields["before"])
+    written = _Part(
+        cloud, f"{task.customer}/{task.dataset}/{task.id}/{attempt.piece.name}-{attempt.id}.jsonl"
+    )
+    rest = {}
+    try:
+        for found in scan.standing(cloud, fields["site"], part, at):
+            if written.bytes and elapsed_since(began) >= cloud.settings.attempt_seconds:
+                rest = {f"{attempt.piece.name}r": {**fields, "first": found.id}}
+                break
+            written.add(samples.of_record(found.record, found.images, found.labels, found.created, choice))
+            attempt.heartbeat()
+        result = written.close()
+    finally:
+        written.abandon()
+    return Done(result, rest=rest)
+
+
+class _Part:
+    """The samples of a part as they are written."""
+
+    def __init__(self, cloud: Cloud, name: str) -> None:
+        self._writer = cloud.objects.writer(cloud.settings.datasets_bucket, name, LINES_TYPE)
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self.bytes = 0
+        self._slices: list[list[int]] = []
+        self._start = self._samples = self._total = self._annotated = 0
+        self._labels: Counter[str] = Counter()
+        self._sum = 0
+
+    def add(self, some: list[Sample]) -> None:
+        """Add the samples of a work order."""
+        for sample, line in zip(some, samples.encode(some), strict=True):
+            self._held.append(line)
+            self._held_bytes += len(line)
+            self.bytes += len(line)
+            self._samples += 1
+            self._total += 1
+            self._annotated += bool(sample.labels)
+            self._labels.update({label.name for label in sample.labels})
+            self._sum += int.from_bytes(hashlib.sha256(line).digest())
+            if self._samples == SLICE_SAMPLES or self.bytes - self._start >= SLICE_BYTES:
+                self._cut()
+        if self._held_bytes >= BLOCK_BYTES:
+            self._flush()
+
+    def close(self) -> dict[str, Any]:
+        """Make the object visible; returns the fields of the piece."""
+        self._cut()
+        self._flush()
+        stored = self._writer.close() if self.bytes else None
+        about = orjson.dumps(self._labels)
+        return {
+            "stored": asdict(stored) if stored else None,
+            "slices": orjson.dumps(self._slices),
+            "samples": self._total,
+            "annotated": self._annotated,
+            # The document would not hold more of them.
+            "labels": about
+            if len(about) <= 2 * MAX_LABELS_BYTES and len(self._labels) <= MAX_LABELS
+            else None,
+            "sum": f"{self._sum % 2**256:x}",
+        }
+
+    def abandon(self) -> None:
+        """Leave no object; after `close` it does nothing."""
+        self._writer.abandon()
+
+    def _cut(self) -> None:
+        if self._samples:
+            self._slices.append([self._start, self.bytes, self._samples])
+        self._start, self._samples = self.bytes, 0
+
+    def _flush(self) -> None:
+        if self._held:
+            self._writer.write(b"".join(self._held))
+        self._held, self._held_bytes = [], 0
+
+
+def pin(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
+    """Make the version of all parts, or find that there is one of the very same samples.
+
+    CustomerMustAct where there are too many labels.
+    """
+    at = task.read_time
+    if at is None:
+        raise ValueError(f"the task {task.id} was not planned")
+    parts = [each.fields for each in pieces.results(cloud, task.path, task.plans[READ])]
+    counts = _counts(parts)
+    # A sum does not depend on how the samples were cut into parts.
+    total = sum(int(part["sum"], 16) for part in parts) % 2**256
+    content = f"{task.dataset}\n{sum(part['samples'] for part in parts)}\n{total:x}"
+    id = hashlib.sha256(content.encode()).hexdigest()[:32]
+    index = cloud.objects.create(
+        cloud.settings.datasets_bucket,
+        f"{task.customer}/{task.dataset}/{task.id}/index-{attempt.id}.json",
+        datasets.write_index(list(_slices(parts))),
+        INDEX_TYPE,
+    )
+    samples_count, annotated = (sum(part[name] for part in parts) for name in ("samples", "annotated"))
+    version = cloud.db.document(datasets.version_path(task.dataset, id))
+    owner = cloud.db.document(datasets.path(task.dataset))
+
+    def write(transaction: firestore.Transaction) -> None:
+        there, dataset = version.get(transaction=transaction), owner.get(transaction=transaction)
+        known = datasets.from_snapshot(dataset)
+        labels = _order(known, counts)
+        changes = {
+            "current": id,
+            "samples": samples_count,
+            "annotated": annotated,
+            "labels": orjson.dumps(labels),
+        }
+        if not there.exists:
+            number = known.version_count + 1
+            ordered = [(name, counts.get(name, 0)) for name in labels]
+            asked = task.request.dataset_version_name if task.does == EXPORT else None
+            name = asked or datasets.numbered(number)
+            fields = datasets.version_fields(number, name, samples_count, annotated, ordered, index, at)
+            transaction.create(version, {**fields, "created": firestore.SERVER_TIMESTAMP})
+            changes["version_count"] = number
+        transaction.update(owner, {**changes, "updated": firestore.SERVER_TIMESTAMP})
+
+    transact(cloud.db, write)
+    logs.info("version made", version=id, samples=samples_count)
+    if task.does != EXPORT:
+        done = {"version": id, "total": samples_count, "finished_count": samples_count}
+        return Done(end=End(COMPLETED, done))
+    return _selecting(cloud, needed_version(cloud, needed(cloud, task), id))
+
+
+def _counts(parts: list[Any]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(orjson.loads(part["labels"]) if part["labels"] else {})
+        if not part["labels"] or len(counts) > MAX_LABELS:
+            raise _too_many()
+    return counts
+
+
+def _order(dataset: Dataset, counts: Counter[str]) -> list[str]:
+    """The labels of a dataset in their order: new ones come last, by name."""
+    labels = [*dataset.labels, *sorted(counts.keys() - set(dataset.labels))]
+    if len(labels) > MAX_LABELS or len(orjson.dumps(labels)) > MAX_LABELS_BYTES:
+        raise _too_many()
+    return labels
+
+
+def _too_many() -> GiveUp:
+    return GiveUp(
+        f"The dataset has more than {MAX_LABELS:,} different labels, or their names are too long.",
+        "Create a dataset whose task_names are the tasks whose values are classes: values such as a meter's "
+        "reading are none.",
+    )
+
+
+def _slices(parts: list[Any]) -> Iterator[Slice]:
+    for part in parts:
+        if part["stored"]:
+            stored = Stored(**part["stored"])
+            yield from (Slice(stored, *each) for each in orjson.loads(part["slices"]))
+
+
+def _selecting(cloud: Cloud, version: Version) -> Done:
+    """The stage in which samples are selected, of a version."""
+    found = datasets.slices(cloud, version)
+    numbered = (
+        (f"{number:0{PART_DIGITS}}", {**each._asdict(), "stored": asdict(each.stored)})
+        for number, each in enumerate(found)
+    )
+    return Done(next=SELECT, work={"version": version.id}, plans={SELECT: numbered})

@@ -1,0 +1,393 @@
+"""What is asked of datasets and their tasks."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from google.api_core.exceptions import NotFound
+from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
+
+from shared import logs
+from shared.accounts.customers import sites_of
+from shared.accounts.keys import Caller
+from shared.datasets import dataset as datasets
+from shared.datasets import destination, request
+from shared.datasets import task as tasks
+from shared.datasets.dataset import ID, Dataset, Version
+from shared.datasets.errors import (
+    DatasetExists,
+    InvalidExportParameter,
+    InvalidPath,
+    NoSuchDataset,
+    NoSuchOutputPath,
+    NoSuchTask,
+    NoSuchVersion,
+    ParameterError,
+    PathInUse,
+    TooManyTasks,
+)
+from shared.datasets.forms import unsupported
+from shared.datasets.request import Request
+from shared.datasets.steps import KIND
+from shared.datasets.task import EXPORT, VERSION, Task
+from shared.delivery.cloud_storage.uri import BucketUri
+from shared.errors import Conflict, FieldProblem, GiveUp
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, count, plain, read_time, transact
+from shared.work import control
+from shared.work.kinds import COMPLETED
+
+MAX_DATASETS = 1_000
+"""How many datasets a customer may have."""
+
+MAX_TASKS = 20
+"""How many tasks of a customer may be under way."""
+
+CLAIM_LIFE = timedelta(minutes=5)
+"""How long a path or a name is kept for a task that is not there yet."""
+
+MAX_SITES = 100
+MAX_TASK_NAMES = 100
+"""How many sites and tasks a dataset may name."""
+
+
+def create(
+    cloud: Cloud,
+    caller: Caller,
+    *,
+    name: str,
+    type: int,
+    sites: Sequence[str],
+    task_names: Sequence[str],
+    description: str,
+) -> Dataset:
+    """Create a dataset, and have its first version made.
+
+    ParameterError where a site is not the customer's, DatasetExists where the name is taken.
+    """
+    _check_sites(cloud, caller, sites)
+    query = cloud.db.collection("datasets").where(filter=FieldFilter("customer", "==", caller.customer))
+    if count(query.where(filter=FieldFilter("deleted", "==", False)), up_to=MAX_DATASETS) == MAX_DATASETS:
+        raise DatasetExists(f"there are {MAX_DATASETS:,} datasets already: delete some first")
+    id = cloud.new_id()
+    fields = datasets.fields(
+        customer=caller.customer,
+        name=name,
+        description=description,
+        type=type,
+        sites=sites,
+        tasks=task_names,
+    )
+    reference = cloud.db.document(datasets.path(id))
+
+    def write(transaction: firestore.Transaction) -> None:
+        _claim_name(cloud, transaction, caller.customer, name, {"dataset": id, "task": None})
+        at = firestore.SERVER_TIMESTAMP
+        transaction.create(reference, {**fields, "created": at, "updated": at})
+
+    transact(cloud.db, write)
+    with logs.bound(dataset=id, customer=caller.customer):
+        logs.info("dataset created")
+        made = get(cloud, caller, id)
+        make_version(cloud, caller, made)
+    return made
+
+
+def get(cloud: Cloud, caller: Caller, id: str) -> Dataset:
+    """A dataset of the customer. NoSuchDataset where there is none of that id."""
+    found = datasets.get(cloud, id) if ID.fullmatch(id) else None
+    if found is None or found.customer != caller.customer or found.deleted:
+        raise NoSuchDataset(
+            f"there is no dataset with the id {id[:100]!r}: GET the list of datasets for their ids and names"
+        )
+    return found
+
+
+def all_of(cloud: Cloud, caller: Caller) -> list[Dataset]:
+    """The datasets of the customer, the newest first."""
+    query = (
+        cloud.db.collection("datasets")
+        .where(filter=FieldFilter("customer", "==", caller.customer))
+        .where(filter=FieldFilter("deleted", "==", False))
+        .order_by("created", direction=firestore.Query.DESCENDING)
+    )
+    return [datasets.from_snapshot(each) for each in query.limit(MAX_DATASETS).stream()]
+
+
+def update(
+    cloud: Cloud,
+    caller: Caller,
+    dataset: Dataset,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    sites: Sequence[str] | None = None,
+    task_names: Sequence[str] | None = None,
+) -> Dataset:
+    """Change what is given of a dataset. Where it selects other samples, a new version is made.
+
+    ParameterError where a site is not the customer's, or the dataset was exported from another one and so
+    never changes; DatasetExists where the name is taken.
+    """
+    selects = sites is not None or task_names is not None
+    if selects and dataset.origin is not None:
+        field = "site_ids" if sites is not None else "task_names"
+        raise ParameterError(
+            [
+                FieldProblem(
+                    field, "cannot change: the dataset was exported from another one, and stays as it is"
+                )
+            ]
+        )
+    if sites is not None:
+        _check_sites(cloud, caller, sites)
+    given = {
+        "name": name,
+        "description": description,
+        "sites": None if sites is None else sorted(set(sites)),
+        "tasks": None if task_names is None else sorted(set(task_names)),
+    }
+    changes = {field: value for field, value in given.items() if value is not None}
+    reference = cloud.db.document(dataset.path)
+
+    def write(transaction: firestore.Transaction) -> None:
+        now = datasets.from_snapshot(reference.get(transaction=transaction))
+        if now.deleted:
+            raise NoSuchDataset(f"the dataset {dataset.id} was deleted")
+        if name is not None and name != now.name:
+            _claim_name(cloud, transaction, now.customer, name, {"dataset": now.id, "task": None})
+            transaction.delete(cloud.db.document(datasets.claim_path(now.customer, "name", now.name)))
+        transaction.update(reference, {**changes, "updated": firestore.SERVER_TIMESTAMP})
+
+    transact(cloud.db, write)
+    after = get(cloud, caller, dataset.id)
+    if (after.sites, after.tasks) != (dataset.sites, dataset.tasks):
+        make_version(cloud, caller, after)
+    return after
+
+
+def delete(cloud: Cloud, caller: Caller, dataset: Dataset) -> None:
+    """Delete a dataset, and cancel its tasks. What was exported stays where it is."""
+    reference = cloud.db.document(dataset.path)
+
+    def write(transaction: firestore.Transaction) -> None:
+        now = datasets.from_snapshot(reference.get(transaction=transaction))
+        transaction.update(reference, {"deleted": True, "updated": firestore.SERVER_TIMESTAMP})
+        transaction.delete(cloud.db.document(datasets.claim_path(now.customer, "name", now.name)))
+
+    transact(cloud.db, write)
+    logs.info("dataset deleted", dataset=dataset.id)
+    for snapshot in _open_tasks(cloud, caller.customer, dataset.id).stream():
+        _cancel_if_possible(cloud, snapshot)
+
+
+def make_version(cloud: Cloud, caller: Caller, dataset: Dataset) -> Task:
+    """Have a version made of a dataset as it is now, unless it is the same as the newest.
+
+    ParameterError where the dataset was exported from another one: then it never changes. TooManyTasks where
+    MAX_TASKS are under way.
+    """
+    if dataset.origin is not None:
+        raise ParameterError(
+            [FieldProblem("dataset_id", "was exported from another dataset, and has one version for good")]
+        )
+    _check_number(cloud, caller)
+    id = cloud.new_id()
+    _create_task(cloud, caller, dataset, id, VERSION, {})
+    return get_task(cloud, caller, dataset, id)
+
+
+def versions(cloud: Cloud, dataset: Dataset, most: int) -> list[Version]:
+    """The newest versions of a dataset, the newest first."""
+    newest = cloud.db.collection(f"{dataset.path}/versions").order_by(
+        "number", direction=firestore.Query.DESCENDING
+    )
+    return [datasets.version_of(each) for each in newest.limit(most).stream()]
+
+
+def get_version(cloud: Cloud, dataset: Dataset, id: str) -> Version:
+    """A version of a dataset. NoSuchVersion where there is none of that id."""
+    found = datasets.get_version(cloud, dataset.id, id) if ID.fullmatch(id) else None
+    if found is None:
+        raise NoSuchVersion(f"the dataset {dataset.name} has no version with the id {id[:100]!r}")
+    return found
+
+
+def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[str, Any]) -> Task:
+    """Create a task that exports a dataset, once its path is seen to have no manifest and to be open to the
+    customer's account.
+
+    Raises what `request.parse` raises; InvalidExportParameter for a form that cannot hold the dataset,
+    NoSuchVersion, NoSuchOutputPath, InvalidPath where the bucket refuses, PathInUse, DatasetExists where the
+    name of the new dataset is taken, TooManyTasks.
+    """
+    asked = request.parse(body, dataset.type)
+    why = unsupported(dataset.type, asked.version_format, asked.annotation_format, asked.export_format)
+    if why and not asked.new_dataset:
+        raise InvalidExportParameter([FieldProblem("version_format", why)])
+    if asked.version_id:
+        get_version(cloud, dataset, asked.version_id)
+    _check_number(cloud, caller)
+    place = destination.place(asked)
+    _check_path(cloud, caller, place)
+    id = cloud.new_id()
+    _create_task(cloud, caller, dataset, id, EXPORT, body, asked)
+    return get_task(cloud, caller, dataset, id)
+
+
+def get_task(cloud: Cloud, caller: Caller, dataset: Dataset, id: str) -> Task:
+    """A task of a dataset. NoSuchTask where there is none of that id."""
+    found = tasks.get(cloud, id) if ID.fullmatch(id) else None
+    if found is None or found.customer != caller.customer or found.dataset != dataset.id:
+        raise NoSuchTask(f"the dataset {dataset.name} has no task with the id {id[:100]!r}")
+    return found
+
+
+def export_tasks(
+    cloud: Cloud, dataset: Dataset, *, export_type: int | None, limit: int, page: int, after: str | None
+) -> tuple[int, list[Task]]:
+    """How many export tasks of that type a dataset has, and some of them, the newest first: those behind the
+    task of the id `after`, else a page. NoSuchTask where there is no such task."""
+    query = (
+        cloud.db.collection("dataset_tasks")
+        .where(filter=FieldFilter("dataset", "==", dataset.id))
+        .where(filter=FieldFilter("does", "==", EXPORT))
+    )
+    if export_type is not None:
+        query = query.where(filter=FieldFilter("export_type", "==", export_type))
+    total = count(query)
+    query = query.order_by("created", direction=firestore.Query.DESCENDING)
+    if after is not None:
+        marker = cloud.db.document(tasks.path(after)).get() if ID.fullmatch(after) else None
+        if marker is None or not marker.exists or marker.get("dataset") != dataset.id:
+            raise NoSuchTask(f"marker: the dataset {dataset.name} has no task with the id {after[:100]!r}")
+        query = query.start_after(marker)
+    else:
+        query = query.offset(page * limit)
+    return total, [tasks.from_snapshot(each) for each in query.limit(limit).stream()]
+
+
+def cancel(cloud: Cloud, task: Task) -> None:
+    """Cancel a task. Conflict where it has ended or finishes."""
+    with logs.bound(task=task.id, customer=task.customer):
+        if control.cancel(cloud, KIND, cloud.db.document(task.path)):
+            logs.info("task cancelled")
+
+
+def _create_task(
+    cloud: Cloud,
+    caller: Caller,
+    dataset: Dataset,
+    id: str,
+    does: str,
+    body: Mapping[str, Any],
+    asked: Request | None = None,
+) -> None:
+    reference = cloud.db.document(tasks.path(id))
+    fields: dict[str, Any] = {
+        "does": does,
+        "dataset": dataset.id,
+        "type": dataset.type,
+        "user": caller.key,
+        "body": orjson.dumps(body),
+    }
+    if asked is not None:
+        fields["export_type"] = asked.export_type
+        place = destination.place(asked)
+
+        def claim(transaction: firestore.Transaction) -> None:
+            _claim_path(cloud, transaction, caller.customer, place, id)
+            if asked.new_dataset:
+                new = {"dataset": id, "task": id}
+                _claim_name(cloud, transaction, caller.customer, asked.new_dataset.name, new)
+
+        transact(cloud.db, claim)
+    with logs.bound(task=id, dataset=dataset.id, customer=caller.customer):
+        control.create(cloud, KIND, reference, caller.customer, fields)
+        logs.info("task created", does=does)
+
+
+def _check_sites(cloud: Cloud, caller: Caller, sites: Sequence[str]) -> None:
+    theirs = sites_of(cloud.db, list(sites), caller.customer) if sites else {}
+    problems = [
+        FieldProblem(f"site_ids[{number}]", f"there is no site {site[:64]!r} of yours")
+        for number, site in enumerate(sites)
+        if site not in theirs
+    ]
+    if problems:
+        raise ParameterError(problems)
+
+
+def _check_number(cloud: Cloud, caller: Caller) -> None:
+    if count(_open_tasks(cloud, caller.customer), up_to=MAX_TASKS) == MAX_TASKS:
+        raise TooManyTasks(f"{MAX_TASKS} tasks are under way already: wait until one of them has ended")
+
+
+def _open_tasks(cloud: Cloud, customer: str, dataset: str | None = None) -> Any:
+    query = cloud.db.collection("dataset_tasks").where(filter=FieldFilter("customer", "==", customer))
+    if dataset is not None:
+        query = query.where(filter=FieldFilter("dataset", "==", dataset))
+    return query.where(filter=FieldFilter("open", "==", True))
+
+
+def _check_path(cloud: Cloud, caller: Caller, place: BucketUri) -> None:
+    """See that the customer's account can write to a path, and that no manifest is there."""
+    bucket = destination.bucket_of(cloud, caller.customer, place)
+    try:
+        with bucket.explained():
+            bucket.objects.probe(place.bucket, f"{place.prefix}.waybill-probe-{cloud.new_id()}")
+            for name in bucket.objects.names(place.bucket, place.prefix, "**.manifest"):
+                if "/" not in name[len(place.prefix) :]:
+                    raise PathInUse(f"gs://{place.bucket}/{name} is there already: choose another path")
+    except GiveUp as refused:
+        told = f"{refused} {refused.next_action}"
+        missing = isinstance(refused.__cause__, NotFound)
+        kind = NoSuchOutputPath if missing else InvalidPath
+        raise kind([FieldProblem("path", told)]) from refused
+
+
+def _claim_path(
+    cloud: Cloud, transaction: firestore.Transaction, customer: str, place: BucketUri, id: str
+) -> None:
+    """Have a task own a path, in a transaction. PathInUse where an open task does."""
+    path = f"gs://{place.bucket}/{place.prefix}"
+    reference = cloud.db.document(datasets.claim_path(customer, "path", path))
+    claim = reference.get(transaction=transaction)
+    if claim.exists and _task_holds(cloud, transaction, claim, ended=False):
+        raise PathInUse(
+            f"the task {claim.get('task')} exports to {path}: choose another path, or wait for its end"
+        )
+    transaction.set(reference, {"customer": customer, "task": id, "at": firestore.SERVER_TIMESTAMP})
+
+
+def _claim_name(
+    cloud: Cloud, transaction: firestore.Transaction, customer: str, name: str, new: Mapping[str, Any]
+) -> None:
+    """Have a dataset own a name, in a transaction. DatasetExists where another one does, or a task that is to
+    make one."""
+    reference = cloud.db.document(datasets.claim_path(customer, "name", name))
+    claim = reference.get(transaction=transaction)
+    if claim.exists and (claim.get("task") is None or _task_holds(cloud, transaction, claim, ended=True)):
+        raise DatasetExists(
+            f"there is a dataset named {name!r} already, or a task that makes it: choose another name"
+        )
+    transaction.set(reference, {"customer": customer, **new, "at": firestore.SERVER_TIMESTAMP})
+
+
+def _task_holds(cloud: Cloud, transaction: firestore.Transaction, claim: Snapshot, *, ended: bool) -> bool:
+    """Whether the task of a claim still needs it: while it is open, and where it `ended` well also then."""
+    task = cloud.db.document(tasks.path(claim.get("task"))).get(transaction=transaction)
+    if not task.exists:
+        # Its task is about to be created; or its maker died in between.
+        age: timedelta = read_time(claim) - plain(claim.get("at"))
+        return age < CLAIM_LIFE
+    held: bool = task.get("open") or (ended and task.get("state") == COMPLETED)
+    return held
+
+
+def _cancel_if_possible(cloud: Cloud, snapshot: Snapshot) -> None:
+    with contextlib.suppress(Conflict):  # it finishes: what it exported stays
+        cancel(cloud, tasks.from_snapshot(snapshot))
