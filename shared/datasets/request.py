@@ -2,7 +2,7 @@
 parsed once into frozen types. Every wrong field is named.
 
 Clients send null or an empty text for what they do not set: that is the same as leaving the field out.
-https://support.huaweicloud.com/intl/en-us/api-modelarts/CreateExportTask.html
+https://support.huaweicloud.com/intl/en-us/api-modelarts/ExportTask.html
 """
 
 import re
@@ -37,7 +37,7 @@ TREE, TILE = 1, 2
 side."""
 
 CARBON_DATA = "CarbonData"
-"""The vendor's format of tables. Photographs cannot be exported in it."""
+"""ModelArts' format of tables. Photographs cannot be exported in it."""
 
 VERSION_FORMATS = ("Default", "CSV", "YOLO", "Parquet", "WebDataset")
 """The formats of a version. `Default` is the manifest."""

@@ -304,7 +304,8 @@ def test_one_of_the_conditions_must_hold() -> None:
 
 
 def test_a_condition_with_nothing_in_it_lets_nothing_through() -> None:
-    assert searched({}, {"hard": "1"}) == "cdgkl"
+    for empty in ({}, {"metadata": {}}, {"label_list": {"labels": [{}]}}):
+        assert searched(empty, {"hard": "1"}) == "cdgkl", empty
 
 
 def test_all_parts_of_a_request_must_hold() -> None:
