@@ -6,7 +6,7 @@ https://support.huaweicloud.com/intl/en-us/api-modelarts/ExportTask.html
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, NamedTuple
@@ -17,10 +17,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from shared.analysis.results import NAME_LONGEST, TEXT_LONGEST
 from shared.datasets.errors import InvalidExportParameter, InvalidPath, ParameterError
@@ -135,6 +137,22 @@ class Days(NamedTuple):
     last: date
 
 
+@dataclass(frozen=True)
+class _Read:
+    """In `Annotated`: a text is read by this function. `pattern` is what it must look like."""
+
+    read: Callable[[Any], Any]
+    pattern: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^(?:{self.pattern})$"}
+
+
 def _range(value: Any) -> Range:
     found = _RANGE.fullmatch(value) if isinstance(value, str) else None
     if not found:
@@ -195,17 +213,13 @@ def _several(op: str | None, count: int, what: str) -> None:
 Op = Annotated[str, OneOf(("OR", "AND"))]
 VersionFormat = Annotated[str, OneOf((*VERSION_FORMATS, CARBON_DATA))]
 State = Annotated[str, OneOf((*SAMPLE_STATES, *SAMPLED_STATES))]
-Share = Annotated[
-    Range, PlainValidator(_range), WithJsonSchema({"type": "string", "pattern": f"^(?:{_RANGE.pattern})$"})
-]
+Share = Annotated[Range, _Read(_range, _RANGE.pattern)]
 Ratio = Annotated[
     float,
     BeforeValidator(_ratio),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0, "maximum": 1}]}),
 ]
-SampleTime = Annotated[
-    Literal["month", "day"] | Days, PlainValidator(_sample_time), WithJsonSchema({"type": "string"})
-]
+SampleTime = Annotated[Literal["month", "day"] | Days, _Read(_sample_time, f"month|day|{_DAYS.pattern}")]
 Text = Annotated[str, Field(max_length=TEXT_LONGEST)]
 Id = Annotated[str, Field(max_length=ID_LONGEST)]
 Searched = Annotated[

@@ -304,7 +304,8 @@ def test_one_of_the_conditions_must_hold() -> None:
 
 
 def test_a_condition_with_nothing_in_it_lets_nothing_through() -> None:
-    for empty in ({}, {"metadata": {}}, {"label_list": {"labels": [{}]}}):
+    says_nothing: list[dict[str, Any]] = [{}, {"metadata": {}}, {"label_list": {"labels": [{}]}}]
+    for empty in says_nothing:
         assert searched(empty, {"hard": "1"}) == "cdgkl", empty
 
 

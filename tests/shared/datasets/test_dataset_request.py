@@ -496,6 +496,11 @@ def test_every_field_of_the_body_is_described() -> None:
         if not described.get("description")
     ]
     assert without == []
+    condition = models["SearchCondition"]["properties"]
+    assert [condition[field]["anyOf"][0]["type"] for field in ("score", "sample_time")] == [
+        "string",
+        "string",
+    ]
 
 
 def test_each_error_has_its_code_and_status() -> None:
