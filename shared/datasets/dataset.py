@@ -5,7 +5,6 @@ dataset that has not changed has no new version. Its samples are JSON Lines in t
 document names the object that lists them.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -127,12 +126,6 @@ def path(id: str) -> str:
 def version_path(dataset: str, id: str) -> str:
     """The document of a version."""
     return f"datasets/{dataset}/versions/{id}"
-
-
-def claim_path(customer: str, what: str, name: str) -> str:
-    """The document that says who has a name, or a path in a bucket, which only one can have at a time."""
-    digest = hashlib.sha256(f"{customer}\n{what}\n{name}".encode()).hexdigest()
-    return f"dataset_claims/{digest}"
 
 
 def get(cloud: Cloud, id: str) -> Dataset | None:

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -13,9 +12,10 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared import logs
 from shared.accounts.customers import sites_of
 from shared.accounts.keys import Caller
+from shared.datasets import claims, destination, request
 from shared.datasets import dataset as datasets
-from shared.datasets import destination, request
 from shared.datasets import task as tasks
+from shared.datasets.claims import Claim
 from shared.datasets.dataset import ID, Dataset, Version
 from shared.datasets.errors import (
     DatasetExists,
@@ -36,18 +36,14 @@ from shared.datasets.task import EXPORT, VERSION, Task
 from shared.delivery.cloud_storage.uri import BucketUri
 from shared.errors import Conflict, FieldProblem, GiveUp
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, count, plain, read_time, transact
+from shared.gcp.documents import Snapshot, count, transact
 from shared.work import control
-from shared.work.kinds import COMPLETED
 
 MAX_DATASETS = 1_000
 """How many datasets a customer may have."""
 
 MAX_TASKS = 20
 """How many tasks of a customer may be under way."""
-
-CLAIM_LIFE = timedelta(minutes=5)
-"""How long a path or a name is kept for a task that is not there yet."""
 
 MAX_SITES = 100
 MAX_TASK_NAMES = 100
@@ -84,7 +80,7 @@ def create(
     reference = cloud.db.document(datasets.path(id))
 
     def write(transaction: firestore.Transaction) -> None:
-        _claim_name(cloud, transaction, caller.customer, name, {"dataset": id, "task": None})
+        claims.take(cloud, transaction, [Claim(caller.customer, "name", name)])
         at = firestore.SERVER_TIMESTAMP
         transaction.create(reference, {**fields, "created": at, "updated": at})
 
@@ -158,8 +154,8 @@ def update(
         if now.deleted:
             raise NoSuchDataset(f"the dataset {dataset.id} was deleted")
         if name is not None and name != now.name:
-            _claim_name(cloud, transaction, now.customer, name, {"dataset": now.id, "task": None})
-            transaction.delete(cloud.db.document(datasets.claim_path(now.customer, "name", now.name)))
+            claims.take(cloud, transaction, [Claim(now.customer, "name", name)])
+            claims.give_back(cloud, transaction, Claim(now.customer, "name", now.name))
         transaction.update(reference, {**changes, "updated": firestore.SERVER_TIMESTAMP})
 
     transact(cloud.db, write)
@@ -176,7 +172,7 @@ def delete(cloud: Cloud, caller: Caller, dataset: Dataset) -> None:
     def write(transaction: firestore.Transaction) -> None:
         now = datasets.from_snapshot(reference.get(transaction=transaction))
         transaction.update(reference, {"deleted": True, "updated": firestore.SERVER_TIMESTAMP})
-        transaction.delete(cloud.db.document(datasets.claim_path(now.customer, "name", now.name)))
+        claims.give_back(cloud, transaction, Claim(now.customer, "name", now.name))
 
     transact(cloud.db, write)
     logs.info("dataset deleted", dataset=dataset.id)
@@ -296,15 +292,10 @@ def _create_task(
     }
     if asked is not None:
         fields["export_type"] = asked.export_type
-        place = destination.place(asked)
-
-        def claim(transaction: firestore.Transaction) -> None:
-            _claim_path(cloud, transaction, caller.customer, place, id)
-            if asked.new_dataset:
-                new = {"dataset": id, "task": id}
-                _claim_name(cloud, transaction, caller.customer, asked.new_dataset.name, new)
-
-        transact(cloud.db, claim)
+        wanted = [claims.of_path(caller.customer, destination.place(asked), id)]
+        if asked.new_dataset:
+            wanted.append(Claim(caller.customer, "name", asked.new_dataset.name, id))
+        transact(cloud.db, lambda transaction: claims.take(cloud, transaction, wanted))
     with logs.bound(task=id, dataset=dataset.id, customer=caller.customer):
         control.create(cloud, KIND, reference, caller.customer, fields)
         logs.info("task created", does=does)
@@ -347,45 +338,6 @@ def _check_path(cloud: Cloud, caller: Caller, place: BucketUri) -> None:
         missing = isinstance(refused.__cause__, NotFound)
         kind = NoSuchOutputPath if missing else InvalidPath
         raise kind([FieldProblem("path", told)]) from refused
-
-
-def _claim_path(
-    cloud: Cloud, transaction: firestore.Transaction, customer: str, place: BucketUri, id: str
-) -> None:
-    """Have a task own a path, in a transaction. PathInUse where an open task does."""
-    path = f"gs://{place.bucket}/{place.prefix}"
-    reference = cloud.db.document(datasets.claim_path(customer, "path", path))
-    claim = reference.get(transaction=transaction)
-    if claim.exists and _task_holds(cloud, transaction, claim, ended=False):
-        raise PathInUse(
-            f"the task {claim.get('task')} exports to {path}: choose another path, or wait for its end"
-        )
-    transaction.set(reference, {"customer": customer, "task": id, "at": firestore.SERVER_TIMESTAMP})
-
-
-def _claim_name(
-    cloud: Cloud, transaction: firestore.Transaction, customer: str, name: str, new: Mapping[str, Any]
-) -> None:
-    """Have a dataset own a name, in a transaction. DatasetExists where another one does, or a task that is to
-    make one."""
-    reference = cloud.db.document(datasets.claim_path(customer, "name", name))
-    claim = reference.get(transaction=transaction)
-    if claim.exists and (claim.get("task") is None or _task_holds(cloud, transaction, claim, ended=True)):
-        raise DatasetExists(
-            f"there is a dataset named {name!r} already, or a task that makes it: choose another name"
-        )
-    transaction.set(reference, {"customer": customer, **new, "at": firestore.SERVER_TIMESTAMP})
-
-
-def _task_holds(cloud: Cloud, transaction: firestore.Transaction, claim: Snapshot, *, ended: bool) -> bool:
-    """Whether the task of a claim still needs it: while it is open, and where it `ended` well also then."""
-    task = cloud.db.document(tasks.path(claim.get("task"))).get(transaction=transaction)
-    if not task.exists:
-        # Its task is about to be created; or its maker died in between.
-        age: timedelta = read_time(claim) - plain(claim.get("at"))
-        return age < CLAIM_LIFE
-    held: bool = task.get("open") or (ended and task.get("state") == COMPLETED)
-    return held
 
 
 def _cancel_if_possible(cloud: Cloud, snapshot: Snapshot) -> None:

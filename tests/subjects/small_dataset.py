@@ -255,10 +255,8 @@ class SmallCopy(SmallTask):
         copied = {name for name in self.world.landed() if name.startswith("copied/images/")}
         assert len(copied) == 4, copied
         found = self.datasets.got()["datasets"]
-        assert [(each["dataset_name"], each["total_sample_count"]) for each in found] == [
-            ("Copied", 4),
-            ("Meters", 4),
-        ]
+        counts = {each["dataset_name"]: each["total_sample_count"] for each in found}
+        assert counts == {"Copied": 4, "Meters": 4}, found
 
 
 SmallTasks = Callable[[], SmallTask]
@@ -266,12 +264,12 @@ SmallCopies = Callable[[], SmallCopy]
 
 
 @pytest.fixture
-def small_tasks(worlds: Callable[[], World], outside: Outside) -> SmallTasks:
+def small_tasks(new_world: Callable[[], World], outside: Outside) -> SmallTasks:
     """Makes small tasks, each in a new world."""
-    return lambda: SmallTask(worlds(), outside)
+    return lambda: SmallTask(new_world(), outside)
 
 
 @pytest.fixture
-def small_copies(worlds: Callable[[], World], outside: Outside) -> SmallCopies:
+def small_copies(new_world: Callable[[], World], outside: Outside) -> SmallCopies:
     """Makes small tasks into a new dataset, each in a new world."""
-    return lambda: SmallCopy(worlds(), outside)
+    return lambda: SmallCopy(new_world(), outside)
