@@ -198,7 +198,7 @@ def _changes(call: Call, project_id: str, dataset_id: str, first_id: str, second
     dataset = _dataset(call, dataset_id)
     first, second = (service.get_version(call.cloud, dataset, each) for each in (first_id, second_id))
     lines = comparing.lines(comparing.changes(call.cloud, first, second))
-    return flask.Response(lines, content_type="application/jsonl")
+    return flask.Response(lines, content_type="application/x-ndjson")
 
 
 def _begin_export(call: Call, project_id: str, dataset_id: str, body: dict[str, Any]) -> TaskId:
@@ -327,7 +327,7 @@ ROUTES = Routes(
             handler=_changes,
             summary="List the samples that changed from a version to another one",
             scope=SCOPE,
-            answer=Media(("application/jsonl",), "A line for each sample that changed"),
+            answer=Media(("application/x-ndjson",), "A line for each sample that changed"),
             refusals=(404,),
         ),
         Route(

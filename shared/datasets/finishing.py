@@ -39,7 +39,7 @@ def join(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     if missing := [name for piece in out.written for name in piece["missing"]]:
         lines = b"\n".join(orjson.dumps({"file_name": name}) for name in missing)
         name = manifest.joined(destination.exported(task.request, dataset, version)).name
-        out.whole(File(f"{name.removesuffix('.manifest')}.missing.jsonl", lines, "application/jsonl"))
+        out.whole(File(f"{name.removesuffix('.manifest')}.missing.jsonl", lines, "application/x-ndjson"))
     return Done()
 
 

@@ -37,7 +37,7 @@ it is written."""
 BLOCK_BYTES = 256 * 1024
 """How much is gathered before it goes into a stream."""
 
-LINES_TYPE = "application/jsonl"
+LINES_TYPE = "application/x-ndjson"
 INDEX_TYPE = "application/json"
 
 READABLE = timedelta(minutes=45)
