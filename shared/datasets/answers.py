@@ -15,8 +15,8 @@ from shared.gcp.clients import Cloud
 from shared.http.bodies import documented
 from shared.work.kinds import CANCELLED, COMPLETED, FAILED
 
-CREATING, NORMAL = 0, 1
-"""What a dataset's status is before its first version is there, and from then on.
+CREATING, NORMAL, ABNORMAL = 0, 1, 4
+"""What a dataset's status is before its first version is there, from then on, and where that cannot be made.
 https://support.huaweicloud.com/intl/en-us/api-modelarts/ListDatasets.html"""
 
 CANCELLED_MESSAGE = "The task was cancelled."
@@ -54,7 +54,9 @@ class DatasetAnswer(TypedDict):
     description: str
     """What its maker says of it."""
     status: int
-    """0 until its first version is there, 1 from then on."""
+    """0 until its first version is there, 1 from then on, 4 where that cannot be made."""
+    error_msg: NotRequired[str]
+    """Why its first version cannot be made, and what to do."""
     site_ids: list[str]
     """The sites whose work orders its images are of."""
     task_names: list[str]
@@ -180,12 +182,12 @@ class Difference(TypedDict):
 def dataset(shown: Dataset, version: Version | None) -> DatasetAnswer:
     """A dataset; with the labels of its newest version, where that is given."""
     counts = version.labels if version else {}
-    return {
+    answer: DatasetAnswer = {
         "dataset_id": shown.id,
         "dataset_name": shown.name,
         "dataset_type": shown.type,
         "description": shown.description,
-        "status": NORMAL if shown.current else CREATING,
+        "status": NORMAL if shown.current else ABNORMAL if shown.failure else CREATING,
         "site_ids": list(shown.sites),
         "task_names": list(shown.tasks),
         "total_sample_count": shown.samples,
@@ -198,6 +200,9 @@ def dataset(shown: Dataset, version: Version | None) -> DatasetAnswer:
         "create_time": _milliseconds(shown.created),
         "update_time": _milliseconds(shown.updated),
     }
+    if shown.failure and not shown.current:
+        answer["error_msg"] = shown.failure
+    return answer
 
 
 def version(shown: Version) -> VersionAnswer:
@@ -245,7 +250,7 @@ def task(cloud: Cloud, shown: Task) -> TaskAnswer:
         answer["error_code"] = EXPORT_FAILED
         answer["error_msg"] = CANCELLED_MESSAGE
         if shown.state == FAILED:
-            answer["error_msg"] = f"{shown.error} {shown.next_action or ''}".strip()
+            answer["error_msg"] = tasks.sentences(shown.error, shown.next_action)
     return answer
 
 

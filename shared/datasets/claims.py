@@ -64,6 +64,11 @@ def take(cloud: Cloud, transaction: firestore.Transaction, claims: Iterable[Clai
         transaction.set(_reference(cloud, claim), fields)
 
 
+def keep(cloud: Cloud, batch: firestore.WriteBatch, claim: Claim) -> None:
+    """Have a name stay taken whatever becomes of the task that took it, in a commit."""
+    batch.update(_reference(cloud, claim), {"task": None})
+
+
 def give_back(cloud: Cloud, transaction: firestore.Transaction, claim: Claim) -> None:
     """Have nobody have it, in a transaction."""
     transaction.delete(_reference(cloud, claim))

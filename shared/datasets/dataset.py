@@ -54,6 +54,8 @@ class Dataset:
     current    the id of its newest version; None before there is one
     version_count  how many versions were made of it
     samples    how many samples its newest version has, and how many of those have a label
+    as_of      as of when it was read last
+    failure    why its first version could not be made, and what to do; None where it could, or is being made
     origin     where its images are, where it was exported from another dataset; it never changes then
     """
 
@@ -69,6 +71,8 @@ class Dataset:
     version_count: int
     samples: int
     annotated: int
+    as_of: datetime | None
+    failure: str | None
     origin: Origin | None
     deleted: bool
     created: datetime
@@ -151,6 +155,8 @@ def from_snapshot(snapshot: Snapshot) -> Dataset:
         version_count=fields["version_count"],
         samples=fields["samples"],
         annotated=fields["annotated"],
+        as_of=fields["as_of"],
+        failure=fields["failure"],
         origin=Origin(**origin) if origin else None,
         deleted=fields["deleted"],
         created=fields["created"],
@@ -174,6 +180,8 @@ def fields(
         "version_count": 0,
         "samples": 0,
         "annotated": 0,
+        "as_of": None,
+        "failure": None,
         "origin": None,
         "deleted": False,
     }

@@ -10,19 +10,21 @@ from google.cloud import firestore
 from shared import logs
 from shared.datasets import dataset as datasets
 from shared.datasets import destination, reading
+from shared.datasets import task as tasks
 from shared.datasets.dataset import Dataset, Origin, Slice, Version
 from shared.datasets.forms import manifest
 from shared.datasets.forms.base import File, Joined
 from shared.datasets.reading import INDEX_TYPE
 from shared.datasets.request import NewDataset
-from shared.datasets.task import WRITE, Task, staged
+from shared.datasets.task import VERSION, WRITE, Task, staged
 from shared.datasets.writing import SAMPLES
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot
 from shared.gcp.objects import Stored
 from shared.work import pieces
 from shared.work.attempts import Attempt
-from shared.work.kinds import COMPLETED, Done, End
+from shared.work.kinds import COMPLETED, FAILED, Done, End, Writes
 
 JOIN, FINISH = "join", "finish"
 
@@ -58,6 +60,15 @@ def finish(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     return Done(end=end, documents=_documents(cloud, task, attempt, new, dataset, version, out))
 
 
+def ending(_: Cloud, __: firestore.Transaction, work: Snapshot, end: End) -> Writes:
+    """What else is written when a task ends: why a dataset has no first version."""
+    task = tasks.from_snapshot(work)
+    if end.state != FAILED or task.does != VERSION:
+        return Writes()
+    failure = tasks.sentences(end.fields.get("error"), end.fields.get("next_action"))
+    return Writes(updates={datasets.path(task.dataset): {"failure": failure}})
+
+
 def _of(cloud: Cloud, task: Task) -> tuple[Dataset, Version]:
     dataset = reading.needed(cloud, task)
     if task.version is None:
@@ -72,6 +83,7 @@ class _Out:
         self._cloud = cloud
         self._task = task
         self._attempt = attempt
+        self._created: dict[str, Stored] = {}
         place = destination.place(task.request)
         self._prefix = place.prefix
         self._bucket: CustomerBucket = destination.bucket_of(cloud, task.customer, place)
@@ -107,9 +119,10 @@ class _Out:
             yield self._create(name, content, "application/octet-stream")
 
     def _create(self, name: str, content: bytes, content_type: str) -> Stored:
-        return self._cloud.objects.create(
-            self._cloud.settings.staging_bucket, self._name(name), content, content_type
-        )
+        if name not in self._created:
+            bucket = self._cloud.settings.staging_bucket
+            self._created[name] = self._cloud.objects.create(bucket, self._name(name), content, content_type)
+        return self._created[name]
 
     def _name(self, file: str) -> str:
         return staged(self._task, f"out/{file}")
@@ -157,6 +170,7 @@ def _documents(
         "version_count": 1,
         "samples": count,
         "annotated": annotated,
+        "as_of": version.read_time,
         "origin": asdict(Origin(task.id, made.work_path.bucket, made.work_path.prefix)),
         "created": at,
         "updated": at,

@@ -203,12 +203,11 @@ def pin(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
         there, dataset = version.get(transaction=transaction), owner.get(transaction=transaction)
         known = datasets.from_snapshot(dataset)
         labels = _order(known, counts)
-        changes = {
-            "current": id,
-            "samples": samples_count,
-            "annotated": annotated,
-            "labels": orjson.dumps(labels),
-        }
+        changes: dict[str, Any] = {"labels": orjson.dumps(labels), "failure": None}
+        if known.as_of is None or known.as_of <= at:
+            # Else another task has read it since, and made its version before.
+            counted = {"samples": samples_count, "annotated": annotated}
+            changes |= {"current": id, "as_of": at, **counted}
         if not there.exists:
             number = known.version_count + 1
             ordered = [(name, counts.get(name, 0)) for name in labels]

@@ -1,7 +1,8 @@
 """What is asked of datasets and their tasks."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -30,7 +31,6 @@ from shared.datasets.errors import (
     TooManyTasks,
 )
 from shared.datasets.forms import unsupported
-from shared.datasets.request import Request
 from shared.datasets.steps import KIND
 from shared.datasets.task import EXPORT, VERSION, Task
 from shared.delivery.cloud_storage.uri import BucketUri
@@ -68,7 +68,8 @@ def create(
     query = cloud.db.collection("datasets").where(filter=FieldFilter("customer", "==", caller.customer))
     if count(query.where(filter=FieldFilter("deleted", "==", False)), up_to=MAX_DATASETS) == MAX_DATASETS:
         raise DatasetExists(f"there are {MAX_DATASETS:,} datasets already: delete some first")
-    id = cloud.new_id()
+    _check_number(cloud, caller)
+    id, task = cloud.new_id(), cloud.new_id()
     fields = datasets.fields(
         customer=caller.customer,
         name=name,
@@ -77,19 +78,18 @@ def create(
         sites=sites,
         tasks=task_names,
     )
-    reference = cloud.db.document(datasets.path(id))
+    claim = Claim(caller.customer, "name", name, task)
+    transact(cloud.db, lambda transaction: claims.take(cloud, transaction, [claim]))
 
-    def write(transaction: firestore.Transaction) -> None:
-        claims.take(cloud, transaction, [Claim(caller.customer, "name", name)])
+    def write(batch: firestore.WriteBatch) -> None:
         at = firestore.SERVER_TIMESTAMP
-        transaction.create(reference, {**fields, "created": at, "updated": at})
+        batch.create(cloud.db.document(datasets.path(id)), {**fields, "created": at, "updated": at})
+        claims.keep(cloud, batch, claim)
 
-    transact(cloud.db, write)
     with logs.bound(dataset=id, customer=caller.customer):
+        _create_task(cloud, caller, id, type, task, VERSION, {}, also=write)
         logs.info("dataset created")
-        made = get(cloud, caller, id)
-        make_version(cloud, caller, made)
-    return made
+    return get(cloud, caller, id)
 
 
 def get(cloud: Cloud, caller: Caller, id: str) -> Dataset:
@@ -140,6 +140,8 @@ def update(
         )
     if sites is not None:
         _check_sites(cloud, caller, sites)
+    if selects:
+        _check_number(cloud, caller)
     given = {
         "name": name,
         "description": description,
@@ -161,7 +163,7 @@ def update(
     transact(cloud.db, write)
     after = get(cloud, caller, dataset.id)
     if (after.sites, after.tasks) != (dataset.sites, dataset.tasks):
-        make_version(cloud, caller, after)
+        _create_task(cloud, caller, after.id, after.type, cloud.new_id(), VERSION, {})
     return after
 
 
@@ -192,7 +194,7 @@ def make_version(cloud: Cloud, caller: Caller, dataset: Dataset) -> Task:
         )
     _check_number(cloud, caller)
     id = cloud.new_id()
-    _create_task(cloud, caller, dataset, id, VERSION, {})
+    _create_task(cloud, caller, dataset.id, dataset.type, id, VERSION, {})
     return get_task(cloud, caller, dataset, id)
 
 
@@ -230,7 +232,12 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
     place = destination.place(asked)
     _check_path(cloud, caller, place)
     id = cloud.new_id()
-    _create_task(cloud, caller, dataset, id, EXPORT, body, asked)
+    wanted = [claims.of_path(caller.customer, place, id)]
+    if asked.new_dataset:
+        wanted.append(Claim(caller.customer, "name", asked.new_dataset.name, id))
+    transact(cloud.db, lambda transaction: claims.take(cloud, transaction, wanted))
+    more = {"export_type": asked.export_type}
+    _create_task(cloud, caller, dataset.id, dataset.type, id, EXPORT, body, more)
     return get_task(cloud, caller, dataset, id)
 
 
@@ -276,28 +283,18 @@ def cancel(cloud: Cloud, task: Task) -> None:
 def _create_task(
     cloud: Cloud,
     caller: Caller,
-    dataset: Dataset,
+    dataset: str,
+    type: int,
     id: str,
     does: str,
     body: Mapping[str, Any],
-    asked: Request | None = None,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    also: Callable[[firestore.WriteBatch], None] = lambda _: None,
 ) -> None:
-    reference = cloud.db.document(tasks.path(id))
-    fields: dict[str, Any] = {
-        "does": does,
-        "dataset": dataset.id,
-        "type": dataset.type,
-        "user": caller.key,
-        "body": orjson.dumps(body),
-    }
-    if asked is not None:
-        fields["export_type"] = asked.export_type
-        wanted = [claims.of_path(caller.customer, destination.place(asked), id)]
-        if asked.new_dataset:
-            wanted.append(Claim(caller.customer, "name", asked.new_dataset.name, id))
-        transact(cloud.db, lambda transaction: claims.take(cloud, transaction, wanted))
-    with logs.bound(task=id, dataset=dataset.id, customer=caller.customer):
-        control.create(cloud, KIND, reference, caller.customer, fields)
+    fields = {"does": does, "dataset": dataset, "type": type, "user": caller.key, "body": orjson.dumps(body)}
+    with logs.bound(task=id, dataset=dataset, customer=caller.customer):
+        reference = cloud.db.document(tasks.path(id))
+        control.create(cloud, KIND, reference, caller.customer, {**fields, **more}, also=also)
         logs.info("task created", does=does)
 
 

@@ -44,6 +44,7 @@ KIND = Kind(
     ),
     parse=tasks.from_snapshot,
     ids=_ids,
+    ending=finishing.ending,
     advice="See to that, then create the task again. If it is nothing of yours, ask Waybill's operators.",
 )
 """The export of a dataset, or the making of one of its versions."""

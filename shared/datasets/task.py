@@ -119,6 +119,11 @@ def get(cloud: Cloud, id: str) -> Task | None:
     return from_snapshot(snapshot) if snapshot.exists else None
 
 
+def sentences(error: str | None, next_action: str | None) -> str:
+    """Why a task failed, and what to do."""
+    return " ".join(filter(None, (error, next_action)))
+
+
 def finished(cloud: Cloud, task: Task) -> int:
     """How many samples it has exported by now."""
     if task.finished_count is not None:

@@ -43,9 +43,11 @@ def create(
     customer: str,
     fields: Mapping[str, Any],
     after: timedelta | None = None,
+    also: Callable[[firestore.WriteBatch], None] = lambda _: None,
 ) -> None:
     """Create a work and have it run: at once, or `after` that time, unless a message comes before. One that
-    is there already stays as it is, and is published again."""
+    is there already stays as it is, and is published again. `also` adds writes to the commit that creates
+    it."""
 
     snapshot = reference.get()
     if not snapshot.exists:
@@ -53,6 +55,7 @@ def create(
         document = {**fields, **new(kind.name, customer, now)}
         batch = cloud.db.batch()
         batch.create(reference, document)
+        also(batch)
         if kind.slots is None:
             stages.begin(kind, batch, Changed(reference, document), now, after)
         # Another one is as good. Or it is our own, and the first answer was lost.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from infra.local.project import topic_path
 from shared.datasets import reading
 from tests.subjects.small_dataset import Datasets, picture
 from tests.world import BUCKET, OTHER_SITE, SITE, World
@@ -653,3 +654,35 @@ def test_a_site_that_is_no_longer_theirs_is_not_read(datasets: Datasets) -> None
     task = datasets.exported(id)
     assert task["status"] == "FAILED", task
     assert f"The site {SITE} is no longer yours." in task["error_msg"], task
+
+
+def test_a_dataset_whose_first_version_cannot_be_made_says_why(
+    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_LABELS", 0)
+    datasets.work_order("WO-1", [{"results": GOOD}])
+    id = datasets.create()
+    shown = datasets.got(f"/{id}")
+    assert shown["status"] == 4
+    assert "task_names" in shown["error_msg"], shown
+    monkeypatch.setattr(reading, "MAX_LABELS", 10)
+    assert datasets.exported(id)["status"] == "SUCCESSED"
+    assert datasets.got(f"/{id}")["status"] == 1
+
+
+def test_a_version_that_was_read_earlier_and_made_later_is_not_the_newest(datasets: Datasets) -> None:
+    order = datasets.work_order("WO-1", [{"results": GOOD}])
+    id = datasets.create(task_names=["state"])
+    world = datasets.world
+    slow = datasets.begin(id)
+    assert world.step(), "the slow one is planned"
+    held = world.suite.pubsub.take([topic_path("export_dataset", world.suite.project)])
+    assert held is not None
+    datasets.correct(order, 0, "state", "bad")
+    world.wait(reading.READABLE / 2)
+    quick = datasets.exported(id)
+    world.suite.pubsub.hand_over(held, world.push)
+    world.settle()
+    old = datasets.task(id, slow)
+    assert old["status"] == "SUCCESSED", old
+    assert datasets.got(f"/{id}")["current_version_id"] == quick["version_id"] != old["version_id"]
