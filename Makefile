@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PHOTOS    := $(VENV)/.photographs
+READERS   := $(VENV)/readers
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test check lint format bench up tick pins clean
@@ -19,13 +20,18 @@ $(PHOTOS): $(INSTALLED) requirements-demo.txt
 	@$(PIP) --no-deps -r requirements-demo.txt
 	@touch $@
 
+$(READERS)/.installed: $(INSTALLED) requirements-readers.txt
+	@test -x $(READERS)/bin/python || $(BIN)/python -m venv $(READERS)
+	@$(READERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-readers.txt
+	@touch $@
+
 demo: $(PHOTOS) ## two days of a scheduled export, end to end, in about a minute
 	@$(BIN)/python -m infra.local demo
 
 test: $(INSTALLED) ## the quick tests: six minutes at most, loopback only
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
 
-check: $(PHOTOS) ## what takes longer: real processes, kills, the demo
+check: $(PHOTOS) $(READERS)/.installed ## what takes longer: real processes, kills, the demo
 	@$(BIN)/python -m pytest -n 2 -m slow
 	@WAYBILL_PART_RECORDS=10 WAYBILL_SLICE_IMAGES=3 WAYBILL_SLICE_FILES=3 $(BIN)/python -m pytest -n 2 -m "cuts and not slow"
 	@WAYBILL_PART_RECORDS=10 $(BIN)/python -m pytest -n 2 tests/shared/exports/test_windows_hold.py
