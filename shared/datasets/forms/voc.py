@@ -32,6 +32,8 @@ LABELS = "dataset_meta.json"
 """The names of the labels in their order, as datumaro reads them. Its `labelmap.txt` cannot hold a colon.
 https://open-edge-platform.github.io/datumaro/latest/docs/data-formats/formats/pascal_voc.html"""
 
+_LISTS = {"TRAIN": "train", "EVAL": "val", None: "default"}
+
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _REPLACEMENT = "\ufffd"
 
@@ -59,18 +61,14 @@ class Voc(Form):
         ]
 
     def give(self, slice: Sequence[Placed]) -> Mapping[str, bytes]:  # noqa: D102
-        lists = {section.name: b"" for each in self.joined() for section in each.sections}
+        lists: dict[str, list[str]] = {}
         for placed in slice:
-            lists[_list_of(placed)] += names.stem(placed.sample).encode() + b"\n"
-        return lists
+            lists.setdefault(_LISTS[placed.usage], []).append(f"{names.stem(placed.sample)}\n")
+        return {name: "".join(stems).encode() for name, stems in lists.items()}
 
     def fixed(self) -> Iterable[File]:  # noqa: D102
         labels = list(dict.fromkeys(_as_xml(name) for name in self.exported.labels))
         yield File(LABELS, orjson.dumps({"labels": labels}), "application/json")
-
-
-def _list_of(placed: Placed) -> str:
-    return {"TRAIN": "train", "EVAL": "val", None: "default"}[placed.usage]
 
 
 def annotation(exported: Exported, placed: Placed) -> bytes:
