@@ -59,7 +59,7 @@ def _box(box: Box, right: float, bottom: float) -> Shape | None:
     left, top, width, height = (float(each) for each in box)
     if not (width > 0 and height > 0):
         return None
-    if left >= 0 and top >= 0 and left + width <= right and top + height <= bottom:
+    if 0 <= left < right and 0 <= top < bottom and left + width <= right and top + height <= bottom:
         return Shape((left, top, width, height), None, cut=False)
     x, y = max(left, 0.0), max(top, 0.0)
     width, height = min(left + width, float(right)) - x, min(top + height, float(bottom)) - y
@@ -102,8 +102,6 @@ def _crossing(
     across = 1 - axis
     part = (limit - one[axis]) / (other[axis] - one[axis])
     at = one[across] + part * (other[across] - one[across])
-    low, high = sorted((one[across], other[across]))
-    at = min(max(at, low), high)  # it can be off by a rounding error
     return (limit, at) if axis == X else (at, limit)
 
 

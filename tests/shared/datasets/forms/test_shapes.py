@@ -26,6 +26,7 @@ corners = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=9)
         ((-10, -10, 500, 500), (0, 0, WIDTH, HEIGHT)),
         ((-9, 3, 9, 9), None),
         ((WIDTH, 0, 5, 5), None),
+        ((WIDTH, 0, 1e-20, 5), None),
         ((0, HEIGHT, 5, 5), None),
         ((500, 500, 5, 5), None),
         ((3, 3, 0, 4), None),
@@ -52,8 +53,9 @@ def test_a_box_is_cut_or_left_out(
         # all around the image
         (((-9, -9), (99, -9), (99, 99), (-9, 99)), ((0, 0), (64, 0), (64, 48), (0, 48))),
         (((70, 1), (90, 1), (80, 20)), None),
-        # outside, around a corner: only lines on the edges remain
         (((-9, 20), (-9, -9), (20, -9), (-8, -8)), None),
+        # outside, around a corner, and touching both edges: only lines on the edges remain
+        (((-9, 20), (0, 20), (-5, 10), (-5, -5), (20, -5), (20, 0), (25, -9), (-9, -9)), None),
         (((1, 1), (5, 1), (9, 1)), None),
     ],
 )
