@@ -13,7 +13,7 @@ from PIL import Image as Picture
 
 from shared.datasets.forms import form_of, manifest
 from shared.datasets.forms.base import Exported, Form, Placed
-from shared.datasets.samples import CLASSIFICATION, DETECTION, SEGMENTATION, Box, Label, Points, Sample
+from shared.datasets.samples import Box, Label, Points, Sample
 from shared.workorders.images import Image
 
 READERS = Path(sys.prefix) / "readers/bin/python"
@@ -22,6 +22,9 @@ READERS = Path(sys.prefix) / "readers/bin/python"
 ROOT = "s3://customer/exports/july/"
 
 WIDTH, HEIGHT = 64, 48
+
+PER_SLICE = 2
+"""How many samples a slice has."""
 
 HARD_NAMES = (
     "cracked, badly",
@@ -122,14 +125,11 @@ def placed(samples: Sequence[Sample], split: bool = False) -> list[Placed]:
     return made
 
 
-def write(
-    to: Path, of: Exported, form: Form, samples: Sequence[Placed], per_slice: int = 2, empty: bool = True
-) -> None:
+def write(to: Path, of: Exported, form: Form, samples: Sequence[Placed]) -> None:
     """Write all files of an export, as shared/datasets/forms/base.py says. Between the slices with samples
     there is one without."""
-    slices = [list(samples[at : at + per_slice]) for at in range(0, len(samples), per_slice)]
-    if empty:
-        slices.insert(len(slices) // 2, [])
+    slices = [list(samples[at : at + PER_SLICE]) for at in range(0, len(samples), PER_SLICE)]
+    slices.insert(len(slices) // 2, [])
 
     def put(name: str, content: bytes) -> None:
         path = to / name
@@ -149,8 +149,7 @@ def write(
             put(file.name, file.content)
         for shard in form.shards(number, slice):
             content = b"".join(
-                entry.before + content_of(entry.sample) + entry.after
-                for entry in shard.entries
+                entry.before + content_of(entry.sample) + entry.after for entry in shard.entries
             )
             assert len(content + shard.after) == shard.size
             put(shard.name, content + shard.after)
@@ -233,6 +232,3 @@ def segmented() -> list[Sample]:
         sample(3, [polygon("fine", (50, 30), (80, 30), (80, 60), (50, 60)), box("fine", 2, 3, 4, 5)]),
         sample(4, [polygon("outside", (70, 1), (90, 1), (80, 20))]),
     ]
-
-
-TYPES = (CLASSIFICATION, DETECTION, SEGMENTATION)

@@ -1,6 +1,7 @@
 """Where in an image a label is. PASCAL VOC, COCO and YOLO share the rules:
 
-- A label is cut at the edges of its image. A label of which nothing is left is left out.
+- A label is cut at the edges of its image. A label of which nothing is left is left out, and so is one with a
+  coordinate beyond MAX_COORDINATE.
 - Only a dataset of type SEGMENTATION has polygons. A label that has a box alone is that rectangle there.
 - Of an image whose size is unknown only the left and the upper edge are known. It is no picture.
 """
@@ -12,6 +13,9 @@ from shared.datasets.samples import SEGMENTATION, Box, Label, Points
 from shared.workorders.images import Image
 
 MIN_CORNERS = 3
+
+MAX_COORDINATE = 1e9
+"""In pixels, or the same below zero. What is computed of much greater numbers is not finite."""
 
 _NOTHING = 1e-9
 # Square pixels that remain of nothing: a polygon that lies outside can leave a line along the edges.
@@ -50,9 +54,11 @@ class Shape:
 def of(label: Label, image: Image, type: int) -> Shape | None:
     """Where a label is within its image, in a dataset of that type; None where no part of it is there."""
     right, bottom = (image.width, image.height) if image.width and image.height else (math.inf, math.inf)
+    if label.box is None or any(abs(each) > MAX_COORDINATE for each in label.box):
+        return None
     if type == SEGMENTATION and label.polygon is not None and len(label.polygon) >= MIN_CORNERS:
         return _polygon(label.polygon, right, bottom)
-    return _box(label.box, right, bottom) if label.box is not None else None
+    return _box(label.box, right, bottom)
 
 
 def _box(box: Box, right: float, bottom: float) -> Shape | None:

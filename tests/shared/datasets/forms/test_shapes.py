@@ -121,6 +121,13 @@ def test_where_the_size_is_unknown_only_the_first_edges_cut() -> None:
     assert all(math.isfinite(each) for each in shape.box)
 
 
+@pytest.mark.parametrize("far", [1.7e308, -1.7e308, 1e10])
+def test_a_label_that_is_farther_than_any_image_is_left_out(far: float) -> None:
+    assert shapes.of(box("a", 1, 1, abs(far), 5), IMAGE, DETECTION) is None
+    assert shapes.of(box("a", far, 1, 5, 5), broken(1).image, DETECTION) is None
+    assert shapes.of(polygon("a", (1, 1), (5, far), (5, 1)), IMAGE, SEGMENTATION) is None
+
+
 def test_a_label_without_a_place_is_left_out() -> None:
     label = polygon("a", (1, 1), (2, 2))
     assert shapes.of(label, IMAGE, SEGMENTATION) == shapes.Shape((1, 1, 1, 1), None, cut=False)
