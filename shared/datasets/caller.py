@@ -5,7 +5,7 @@ import flask
 from shared.accounts import callers
 from shared.accounts.callers import Call
 from shared.accounts.signing import ALGORITHM
-from shared.errors import NotFound
+from shared.datasets.errors import NoSuchProject
 from shared.gcp.clients import connect
 from shared.http.errors import CODED
 from shared.http.routes import Surface
@@ -28,18 +28,12 @@ CHALLENGE = f'{callers.CHALLENGE}, {ALGORITHM} realm="waybill"'
 """What a 401 says of them."""
 
 
-class WrongProject(NotFound):
-    """The project of a path is not the caller's customer."""
-
-    code = "ModelArts.0210"
-
-
 def who(request: flask.Request, scope: str) -> Call:
     """The caller by the key, the access token or the signature that the request carries.
 
-    Unauthenticated without a good one, Forbidden where the key lacks the scope, WrongProject where the path's
-    `project_id` is not the id of the caller's customer, Invalid where a signed request has a body that is too
-    large.
+    Unauthenticated without a good one, Forbidden where the key lacks the scope, NoSuchProject where the
+    path's `project_id` is not the id of the caller's customer, Invalid where a signed request has a body that
+    is too large.
     """
     cloud = connect()
     caller = callers.any_way(cloud, request)
@@ -47,7 +41,7 @@ def who(request: flask.Request, scope: str) -> Call:
     project = (request.view_args or {}).get("project_id", caller.customer)
     if project != caller.customer:
         # The same whether there is such a customer or not.
-        raise WrongProject(
+        raise NoSuchProject(
             f"project_id: the key {caller.key} does not reach {project[:64]!r}; the project of its customer "
             f"is {caller.customer!r}"
         )
