@@ -66,7 +66,7 @@ def any_way(cloud: Cloud, request: flask.Request) -> Caller:
     signing.check_date(headers, now)
     sent = signing.SentRequest(
         method=request.method,
-        path=request.environ["PATH_INFO"].encode("latin-1"),
+        path=request.path,
         query=request.query_string,
         headers=headers,
         body=content(request),

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from shared.errors import Unauthenticated
 
@@ -78,7 +78,7 @@ class SentRequest:
     """
 
     method: str
-    path: bytes
+    path: str
     query: bytes
     headers: Mapping[str, str]
     body: bytes
@@ -173,9 +173,9 @@ def _canonical(claim: Claim, request: SentRequest) -> Iterator[bytes]:
             yield "\n".join(parts).encode("latin-1")
 
 
-def _path(path: bytes) -> str:
+def _path(path: str) -> str:
     # The vendor's clients decode a path before they split it, so that to them `%2F` is a slash, too.
-    encoded = quote_from_bytes(path, safe="/~")
+    encoded = quote(path, safe="/~")
     return encoded if encoded.endswith("/") else f"{encoded}/"
 
 

@@ -261,8 +261,8 @@ def _version(request: flask.Request) -> Version:
 
 def _log_in(request: flask.Request, body: TokenRequest) -> tuple[IssuedToken, dict[str, str]]:
     identity = body.auth.identity
-    if METHOD not in identity.methods or identity.password is None:
-        raise Invalid.field("auth.identity", f"must have the method {METHOD!r}, and a field {METHOD!r}")
+    if identity.password is None:
+        raise Invalid.field("auth.identity.password", f"is needed: the only method is {METHOD!r}")
     user = identity.password.user
     cloud = connect()
     name = user.name or user.id
