@@ -2,22 +2,17 @@
 HTTP, at an address with a port."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Thread
-from typing import Any, ClassVar
+from typing import Any
 
 import flask
 import pytest
 import requests
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
-from huaweicloudsdkcore.client import Client, ClientBuilder
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkcore.http.http_config import HttpConfig
-from huaweicloudsdkcore.http.http_handler import HttpHandler
-from huaweicloudsdkcore.region.region import Region
-from huaweicloudsdkcore.sdk_response import SdkResponse
 from huaweicloudsdkcore.signer.algorithm import SigningAlgorithm
 from keystoneauth1 import exceptions as openstack
 from keystoneauth1.identity import generic, v3
@@ -32,6 +27,7 @@ from shared.datasets.caller import SCOPE, SURFACE
 from shared.datasets.login import ROUTES as LOGIN
 from shared.http.bodies import BODY_BYTES
 from shared.http.routes import Body, Route, Routes, serving
+from tests.subjects.dataset_clients import OnItsWay, Vendor, header, password
 from tests.world import World
 
 ANYTHING = dict[str, Any]
@@ -124,81 +120,38 @@ def signing_key(world: World, *scopes: str, customer: str = "acme") -> str:
 
 # --- the vendor's client
 
-OnItsWay = Callable[[Any], None]
+
+Headers = Mapping[str, str]
 
 
-class Proxy(HttpHandler):  # type: ignore[misc]
-    """Changes a request after it is signed and before it is sent."""
+def show(
+    vendor: Vendor,
+    name: str = "x",
+    *,
+    query: Sequence[tuple[str, Any]] = (),
+    method: str = "GET",
+    headers: Headers | None = None,
+) -> Any:
+    return vendor.ask(
+        method,
+        "/v2/{project_id}/things/{name}",
+        path_params={"name": name},
+        query_params=list(query),
+        header_params=dict(headers or {}),
+    )
 
-    def __init__(self, change: OnItsWay) -> None:
-        super().__init__()
-        self._change = change
 
-    def process_request(self, *, request: Any, **_: Any) -> None:
-        self._change(request)
+def post(vendor: Vendor, body: Any, headers: Headers | None = None) -> Any:
+    return vendor.ask("POST", "/v2/{project_id}/things", header_params=dict(headers or {}), body=body)
 
 
-class Anything(SdkResponse):  # type: ignore[misc]
-    """An answer of any form, as it is written."""
-
-    openapi_types: ClassVar[ANYTHING] = {}
-    attribute_map: ClassVar[ANYTHING] = {}
-
-
-class Vendor:
-    """The vendor's client, with a key."""
-
-    def __init__(
-        self,
-        url: str,
-        key: str,
-        *,
-        project: str | None = "acme",
-        change: OnItsWay | None = None,
-        config: HttpConfig | None = None,
-        region: str | None = None,
-        derived: bool = False,
-    ) -> None:
-        _, access, secret = key.split("_", 2)
-        credentials = BasicCredentials(access, secret, project).with_iam_endpoint(url)
-        if derived:
-            credentials.with_derived_predicate(BasicCredentials.get_default_derived_predicate())
-        builder = ClientBuilder(Client).with_credentials(credentials)
-        if config is not None:
-            builder.with_http_config(config)
-        if change is not None:
-            builder.with_http_handler(Proxy(change))
-        if region is not None:
-            builder._with_derived_auth_service_name("modelarts").with_region(Region(region, url))
-        else:
-            builder.with_endpoint(url)
-        self.client = builder.build()
-
-    def get(self, name: str = "x", query: Any = (), method: str = "GET", **headers: str) -> Any:
-        answer = self.client.do_http_request(
-            method=method,
-            resource_path="/v2/{project_id}/things/{name}",
-            path_params={"name": name},
-            query_params=list(query),
-            header_params=dict(headers),
-            response_type=Anything,
-        )
-        return json.loads(answer.raw_content)
-
-    def post(self, body: Any, **headers: str) -> Any:
-        answer = self.client.do_http_request(
-            method="POST",
-            resource_path="/v2/{project_id}/things",
-            header_params=dict(headers),
-            body=body,
-            response_type=Anything,
-        )
-        return json.loads(answer.raw_content)
-
-    def refused(self, **headers: str) -> ClientRequestException:
-        with pytest.raises(ClientRequestException) as refused:
-            self.get(query=[("limit", 10)], **headers)
-        return refused.value
+def refusal(vendor: Vendor, headers: Headers | None = None) -> ClientRequestException:
+    return vendor.refused(
+        "GET",
+        "/v2/{project_id}/things/x",
+        query_params=[("limit", 10)],
+        header_params=dict(headers or {}),
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -209,7 +162,7 @@ class Vendor:
 def test_the_vendors_client_is_accepted_whatever_is_in_the_path(
     url: str, key: str, name: str, method: str
 ) -> None:
-    shown = Vendor(url, key).get(name, method=method)
+    shown = show(Vendor(url, key), name, method=method)
     assert shown == {"customer": "acme", "key": key.split("_")[1], "name": name}
 
 
@@ -231,7 +184,7 @@ QUERIES: dict[str, list[tuple[str, Any]]] = {
 def test_the_vendors_client_is_accepted_whatever_is_in_the_query(
     url: str, key: str, query: list[tuple[str, Any]]
 ) -> None:
-    assert Vendor(url, key).get(query=query)["customer"] == "acme"
+    assert show(Vendor(url, key), query=query)["customer"] == "acme"
 
 
 @pytest.mark.parametrize(
@@ -241,11 +194,11 @@ def test_the_vendors_client_is_accepted_whatever_is_in_the_query(
 )
 def test_the_vendors_client_sends_a_body_and_the_handler_gets_it(url: str, key: str, body: Any) -> None:
     sent = json.loads(body) if isinstance(body, str) else body
-    assert Vendor(url, key).post(body) == {"customer": "acme", "body": sent}
+    assert post(Vendor(url, key), body) == {"customer": "acme", "body": sent}
 
 
 def test_the_vendors_client_sends_no_body(url: str, key: str) -> None:
-    assert Vendor(url, key).post(None) == {"customer": "acme", "body": {}}
+    assert post(Vendor(url, key), None) == {"customer": "acme", "body": {}}
 
 
 @pytest.mark.parametrize(
@@ -261,24 +214,20 @@ def test_the_vendors_client_sends_no_body(url: str, key: str) -> None:
 def test_the_vendors_client_is_accepted_with_other_headers(
     url: str, key: str, headers: dict[str, str]
 ) -> None:
-    assert Vendor(url, key).get(**headers)["customer"] == "acme"
-    assert Vendor(url, key).post('{"text": "é"}', **headers)["body"] == {"text": "é"}
+    assert show(Vendor(url, key), headers=headers)["customer"] == "acme"
+    assert post(Vendor(url, key), '{"text": "é"}', headers=headers)["body"] == {"text": "é"}
 
 
 def test_a_get_without_a_content_type_is_accepted(url: str, key: str) -> None:
     config = HttpConfig(ignore_content_type_for_get_request=True)
-    assert Vendor(url, key, config=config).get()["customer"] == "acme"
+    assert show(Vendor(url, key, config=config))["customer"] == "acme"
 
 
 def test_with_a_region_the_vendors_client_finds_its_project(url: str, key: str) -> None:
-    assert Vendor(url, key, project=None, region="eu-de").get()["customer"] == "acme"
+    assert show(Vendor(url, key, project=None, region="eu-de"))["customer"] == "acme"
 
 
 # --- what is changed on its way
-
-
-def header(name: str, value: str) -> OnItsWay:
-    return lambda request: request.header_params.update({name: value})
 
 
 def uri(old: str, new: str) -> OnItsWay:
@@ -317,7 +266,7 @@ CHANGED: dict[str, tuple[OnItsWay, str]] = {
 def test_what_is_changed_on_its_way_is_refused_with_the_reason(
     url: str, key: str, change: OnItsWay, says: str
 ) -> None:
-    refused = Vendor(url, key, change=change).refused()
+    refused = refusal(Vendor(url, key, change=change))
     assert (refused.status_code, refused.error_code) == (401, "APIGW.0301")
     assert says in refused.error_msg
     assert len(refused.request_id) == 32
@@ -327,9 +276,9 @@ def test_what_is_changed_on_its_way_is_refused_with_the_reason(
 def test_a_request_is_good_for_a_quarter_of_an_hour(world: World, url: str, key: str) -> None:
     sent = {"X-Sdk-Date": world.suite.clock.now().strftime("%Y%m%dT%H%M%SZ")}
     world.wait(timedelta(minutes=14))
-    assert Vendor(url, key).get(**sent)["customer"] == "acme"
+    assert show(Vendor(url, key), headers=sent)["customer"] == "acme"
     world.wait(timedelta(minutes=1, seconds=1))
-    refused = Vendor(url, key).refused(**sent)
+    refused = refusal(Vendor(url, key), headers=sent)
     assert f"dated {sent['X-Sdk-Date']}" in refused.error_msg
     assert "Check the clock of the client" in refused.error_msg
 
@@ -339,13 +288,13 @@ def test_a_request_is_good_for_a_quarter_of_an_hour(world: World, url: str, key:
 
 def test_another_secret_is_refused(url: str, key: str) -> None:
     other = key[:-1] + ("A" if key[-1] != "A" else "B")
-    assert "Check the secret key" in Vendor(url, other).refused().error_msg
+    assert "Check the secret key" in refusal(Vendor(url, other)).error_msg
 
 
 def test_a_revoked_key_signs_no_more(world: World, url: str, key: str) -> None:
-    assert Vendor(url, key).get()["customer"] == "acme"
+    assert show(Vendor(url, key))["customer"] == "acme"
     revoke_key(world.cloud.db, key.split("_")[1])
-    refused = Vendor(url, key).refused()
+    refused = refusal(Vendor(url, key))
     assert (refused.status_code, refused.error_code) == (401, "APIGW.0301")
     assert f"the access key {key.split('_')[1]} is not valid" in refused.error_msg
 
@@ -353,20 +302,20 @@ def test_a_revoked_key_signs_no_more(world: World, url: str, key: str) -> None:
 def test_a_key_signs_only_with_the_scope_for_it(world: World, url: str, key: str) -> None:
     world.cloud.db.document(f"api_keys/{key.split('_')[1]}").update({"scopes": ["datasets"]})
     for each in (key, signing_key(world, "datasets")):
-        refused = Vendor(url, each).refused()
+        refused = refusal(Vendor(url, each))
         assert refused.status_code == 401
         assert "has the scope 'signing'" in refused.error_msg
 
 
 def test_a_key_signs_within_its_other_scopes(world: World, url: str) -> None:
-    refused = Vendor(url, signing_key(world, "signing", "exports")).refused()
+    refused = refusal(Vendor(url, signing_key(world, "signing", "exports")))
     assert (refused.status_code, refused.error_code) == (403, "APIGW.0302")
     assert "lacks the scope 'datasets'" in refused.error_msg
 
 
 @pytest.mark.parametrize("access", ["0123456789abcdef", "QTWAOYTTINDUT2QVKYUC", "../secrets", "a/b/c"])
 def test_an_access_key_that_is_none_is_refused(url: str, key: str, access: str) -> None:
-    refused = Vendor(url, f"wb_{access}_secret").refused()
+    refused = refusal(Vendor(url, f"wb_{access}_secret"))
     assert refused.status_code == 401
     assert "the access key" in refused.error_msg
 
@@ -376,7 +325,7 @@ def test_another_customers_project_is_refused_whether_it_is_there_or_not(
     world: World, url: str, key: str, project: str
 ) -> None:
     world.stranger()
-    refused = Vendor(url, key, project=project).refused()
+    refused = refusal(Vendor(url, key, project=project))
     if project == "a/b":
         assert refused.status_code == 404
         return
@@ -393,16 +342,16 @@ def test_other_algorithms_of_the_vendor_are_refused_by_name(url: str, key: str) 
         (SigningAlgorithm.ECDSA_P256_SHA256, "SDK-ECDSA-P256-SHA256"),
         (SigningAlgorithm.SM2_SM3, "SDK-SM2-SM3"),
     ):
-        refused = Vendor(url, key, config=HttpConfig(signing_algorithm=algorithm)).refused()
+        refused = refusal(Vendor(url, key, config=HttpConfig(signing_algorithm=algorithm)))
         assert refused.status_code == 401
         assert f"signatures with {name} are not supported" in refused.error_msg
-    refused = Vendor(url, key, region="eu-de", derived=True).refused()
+    refused = refusal(Vendor(url, key, region="eu-de", derived=True))
     assert "signatures with V11-HMAC-SHA256 are not supported" in refused.error_msg
 
 
 def test_a_body_that_is_too_large_is_not_read(url: str, key: str) -> None:
     with pytest.raises(ClientRequestException) as refused:
-        Vendor(url, key).post({"text": "x" * BODY_BYTES})
+        post(Vendor(url, key), {"text": "x" * BODY_BYTES})
     assert (refused.value.status_code, refused.value.error_code) == (400, "ModelArts.0104")
     assert refused.value.error_msg == f"body: is larger than {BODY_BYTES} bytes"
 
@@ -428,17 +377,6 @@ def test_without_a_key_the_ways_to_send_one_are_told(url: str, headers: dict[str
 
 
 # --- OpenStack's client
-
-
-def password(url: str, key: str, **changes: Any) -> v3.Password:
-    named: dict[str, Any] = {
-        "auth_url": f"{url}/v3",
-        "username": "bob",
-        "password": key,
-        "user_domain_name": "any",
-        "project_id": "acme",
-    }
-    return v3.Password(**(named | changes))
 
 
 SCOPES: dict[str, dict[str, Any]] = {
