@@ -229,12 +229,13 @@ class Bundle(_Model):
         return tuple(dict.fromkeys(f.dead_letter for f in self.functions.values() if f.dead_letter))
 
     def serving(self, path: str) -> Function | None:
-        """The function with the longest prefix of whole segments of this path; None where there is none."""
+        """The function with the longest prefix of whole segments of this path; None where there is none. The
+        prefix `/` is that path alone."""
         fitting = [
             (len(prefix), function)
             for function in self.functions.values()
             for prefix in function.paths
-            if prefix == "/" or path == prefix or path.startswith(prefix + "/")
+            if path == prefix or (prefix != "/" and path.startswith(prefix + "/"))
         ]
         return max(fitting, key=lambda found: found[0])[1] if fitting else None
 

@@ -1,4 +1,4 @@
-"""The only module that reads the process's clock: for durations, and to date a request that is signed.
+"""The only module that reads the process's clock: for durations, and for the dates of signed requests.
 
 What is due comes from a tick's publish time, windows from that, leases and expiries from Firestore's times.
 """
@@ -17,6 +17,6 @@ def stopwatch() -> float:
 
 
 def unix_seconds() -> int:
-    """Seconds since 1970 by this machine, for the date in a signed request: whoever gets it holds it against
-    a clock of their own. Nothing of ours is decided by it."""
+    """Seconds since 1970 by this machine, for the date of a signed request: whoever gets one compares it with
+    a clock of their own. Nothing else is decided by it."""
     return int(time.time())

@@ -1,12 +1,14 @@
 """Who is calling an HTTP function."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import flask
 
 from shared.accounts import signing, tokens
 from shared.accounts.keys import Caller, authenticate, signing_secret
+from shared.clock import unix_seconds
 from shared.gcp.clients import Cloud, connect
 from shared.http.bodies import content
 
@@ -61,9 +63,9 @@ def any_way(cloud: Cloud, request: flask.Request) -> Caller:
     claim = signing.claim_of(authorization)
     if claim is None:
         return tokens.authenticate(cloud, authorization, request.headers.get("X-Auth-Token", ""))
-    caller, secret, now = signing_secret(cloud, claim.access_key)
+    caller, secret = signing_secret(cloud, claim.access_key)
     headers = {name.lower(): value for name, value in request.headers.items()}
-    signing.check_date(headers, now)
+    signing.check_date(headers, datetime.fromtimestamp(unix_seconds(), UTC))
     sent = signing.SentRequest(
         method=request.method,
         path=request.path,

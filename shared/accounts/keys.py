@@ -163,9 +163,8 @@ def identify(db: firestore.Client, key: str) -> tuple[Caller, datetime]:
     raise Unauthenticated("the key is not valid: check that it is complete and not revoked")
 
 
-def signing_secret(cloud: Cloud, id: str) -> tuple[Caller, str, datetime]:
-    """Who signs with the key of this id, the secret that they sign with, and when the key was read, by
-    Firestore.
+def signing_secret(cloud: Cloud, id: str) -> tuple[Caller, str]:
+    """Who signs with the key of this id, and the secret that they sign with.
 
     Unauthenticated where the key is unknown, revoked or lacks the scope `signing`; which of these is not
     said, since who asks has proved nothing yet.
@@ -184,7 +183,7 @@ def signing_secret(cloud: Cloud, id: str) -> tuple[Caller, str, datetime]:
         secret = secrets.get(cloud, caller.customer, _sealed(id))
     except CustomerMustAct:  # it was revoked just now
         raise refused from None
-    return caller, secret, read_time(snapshot)
+    return caller, secret
 
 
 def caller_of(snapshot: Snapshot) -> Caller | None:
