@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from shared.accounts.customers import sites_of
 from shared.clock import elapsed_since, stopwatch
 from shared.datasets import dataset as datasets
 from shared.datasets import samples
+from shared.datasets import task as tasks
 from shared.datasets.dataset import MAX_LABELS, MAX_LABELS_BYTES, Dataset, Slice, Version
 from shared.datasets.samples import Sample
 from shared.datasets.task import EXPORT, Task
@@ -96,9 +96,7 @@ def read(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     choice = needed(cloud, task).choice
     began, fields = stopwatch(), attempt.fields
     part = IdRange(fields["first"], fields["before"])
-    written = _Part(
-        cloud, f"{task.customer}/{task.dataset}/{task.id}/{attempt.piece.name}-{attempt.id}.jsonl"
-    )
+    written = _Part(cloud, tasks.staged(task, f"{attempt.piece.name}-{attempt.id}.jsonl"))
     rest = {}
     try:
         for found in scan.standing(cloud, fields["site"], part, at):
@@ -117,7 +115,7 @@ class _Part:
     """The samples of a part as they are written."""
 
     def __init__(self, cloud: Cloud, name: str) -> None:
-        self._writer = cloud.objects.writer(cloud.settings.datasets_bucket, name, LINES_TYPE)
+        self._writer = cloud.objects.writer(cloud.settings.staging_bucket, name, LINES_TYPE)
         self._held: list[bytes] = []
         self._held_bytes = 0
         self.bytes = 0
@@ -189,15 +187,11 @@ def pin(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     total = sum(int(part["sum"], 16) for part in parts) % 2**256
     content = f"{task.dataset}\n{sum(part['samples'] for part in parts)}\n{total:x}"
     id = hashlib.sha256(content.encode()).hexdigest()[:32]
-    index = cloud.objects.create(
-        cloud.settings.datasets_bucket,
-        f"{task.customer}/{task.dataset}/{task.id}/index-{attempt.id}.json",
-        datasets.write_index(list(_slices(parts))),
-        INDEX_TYPE,
-    )
     samples_count, annotated = (sum(part[name] for part in parts) for name in ("samples", "annotated"))
     version = cloud.db.document(datasets.version_path(task.dataset, id))
     owner = cloud.db.document(datasets.path(task.dataset))
+    # Most tasks find that nothing has changed. What they read leaves staging with its age.
+    index = None if version.get().exists else _kept(cloud, task, attempt, parts)
 
     def write(transaction: firestore.Transaction) -> None:
         there, dataset = version.get(transaction=transaction), owner.get(transaction=transaction)
@@ -208,7 +202,7 @@ def pin(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
             # Else another task has read it since, and made its version before.
             counted = {"samples": samples_count, "annotated": annotated}
             changes |= {"current": id, "as_of": at, **counted}
-        if not there.exists:
+        if index is not None and not there.exists:
             number = known.version_count + 1
             ordered = [(name, counts.get(name, 0)) for name in labels]
             asked = task.request.dataset_version_name if task.does == EXPORT else None
@@ -251,11 +245,15 @@ def _too_many() -> GiveUp:
     )
 
 
-def _slices(parts: list[Any]) -> Iterator[Slice]:
-    for part in parts:
-        if part["stored"]:
-            stored = Stored(**part["stored"])
-            yield from (Slice(stored, *each) for each in orjson.loads(part["slices"]))
+def _kept(cloud: Cloud, task: Task, attempt: Attempt, parts: list[Any]) -> Stored:
+    """Copy what was read from staging to where it is kept; returns the object that lists its slices."""
+    bucket, folder = cloud.settings.datasets_bucket, f"{task.customer}/{task.dataset}/{task.id}"
+    slices: list[Slice] = []
+    for number, part in enumerate(each for each in parts if each["stored"]):
+        kept = cloud.objects.copy(Stored(**part["stored"]), bucket, f"{folder}/{number:0{PART_DIGITS}}.jsonl")
+        slices += (Slice(kept, *each) for each in orjson.loads(part["slices"]))
+        attempt.heartbeat()
+    return cloud.objects.create(bucket, f"{folder}/index.json", datasets.write_index(slices), INDEX_TYPE)
 
 
 def _selecting(cloud: Cloud, version: Version) -> Done:

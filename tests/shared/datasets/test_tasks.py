@@ -686,3 +686,13 @@ def test_a_version_that_was_read_earlier_and_made_later_is_not_the_newest(datase
     old = datasets.task(id, slow)
     assert old["status"] == "SUCCESSED", old
     assert datasets.got(f"/{id}")["current_version_id"] == quick["version_id"] != old["version_id"]
+
+
+def test_a_dataset_that_did_not_change_keeps_nothing_more(datasets: Datasets) -> None:
+    datasets.work_order("WO-1", [{"results": GOOD}])
+    id = datasets.create()
+    bucket = f"{datasets.world.suite.project}-datasets"
+    before = datasets.world.landed(bucket).keys()
+    assert len(before) == 2, "the samples, and the list of their slices"
+    datasets.exported(id)
+    assert datasets.world.landed(bucket).keys() == before
