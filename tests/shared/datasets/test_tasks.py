@@ -502,6 +502,16 @@ def test_tasks_are_listed_by_pages_and_by_marker(datasets: Datasets) -> None:
     assert (answer.status, answer.body["error_code"]) == (404, "ModelArts.4359")
 
 
+def test_a_task_is_its_datasets(datasets: Datasets) -> None:
+    id, other = datasets.create(), datasets.create("Other")
+    task = datasets.exported(id)["task_id"]
+    for method in ("GET", "DELETE"):
+        answer = datasets.send(method, f"/{other}/export-tasks/{task}")
+        assert (answer.status, answer.body["error_code"]) == (404, "ModelArts.4359"), answer
+    answer = datasets.send("GET", f"/{other}/export-tasks?marker={task}")
+    assert (answer.status, answer.body["error_code"]) == (404, "ModelArts.4359"), answer
+
+
 def test_only_so_many_tasks_are_under_way(datasets: Datasets, monkeypatch: pytest.MonkeyPatch) -> None:
     from shared.datasets import service
 
