@@ -81,7 +81,7 @@ def _shown(label: Label) -> dict[str, object]:
     shown: dict[str, object] = {
         "name": label.name,
         "task": label.task,
-        "annotated_by": "human" if label.human else "auto",
+        "annotated_by": label.annotated_by,
     }
     if label.box is not None:
         shown["box"] = label.box

@@ -35,9 +35,6 @@ REVIEW_WORDS: Mapping[str, str] = {
 """What an analyser's word of a result's review means, in small letters. After any other word, such as
 `pending`, a review is still to be made."""
 
-HUMAN, AUTO = "human", "auto"
-"""The values of a label's attribute `annotated-by`: a person corrected the result, or not."""
-
 
 def matcher(request: Request, as_of: datetime) -> Test:
     """The test whether a sample is exported. `as_of` is when the samples are read, with its time zone: days
@@ -233,7 +230,7 @@ def _of_task(values: Sequence[str]) -> Callable[[Label], bool]:
 
 def _annotated_by(values: Sequence[str]) -> Callable[[Label], bool]:
     wanted = frozenset(values)
-    return lambda label: not wanted or (HUMAN if label.human else AUTO) in wanted
+    return lambda label: not wanted or label.annotated_by in wanted
 
 
 _PROPERTIES = {"task": _of_task, "annotated-by": _annotated_by}

@@ -34,6 +34,11 @@ Points = tuple[tuple[float, float], ...]
 """The corners of a polygon, x and y each, in pixels of the image as it is stored."""
 
 
+HUMAN, AUTO = "human", "auto"
+"""Who made a label: a person, or the analysis.
+https://support.huaweicloud.com/intl/en-us/api-modelarts/ListSamples.html"""
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
     """What an image shows.
@@ -54,6 +59,11 @@ class Label:
     confidence: float | None = None
     box: Box | None = None
     polygon: Points | None = None
+
+    @property
+    def annotated_by(self) -> str:
+        """Who made it: HUMAN or AUTO."""
+        return HUMAN if self.human else AUTO
 
 
 @dataclass(frozen=True, slots=True)

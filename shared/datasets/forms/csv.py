@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.datasets.forms.base import Exported, Form, Joined, Placed, Section
-from shared.datasets.forms.manifest import annotated_by
 from shared.datasets.samples import CLASSIFICATION, SEGMENTATION, Label
 from shared.formats import csv
 
@@ -66,7 +65,7 @@ def _label(label: Label) -> dict[str, Any]:
         "label": label.name,
         **dict(zip(_BOX, label.box or (), strict=False)),
         "polygon": [list(corner) for corner in label.polygon] if label.polygon else None,
-        "annotated_by": annotated_by(label),
+        "annotated_by": label.annotated_by,
         "annotated_at": label.at,
         "confidence": label.confidence,
     }

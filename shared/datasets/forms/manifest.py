@@ -13,7 +13,7 @@ import orjson
 
 from shared.datasets.forms import names
 from shared.datasets.forms.base import Exported, Form, Joined, Placed, Section
-from shared.datasets.samples import CLASSIFICATION, DETECTION, SEGMENTATION, Label
+from shared.datasets.samples import AUTO, CLASSIFICATION, DETECTION, HUMAN, SEGMENTATION, Label
 from shared.formats import moments
 
 SECTION = "manifest"
@@ -27,10 +27,6 @@ TYPES = {
     SEGMENTATION: "modelarts/image_segmentation",
 }
 """What an annotation of a dataset's type is called."""
-
-HUMAN, AUTO = "human", "auto"
-"""Who made a label: a person, or the analysis.
-https://support.huaweicloud.com/intl/en-us/api-modelarts/ListSamples.html"""
 
 _NAME_BYTES = 100
 
@@ -78,7 +74,7 @@ def _annotation(type: str, label: Label) -> dict[str, Any]:
         "type": type,
         "name": label.name,
         "property": {},
-        "annotated-by": annotated_by(label),
+        "annotated-by": label.annotated_by,
         **_created([label]),
     }
     return fields if label.confidence is None else {**fields, "confidence": label.confidence}
@@ -93,11 +89,6 @@ def _file(type: str, where: str, labels: Sequence[Label]) -> dict[str, Any]:
         "annotated-by": HUMAN if all(label.human for label in labels) else AUTO,
         **_created(labels),
     }
-
-
-def annotated_by(label: Label) -> str:
-    """Who made a label."""
-    return HUMAN if label.human else AUTO
 
 
 def _created(labels: Iterable[Label]) -> dict[str, str]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.datasets.forms.base import Exported, Placed
-from shared.datasets.forms.manifest import annotated_by
 from shared.datasets.samples import Label
 
 
@@ -35,7 +34,7 @@ def _label(indices: Mapping[str, int], label: Label) -> dict[str, Any]:
         "name": label.name,
         "index": indices[label.name],
         "task": label.task,
-        "annotated_by": annotated_by(label),
+        "annotated_by": label.annotated_by,
         "annotated_at": label.at,
         "confidence": label.confidence,
         "box": [float(each) for each in label.box] if label.box is not None else None,
