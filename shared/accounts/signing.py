@@ -21,8 +21,8 @@ ALGORITHM = "SDK-HMAC-SHA256"
 """The one algorithm that is verified."""
 
 MAX_SKEW = timedelta(minutes=15)
-"""How far the date of a request may be from this machine's time, in both directions; the cloud that this way of
-signing comes from has the same."""
+"""How far the date of a request may be from this machine's time, in both directions; the cloud that this way
+of signing comes from has the same."""
 
 DATE = "x-sdk-date"
 """The header with the date, as `20261128T210141Z`."""
