@@ -65,6 +65,22 @@ def test_a_corrected_label_makes_a_version_and_the_difference_says_so(datasets: 
     assert same == {"added": 0, "removed": 0, "relabelled": 0}
 
 
+def test_the_difference_is_right_wherever_work_orders_come_and_go(datasets: Datasets) -> None:
+    orders = [datasets.work_order(f"WO-{number}", [{"results": GOOD}]) for number in range(12)]
+    id = datasets.create(task_names=["state"])
+    first = datasets.got(f"/{id}")["current_version_id"]
+    for order in orders[::3]:
+        datasets.world.request("DELETE", f"/v0.2/work-orders/{order.id}?site_id={SITE}")
+    for number in range(12, 24):
+        datasets.work_order(f"WO-{number}", [{"results": GOOD}])
+    for order in orders[1::3]:
+        datasets.correct(order, 0, "state", "bad")
+    second = datasets.exported(id)["version_id"]
+    found = datasets.got(f"/{id}/versions/{first}/diff/{second}")
+    assert found == {"added": 12, "removed": 4, "relabelled": 4}
+    assert datasets.got(f"/{id}/versions/{second}/diff/{first}") == {**found, "added": 4, "removed": 12}
+
+
 def test_a_version_exports_again_byte_for_byte_whatever_changed_since(datasets: Datasets) -> None:
     order = datasets.work_order("WO-1", [{"results": DOOR}, {}])
     id = datasets.create(dataset_type=1)
@@ -584,6 +600,7 @@ def test_a_deleted_dataset_is_gone_and_its_tasks_end(datasets: Datasets) -> None
     id = datasets.create()
     task = datasets.begin(id)
     assert datasets.send("DELETE", f"/{id}").status == 204
+    assert datasets.world.cloud.db.document(f"dataset_tasks/{task}").get().get("state") == "CANCELLED"
     datasets.settled()
     for method, path in (("GET", ""), ("PUT", ""), ("DELETE", ""), ("GET", f"/export-tasks/{task}")):
         answer = datasets.send(method, f"/{id}{path}", {} if method == "PUT" else None)
