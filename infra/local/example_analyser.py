@@ -1,4 +1,5 @@
-"""A small analyser, as a customer could write one: it measures how bright photographs are.
+"""A small analyser, as a customer could write one: it measures how bright photographs are, and finds patches
+of one colour in them.
 
 `python -m infra.local.example_analyser --port 8090` serves it on 127.0.0.1; the site's secret comes in the
 variable ANALYSER_SECRET. It shares no code with Waybill: what it knows of it are its request, its signature
@@ -21,6 +22,9 @@ from PIL import Image, ImageStat
 
 from infra.local.clock import machine_time
 
+Box = tuple[int, int, int, int]
+"""Left, top, width and height, in pixels."""
+
 OLDEST_SECONDS = 300
 """How old a signed request may be: whoever recorded one cannot send it again later."""
 
@@ -35,6 +39,29 @@ POLL_SECONDS = 0.05
 
 DARK, BRIGHT = 30, 235
 """Between these a photograph is bright enough, and not too bright; 255 is white."""
+
+CELL = 8
+"""Patches are found in cells of so many pixels each way."""
+
+COLOURS = (
+    ("red", 14),
+    ("orange", 30),
+    ("yellow", 48),
+    ("green", 120),
+    ("blue", 185),
+    ("purple", 232),
+    ("red", 256),
+)
+"""The names of hues, each with the hue at which it ends, of 256."""
+
+SATURATED, LIT = 150, 70
+"""From this saturation and brightness on, of 256, a cell has a colour."""
+
+PATCH_CELLS = 36
+"""How many cells a patch has at least."""
+
+MAX_PATCHES = 3
+"""How many patches of a photograph are reported: the largest ones."""
 
 _SIGNATURE = re.compile(r"t=([0-9]{1,12})((?:,v1=[0-9a-f]{64})+)")
 
@@ -67,21 +94,69 @@ def signed(secret: str, header: str, body: bytes, now: int) -> bool:
     return any(matching)
 
 
-def measure(id: str, content: bytes) -> dict[str, Any]:
-    """The result of one photograph; OSError where it cannot be read."""
-    picture = Image.open(io.BytesIO(content))
+def analyse(id: str, content: bytes) -> list[dict[str, Any]]:
+    """The results of one photograph; OSError where it cannot be read."""
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
     mean = ImageStat.Stat(picture.convert("L")).mean[0]
     bright_enough = DARK <= mean <= BRIGHT
-    return {
-        "input_id": id,
+    about = {"input_id": id, "labeler": "example-analyser"}
+    brightness = {
+        **about,
         "task_name": "brightness",
         "analyzed_value": round(mean, 1),
         "message": None if bright_enough else "Too dark or too bright: take it again.",
         "is_conformity_validated": bright_enough,
         "confidence": 1.0,
-        "regions": [{"label": "measured", "box": [0, 0, picture.width, picture.height]}],
-        "labeler": "example-analyser",
     }
+    found = patches(picture)
+    if not found:
+        return [brightness]
+    colour, (_, _, width, height), cells = found[0]
+    objects = {
+        **about,
+        "task_name": "object",
+        "analyzed_value": colour,
+        "message": None,
+        "is_conformity_validated": True,
+        "confidence": min(1.0, round(cells * CELL**2 / (width * height), 2)),
+        "regions": [{"label": name, "box": list(box)} for name, box, _ in found],
+    }
+    return [brightness, objects]
+
+
+def patches(picture: Image.Image) -> list[tuple[str, Box, int]]:
+    """The patches of one colour in a photograph, the largest first: the colour, the box around the patch, and
+    how many cells it has."""
+    small = picture.reduce(CELL).convert("HSV")
+    across, content = small.width, small.tobytes()
+    colours = {}
+    for at in range(across * small.height):
+        hue, saturation, value = content[3 * at : 3 * at + 3]
+        if saturation >= SATURATED and value >= LIT:
+            colours[at] = next(name for name, end in COLOURS if hue < end)
+    found = []
+    while colours:
+        first = min(colours)
+        name, cells, reached = colours.pop(first), [], [first]
+        while reached:
+            at = reached.pop()
+            cells.append(at)
+            left, right = at % across > 0, at % across < across - 1
+            for beside in (at - across, at + across, *[at - 1] * left, *[at + 1] * right):
+                if colours.get(beside) == name:
+                    del colours[beside]
+                    reached.append(beside)
+        if len(cells) >= PATCH_CELLS:
+            found.append((name, _around(cells, across, picture), len(cells)))
+    return sorted(found, key=lambda patch: -patch[2])[:MAX_PATCHES]
+
+
+def _around(cells: list[int], across: int, picture: Image.Image) -> Box:
+    columns, rows = [at % across for at in cells], [at // across for at in cells]
+    left, top = min(columns) * CELL, min(rows) * CELL
+    right = min((max(columns) + 1) * CELL, picture.width)
+    bottom = min((max(rows) + 1) * CELL, picture.height)
+    return left, top, right - left, bottom - top
 
 
 class _Analyser(BaseHTTPRequestHandler):
@@ -106,7 +181,7 @@ class _Analyser(BaseHTTPRequestHandler):
                 self._answer(503, {"detail": "a photograph could not be fetched"})
                 return
             try:
-                results.append(measure(image["id"], answer.content))
+                results += analyse(image["id"], answer.content)
             except OSError:
                 continue  # no picture: nothing is said of it
         self._answer(200, {"results": results})

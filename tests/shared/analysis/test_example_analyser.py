@@ -55,7 +55,32 @@ def test_it_measures_every_photograph(world: World, url: str) -> None:
     assert broken.job_conformity == ()
     assert kept.labels[good.id]["brightness"] == {
         "confidence": 1.0,
-        "regions": [{"label": "measured", "box": [0, 0, 640, 700]}],
+        "labeler": "example-analyser",
+    }
+
+
+def test_it_finds_patches_of_one_colour() -> None:
+    picture = Picture.new("RGB", (164, 120), (90, 90, 90))
+    picture.paste((240, 120, 0), (16, 8, 80, 72))
+    picture.paste((90, 90, 90), (48, 8, 80, 40))
+    picture.paste((0, 60, 220), (112, 56, 164, 120))
+    picture.paste((0, 200, 0), (0, 104, 104, 120))  # too small
+    picture.paste((30, 0, 0), (80, 0, 164, 48))  # too dark
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    brightness, objects = example_analyser.analyse("input", out.getvalue())
+    assert brightness["task_name"] == "brightness"
+    assert objects == {
+        "input_id": "input",
+        "task_name": "object",
+        "analyzed_value": "blue",
+        "message": None,
+        "is_conformity_validated": True,
+        "confidence": 1.0,
+        "regions": [
+            {"label": "blue", "box": [112, 56, 52, 64]},
+            {"label": "orange", "box": [16, 8, 64, 64]},
+        ],
         "labeler": "example-analyser",
     }
 
