@@ -5,10 +5,11 @@ taken in with their 900 photographs, four are wrong and say why. The photographs
 own analyser is asked about them. A daily export is set up through the HTTP API; the clock goes to the next
 morning and a tick comes: everything lands in the customer's bucket. A second archive changes some work
 orders and adds some, one is deleted; the clock goes on a day, a tick: only that lands. Then all that
-was found wrong with photographs goes to a mailbox as CSV, and the mail's link is followed. At the end a list
-of technicians is imported from a CSV file with three bad rows, which are fixed and sent again, and a query
-joins technicians and work orders. Nothing is faked: each function is a process of its own, started cold by
-its first event.
+was found wrong with photographs goes to a mailbox as CSV, and the mail's link is followed. A list of
+technicians is imported from a CSV file with three bad rows, which are fixed and sent again, and a query joins
+technicians and work orders. At the end a person says what some photographs show, the photographs are exported
+as a dataset for training, and pycocotools reads it. Nothing is faked: each function is a process of its own,
+started cold by its first event.
 """
 
 import csv
@@ -24,14 +25,16 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
+from PIL import Image
 
 from infra.local import demo_customer, example_analyser
 from infra.local.clock import machine_time, wait
 from infra.local.demo_customer import BUCKET, PLATFORM, SETTINGS, TASK_GROUPS
-from infra.local.photographs import NoPhotographs, cut
+from infra.local.photographs import SUBJECTS, NoPhotographs, cut, subject
 from infra.local.processes import REPOSITORY
 from infra.local.suite import Suite
 
@@ -89,10 +92,27 @@ select w.name as work_order, t.name as technician, t.team
 from demo_entity_Technician t join WorkOrder w on w.metadata->>'technician' = t.name
 order by w.name"""
 
+NAMED = range(CHANGED, CHANGED + 9)
+"""The numbers of the work orders whose photographs a person looks at: those that did not change."""
+
+DATASET = {
+    "dataset_name": "objects",
+    "dataset_type": 1,
+    "task_names": ["object"],
+    "description": "What is where on photographs of the site North.",
+}
+"""A dataset for object detection. Its labels are what the analyser found, and what the person calls it."""
+
+READERS = Path(sys.prefix) / "readers/bin/python"
+"""The Python that has pycocotools."""
+
 PATIENCE = timedelta(seconds=90)
 """How long the demo waits for a run, an analysis or a job, before it says that something is wrong."""
 
 STATE = REPOSITORY / ".local" / "demo"
+
+SHEET = STATE / "contact-sheet.png"
+"""Six photographs of the dataset with their boxes and labels."""
 
 
 class WentWrong(Exception):
@@ -135,6 +155,7 @@ class Demo:
         self.api.headers["Authorization"] = f"Token {self.key}"
         self.originals: dict[str, bytes] = {}
         self.names: list[str] = []
+        self.inputs: dict[str, list[str]] = {}
 
     def show(self) -> None:
         """Two days; WentWrong at the first thing that is not as it should be."""
@@ -196,6 +217,15 @@ class Demo:
         self.say("Which technician visited what: a query over technicians and work orders")
         self.join()
 
+        self.say(f"What {len(NAMED)} work orders show, said by a person, and a dataset of all photographs")
+        named = self.name_objects()
+        self.done(f"{len(named)} results corrected: the analyser knows colours, the person knows what it is")
+        task = self.export_dataset()
+        for name in ("status", "progress", "total_sample_count", "finished_sample_count"):
+            print(f"  {name:24} {task[name]}")
+        self.done(f"the dataset is exported as COCO to {task['path']}")
+        self.check_dataset(named)
+
     def take_in(self) -> None:
         """Upload an archive as a customer does: with the client that Waybill serves."""
         client = STATE / "upload.py"
@@ -240,6 +270,7 @@ class Demo:
 
         id = store.input_id(store.work_order_id(self.site.id, work_order), file, content)
         self.originals[f"{id}.jpg"] = content
+        self.inputs.setdefault(work_order, []).append(id)
         return content
 
     def analysed(self) -> None:
@@ -404,6 +435,96 @@ class Demo:
         if list(csv.reader(io.StringIO(content))) != wanted:
             raise WentWrong(f"the query's rows are not what they should be: {content[:400]}")
         self.done(f"checked: {len(names)} rows, field by field")
+
+    def name_objects(self) -> dict[str, str]:
+        """Correct what the analyser calls by its colour, as a person does; returns the names by input."""
+        from shared.workorders import store
+
+        named = {}
+        for number in NAMED:
+            name, corrections = self.names[number], []
+            for place, input in enumerate(self.inputs[name]):
+                seen = subject(number * len(TASK_GROUPS) + place)
+                if seen and self.found(input):
+                    correction = {"input_id": input, "task_name": "object", "corrected_value": seen}
+                    corrections.append(correction)
+                    named[input] = seen
+            id = store.work_order_id(self.site.id, name)
+            self.work_order("PATCH", id, {"corrections": corrections}, expect=200)
+        return named
+
+    def found(self, input: str) -> list[tuple[str, example_analyser.Box]]:
+        """What the analyser finds on a photograph: names and boxes."""
+        picture = Image.open(io.BytesIO(self.originals[f"{input}.jpg"])).convert("RGB")
+        return [(name, box) for name, box, _ in example_analyser.patches(picture)]
+
+    def export_dataset(self) -> dict[str, Any]:
+        """Create a dataset of the site, and export it, as a customer does; returns the task at its end."""
+        datasets = f"/v2/{demo_customer.CUSTOMER}/datasets"
+        made = self.ask("POST", datasets, {**DATASET, "site_ids": [self.site.id]})
+        tasks = f"{datasets}/{made['dataset_id']}/export-tasks"
+        asked = {"path": f"gs://{BUCKET}/datasets/objects/", "annotation_format": "COCO"}
+        id = self.ask("POST", tasks, asked)["task_id"]
+        deadline = machine_time() + PATIENCE
+        while machine_time() < deadline:
+            task = self.ask("GET", f"{tasks}/{id}")
+            if task["status"] == "SUCCESSED":
+                return task
+            if task["status"] == "FAILED":
+                raise WentWrong(f"the dataset was not exported: {task['error_msg']}")
+            wait(0.1)
+        raise WentWrong(f"the dataset was not exported within {PATIENCE.seconds} s: {task}")
+
+    def check_dataset(self, named: dict[str, str]) -> None:
+        """Have pycocotools read the dataset and draw six images of it, and compare all images and labels with
+        what they should be."""
+        folder, prefix = STATE / "objects", "datasets/objects/"
+        for each in self.suite.storage.list(BUCKET):
+            if each.name.startswith(prefix):
+                file = folder / each.name.removeprefix(prefix)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(self.suite.storage.read(BUCKET, each.name))
+        script = REPOSITORY / "infra/local/contact_sheet.py"
+        if not READERS.exists():
+            raise WentWrong(
+                "pycocotools is not installed: `make demo` does that, from requirements-readers.txt"
+            )
+        drawn = subprocess.run(
+            [READERS, script, folder, SHEET, *SUBJECTS.values()], capture_output=True, text=True, check=False
+        )
+        if drawn.returncode:
+            raise WentWrong(f"pycocotools cannot read the dataset: {drawn.stderr}")
+        read = json.loads(drawn.stdout)
+        kept = [input for name in self.inputs if name != self.names[-1] for input in self.inputs[name]]
+        boxes = []
+        for input in kept:
+            found = self.found(input)
+            boxes += [
+                [input, named.get(input, name) if name == found[0][0] else name, *box] for name, box in found
+            ]
+        if sorted(read["boxes"]) != sorted(boxes):
+            raise WentWrong(f"the dataset should have {len(boxes)} boxes; it has {len(read['boxes'])}")
+        if sorted(id for id, _ in read["images"]) != sorted(kept):
+            raise WentWrong(f"the dataset should have {len(kept)} images; it has {len(read['images'])}")
+        for id, name in read["images"]:
+            if (folder / "images" / name).read_bytes() != self.originals[f"{id}.jpg"]:
+                raise WentWrong(f"the image {name} is not, byte for byte, what was taken in")
+        labels = Counter(name for _, name, *_ in boxes)
+        print(f"  {', '.join(f'{count} {name}' for name, count in sorted(labels.items()))}")
+        print(f"  {read['without_labels']} images have no label")
+        self.done(
+            f"checked with pycocotools: {len(kept)} images byte for byte, {len(boxes)} boxes one by one"
+        )
+        print(f"Six of them with their boxes and labels are drawn in {SHEET}.")
+
+    def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """Ask about datasets as a customer does."""
+        headers = {"X-Auth-Token": self.key}
+        answer = requests.request(method, self.suite.url + path, json=body, headers=headers, timeout=60)
+        if not answer.ok:
+            raise WentWrong(f"{method} {path} was answered {answer.status_code}: {answer.text}")
+        answered: dict[str, Any] = answer.json()
+        return answered
 
     def job(self, does: str, **form: Any) -> dict[str, Any]:
         """Make a job with an access token, as customers' scripts do, and wait until it is completed."""

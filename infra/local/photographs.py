@@ -27,6 +27,17 @@ SIZE = (320, 240)
 QUALITY = 80
 
 
+SUBJECTS = {
+    "astronaut.png": "suit",
+    "chelsea.png": "cat",
+    "coffee.png": "cup",
+    "motorcycle_left.png": "motorcycle",
+    "retina.jpg": "retina",
+    "flower.jpg": "flower",
+}
+"""What a person calls the largest patch of one colour in some of these pictures."""
+
+
 class NoPhotographs(Exception):
     """The packages with the pictures are not installed."""
 
@@ -49,6 +60,12 @@ def cut(count: int) -> Iterator[bytes]:
             yield out.getvalue()
             made += 1
         step += 1
+
+
+def subject(number: int) -> str | None:
+    """What a person sees on the photograph of that number, from 0; None where nobody said."""
+    names = [name for names in SOURCES.values() for name in names]
+    return SUBJECTS.get(names[number % len(names)])
 
 
 def _files() -> list[Path]:

@@ -67,6 +67,15 @@ PROMISED = [
     r"^  reason +288 records were exported.$",
     r"^work_order,technician,team\nWO_0000,Ada,Fibre\n",
     r"checked: 288 rows, field by field$",
+    r"^=== What 9 work orders show, said by a person, and a dataset of all photographs$",
+    r"18 results corrected: the analyser knows colours, the person knows what it is$",
+    r"^  status                   SUCCESSED\n  progress                 100.0$",
+    r"^  total_sample_count       900\n  finished_sample_count    900$",
+    r"the dataset is exported as COCO to gs://demo-telecom-bi/datasets/objects/$",
+    r"^  .*, 3 flower, .*, 3 motorcycle, ",
+    r"^  \d\d+ images have no label$",
+    r"checked with pycocotools: 900 images byte for byte, \d{3,} boxes one by one$",
+    r"^Six of them with their boxes and labels are drawn in .*demo/contact-sheet\.png\.$",
     r"^All of it took .* s\. What the suite holds is in .*demo\.$",
 ]
 """What it prints, in this order, beside other things."""
