@@ -25,7 +25,13 @@ $(READERS)/.installed: $(INSTALLED) requirements-readers.txt
 	@$(READERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-readers.txt
 	@touch $@
 
-demo: $(PHOTOS) ## two days of a scheduled export, end to end, in about a minute
+# The demo reads COCO alone.
+$(READERS)/.coco: $(INSTALLED) requirements-readers.txt
+	@test -x $(READERS)/bin/python || $(BIN)/python -m venv $(READERS)
+	@$(READERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -c requirements-readers.txt numpy pillow pycocotools
+	@touch $@
+
+demo: $(PHOTOS) $(READERS)/.coco ## two days of a scheduled export, end to end, in about a minute
 	@$(BIN)/python -m infra.local demo
 
 test: $(INSTALLED) ## the quick tests: six minutes at most, loopback only
