@@ -7,9 +7,15 @@ import orjson
 import pytest
 
 from infra.bundle import Bundle
+from shared.datasets import api, errors, request, service
+from shared.datasets import dataset as datasets
+from shared.datasets.errors import EXPORT_FAILED
+from shared.datasets.request import ExportParams, ExportTaskBody
 from shared.delivery.connectors import CONNECTORS
+from shared.errors import Refused
 from shared.exports import audit
 from shared.formats import FORMATS
+from shared.http.bodies import BODY_BYTES
 from shared.settings import Settings
 from shared.sources import SOURCES
 from shared.workorders.record import (
@@ -85,6 +91,51 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
 
 def test_the_contract_of_the_audit_event_has_its_keys_in_order() -> None:
     assert [names(row[0])[0] for row in table("contracts/audit-event.md")] == list(audit.KEYS)
+
+
+def test_the_page_on_datasets_has_every_field_of_an_export_task() -> None:
+    listed = [name for row in table("customers/datasets.md", "Exporting") for name in names(row[0])]
+    read = [
+        name
+        for form in (ExportTaskBody, ExportParams)
+        for name, field in form.model_fields.items()
+        if not (field.description or "").startswith("Ignored")
+    ]
+    assert sorted({*listed, "clear_difficult"}) == sorted(set(read))
+
+
+def test_the_page_on_datasets_has_the_limits() -> None:
+    rows = {name: re.findall(r"[\d,]+", limit) for name, limit in table("customers/datasets.md", "Limits")}
+    expected = {
+        "datasets": [service.MAX_DATASETS],
+        "tasks under way": [service.MAX_TASKS],
+        "a dataset": [service.MAX_SITES, service.MAX_TASK_NAMES],
+        "labels of a dataset, over all its versions": [
+            datasets.MAX_LABELS,
+            datasets.MAX_LABELS_BYTES // 1024,
+        ],
+        "`path`": [request.PREFIX_BYTES],
+        "`samples`": [request.MAX_SAMPLES],
+        "`search_conditions`": [
+            request.MAX_CONDITIONS,
+            request.MAX_LABELS,
+            request.MAX_PROPERTIES,
+            request.MAX_VALUES,
+        ],
+        "a page of a list": [api.MAX_PAGE, api.DEFAULT_PAGE],
+        "the list of versions": [api.MAX_VERSIONS],
+        "a request": [BODY_BYTES // 1024**2],
+    }
+    assert {
+        name: [int(each.replace(",", "")) for each in found if each != ","] for name, found in rows.items()
+    } == expected
+
+
+def test_the_contract_of_datasets_has_every_error_with_its_status() -> None:
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Refused)]
+    expected = {(each.code, str(each.status)) for each in kinds if each.code} | {(EXPORT_FAILED, "")}
+    listed = [(row[0].strip("`"), row[1]) for row in table("contracts/datasets.md", "Errors")]
+    assert sorted(listed) == sorted(expected)
 
 
 INPUT = Input(
