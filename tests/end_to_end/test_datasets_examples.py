@@ -1,4 +1,4 @@
-"""The examples of docs/customers/datasets.md, as a customer runs them, on functions in their own processes."""
+"""The examples of docs/customers/datasets.md, as a customer runs them, each function in its own process."""
 
 import json
 import os
