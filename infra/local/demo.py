@@ -503,7 +503,10 @@ class Demo:
                 [input, named.get(input, name) if name == found[0][0] else name, *box] for name, box in found
             ]
         if sorted(read["boxes"]) != sorted(boxes):
-            raise WentWrong(f"the dataset should have {len(boxes)} boxes; it has {len(read['boxes'])}")
+            wrong = [each for each in read["boxes"] if each not in boxes][:3]
+            raise WentWrong(
+                f"the dataset should have {len(boxes)} boxes; it has {len(read['boxes'])}, such as {wrong}"
+            )
         if sorted(id for id, _ in read["images"]) != sorted(kept):
             raise WentWrong(f"the dataset should have {len(kept)} images; it has {len(read['images'])}")
         for id, name in read["images"]:

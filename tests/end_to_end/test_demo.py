@@ -72,7 +72,7 @@ PROMISED = [
     r"^  status                   SUCCESSED\n  progress                 100.0$",
     r"^  total_sample_count       900\n  finished_sample_count    900$",
     r"the dataset is exported as COCO to gs://demo-telecom-bi/datasets/objects/$",
-    r"^  .*, 3 flower, .*, 3 motorcycle, ",
+    r"^  \d+ blue, \d+ cat, \d+ cup, 3 flower, 3 motorcycle, \d+ orange, ",
     r"^  \d\d+ images have no label$",
     r"checked with pycocotools: 900 images byte for byte, \d{3,} boxes one by one$",
     r"^Six of them with their boxes and labels are drawn in .*demo/contact-sheet\.png\.$",
