@@ -28,9 +28,6 @@ GAP = 8
 LINES = ("#ffd400", "#00e5ff", "#ff5ad1", "#7dff5a", "#ff8a3d", "#b18cff")
 """The colours of boxes: labels take them in turn."""
 
-COLOURS = 160
-"""How many colours the file has, so that it is small."""
-
 
 def main(folder: Path, sheet: Path, labels: list[str]) -> None:
     """Draw the sheet, and print what there is."""
@@ -44,7 +41,7 @@ def main(folder: Path, sheet: Path, labels: list[str]) -> None:
     drawn = Image.new("RGB", (COLUMNS * (width + GAP) - GAP, rows * height), "white")
     for number, tile in enumerate(tiles):
         drawn.paste(tile, (number % COLUMNS * (width + GAP), number // COLUMNS * height))
-    drawn.quantize(COLOURS).save(sheet, optimize=True)
+    drawn.quantize().save(sheet, optimize=True)  # 256 colours make a small file
     found = {
         "images": [[each["sample_id"], each["file_name"]] for each in coco.loadImgs(coco.getImgIds())],
         "boxes": [
