@@ -1,7 +1,7 @@
 """What `/v2` answers about datasets, their versions and tasks: each form, and what makes it."""
 
 from datetime import datetime
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, cast
 
 import orjson
 from pydantic import Field
@@ -10,7 +10,8 @@ from typing_extensions import TypedDict
 from shared.datasets import task as tasks
 from shared.datasets.dataset import Dataset, Version
 from shared.datasets.errors import EXPORT_FAILED
-from shared.datasets.task import STATUSES, Task
+from shared.datasets.request import ALL, TILE
+from shared.datasets.task import STATUSES, VERSION, Task
 from shared.gcp.clients import Cloud
 from shared.http.bodies import documented
 from shared.work.kinds import CANCELLED, COMPLETED, FAILED
@@ -18,6 +19,9 @@ from shared.work.kinds import CANCELLED, COMPLETED, FAILED
 CREATING, NORMAL, ABNORMAL = 0, 1, 4
 """What a dataset's status is before its first version is there, from then on, and where that cannot be made.
 https://support.huaweicloud.com/intl/en-us/api-modelarts/ListDatasets.html"""
+
+MAX_UNDER_WAY = 99.9
+"""The progress of a task whose samples are all exported, and whose manifest is not."""
 
 CANCELLED_MESSAGE = "The task was cancelled."
 
@@ -129,7 +133,7 @@ class TaskAnswer(TypedDict):
     task_id: str
     """The task's id."""
     path: str
-    """Where it exports to."""
+    """Where it exports to; empty for a task that only makes a version."""
     export_type: int
     """Which samples: 0 labelled, 1 unlabelled, 2 all, 3 by search conditions."""
     version_format: str
@@ -218,26 +222,14 @@ def version(shown: Version) -> VersionAnswer:
 
 def task(cloud: Cloud, shown: Task) -> TaskAnswer:
     """An export task."""
-    asked = shown.request
-    sent = orjson.loads(shown.body)
     finished = tasks.finished(cloud, shown)
-    done = shown.state == COMPLETED
-    answer: TaskAnswer = {
+    percent = 100 * finished / max(shown.total, 1)
+    answer: dict[str, Any] = {
         "task_id": shown.id,
-        "path": sent.get("path", ""),
-        "export_type": asked.export_type,
-        "version_format": asked.version_format,
-        "export_format": asked.export_format,
-        "export_params": {
-            **(sent.get("export_params") or {}),
-            "sample_state": next(iter(asked.sample_states), ""),
-            "export_dest": "NEW_DATASET" if asked.new_dataset else "DIR",
-            "clear_hard_property": asked.clear_hard_property,
-            "train_sample_ratio": asked.train_sample_ratio,
-            "ratio_sample_usage": asked.ratio_sample_usage,
-        },
+        **_asked(shown),
         "status": STATUSES[shown.state],
-        "progress": 100.0 if done else round(100 * finished / max(shown.total, 1), 1),
+        # Clients that see the progress alone take 100 for the end.
+        "progress": 100.0 if shown.state == COMPLETED else min(round(percent, 1), MAX_UNDER_WAY),
         "total_sample_count": shown.total,
         "finished_sample_count": finished,
         "missing_sample_count": shown.missing,
@@ -251,7 +243,35 @@ def task(cloud: Cloud, shown: Task) -> TaskAnswer:
         answer["error_msg"] = CANCELLED_MESSAGE
         if shown.state == FAILED:
             answer["error_msg"] = tasks.sentences(shown.error, shown.next_action)
-    return answer
+    return cast(TaskAnswer, answer)
+
+
+def _asked(shown: Task) -> dict[str, Any]:
+    """What was asked for, with the defaults. A task that only makes a version exports nothing anywhere."""
+    if shown.does == VERSION:
+        return {
+            "path": "",
+            "export_type": ALL,
+            "version_format": "",
+            "export_format": TILE,
+            "export_params": {},
+        }
+    asked, sent = shown.request, orjson.loads(shown.body)
+    params = sent.get("export_params") or {}
+    return {
+        "path": sent.get("path") or params.get("export_new_dataset_work_path"),
+        "export_type": asked.export_type,
+        "version_format": asked.version_format,
+        "export_format": asked.export_format,
+        "export_params": {
+            **params,
+            "sample_state": next(iter(asked.sample_states), ""),
+            "export_dest": "NEW_DATASET" if asked.new_dataset else "DIR",
+            "clear_hard_property": asked.clear_hard_property,
+            "train_sample_ratio": asked.train_sample_ratio,
+            "ratio_sample_usage": asked.ratio_sample_usage,
+        },
+    }
 
 
 def _milliseconds(at: datetime) -> int:

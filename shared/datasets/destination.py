@@ -20,11 +20,6 @@ WAYS = Ways("create the task again", "create a task with another path")
 """What can be done about a task whose bucket refuses."""
 
 
-def place(request: Request) -> BucketUri:
-    """Where a task writes: its path, or the working directory of the dataset that it makes."""
-    return request.new_dataset.work_path if request.new_dataset else request.path
-
-
 def bucket_of(cloud: Cloud, customer: str, place: BucketUri) -> CustomerBucket:
     """A bucket of a customer, reached as the customer's account."""
     account = get_customer(cloud.db, customer).account
@@ -53,7 +48,7 @@ def taken(bucket: CustomerBucket, name: str) -> CustomerMustAct:
 
 def exported(request: Request, dataset: Dataset, version: Version) -> Exported:
     """What all of an export has in common."""
-    at = place(request)
+    at = request.path
     return Exported(
         dataset=dataset.name,
         version=version.name,

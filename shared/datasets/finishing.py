@@ -84,7 +84,7 @@ class _Out:
         self._task = task
         self._attempt = attempt
         self._created: dict[str, Stored] = {}
-        place = destination.place(task.request)
+        place = task.request.path
         self._prefix = place.prefix
         self._bucket: CustomerBucket = destination.bucket_of(cloud, task.customer, place)
         self.written = [each.fields for each in pieces.results(cloud, task.path, task.plans[WRITE])]

@@ -348,7 +348,7 @@ class ExportParams(_Form):
     export_dataset_version_name: Annotated[str, Field(pattern=_VERSION_NAME)] | None = None
     """The name of the version that is made: up to 32 letters, digits, `_`, `-` and `.`"""
     export_dest: Annotated[str, OneOf(("DIR", "NEW_DATASET"))] = "DIR"
-    """`DIR` exports to the path, `NEW_DATASET` to a new dataset as well."""
+    """`DIR` exports to the path, `NEW_DATASET` to a new dataset, in its work path."""
     export_new_dataset_name: Annotated[str, Field(pattern=_DATASET_NAME)] | None = None
     """The name of the new dataset: up to 100 letters, digits, `_` and `-`."""
     export_new_dataset_work_path: str | None = None
@@ -382,7 +382,7 @@ class ExportTaskBody(_Form):
     """Which samples: 0 labelled, 1 unlabelled, 2 all, 3 by the search conditions. All filters that are given
     must hold, whatever the type."""
     path: str | None = None
-    """Where to: `gs://bucket/prefix/` or `/bucket/prefix/`."""
+    """Where to: `gs://bucket/prefix/` or `/bucket/prefix/`. A new dataset needs none."""
     sample_state: State | None = None
     """The state that samples must have."""
     source_type_header: Annotated[str, OneOf(PREFIXES)] = PREFIXES[0]
@@ -426,7 +426,7 @@ class NewDataset:
 class Request:
     """What an export task is asked to do.
 
-    path                    where to
+    path                    where to: of a new dataset, its work path
     export_type             LABELLED, UNLABELLED, ALL or BY_CONDITIONS
     export_format           TREE or TILE
     version_format          one of VERSION_FORMATS
@@ -523,21 +523,24 @@ def _wrong(sent: ExportTaskBody, dataset_type: int) -> Iterator[FieldProblem]:
 
 
 def _places(sent: ExportTaskBody) -> tuple[BucketUri, BucketUri | None]:
-    """The path, and the work path of a new dataset if there is one."""
+    """Where samples are exported to: the path, or the work path of a new dataset; and that work path."""
     problems = []
     path = work_path = None
-    try:
-        path = place(sent.path or "")
-    except ValueError as error:
-        problems.append(FieldProblem("path", str(error)))
+    to_path = sent.export_params.export_dest == "DIR"
+    if to_path or sent.path:
+        try:
+            path = place(sent.path or "")
+        except ValueError as error:
+            problems.append(FieldProblem("path", str(error)))
     if (given := sent.export_params.export_new_dataset_work_path) is not None:
         try:
             work_path = place(given)
         except ValueError as error:
             problems.append(FieldProblem("export_params.export_new_dataset_work_path", str(error)))
-    if path is None or problems:
+    where = path if to_path else work_path
+    if where is None or problems:
         raise InvalidPath(problems)
-    return path, work_path
+    return where, work_path
 
 
 def place(path: str) -> BucketUri:

@@ -229,10 +229,9 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
     if asked.version_id:
         get_version(cloud, dataset, asked.version_id)
     _check_number(cloud, caller)
-    place = destination.place(asked)
-    _check_path(cloud, caller, place)
+    _check_path(cloud, caller, asked.path)
     id = cloud.new_id()
-    wanted = [claims.of_path(caller.customer, place, id)]
+    wanted = [claims.of_path(caller.customer, asked.path, id)]
     if asked.new_dataset:
         wanted.append(Claim(caller.customer, "name", asked.new_dataset.name, id))
     transact(cloud.db, lambda transaction: claims.take(cloud, transaction, wanted))

@@ -115,7 +115,7 @@ class _Export:
         self.version: Version = reading.needed_version(cloud, self.dataset, task.version)
         self.exported = destination.exported(self.request, self.dataset, self.version)
         self.form: Form = destination.form(self.request, self.exported)
-        place = destination.place(self.request)
+        place = self.request.path
         self.prefix = place.prefix
         self.bucket = destination.bucket_of(cloud, task.customer, place)
         self.makes_dataset = self.request.new_dataset is not None

@@ -84,7 +84,7 @@ def test_all_that_a_body_can_say() -> None:
     )
     [only] = made.conditions
     assert made == Request(
-        path=BucketUri("bucket", "a/b/"),
+        path=BucketUri("acme-ml", "output/"),
         export_type=request.BY_CONDITIONS,
         export_format=request.TREE,
         version_format="CSV",
