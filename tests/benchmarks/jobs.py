@@ -1,20 +1,13 @@
 """Import and export jobs: made as a client's call makes them, performed piece by piece as by `run_job`."""
 
-import json
-import re
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
-from infra.local.clock import cpu_seconds
-from infra.local.processes import REPOSITORY
 from shared.accounts.customers import add_customer
 from shared.accounts.keys import Caller
-from shared.clock import elapsed_since, stopwatch
-from shared.gcp.clients import Cloud, connect
+from shared.gcp.clients import Cloud
 from shared.gcp.documents import id_ranges, server_time
 from shared.gcp.objects import Stored
 from shared.items import store
@@ -22,26 +15,12 @@ from shared.jobs import job as jobs
 from shared.jobs import service
 from shared.jobs.job import ENDED, Job
 from shared.jobs.steps import KIND
-from shared.work import pieces
-from shared.work.engine import perform
-from shared.work.kinds import COMPLETED
-from shared.work.pieces import OPEN, QUEUED
+from tests.benchmarks import works
+from tests.benchmarks.works import Performed
 
 CUSTOMER = "jobs"
 CALLER = Caller(key="bench", customer=CUSTOMER, scopes=frozenset(), site=None)
 COLUMNS = ("id", "name", "team", "street", "hours", "note")
-
-
-@dataclass(frozen=True)
-class Performed:
-    """What a process of its own took for a job: seconds by the clock and of its CPU, and its peak memory in
-    bytes before it began and at its end."""
-
-    records: int
-    wall: float
-    cpu: float
-    before: int
-    peak: int
 
 
 def onboard(cloud: Cloud) -> None:
@@ -92,28 +71,12 @@ def _accepted(job: Job) -> Job:
 def perform_all(cloud: Cloud, path: str) -> Job:
     """Do all pieces of a job, one after another, and return the job at its end. AssertionError where it did
     not complete."""
-    while True:
-        work = cloud.db.document(path).get()
-        job = jobs.from_snapshot(work)
-        if job.state in ENDED:
-            assert job.state == COMPLETED, (job.state, job.reason)
-            return job
-        for piece in list(pieces.of_plan(cloud, path, work.get("plan"), [OPEN, QUEUED]).stream()):
-            perform(cloud, KIND, pieces.message(path, piece.id))
+    return jobs.from_snapshot(works.perform_all(cloud, KIND, path))
 
 
 def perform_apart(job: Job) -> Performed:
-    """Do a job in a process of its own. RuntimeError with what it wrote where that fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, job.path],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return Performed(**json.loads(done.stdout.splitlines()[-1]))
+    """Do a job in a process of its own."""
+    return works.perform_apart(__name__, job.path)
 
 
 def items(cloud: Cloud, type: str) -> list[bytes]:
@@ -131,23 +94,14 @@ def result(cloud: Cloud, job: Job) -> Iterator[bytes]:
         yield cloud.objects.read(staged, start, min(start + (1 << 20), staged.size))
 
 
-def _peak() -> int:
-    """The most memory that this process has had, in bytes. What `getrusage` answers has the parent's in it.
-    https://man7.org/linux/man-pages/man5/proc_pid_status.5.html"""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
-
-
 def main() -> None:
     """Do the job that the first argument names; print what it took."""
-    cloud = connect()
-    before, cpu, wall = _peak(), cpu_seconds(), stopwatch()
+    works.report(_performed)
+
+
+def _performed(cloud: Cloud) -> int:
     job = perform_all(cloud, sys.argv[1])
-    took = Performed(
-        job.totals.processed if job.totals else 0, elapsed_since(wall), cpu_seconds() - cpu, before, _peak()
-    )
-    print(json.dumps(asdict(took)))
+    return job.totals.processed if job.totals else 0
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.gcp.clients import Cloud
 from tests.benchmarks import jobs
-from tests.benchmarks.jobs import Performed
+from tests.benchmarks.works import Performed
 
 
 @dataclass(frozen=True)
