@@ -12,6 +12,7 @@ from shared.clock import elapsed_since, stopwatch
 from tests.benchmarks import (
     archives,
     copies,
+    datasets,
     imports,
     jobs,
     memory,
@@ -25,6 +26,7 @@ from tests.benchmarks.measure import Comparison, Spread
 from tests.benchmarks.memory import Growth
 from tests.benchmarks.queries import Query
 from tests.benchmarks.whole_run import WholeRun
+from tests.benchmarks.works import Performed
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Sizes:
     imported: int
     queried: int
     grown: int
+    samples: int
+    grown_samples: int
     repetitions: int
     runs: int
 
@@ -52,6 +56,8 @@ FULL = Sizes(
     imported=5000,
     queried=100_000,
     grown=1_000_000,
+    samples=6_000,
+    grown_samples=50_000,
     repetitions=5,
     runs=3,
 )
@@ -64,6 +70,8 @@ QUICK = Sizes(
     imported=30,
     queried=30,
     grown=30,
+    samples=30,
+    grown_samples=60,
     repetitions=2,
     runs=1,
 )
@@ -102,8 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         query = queries.benchmark(cloud, items=sizes.queried, repetitions=sizes.runs)
         _print_query(query)
         growth = memory.benchmark(cloud, records=sizes.grown)
-        _print_growth(growth)
+        datasets.onboard(cloud, served)
+        exported = _shown(datasets.benchmark(cloud, served, samples=sizes.samples, repetitions=sizes.runs))
+        dataset_growth = datasets.growth(cloud, served, samples=sizes.grown_samples)
+        _print_growth(growth, dataset_growth)
     _, one_by_one, bulk_writer = imported.sides
+    _, copied = exported.sides
     figures = [
         Figure("import_rss_growth", growth.ratio("import"), "at most 1.1"),
         Figure("export_rss_growth", growth.ratio("export"), "at most 1.1"),
@@ -112,15 +124,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "import_rate_vs_client, BulkWriter", imported.ratio(bulk_writer, "cpu").median, "at least 1.5"
         ),
         Figure("sql_overhead", query.overhead.median, "none"),
+        Figure("dataset_cpu_per_sample", exported.share(copied, "cpu").median, "at most 0.15"),
+        Figure("dataset_rss_growth", dataset_growth.ratio, "at most 1.1"),
     ]
     _print_figures(figures)
     found = {
         "quick": asked.quick,
         "sizes": asdict(sizes),
-        "comparisons": [each.as_json() for each in (*compared, imported)],
+        "comparisons": [each.as_json() for each in (*compared, imported, exported)],
         "run": run.as_json(),
         "query": query.as_json(),
         "growth": growth.as_json(),
+        "dataset_growth": dataset_growth.as_json(),
         "figures": [asdict(each) for each in figures],
     }
     asked.to.parent.mkdir(parents=True, exist_ok=True)
@@ -168,14 +183,19 @@ def _print_query(query: Query) -> None:
         print(f"  {step:50} {_seconds(query.seconds(step))}")
 
 
-def _print_growth(growth: Growth) -> None:
-    print("\nmemory of jobs, each in a process of its own")
+def _print_growth(growth: Growth, of_datasets: datasets.Growth) -> None:
+    print("\nmemory, each in a process of its own")
     print(f"  {'':50} {'wall s':>7} {'CPU s':>7} {'MB at its start':>15} {'MB at most':>10}")
     for bytes, took in ((growth.small_bytes, growth.small), (growth.large_bytes, growth.large)):
         for does, each in took.items():
-            name = f"{does} of {each.records:,} records ({bytes:,} bytes of CSV)"
-            before, peak = each.before / 1e6, each.peak / 1e6
-            print(f"  {name:50} {each.wall:7.1f} {each.cpu:7.1f} {before:15.1f} {peak:10.1f}")
+            _print_performed(f"{does} of {each.records:,} records ({bytes:,} bytes of CSV)", each)
+    for each in (of_datasets.small, of_datasets.large):
+        _print_performed(f"export of a dataset of {each.records:,} samples", each)
+
+
+def _print_performed(name: str, took: Performed) -> None:
+    before, peak = took.before / 1e6, took.peak / 1e6
+    print(f"  {name:50} {took.wall:7.1f} {took.cpu:7.1f} {before:15.1f} {peak:10.1f}")
 
 
 def _print_figures(figures: Sequence[Figure]) -> None:

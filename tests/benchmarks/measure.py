@@ -77,6 +77,11 @@ class Comparison:
         pairs = zip(side.took, self.sides[0].took, strict=True)
         return spread([getattr(theirs, clock) / getattr(ours, clock) for theirs, ours in pairs])
 
+    def share(self, side: SideTook, clock: str) -> Spread:
+        """Which part of a side's `wall` or `cpu` ours takes, repetition by repetition."""
+        pairs = zip(side.took, self.sides[0].took, strict=True)
+        return spread([getattr(ours, clock) / getattr(theirs, clock) for theirs, ours in pairs])
+
     def as_json(self) -> dict[str, Any]:
         """All of it, ratios included."""
         ratios = [

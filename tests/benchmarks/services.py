@@ -92,7 +92,7 @@ def _serve(pipe: "Connection[Any, Any]", state: Path) -> None:
 def _prepare(suite: Suite) -> dict[str, str]:
     account = account_email(ACCOUNT, suite.project)
     suite.identity.create_account(account)
-    for bucket in ("uploads", "staging", "images", "records"):
+    for bucket in ("uploads", "staging", "images", "records", "datasets"):
         suite.storage.grant(f"{suite.project}-{bucket}", account, "roles/storage.objectUser")
     return suite.env(ACCOUNT)
 

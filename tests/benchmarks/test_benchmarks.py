@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.__main__ import QUICK, main
+from tests.benchmarks.datasets import IMAGE_BYTES
 from tests.benchmarks.measure import DifferentWork, Done, Side, compare, digest
 
 
@@ -21,6 +22,7 @@ def test_each_benchmark_runs_and_its_sides_do_the_same_work(
         "copying images": QUICK.copies,
         "importing an archive": 3 * QUICK.archived,
         "importing records": QUICK.imported,
+        "exporting a dataset as COCO": QUICK.samples,
     }
     assert {name: len(each) for name, each in sides.items()} == {
         "reading records": 3,
@@ -28,9 +30,12 @@ def test_each_benchmark_runs_and_its_sides_do_the_same_work(
         "copying images": 3,
         "importing an archive": 3,
         "importing records": 3,
+        "exporting a dataset as COCO": 2,
     }
-    repetitions = dict.fromkeys(sides, QUICK.repetitions) | {"importing records": QUICK.runs}
-    record_bytes = dict.fromkeys(sides, 1000) | {"importing records": 200}
+    few = dict.fromkeys(("importing records", "exporting a dataset as COCO"), QUICK.runs)
+    repetitions = dict.fromkeys(sides, QUICK.repetitions) | few
+    small = {"importing records": 200, "exporting a dataset as COCO": IMAGE_BYTES - 1}
+    record_bytes = dict.fromkeys(sides, 1000) | small
     for name, those in sides.items():
         assert all(side["done"] == those[0]["done"] for side in those)
         assert those[0]["done"]["items"] == items[name]
@@ -56,12 +61,18 @@ def test_each_benchmark_runs_and_its_sides_do_the_same_work(
             "export": records,
         }
         assert all(each["peak"] >= each["before"] > 20_000_000 for each in took.values()), took
+    for name, samples in (("small", QUICK.grown_samples // 10), ("large", QUICK.grown_samples)):
+        took = found["dataset_growth"][name]
+        assert took["records"] == samples
+        assert took["peak"] >= took["before"] > 20_000_000, took
     assert {each["name"] for each in found["figures"]} == {
         "import_rss_growth",
         "export_rss_growth",
         "import_rate_vs_client, set",
         "import_rate_vs_client, BulkWriter",
         "sql_overhead",
+        "dataset_cpu_per_sample",
+        "dataset_rss_growth",
     }
     printed = capsys.readouterr().out
     assert all(side["name"] in printed for those in sides.values() for side in those)
@@ -97,3 +108,6 @@ def test_sides_run_by_turns_and_ratios_are_of_the_same_repetition() -> None:
     pairs = [b.wall / a.wall for a, b in zip(ours.took, theirs.took, strict=True)]
     ratio = comparison.ratio(theirs, "wall")
     assert (ratio.least, ratio.most) == (min(pairs), max(pairs))
+    share = comparison.share(theirs, "wall")
+    parts = [a.wall / b.wall for a, b in zip(ours.took, theirs.took, strict=True)]
+    assert (share.least, share.most) == (min(parts), max(parts))
