@@ -226,14 +226,20 @@ class _Copying:
             return _parse(answer.headers["Content-Type"], content, len(batch))
 
     def _request(self, task: _Task) -> str:
-        name = quote(task.copy.name, safe="")
+        name = _segment(task.copy.name)
         if task.check:
             return f"GET /storage/v1{self._there}{name}?fields=size,crc32c{',generation' * self._generations}"
-        path = f"{self._source}{quote(task.copy.source_name, safe='')}/rewriteTo{self._there}{name}"
+        path = f"{self._source}{_segment(task.copy.source_name)}/rewriteTo{self._there}{name}"
         conditions = f"?ifGenerationMatch=0&ifSourceGenerationMatch={task.copy.generation}"
         token = f"&rewriteToken={quote(task.token, safe='')}" if task.token else ""
         also = ",resource(generation)" if self._generations else ""
         return f"POST {path}{conditions}{token}&fields=done,rewriteToken{also}"
+
+
+def _segment(name: str) -> str:
+    """An object's name as a segment of a path. `quote` is quick where slashes are safe: then it need not look
+    at each character of a plain name."""
+    return quote(name, safe="/").replace("/", "%2F")
 
 
 class _Unanswered(Exception):
