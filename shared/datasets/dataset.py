@@ -90,12 +90,14 @@ class Dataset:
 
 
 class Slice(NamedTuple):
-    """Some samples of a version that follow one another: the bytes [start, end) of an object."""
+    """Some samples of a version that follow one another: the bytes [start, end) of an object, the number of
+    these samples, and the number of their labels."""
 
     stored: Stored
     start: int
     end: int
     samples: int
+    labels: int
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ def write_index(slices: Sequence[Slice]) -> bytes:
     return orjson.dumps(
         {
             "objects": [asdict(each) for each in objects],
-            "slices": [[numbers[each.stored], each.start, each.end, each.samples] for each in slices],
+            "slices": [[numbers[stored], *rest] for stored, *rest in slices],
         }
     )
 
@@ -257,4 +259,4 @@ def read_index(content: bytes) -> list[Slice]:
     """What `write_index` wrote."""
     fields = orjson.loads(content)
     objects = [Stored(**each) for each in fields["objects"]]
-    return [Slice(objects[number], start, end, samples) for number, start, end, samples in fields["slices"]]
+    return [Slice(objects[number], *rest) for number, *rest in fields["slices"]]

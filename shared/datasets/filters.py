@@ -41,7 +41,7 @@ def matcher(request: Request, as_of: datetime) -> Test:
     such as yesterday are counted from it.
 
     All that the request says must hold: its type, its sample states, its ids and its search conditions. Of
-    the conditions one must hold.
+    the conditions one must hold. Where it says nothing, the test is `every`.
     """
     tests: list[Test] = []
     if request.samples is not None:
@@ -58,7 +58,14 @@ def matcher(request: Request, as_of: datetime) -> Test:
     return _all(tests)
 
 
+def every(_: Sample) -> bool:
+    """The test of a request that leaves no sample out."""
+    return True
+
+
 def _all(tests: Sequence[Test]) -> Test:
+    if not tests:
+        return every
     if len(tests) == 1:
         return tests[0]
     return lambda sample: all(test(sample) for test in tests)

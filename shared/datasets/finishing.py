@@ -146,7 +146,7 @@ def _documents(
     for piece in out.written:
         if given := piece["sections"].get(SAMPLES):
             stored = Stored(**given)
-            slices.append(Slice(stored, 0, stored.size, piece["written"]))
+            slices.append(Slice(stored, 0, stored.size, piece["written"], piece["labels"]))
     index = cloud.objects.create(
         cloud.settings.datasets_bucket,
         f"{task.customer}/{task.id}/index-{attempt.id}.json",

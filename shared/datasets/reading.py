@@ -120,7 +120,7 @@ class _Part:
         self._held_bytes = 0
         self.bytes = 0
         self._slices: list[list[int]] = []
-        self._start = self._samples = self._total = self._annotated = 0
+        self._start = self._samples = self._slice_labels = self._total = self._annotated = 0
         self._labels: Counter[str] = Counter()
         self._sum = 0
 
@@ -131,6 +131,7 @@ class _Part:
             self._held_bytes += len(line)
             self.bytes += len(line)
             self._samples += 1
+            self._slice_labels += len(sample.labels)
             self._total += 1
             self._annotated += bool(sample.labels)
             self._labels.update({label.name for label in sample.labels})
@@ -164,8 +165,8 @@ class _Part:
 
     def _cut(self) -> None:
         if self._samples:
-            self._slices.append([self._start, self.bytes, self._samples])
-        self._start, self._samples = self.bytes, 0
+            self._slices.append([self._start, self.bytes, self._samples, self._slice_labels])
+        self._start, self._samples, self._slice_labels = self.bytes, 0, 0
 
     def _flush(self) -> None:
         if self._held:

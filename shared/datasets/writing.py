@@ -38,8 +38,10 @@ WRITTEN_TOGETHER = 64
 
 def select(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     """Count the samples of a slice that are to be exported, and their labels, and see whether the form can
-    hold them."""
+    hold them. Where all are exported, and the form can hold any, the version has the numbers."""
     export = _Export(cloud, task)
+    if export.takes_all and export.form.holds_all:
+        return Done({name: attempt.fields[name] for name in ("samples", "labels")} | {"problem": None})
     number = labels = 0
     problem = None
     for sample in export.samples(attempt.fields):
@@ -96,6 +98,7 @@ def write(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
         {
             "written": len(placed),
             "annotated": sum(bool(each.sample.labels) for each in placed),
+            "labels": sum(len(each.sample.labels) for each in placed),
             "missing": [each.sample.name for each in selected if each.sample.id in missing],
             "sections": {name: asdict(each) for name, each in staged.items()},
         }
@@ -120,11 +123,13 @@ class _Export:
         self.bucket = destination.bucket_of(cloud, task.customer, place)
         self.makes_dataset = self.request.new_dataset is not None
         self._matches: Callable[[Sample], bool] = filters.matcher(self.request, task.created)
+        self.takes_all = self._matches is filters.every
 
     def samples(self, slice: Mapping[str, Any]) -> Iterator[Sample]:
         """The samples of a slice that are to be exported."""
         lines = self.cloud.objects.read(Stored(**slice["stored"]), slice["start"], slice["end"])
-        return filter(self._matches, map(samples.decode, lines.splitlines()))
+        found = map(samples.decode, lines.splitlines())
+        return found if self.takes_all else filter(self._matches, found)
 
     def source(self, sample: Sample) -> Stored:
         """Where the image of a sample is."""

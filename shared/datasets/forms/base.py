@@ -122,6 +122,11 @@ class Form(ABC):
         """Why the sample cannot be exported so, and what to choose instead: a sentence. None where it can."""
         return None
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether it can hold every sample, so that `problem` need not be asked."""
+        return type(self).problem is Form.problem
+
     def annotation(self, placed: Placed) -> str | None:
         """The name of the sample's PASCAL VOC file; None where the form has none."""
         return None

@@ -1,0 +1,62 @@
+"""A task that exports every sample takes their numbers from the version: the files are those of a task that
+counts the samples itself."""
+
+from typing import Any
+
+import pytest
+
+from shared.datasets import reading
+from tests.subjects.small_dataset import Datasets
+from tests.world import BUCKET, World
+
+DOOR = {"label": "door", "box": [4, 5, 20.5, 30]}
+LOCK = {"label": "lock", "box": [8, 9, 3, 4]}
+
+
+@pytest.fixture
+def datasets(world: World, monkeypatch: pytest.MonkeyPatch) -> Datasets:
+    monkeypatch.setattr(reading, "SLICE_SAMPLES", 2)
+    made = Datasets(world)
+    for number in range(4):
+        both = {"entry": {"value": True, "regions": [DOOR, LOCK]}}
+        one = {"entry": {"value": True, "regions": [DOOR]}}
+        made.work_order(f"WO-{number}", [{"results": both}, {}, {"results": one}])
+    return made
+
+
+def files(datasets: Datasets, dataset: str, **asked: Any) -> dict[str, bytes]:
+    task = datasets.exported(dataset, annotation_format="COCO", **asked)
+    assert (task["status"], task["finished_sample_count"]) == ("SUCCESSED", 12), task
+    root = task["path"].removeprefix("gs://").encode()
+    return {name: content.replace(root, b"<root>") for name, content in datasets.files(task).items()}
+
+
+def test_every_sample_is_exported_with_the_numbers_that_a_count_gives(datasets: Datasets) -> None:
+    id = datasets.create(dataset_type=1)
+    any_hardness = {"search_conditions": [{"hard": "0"}, {"hard": "1"}]}
+    counted = files(datasets, id, export_type=3, export_params=any_hardness)
+    assert files(datasets, id, export_type=2) == counted
+
+
+def test_a_copied_dataset_knows_the_numbers_of_its_samples(datasets: Datasets) -> None:
+    id = datasets.create(dataset_type=1)
+    params = {
+        "export_dest": "NEW_DATASET",
+        "export_new_dataset_name": "Copied",
+        "export_new_dataset_work_path": f"/{BUCKET}/copied/",
+    }
+    datasets.exported(id, export_type=2, export_params=params)
+    [copied] = [each for each in datasets.got()["datasets"] if each["dataset_name"] == "Copied"]
+    found = files(datasets, copied["dataset_id"], export_type=2)
+    name = "annotations/instances_default.json"
+    original = files(datasets, id, export_type=2)[name]
+    assert found[name].replace(b"Copied", b"Meters") == original
+
+
+def test_a_tree_refuses_two_labels_also_of_every_sample(datasets: Datasets) -> None:
+    both = {"state": {"value": "good"}, "locked": {"value": True}}
+    datasets.work_order("WO-9", [{"results": both}])
+    id = datasets.create(task_names=["state", "locked"])
+    task = datasets.exported(id, export_type=2, export_format=1)
+    assert (task["status"], task["error_code"]) == ("FAILED", "ModelArts.4401"), task
+    assert "use export_format 2" in task["error_msg"], task
