@@ -15,7 +15,6 @@ from shared.datasets.reading import SELECT
 from shared.datasets.samples import Sample
 from shared.datasets.task import WRITE, Task
 from shared.delivery.base import Copy
-from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.copying import copy_images
 from shared.gcp.clients import Cloud
 from shared.gcp.many import Many
@@ -84,9 +83,7 @@ def write(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     placed = [each for each in selected if each.sample.id not in missing]
     small = [file for each in placed for file in form.beside(each)]
     small += form.whole(number, placed)
-    for start in range(0, len(small), WRITTEN_TOGETHER):
-        _create(cloud, export.bucket, export.prefix, small[start : start + WRITTEN_TOGETHER])
-        attempt.heartbeat()
+    _create(export, small, attempt)
     sections = {**form.give(placed), manifest.SECTION: manifest.give(export.exported, form, number, placed)}
     if export.makes_dataset:
         own = [_pinned(each.sample, generations[each.sample.id]) for each in placed]
@@ -180,17 +177,24 @@ def _copied(
     return missing, {copies[name][0]: generation for name, generation in result.generations.items()}
 
 
-def _create(cloud: Cloud, bucket: CustomerBucket, prefix: str, files: Sequence[File]) -> None:
+def _create(export: _Export, files: Sequence[File], attempt: Attempt) -> None:
     """Write small files into the customer's bucket, side by side."""
+    if not files:
+        return
+    bucket = export.bucket
 
     async def create() -> None:
-        async with Many(bucket.objects, cloud.settings.storage_url) as many:
-            await asyncio.gather(
-                *(
-                    many.create(bucket.bucket, f"{prefix}{file.name}", file.content, file.content_type)
-                    for file in files
+        async with Many(bucket.objects, export.cloud.settings.storage_url) as many:
+            for start in range(0, len(files), WRITTEN_TOGETHER):
+                together = files[start : start + WRITTEN_TOGETHER]
+                names = [f"{export.prefix}{file.name}" for file in together]
+                await asyncio.gather(
+                    *(
+                        many.create(bucket.bucket, name, file.content, file.content_type)
+                        for name, file in zip(names, together, strict=True)
+                    )
                 )
-            )
+                attempt.heartbeat()
 
     try:
         asyncio.run(create())
