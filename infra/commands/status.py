@@ -5,22 +5,28 @@ docs/operators/deploying.md, "What goes wrong, and what then".
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from infra.commands import connect, say, second, span, table
 from shared.analysis.steps import KIND as ANALYSES
-from shared.batches import operating as batches
-from shared.batches.operating import BatchNow
+from shared.batches import batch as batches
+from shared.batches.batch import Batch
+from shared.batches.steps import KIND as BATCHES
 from shared.exports import operating as exports
 from shared.exports.audit import bounds
-from shared.exports.operating import FAILED_WITHIN, MAX_LISTED, RunNow
-from shared.exports.runs import Run
-from shared.jobs import operating as jobs
-from shared.jobs.operating import JobNow
+from shared.exports.operating import FAILED_WITHIN, RunNow
+from shared.gcp.clients import Cloud
+from shared.jobs import job as jobs
+from shared.jobs.job import Job
+from shared.jobs.steps import KIND as JOBS
 from shared.outbox.sending import KIND as MAILS
 from shared.outbox.service import not_sent
-from shared.work.overview import waiting
+from shared.work import overview
+from shared.work.overview import MAX_LISTED, WorkNow
+
+T = TypeVar("T")
 
 
 def arguments(_: argparse.ArgumentParser) -> None:
@@ -65,7 +71,7 @@ def run(_: argparse.Namespace) -> None:
             (*_run(each), each.run.state, span(at - each.created), _ago(each.heartbeat, at), _window(each))
             for each in found.under_way
         ],
-        [_waits(each.run, at) for each in found.under_way],
+        [_waits(each.run.waits_for, each.run.since, at) for each in found.under_way],
     )
     _section(
         "Runs that failed within a day",
@@ -73,42 +79,14 @@ def run(_: argparse.Namespace) -> None:
         [(*_run(each), second(each.finished), _window(each)) for each in found.failed],
         [_why(each.error, each.next_action) for each in found.failed],
     )
-    title = ("CUSTOMER", "BATCH", "STATUS", "AGE", "LAST SIGN OF LIFE", "WORK ORDERS")
-    under_way = batches.under_way(cloud)
-    _section(
-        "Batches under way",
-        title,
-        [_batch(each, at) for each in under_way],
-        [each.waits_for or "" for each in under_way],
-    )
-    failed = batches.failed(cloud, at - FAILED_WITHIN)
-    _section(
-        "Batches that failed within a day",
-        title,
-        [_batch(each, at) for each in failed],
-        [_why(each.batch.error, each.batch.next_action) for each in failed],
-    )
-    of_jobs = ("CUSTOMER", "JOB", "DOES", "TYPE", "STATUS", "AGE", "LAST SIGN OF LIFE", "RECORDS")
-    for heading, listed in (
-        ("Jobs that wait for their file", jobs.waiting(cloud)),
-        ("Jobs under way", jobs.under_way(cloud)),
-        ("Jobs that failed within a day", jobs.failed(cloud, at - FAILED_WITHIN)),
+    _batches(cloud, at)
+    _jobs(cloud, at)
+    for heading, name, waits in (
+        ("Sites whose analyses wait", "SITE", overview.waiting(cloud, ANALYSES)),
+        ("Mails that wait to be sent", "MAIL", overview.waiting(cloud, MAILS)),
     ):
-        _section(heading, of_jobs, [_job(each, at) for each in listed], [_of_job(each) for each in listed])
-    sites = waiting(cloud, ANALYSES, MAX_LISTED)
-    _section(
-        "Sites whose analyses wait",
-        ("CUSTOMER", "SITE", "FOR"),
-        [(each.customer, each.id, span(at - each.since)) for each in sites],
-        [each.waits_for for each in sites],
-    )
-    waits = waiting(cloud, MAILS, MAX_LISTED)
-    _section(
-        "Mails that wait to be sent",
-        ("CUSTOMER", "MAIL", "FOR"),
-        [(each.customer, each.id, span(at - each.since)) for each in waits],
-        [each.waits_for for each in waits],
-    )
+        rows = [(each.customer, each.id, _since(each.since, at)) for each in waits]
+        _section(heading, ("CUSTOMER", name, "FOR"), rows, [each.waits_for or "" for each in waits])
     mails = not_sent(cloud, at - FAILED_WITHIN, MAX_LISTED)
     _section(
         "Mails that were not sent, or may not have been, within a day",
@@ -119,6 +97,62 @@ def run(_: argparse.Namespace) -> None:
         ],
         [_why(each.reason, each.next_action) for each in mails],
     )
+
+
+def _batches(cloud: Cloud, at: datetime) -> None:
+    def row(batch: Batch) -> tuple[str, str]:
+        reached = batches.progress(cloud, batch)
+        total = "?" if batch.work_orders is None else batch.work_orders
+        imported, failed = reached.work_orders_done, reached.work_orders_failed
+        return batch.state, f"{imported} in, {failed} failed, of {total}"
+
+    def why(batch: Batch) -> str:
+        return _why(batch.error, batch.next_action)
+
+    for heading, those in (
+        ("Batches under way", overview.in_states(cloud, BATCHES, batches.UNDER_WAY)),
+        ("Batches that failed within a day", overview.failed(cloud, BATCHES, at - FAILED_WITHIN)),
+    ):
+        _works(heading, ("BATCH", "STATUS", "WORK ORDERS"), those, row, why, at)
+
+
+def _jobs(cloud: Cloud, at: datetime) -> None:
+    def row(job: Job) -> tuple[str, str, str, str]:
+        reached = jobs.progress(cloud, job)
+        records = f"{reached.processed} processed, {reached.rejected} rejected"
+        return job.does, job.item_type or "-", job.status, records
+
+    def why(job: Job) -> str:
+        # Of a fault of ours it is what we met, which the job's customer is not shown.
+        return job.error or job.reason
+
+    for heading, those in (
+        ("Jobs that wait for their file", overview.in_states(cloud, JOBS, jobs.WAITING)),
+        ("Jobs under way", overview.in_states(cloud, JOBS, jobs.UNDER_WAY)),
+        ("Jobs that failed within a day", overview.failed(cloud, JOBS, at - FAILED_WITHIN)),
+    ):
+        _works(heading, ("JOB", "DOES", "TYPE", "STATUS", "RECORDS"), those, row, why, at)
+
+
+def _works(
+    heading: str,
+    columns: Sequence[str],
+    those: Sequence[WorkNow[T]],
+    row: Callable[[T], Sequence[str]],
+    why: Callable[[T], str],
+    at: datetime,
+) -> None:
+    """Works of a kind: the columns are the name of the kind, and what `row` says of a work, how far it is
+    last. Below each is what it waits for, or `why` it failed."""
+    *first, reached = columns
+    rows = []
+    for each in those:
+        *cells, how_far = row(each.work)
+        life = span(at - each.created), _ago(each.heartbeat, at)
+        rows.append((each.customer, each.id, *cells, *life, how_far))
+    title = ("CUSTOMER", *first, "AGE", "LAST SIGN OF LIFE", reached)
+    below = [_waits(each.waits_for, each.since, at) or why(each.work) for each in those]
+    _section(heading, title, rows, below)
 
 
 def _section(
@@ -141,36 +175,23 @@ def _run(each: RunNow) -> tuple[str, str, str]:
     return each.run.customer, each.run.export, each.run.id
 
 
-def _waits(run: Run, at: datetime) -> str:
-    return f"It has waited for {span(at - run.since)}: {run.waits_for}" if run.since else ""
+def _waits(waits_for: str | None, since: datetime | None, at: datetime) -> str:
+    """What a work waits for, and how long it has."""
+    if not waits_for:
+        return ""
+    return f"It has waited for {span(at - since)}: {waits_for}" if since else waits_for
 
 
 def _window(each: RunNow) -> str:
     return "{start} to {end}".format(**bounds(each.run.window))
 
 
-def _batch(each: BatchNow, at: datetime) -> tuple[str, ...]:
-    batch, reached = each.batch, each.progress
-    total = "?" if batch.work_orders is None else batch.work_orders
-    orders = f"{reached.work_orders_done} in, {reached.work_orders_failed} failed, of {total}"
-    return batch.customer, batch.id, batch.state, span(at - batch.created), _ago(each.heartbeat, at), orders
-
-
-def _job(each: JobNow, at: datetime) -> tuple[str, ...]:
-    job, reached = each.job, each.progress
-    records = f"{reached.processed} processed, {reached.rejected} rejected"
-    age, life = span(at - job.created), _ago(each.heartbeat, at)
-    return job.customer, job.id, job.does, job.item_type or "-", job.status, age, life, records
-
-
-def _of_job(each: JobNow) -> str:
-    """What a job waits for, or why it failed: of a fault of ours what we met, which its customer is not
-    shown."""
-    return each.waits_for or each.job.error or each.job.reason
-
-
 def _ago(beat: datetime | None, at: datetime) -> str:
     return f"{span(at - beat)} ago" if beat else "-"
+
+
+def _since(since: datetime | None, at: datetime) -> str:
+    return span(at - since) if since else "-"
 
 
 def _why(error: str | None, next_action: str | None) -> str:

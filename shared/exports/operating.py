@@ -17,12 +17,10 @@ from shared.gcp.documents import Snapshot, count, fields_of, plain, server_time
 from shared.http.idempotency import Repeatable
 from shared.outbox import mails
 from shared.work import pieces
+from shared.work.overview import MAX_LISTED
 
 OPERATOR = "operator"
 """Who asked, in the audit, where it was no key of the customer's."""
-
-MAX_LISTED = 200
-"""How many of each kind are listed, also of one run's parts, files and slices: what a person can read."""
 
 FAILED_WITHIN = timedelta(days=1)
 """How far back runs that failed are looked for."""

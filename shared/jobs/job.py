@@ -19,6 +19,9 @@ from shared.work.pieces import CLOSED, DONE, OPEN, QUEUED
 
 INITIALIZED, ACCEPTED, PROCESSING = "INITIALIZED", "ACCEPTED", "PROCESSING"
 REJECTED, CANCELING = "REJECTED", "CANCELING"
+WAITING, UNDER_WAY = (PENDING, INITIALIZED), (ACCEPTED, PROCESSING, CANCELING)
+"""The states of a job whose file is to come, or is not looked at yet; and of one that has begun."""
+
 ENDED = (COMPLETED, REJECTED, FAILED, CANCELLED)
 
 STATUSES: Mapping[str, str] = {

@@ -1,37 +1,80 @@
-"""What operators look at, across all customers: which works wait for something outside."""
+"""What operators look at, across all customers: which works are under way, which have failed, and which wait
+for something outside. It is the same for every kind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of
-from shared.work.kinds import Kind
+from shared.gcp.documents import Snapshot, fields_of
+from shared.work.kinds import FAILED, Kind
+
+MAX_LISTED = 200
+"""How many works of each list are shown: what a person can read."""
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Waiting:
-    """A work that waits: its id, whose it is, what for, and since when by Firestore's time."""
+class WorkNow(Generic[T]):
+    """A work as it stands. Times are Firestore's.
+
+    work       what its kind's steps are given
+    stage      the stage that it is in, or in which it ended
+    heartbeat  when it last showed life
+    waits_for  what it waits for, if it does, and since when
+    """
 
     id: str
     customer: str
-    waits_for: str
-    since: datetime
+    work: T
+    stage: str | None
+    created: datetime
+    heartbeat: datetime
+    waits_for: str | None
+    since: datetime | None
 
 
-def waiting(cloud: Cloud, kind: Kind[Any], most: int) -> Sequence[Waiting]:
-    """The open works of a kind that wait for something outside, the longest first, at most so many."""
-    query = (
-        cloud.db.collection_group(kind.collection)
-        .where(filter=FieldFilter("open", "==", True))
-        .where(filter=FieldFilter("since", ">", _EARLIEST))
-        .order_by("since")
-        .limit(most)
+def in_states(cloud: Cloud, kind: Kind[T], states: Sequence[str]) -> Sequence[WorkNow[T]]:
+    """The works of a kind that are in one of these states, the longest without a heartbeat first."""
+    query = _all(cloud, kind).where(filter=FieldFilter("state", "in", list(states)))
+    return _listed(kind, query.order_by("heartbeat"))
+
+
+def failed(cloud: Cloud, kind: Kind[T], since: datetime) -> Sequence[WorkNow[T]]:
+    """The works of a kind that have failed since then, the first to fail first."""
+    query = _all(cloud, kind).where(filter=FieldFilter("state", "==", FAILED))
+    return _listed(kind, query.where(filter=FieldFilter("finished", ">=", since)).order_by("finished"))
+
+
+def waiting(cloud: Cloud, kind: Kind[T]) -> Sequence[WorkNow[T]]:
+    """The open works of a kind that wait for something outside, the longest first."""
+    query = _all(cloud, kind).where(filter=FieldFilter("open", "==", True))
+    return _listed(kind, query.where(filter=FieldFilter("since", ">", _EARLIEST)).order_by("since"))
+
+
+def _all(cloud: Cloud, kind: Kind[Any]) -> Any:
+    return cloud.db.collection_group(kind.collection)
+
+
+def _listed(kind: Kind[T], query: Any) -> list[WorkNow[T]]:
+    return [_now(kind, each) for each in query.limit(MAX_LISTED).stream()]
+
+
+def _now(kind: Kind[T], snapshot: Snapshot) -> WorkNow[T]:
+    fields = fields_of(snapshot)
+    return WorkNow(
+        id=snapshot.id,
+        customer=fields["customer"],
+        work=kind.parse(snapshot),
+        stage=fields["stage"],
+        created=fields["created"],
+        heartbeat=fields["heartbeat"],
+        waits_for=fields["waits_for"],
+        since=fields["since"],
     )
-    found = [(each.id, fields_of(each)) for each in query.stream()]
-    return [Waiting(id, each["customer"], each["waits_for"], each["since"]) for id, each in found]
