@@ -14,6 +14,9 @@ from shared.analysis.steps import KIND as ANALYSES
 from shared.batches import batch as batches
 from shared.batches.batch import Batch
 from shared.batches.steps import KIND as BATCHES
+from shared.datasets import task as tasks
+from shared.datasets.steps import KIND as DATASET_TASKS
+from shared.datasets.task import Task
 from shared.exports import operating as exports
 from shared.exports.audit import bounds
 from shared.exports.operating import FAILED_WITHIN, RunNow
@@ -81,6 +84,7 @@ def run(_: argparse.Namespace) -> None:
     )
     _batches(cloud, at)
     _jobs(cloud, at)
+    _dataset_tasks(cloud, at)
     for heading, name, waits in (
         ("Sites whose analyses wait", "SITE", overview.waiting(cloud, ANALYSES)),
         ("Mails that wait to be sent", "MAIL", overview.waiting(cloud, MAILS)),
@@ -100,7 +104,8 @@ def run(_: argparse.Namespace) -> None:
 
 
 def _batches(cloud: Cloud, at: datetime) -> None:
-    def row(batch: Batch) -> tuple[str, str]:
+    def row(each: WorkNow[Batch]) -> tuple[str, str]:
+        batch = each.work
         reached = batches.progress(cloud, batch)
         total = "?" if batch.work_orders is None else batch.work_orders
         imported, failed = reached.work_orders_done, reached.work_orders_failed
@@ -117,7 +122,8 @@ def _batches(cloud: Cloud, at: datetime) -> None:
 
 
 def _jobs(cloud: Cloud, at: datetime) -> None:
-    def row(job: Job) -> tuple[str, str, str, str]:
+    def row(each: WorkNow[Job]) -> tuple[str, str, str, str]:
+        job = each.work
         reached = jobs.progress(cloud, job)
         records = f"{reached.processed} processed, {reached.rejected} rejected"
         return job.does, job.item_type or "-", job.status, records
@@ -134,11 +140,28 @@ def _jobs(cloud: Cloud, at: datetime) -> None:
         _works(heading, ("JOB", "DOES", "TYPE", "STATUS", "RECORDS"), those, row, why, at)
 
 
+def _dataset_tasks(cloud: Cloud, at: datetime) -> None:
+    def row(each: WorkNow[Task]) -> tuple[str, str, str, str, str]:
+        task = each.work
+        # A task that makes a version has no count before its end.
+        reached = f"{tasks.finished(cloud, task)} of {task.total or '?'}"
+        return task.dataset, task.does, task.state, each.stage or "-", reached
+
+    def why(task: Task) -> str:
+        return _why(task.error, task.next_action)
+
+    for heading, those in (
+        ("Dataset tasks under way", overview.in_states(cloud, DATASET_TASKS, tasks.UNDER_WAY)),
+        ("Dataset tasks that failed within a day", overview.failed(cloud, DATASET_TASKS, at - FAILED_WITHIN)),
+    ):
+        _works(heading, ("TASK", "DATASET", "DOES", "STATUS", "STEP", "SAMPLES"), those, row, why, at)
+
+
 def _works(
     heading: str,
     columns: Sequence[str],
     those: Sequence[WorkNow[T]],
-    row: Callable[[T], Sequence[str]],
+    row: Callable[[WorkNow[T]], Sequence[str]],
     why: Callable[[T], str],
     at: datetime,
 ) -> None:
@@ -147,7 +170,7 @@ def _works(
     *first, reached = columns
     rows = []
     for each in those:
-        *cells, how_far = row(each.work)
+        *cells, how_far = row(each)
         life = span(at - each.created), _ago(each.heartbeat, at)
         rows.append((each.customer, each.id, *cells, *life, how_far))
     title = ("CUSTOMER", *first, "AGE", "LAST SIGN OF LIFE", reached)

@@ -19,6 +19,9 @@ EXPORT, VERSION = "export", "version"
 
 INIT, RUNNING = "INIT", "RUNNING"
 
+UNDER_WAY = (PENDING, INIT, RUNNING)
+"""The states of a task that has not ended."""
+
 STATUSES: Mapping[str, str] = {
     PENDING: "INIT",
     INIT: "INIT",

@@ -20,11 +20,13 @@ from shared.accounts import secrets
 from shared.accounts.customers import Parameter, get_customer, get_site
 from shared.accounts.keys import Caller, authenticate, keys_of, signing_secret
 from shared.analysis import analyser
+from shared.datasets import reading
 from shared.errors import Unauthenticated
 from shared.gcp import clients
 from shared.gcp.clients import Cloud
 from shared.jobs import importing
 from tests.archives import File, zipped
+from tests.subjects.small_dataset import Datasets
 from tests.subjects.small_job import Jobs
 from tests.world import BUCKET, OTHER_SITE, SITE, World
 
@@ -372,6 +374,8 @@ def test_status_of_nothing(command: Command) -> None:
         "Jobs that wait for their file: 0",
         "Jobs under way: 0",
         "Jobs that failed within a day: 0",
+        "Dataset tasks under way: 0",
+        "Dataset tasks that failed within a day: 0",
         "Sites whose analyses wait: 0",
         "Mails that wait to be sent: 0",
         "Mails that were not sent, or may not have been, within a day: 0",
@@ -511,6 +515,54 @@ def test_status_says_what_a_job_waits_for_and_what_was_met(world: World, command
     told = command("status")
     assert section(told, "Jobs under way")[3].strip() == "Storage"
     assert section(told, "Jobs that failed")[3].strip() == "It was begun 10 times."
+
+
+def test_status_lists_dataset_tasks_that_run_and_failed(
+    world: World, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SLICE_SAMPLES", 1)
+    datasets = Datasets(world)
+    datasets.work_order("WO-1", [{}, {}, {}])
+    id = datasets.create()
+    taken = datasets.exported(id, f"gs://{BUCKET}/taken/", export_type=2)
+    name = next(name for name in datasets.files(taken) if name.endswith(".jpg"))
+    world.suite.storage.put(BUCKET, f"again/{name}", b"mine")
+    ended = datasets.exported(id, f"gs://{BUCKET}/again/", export_type=2)
+    assert ended["status"] == "FAILED", ended
+    runs = datasets.begin(id, export_type=2)
+    while datasets.task(id, runs)["finished_sample_count"] != 2:
+        assert world.step()
+    assert datasets.send("POST", f"/{id}/versions").status == 200
+
+    told = command("status")
+    listed = section(told, "Dataset tasks under way")
+    assert listed[0].endswith(": 2"), listed
+    found = {line.split()[1]: line for line in listed[2:]}
+    assert found[runs].split()[:6] == ["acme", runs, id, "export", "RUNNING", "write"], listed
+    assert found[runs].endswith("2 of 3"), listed
+    [version] = [line for task, line in found.items() if task != runs]
+    assert version.split()[2:6] == [id, "version", "INIT", "plan"], listed
+    assert version.endswith("0 of ?"), listed
+    listed = section(told, "Dataset tasks that failed")
+    assert listed[0].endswith(": 1"), listed
+    assert listed[2].split()[:6] == ["acme", ended["task_id"], id, "export", "FAILED", "write"], listed
+    assert listed[3].strip() == ended["error_msg"]
+    assert datasets.key not in told
+    world.wait(timedelta(days=2))
+    assert section(command("status"), "Dataset tasks that failed")[0].endswith(": 0")
+
+
+def test_status_says_what_a_dataset_task_waits_for_and_for_how_long(world: World, command: Command) -> None:
+    datasets = Datasets(world)
+    datasets.work_order("WO-1")
+    id = datasets.create()
+    task = datasets.begin(id, export_type=2)
+    since = world.suite.clock.now() - timedelta(minutes=2)
+    world.cloud.db.document(f"dataset_tasks/{task}").update({"waits_for": "Storage", "since": since})
+    heading, _, line, why = section(command("status"), "Dataset tasks under way")
+    assert heading.endswith(": 1")
+    assert line.split()[1] == task
+    assert re.fullmatch("It has waited for 2m [0-9]+s: Storage", why.strip()), why
 
 
 def test_the_life_of_a_run_in_order(world: World, command: Command) -> None:
