@@ -11,6 +11,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -56,14 +57,13 @@ class Coco(Form):
             shape = shapes.of(label, placed.sample.image, self.exported.type)
             if shape is None:
                 continue
-            polygon = [each for corner in shape.corners for each in corner]
             yield {
                 "id": id,
                 "image_id": placed.number,
                 "category_id": self._category_ids[label.name],
                 "bbox": shape.box,
                 "area": shape.area,
-                "segmentation": [polygon] if self.exported.type == SEGMENTATION else [],
+                "segmentation": [list(chain(*shape.corners))] if self.exported.type == SEGMENTATION else [],
                 "iscrowd": 0,
             }
 

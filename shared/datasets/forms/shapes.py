@@ -62,7 +62,7 @@ def of(label: Label, image: Image, type: int) -> Shape | None:
 
 
 def _box(box: Box, right: float, bottom: float) -> Shape | None:
-    left, top, width, height = (float(each) for each in box)
+    left, top, width, height = map(float, box)
     if not (width > 0 and height > 0):
         return None
     if 0 <= left < right and 0 <= top < bottom and left + width <= right and top + height <= bottom:
