@@ -25,6 +25,9 @@ BATCH_FILES = 1_000_000
 
 ParameterType = Literal["string", "number", "boolean"]
 
+SITE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
+"""What can be a site's id. Anything else would be a path in Firestore, or a name that it keeps to itself."""
+
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 
@@ -159,9 +162,10 @@ def get_site(db: firestore.Client, id: str, customer: str) -> Site:
 
 
 def sites_of(db: firestore.Client, ids: Sequence[str], customer: str) -> dict[str, Site]:
-    """Those of the sites that exist and belong to the customer; another's look as if they were not."""
+    """Those of the sites that exist and belong to the customer; another's look as if they were not. An id may
+    be any text."""
     found = {}
-    for snapshot in db.get_all([db.document(f"sites/{id}") for id in ids]):
+    for snapshot in db.get_all([db.document(f"sites/{id}") for id in ids if SITE_ID.fullmatch(id)]):
         fields = snapshot.to_dict()
         if fields is not None and fields["customer"] == customer:
             found[snapshot.id] = _site(snapshot.id, fields)

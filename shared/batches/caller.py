@@ -7,15 +7,12 @@ import flask
 from pydantic import BaseModel, Field
 
 from shared.accounts import callers
-from shared.accounts.customers import Site, get_site
+from shared.accounts.customers import SITE_ID, Site, get_site
 from shared.errors import Invalid, NotFound
 from shared.http.errors import DETAIL
 from shared.http.routes import Surface
 
 SCOPE = "batches"
-
-_SITE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
-# What can be a site's id. Anything else would be a path in Firestore, or a name that it keeps to itself.
 
 _SITE_HOST = re.compile(r"api\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.", re.IGNORECASE)
 
@@ -60,7 +57,7 @@ def who(request: flask.Request, scope: str) -> SiteCall:
     host = _SITE_HOST.match(request.host)
     in_path = (request.view_args or {}).get("site")
     named = (host[1].lower() if host else None) or in_path or request.args.get("site_id") or None
-    if named is not None and not _SITE_ID.fullmatch(named):
+    if named is not None and not SITE_ID.fullmatch(named):
         raise NotFound(f"there is no site {named[:128]} of yours")
     return SiteCall(call.cloud, call.caller, named)
 
