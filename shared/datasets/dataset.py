@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from shared.datasets.samples import Choice
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
 from shared.gcp.objects import Stored
@@ -77,11 +76,6 @@ class Dataset:
     deleted: bool
     created: datetime
     updated: datetime
-
-    @property
-    def choice(self) -> Choice:
-        """Which results become its labels."""
-        return Choice(self.type, self.tasks)
 
     @property
     def path(self) -> str:

@@ -16,7 +16,7 @@ from shared.datasets import dataset as datasets
 from shared.datasets import samples
 from shared.datasets import task as tasks
 from shared.datasets.dataset import MAX_LABELS, MAX_LABELS_BYTES, Dataset, Slice, Version
-from shared.datasets.samples import Sample
+from shared.datasets.samples import Choice, Sample
 from shared.datasets.task import EXPORT, Task
 from shared.errors import GiveUp
 from shared.gcp.clients import Cloud
@@ -66,7 +66,9 @@ def plan(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
         parts += ({"site": site, **each._asdict()} for each in ranges)
     logs.info("dataset planned", parts=len(parts))
     numbered = ((f"{number:0{PART_DIGITS}}", part) for number, part in enumerate(parts))
-    return Done(next=READ, work={"read_time": at}, plans={READ: numbered})
+    # What the dataset selects may change while its parts are read.
+    selected = {"read_time": at, "chosen": list(dataset.tasks)}
+    return Done(next=READ, work=selected, plans={READ: numbered})
 
 
 def needed(cloud: Cloud, task: Task) -> Dataset:
@@ -93,7 +95,8 @@ def read(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     at = task.read_time
     if at is None or read_time(attempt.work) - at > READABLE:
         raise PlannedTooLongAgo(PLAN)
-    choice = needed(cloud, task).choice
+    needed(cloud, task)
+    choice = Choice(task.type, task.chosen)
     began, fields = stopwatch(), attempt.fields
     part = IdRange(fields["first"], fields["before"])
     written = _Part(cloud, tasks.staged(task, f"{attempt.piece.name}-{attempt.id}.jsonl"))

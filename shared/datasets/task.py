@@ -47,6 +47,7 @@ class Task:
     body       of an export: what was asked for, as it was sent
     version    the id of the version that it exports or made, once that is known
     read_time  as of when the dataset was read, where it made a version
+    chosen     the tasks whose results became its labels then; none for all
     total      how many samples it exports, once they are counted
     finished_count  how many of them were exported, once it has ended
     missing    how many of them were not, since their images are gone
@@ -64,6 +65,7 @@ class Task:
     updated: datetime
     version: str | None
     read_time: datetime | None
+    chosen: tuple[str, ...]
     total: int
     finished_count: int | None
     missing: int
@@ -107,6 +109,7 @@ def from_snapshot(snapshot: Snapshot) -> Task:
         updated=fields.get("finished") or fields["heartbeat"],
         version=fields.get("version"),
         read_time=fields.get("read_time"),
+        chosen=tuple(fields.get("chosen", ())),
         total=fields.get("total", 0),
         finished_count=fields.get("finished_count"),
         missing=fields.get("missing", 0),

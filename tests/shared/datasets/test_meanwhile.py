@@ -1,0 +1,37 @@
+"""What changes of datasets while tasks, and other requests, are under way."""
+
+from typing import Any
+
+import pytest
+
+from shared.accounts.keys import Caller
+from shared.datasets import service
+from tests.subjects.small_dataset import Datasets
+from tests.world import BUCKET, SITE, World
+
+GOOD = {"state": {"value": "good"}}
+BAD = {"state": {"value": "bad"}}
+
+CALLER = Caller("acme", "a-key", frozenset({"datasets"}))
+
+
+@pytest.fixture
+def datasets(world: World) -> Datasets:
+    return Datasets(world)
+
+
+def test_a_version_is_of_one_selection_whatever_changes_while_it_is_read(
+    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYBILL_PART_RECORDS", "1")
+    for number in range(6):
+        datasets.work_order(f"WO-{number}", [{"results": GOOD | {"locked": {"value": True}}}])
+    id = datasets.create(task_names=["state"])
+    task = datasets.begin(id)
+    for _ in range(4):
+        assert datasets.world.step(), "some parts are read"
+    assert datasets.send("PUT", f"/{id}", {"task_names": ["locked"]}).status == 200
+    datasets.settled()
+    lines = datasets.manifest(datasets.task(id, task))
+    assert [each["name"] for line in lines for each in line["annotation"]] == ["good"] * 6
+    assert [each["name"] for each in datasets.got(f"/{id}")["labels"] if each["count"]] == ["true"]
