@@ -173,6 +173,8 @@ def delete(cloud: Cloud, caller: Caller, dataset: Dataset) -> None:
 
     def write(transaction: firestore.Transaction) -> None:
         now = datasets.from_snapshot(reference.get(transaction=transaction))
+        if now.deleted:
+            return  # another one may have its name by now
         transaction.update(reference, {"deleted": True, "updated": firestore.SERVER_TIMESTAMP})
         claims.give_back(cloud, transaction, Claim(now.customer, "name", now.name))
 

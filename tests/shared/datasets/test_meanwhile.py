@@ -35,3 +35,14 @@ def test_a_version_is_of_one_selection_whatever_changes_while_it_is_read(
     lines = datasets.manifest(datasets.task(id, task))
     assert [each["name"] for line in lines for each in line["annotation"]] == ["good"] * 6
     assert [each["name"] for each in datasets.got(f"/{id}")["labels"] if each["count"]] == ["true"]
+
+
+def test_a_dataset_that_is_deleted_twice_frees_its_name_once(datasets: Datasets) -> None:
+    first = datasets.create("Meters")
+    # Two requests have found it before either deletes it.
+    found = service.get(datasets.world.cloud, CALLER, first)
+    service.delete(datasets.world.cloud, CALLER, found)
+    datasets.create("Meters")
+    service.delete(datasets.world.cloud, CALLER, found)
+    answer = datasets.send("POST", "", {"dataset_name": "Meters", "site_ids": [SITE]})
+    assert (answer.status, answer.body["error_code"]) == (409, "ModelArts.4351"), answer
