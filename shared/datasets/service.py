@@ -123,7 +123,7 @@ def update(
     sites: Sequence[str] | None = None,
     task_names: Sequence[str] | None = None,
 ) -> Dataset:
-    """Change what is given of a dataset. Where it selects other samples, a new version is made.
+    """Change what is given of a dataset. Where that is what it selects, a version is made of it.
 
     ParameterError where a site is not the customer's, or the dataset was exported from another one and so
     never changes; DatasetExists where the name is taken.
@@ -162,7 +162,8 @@ def update(
 
     transact(cloud.db, write)
     after = get(cloud, caller, dataset.id)
-    if (after.sites, after.tasks) != (dataset.sites, dataset.tasks):
+    if selects:
+        # Also where nothing changes now: a request before may have died between its change and its task.
         _create_task(cloud, caller, after.id, after.type, cloud.new_id(), VERSION, {})
     return after
 

@@ -46,3 +46,21 @@ def test_a_dataset_that_is_deleted_twice_frees_its_name_once(datasets: Datasets)
     service.delete(datasets.world.cloud, CALLER, found)
     answer = datasets.send("POST", "", {"dataset_name": "Meters", "site_ids": [SITE]})
     assert (answer.status, answer.body["error_code"]) == (409, "ModelArts.4351"), answer
+
+
+def test_a_change_whose_request_died_has_its_version_made_by_the_next(
+    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets.work_order("WO-1", [{"results": GOOD}])
+    id = datasets.create(task_names=["state"])
+
+    def die(*_: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as dying:
+        dying.setattr(service, "_create_task", die)
+        with pytest.raises(SystemExit):
+            datasets.send("PUT", f"/{id}", {"task_names": ["other"]})
+    assert datasets.send("PUT", f"/{id}", {"task_names": ["other"]}).status == 200
+    datasets.settled()
+    assert datasets.got(f"/{id}")["annotated_sample_count"] == 0
