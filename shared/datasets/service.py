@@ -62,12 +62,11 @@ def create(
 ) -> Dataset:
     """Create a dataset, and have its first version made.
 
-    ParameterError where a site is not the customer's, DatasetExists where the name is taken.
+    ParameterError where a site is not the customer's, DatasetExists where the name is taken or there are
+    MAX_DATASETS.
     """
     _check_sites(cloud, caller, sites)
-    query = cloud.db.collection("datasets").where(filter=FieldFilter("customer", "==", caller.customer))
-    if count(query.where(filter=FieldFilter("deleted", "==", False)), up_to=MAX_DATASETS) == MAX_DATASETS:
-        raise DatasetExists(f"there are {MAX_DATASETS:,} datasets already: delete some first")
+    _check_room(cloud, caller)
     _check_number(cloud, caller)
     id, task = cloud.new_id(), cloud.new_id()
     fields = datasets.fields(
@@ -223,7 +222,7 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
 
     Raises what `request.parse` raises; InvalidExportParameter for a form that cannot hold the dataset,
     NoSuchVersion, NoSuchOutputPath, InvalidPath where the bucket refuses, PathInUse, DatasetExists where the
-    name of the new dataset is taken, TooManyTasks.
+    name of the new dataset is taken or there are MAX_DATASETS, TooManyTasks.
     """
     asked = request.parse(body, dataset.type)
     why = unsupported(dataset.type, asked.version_format, asked.annotation_format, asked.export_format)
@@ -231,6 +230,8 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
         raise InvalidExportParameter([FieldProblem("version_format", why)])
     if asked.version_id:
         get_version(cloud, dataset, asked.version_id)
+    if asked.new_dataset:
+        _check_room(cloud, caller)
     _check_number(cloud, caller)
     _check_path(cloud, caller, asked.path)
     id = cloud.new_id()
@@ -309,6 +310,12 @@ def _check_sites(cloud: Cloud, caller: Caller, sites: Sequence[str]) -> None:
     ]
     if problems:
         raise ParameterError(problems)
+
+
+def _check_room(cloud: Cloud, caller: Caller) -> None:
+    query = cloud.db.collection("datasets").where(filter=FieldFilter("customer", "==", caller.customer))
+    if count(query.where(filter=FieldFilter("deleted", "==", False)), up_to=MAX_DATASETS) == MAX_DATASETS:
+        raise DatasetExists(f"there are {MAX_DATASETS:,} datasets already: delete some first")
 
 
 def _check_number(cloud: Cloud, caller: Caller) -> None:
