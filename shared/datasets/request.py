@@ -414,6 +414,10 @@ class ExportTaskBody(_Form):
     """Ignored."""
 
 
+IGNORED = frozenset(name for name, field in ExportTaskBody.model_fields.items() if field.annotation is Any)
+"""The fields of a body that say nothing: they may hold anything."""
+
+
 @dataclass(frozen=True)
 class NewDataset:
     """The dataset that a task makes: its name, and where it is kept."""

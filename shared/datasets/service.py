@@ -49,6 +49,10 @@ MAX_SITES = 100
 MAX_TASK_NAMES = 100
 """How many sites and tasks a dataset may name."""
 
+MAX_KEPT_BYTES = 768 * 1024
+"""How many bytes of what a task is asked to do are kept. Its document, which may have 1 MiB, has more fields.
+https://cloud.google.com/firestore/quotas#limits"""
+
 
 def create(
     cloud: Cloud,
@@ -225,6 +229,9 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
     name of the new dataset is taken or there are MAX_DATASETS, TooManyTasks.
     """
     asked = request.parse(body, dataset.type)
+    kept = {name: value for name, value in body.items() if name not in request.IGNORED}
+    if len(orjson.dumps(kept)) > MAX_KEPT_BYTES:
+        raise ParameterError([FieldProblem("body", f"must have at most {MAX_KEPT_BYTES:,} bytes")])
     why = unsupported(dataset.type, asked.version_format, asked.annotation_format, asked.export_format)
     if why and not asked.new_dataset:
         raise InvalidExportParameter([FieldProblem("version_format", why)])
@@ -240,7 +247,7 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
         wanted.append(Claim(caller.customer, "name", asked.new_dataset.name, id))
     transact(cloud.db, lambda transaction: claims.take(cloud, transaction, wanted))
     more = {"export_type": asked.export_type}
-    _create_task(cloud, caller, dataset.id, dataset.type, id, EXPORT, body, more)
+    _create_task(cloud, caller, dataset.id, dataset.type, id, EXPORT, kept, more)
     return get_task(cloud, caller, dataset, id)
 
 

@@ -44,7 +44,7 @@ class Task:
 
     does       EXPORT or VERSION
     dataset    the id of its dataset; `type` is that one's type
-    body       of an export: what was asked for, as it was sent
+    body       of an export: what was asked for, as it was sent, without what is ignored
     version    the id of the version that it exports or made, once that is known
     read_time  as of when the dataset was read, where it made a version
     chosen     the tasks whose results became its labels then; none for all

@@ -35,3 +35,26 @@ def test_only_so_many_datasets_can_be_created_and_exported_to(
         assert "delete some first" in answer.body["error_msg"], answer
     assert datasets.send("DELETE", f"/{id}").status == 204
     datasets.create()
+
+
+def test_a_task_may_name_as_many_samples_as_its_document_can_hold(datasets: Datasets) -> None:
+    id = datasets.create()
+    body = {"path": f"gs://{BUCKET}/x/", "export_params": {"samples": ["x" * 64] * 10_000}}
+    assert datasets.send("POST", f"/{id}/export-tasks", body).status == 200
+    values = ["x" * 2_000] * 100
+    searched = {"op": "OR", "props": {"a": values, "b": values, "c": values, "d": values}}
+    body = {"path": f"gs://{BUCKET}/y/", "export_params": {"search_conditions": [{"metadata": searched}]}}
+    answer = datasets.send("POST", f"/{id}/export-tasks", body)
+    assert (answer.status, answer.body["error_code"]) == (400, "ModelArts.0104"), answer
+    assert "at most 786,432 bytes" in answer.body["error_msg"], answer
+
+
+def test_what_is_ignored_of_a_task_may_be_anything(datasets: Datasets) -> None:
+    id = datasets.create()
+    sent: dict[str, Any] = {"status": "S" * 1_000_000, "progress": [[], {}], "dataset_id": None}
+    for number, (field, value) in enumerate(sent.items()):
+        task = datasets.begin(id, f"gs://{BUCKET}/{number}/", **{field: value})
+        assert datasets.task(id, task)["status"] == "INIT", field
+    nested = b'{"path": "gs://%b/deep/", "error_msg": %b}' % (BUCKET.encode(), b"[" * 500 + b"]" * 500)
+    answer = datasets.send("POST", f"/{id}/export-tasks", nested)
+    assert answer.status == 200, answer
