@@ -1,5 +1,6 @@
 """The end of an export: the files that are joined of all slices, and the manifest last."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -175,7 +176,10 @@ def _documents(
         "created": at,
         "updated": at,
     }
-    labels = [(name, number) for name, number in version.labels.items()]
+    counts: Counter[str] = Counter()
+    for piece in out.written:
+        counts.update(orjson.loads(piece["label_samples"]))
+    labels = [(name, counts[name]) for name in version.labels]
     name = task.request.dataset_version_name or datasets.numbered(1)
     first = datasets.version_fields(1, name, count, annotated, labels, index, version.read_time)
     # The new dataset is called by the id of the task that makes it: whoever makes it, and however often.

@@ -1,9 +1,12 @@
 """Exporting a version: its samples are selected and counted, then written slice by slice, side by side."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
+
+import orjson
 
 from shared import logs
 from shared.datasets import destination, filters, reading, samples, shards
@@ -97,9 +100,16 @@ def write(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
             "annotated": sum(bool(each.sample.labels) for each in placed),
             "labels": sum(len(each.sample.labels) for each in placed),
             "missing": [each.sample.name for each in selected if each.sample.id in missing],
+            "label_samples": _counted(placed) if export.makes_dataset else b"",
             "sections": {name: asdict(each) for name, each in staged.items()},
         }
     )
+
+
+def _counted(placed: Sequence[Placed]) -> bytes:
+    """How many samples have a label of each name, as JSON."""
+    counts = Counter(name for each in placed for name in {label.name for label in each.sample.labels})
+    return orjson.dumps(counts)
 
 
 class _Export:

@@ -424,6 +424,20 @@ def test_a_new_dataset_has_its_own_copy(datasets: Datasets) -> None:
     assert (answer.status, answer.body["error_code"]) == (400, "ModelArts.0104"), answer
 
 
+def test_a_new_dataset_counts_its_own_labels(datasets: Datasets) -> None:
+    datasets.work_order("WO-1", [{"results": GOOD}, {"results": GOOD}, {"results": BAD}])
+    id = datasets.create(task_names=["state"])
+    params = {
+        "export_dest": "NEW_DATASET",
+        "export_new_dataset_name": "Copied",
+        "export_new_dataset_work_path": f"/{BUCKET}/copied/",
+        "search_conditions": [{"label_list": {"labels": [{"name": "good"}]}}],
+    }
+    made = datasets.exported(id, export_params=params)["task_id"]
+    labels = datasets.got(f"/{made}")["labels"]
+    assert [(each["name"], each["count"]) for each in labels] == [("bad", 0), ("good", 2)], "in their order"
+
+
 def test_the_name_of_a_new_dataset_is_its_own(datasets: Datasets) -> None:
     id = datasets.create()
     params = {
