@@ -1,7 +1,7 @@
 """What is asked of datasets and their tasks."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -33,6 +33,7 @@ from shared.datasets.errors import (
 from shared.datasets.forms import unsupported
 from shared.datasets.steps import KIND
 from shared.datasets.task import EXPORT, VERSION, Task
+from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.uri import BucketUri
 from shared.errors import Conflict, FieldProblem, GiveUp
 from shared.gcp.clients import Cloud
@@ -240,12 +241,18 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
     if asked.new_dataset:
         _check_room(cloud, caller)
     _check_number(cloud, caller)
-    _check_path(cloud, caller, asked.path)
+    bucket = destination.bucket_of(cloud, caller.customer, asked.path)
+    with _refused_of_path(bucket):
+        bucket.objects.probe(bucket.bucket, f"{asked.path.prefix}.waybill-probe-{cloud.new_id()}")
+        _check_free(bucket, asked.path)
     id = cloud.new_id()
     wanted = [claims.of_path(caller.customer, asked.path, id)]
     if asked.new_dataset:
         wanted.append(Claim(caller.customer, "name", asked.new_dataset.name, id))
     transact(cloud.db, lambda transaction: claims.take(cloud, transaction, wanted))
+    # A task that had the path until then has written its manifest by now.
+    with _refused_of_path(bucket):
+        _check_free(bucket, asked.path)
     more = {"export_type": asked.export_type}
     _create_task(cloud, caller, dataset.id, dataset.type, id, EXPORT, kept, more)
     return get_task(cloud, caller, dataset, id)
@@ -337,15 +344,18 @@ def _open_tasks(cloud: Cloud, customer: str, dataset: str | None = None) -> Any:
     return query.where(filter=FieldFilter("open", "==", True))
 
 
-def _check_path(cloud: Cloud, caller: Caller, place: BucketUri) -> None:
-    """See that the customer's account can write to a path, and that no manifest is there."""
-    bucket = destination.bucket_of(cloud, caller.customer, place)
+def _check_free(bucket: CustomerBucket, place: BucketUri) -> None:
+    for name in bucket.objects.names(place.bucket, place.prefix):
+        if name.endswith(".manifest"):
+            raise PathInUse(f"gs://{place.bucket}/{name} is there already: choose another path")
+
+
+@contextlib.contextmanager
+def _refused_of_path(bucket: CustomerBucket) -> Iterator[None]:
+    """Raise what the bucket refuses as an error of the path."""
     try:
         with bucket.explained():
-            bucket.objects.probe(place.bucket, f"{place.prefix}.waybill-probe-{cloud.new_id()}")
-            for name in bucket.objects.names(place.bucket, place.prefix, "**.manifest"):
-                if "/" not in name[len(place.prefix) :]:
-                    raise PathInUse(f"gs://{place.bucket}/{name} is there already: choose another path")
+            yield
     except GiveUp as refused:
         told = f"{refused} {refused.next_action}"
         missing = isinstance(refused.__cause__, NotFound)

@@ -84,10 +84,11 @@ class Objects:
             return None
         return _stored(blob)
 
-    def names(self, bucket: str, prefix: str, glob: str) -> Iterator[str]:
-        """The names of the objects there that begin with a prefix and match a glob.
-        https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob"""
-        found = self._client.list_blobs(bucket, prefix=prefix, match_glob=glob, fields=NAMES)
+    def names(self, bucket: str, prefix: str) -> Iterator[str]:
+        """The names of the objects there that begin with a prefix and have no slash after it. What lies
+        deeper is not walked through, however much it is.
+        https://cloud.google.com/storage/docs/json_api/v1/objects/list"""
+        found = self._client.list_blobs(bucket, prefix=prefix, delimiter="/", fields=NAMES)
         return (blob.name for blob in found)
 
     def read(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:

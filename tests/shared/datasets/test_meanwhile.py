@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.accounts.keys import Caller
-from shared.datasets import service
+from shared.datasets import claims, service
 from tests.subjects.small_dataset import Datasets
 from tests.world import BUCKET, SITE, World
 
@@ -64,3 +64,22 @@ def test_a_change_whose_request_died_has_its_version_made_by_the_next(
     assert datasets.send("PUT", f"/{id}", {"task_names": ["other"]}).status == 200
     datasets.settled()
     assert datasets.got(f"/{id}")["annotated_sample_count"] == 0
+
+
+def test_a_path_whose_task_ends_while_another_is_begun_is_refused(
+    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets.work_order("WO-1", [{"results": GOOD}])
+    id = datasets.create(task_names=["state"])
+    path = f"gs://{BUCKET}/one/"
+    datasets.begin(id, path)
+    take = claims.take
+
+    def late(*given: Any) -> None:
+        datasets.settled()
+        take(*given)
+
+    monkeypatch.setattr(claims, "take", late)
+    answer = datasets.send("POST", f"/{id}/export-tasks", {"path": path})
+    assert (answer.status, answer.body["error_code"]) == (409, "ModelArts.4358"), answer
+    assert "Meters-V001.manifest" in answer.body["error_msg"], answer
