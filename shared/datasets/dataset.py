@@ -27,6 +27,27 @@ MAX_LABELS_BYTES = 256 * 1024
 """How many bytes the names of those labels may have: the document, which holds 1 MiB, has them."""
 
 
+LISTED = (
+    "customer",
+    "name",
+    "description",
+    "type",
+    "sites",
+    "tasks",
+    "current",
+    "version_count",
+    "samples",
+    "annotated",
+    "as_of",
+    "failure",
+    "origin",
+    "deleted",
+    "created",
+    "updated",
+)
+"""The fields of a dataset that lists need: all but its labels, which may have MAX_LABELS_BYTES."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where the images of a dataset are that was exported from another one: in the customer's bucket.
@@ -135,7 +156,7 @@ def get(cloud: Cloud, id: str) -> Dataset | None:
 
 
 def from_snapshot(snapshot: Snapshot) -> Dataset:
-    """The dataset that a snapshot holds; it must exist."""
+    """The dataset that a snapshot holds; it must exist. Of a snapshot of LISTED it has no labels."""
     fields = fields_of(snapshot)
     origin = fields["origin"]
     return Dataset(
@@ -146,7 +167,7 @@ def from_snapshot(snapshot: Snapshot) -> Dataset:
         type=fields["type"],
         sites=tuple(fields["sites"]),
         tasks=tuple(fields["tasks"]),
-        labels=tuple(orjson.loads(fields["labels"])),
+        labels=tuple(orjson.loads(fields.get("labels", b"[]"))),
         current=fields["current"],
         version_count=fields["version_count"],
         samples=fields["samples"],

@@ -34,6 +34,10 @@ SLICE_BYTES = 4 * 1024 * 1024
 """How many samples a slice has at most, and after how many bytes of them it ends: it is held in memory when
 it is written."""
 
+SLICE_IMAGE_BYTES = 2 * 1024**3
+"""After how many bytes of images a slice ends. One attempt copies them, or writes them into one shard, and an
+attempt has minutes."""
+
 BLOCK_BYTES = 256 * 1024
 """How much is gathered before it goes into a stream."""
 
@@ -123,7 +127,8 @@ class _Part:
         self._held_bytes = 0
         self.bytes = 0
         self._slices: list[list[int]] = []
-        self._start = self._samples = self._slice_labels = self._total = self._annotated = 0
+        self._start = self._total = self._annotated = 0
+        self._samples = self._slice_labels = self._image_bytes = 0
         self._labels: Counter[str] = Counter()
         self._sum = 0
 
@@ -135,11 +140,16 @@ class _Part:
             self.bytes += len(line)
             self._samples += 1
             self._slice_labels += len(sample.labels)
+            self._image_bytes += sample.image.size
             self._total += 1
             self._annotated += bool(sample.labels)
             self._labels.update({label.name for label in sample.labels})
             self._sum += int.from_bytes(hashlib.sha256(line).digest())
-            if self._samples == SLICE_SAMPLES or self.bytes - self._start >= SLICE_BYTES:
+            if (
+                self._samples == SLICE_SAMPLES
+                or self.bytes - self._start >= SLICE_BYTES
+                or self._image_bytes >= SLICE_IMAGE_BYTES
+            ):
                 self._cut()
         if self._held_bytes >= BLOCK_BYTES:
             self._flush()
@@ -169,7 +179,7 @@ class _Part:
     def _cut(self) -> None:
         if self._samples:
             self._slices.append([self._start, self.bytes, self._samples, self._slice_labels])
-        self._start, self._samples, self._slice_labels = self.bytes, 0, 0
+        self._start, self._samples, self._slice_labels, self._image_bytes = self.bytes, 0, 0, 0
 
     def _flush(self) -> None:
         if self._held:

@@ -107,12 +107,13 @@ def get(cloud: Cloud, caller: Caller, id: str) -> Dataset:
 
 
 def all_of(cloud: Cloud, caller: Caller) -> list[Dataset]:
-    """The datasets of the customer, the newest first."""
+    """The datasets of the customer without their labels, the newest first."""
     query = (
         cloud.db.collection("datasets")
         .where(filter=FieldFilter("customer", "==", caller.customer))
         .where(filter=FieldFilter("deleted", "==", False))
         .order_by("created", direction=firestore.Query.DESCENDING)
+        .select(datasets.LISTED)
     )
     return [datasets.from_snapshot(each) for each in query.limit(MAX_DATASETS).stream()]
 

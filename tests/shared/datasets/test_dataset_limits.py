@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from shared.datasets import service
-from tests.subjects.small_dataset import Datasets
+from shared.datasets import reading, service
+from tests.subjects.small_dataset import Datasets, picture
 from tests.world import BUCKET, SITE, World
 
 NEW = {
@@ -58,3 +58,24 @@ def test_what_is_ignored_of_a_task_may_be_anything(datasets: Datasets) -> None:
     nested = b'{"path": "gs://%b/deep/", "error_msg": %b}' % (BUCKET.encode(), b"[" * 500 + b"]" * 500)
     answer = datasets.send("POST", f"/{id}/export-tasks", nested)
     assert answer.status == 200, answer
+
+
+def test_a_slice_has_so_many_bytes_of_images(datasets: Datasets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SLICE_IMAGE_BYTES", 1_000)
+    order = datasets.work_order("WO-1", [{}] * 7)
+    size = len(picture("WO-1-0"))
+    assert 500 <= size < 1_000, "two are enough"
+    task = datasets.exported(datasets.create(), version_format="WebDataset")
+    shards = [name for name in datasets.files(task) if name.endswith(".tar")]
+    assert shards == [f"shard-{number:06}.tar" for number in range(4)], order
+
+
+def test_a_list_of_datasets_does_not_read_their_labels(
+    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets.work_order("WO-1", [{"results": {"state": {"value": "good"}}}])
+    id = datasets.create()
+    reference = datasets.world.cloud.db.document(f"datasets/{id}")
+    reference.update({"labels": b"none that can be read"})
+    [shown] = datasets.got()["datasets"]
+    assert (shown["dataset_id"], shown["total_sample_count"], shown["labels"]) == (id, 1, [])
