@@ -19,6 +19,7 @@ from shared.datasets.samples import Sample
 from shared.datasets.task import WRITE, Task
 from shared.delivery.base import Copy
 from shared.delivery.cloud_storage.copying import copy_images
+from shared.delivery.cloud_storage.uri import BucketUri
 from shared.gcp.clients import Cloud
 from shared.gcp.many import Many
 from shared.gcp.objects import DifferentObject, Stored
@@ -80,6 +81,7 @@ def write(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     export = _Export(cloud, task)
     form, number = export.form, attempt.fields["slice"]
     selected = list(export.placed(attempt.fields))
+    _check_source(export, selected)
     missing, generations = _copied(export, selected, attempt)
     for shard in form.shards(number, selected):
         missing |= shards.write(cloud, export.bucket, export.prefix, shard, export.source, attempt)
@@ -149,6 +151,16 @@ class _Export:
             yield Placed(sample, number, first, destination.usage(self.request, sample))
             number += 1
             first += len(sample.labels)
+
+
+def _check_source(export: _Export, selected: Sequence[Placed]) -> None:
+    """See that images can be read that are in the customer's bucket. CustomerMustAct where they cannot."""
+    origin = export.dataset.origin
+    if origin and selected:
+        place = BucketUri(origin.bucket, origin.prefix)
+        source = destination.bucket_of(export.cloud, export.task.customer, place)
+        with source.explained():
+            source.objects.stat(origin.bucket, export.source(selected[0].sample).name)
 
 
 def _copied(

@@ -438,6 +438,24 @@ def test_a_new_dataset_counts_its_own_labels(datasets: Datasets) -> None:
     assert [(each["name"], each["count"]) for each in labels] == [("bad", 0), ("good", 2)], "in their order"
 
 
+@pytest.mark.parametrize("form", ["Default", "WebDataset"])
+def test_a_copy_that_can_no_longer_be_read_is_named(datasets: Datasets, form: str) -> None:
+    datasets.work_order("WO-1", [{"results": GOOD}])
+    storage = datasets.world.suite.storage
+    storage.create_bucket("copies")
+    datasets.world.grant("copies", datasets.world.acme)
+    params = {
+        "export_dest": "NEW_DATASET",
+        "export_new_dataset_name": "Copied",
+        "export_new_dataset_work_path": "/copies/copied/",
+    }
+    made = datasets.exported(datasets.create(), export_params=params)["task_id"]
+    storage.revoke("copies", datasets.world.acme.account)
+    task = datasets.exported(made, version_format=form)
+    assert task["status"] == "FAILED", task
+    assert "storage.objects.get on the bucket copies" in task["error_msg"], task
+
+
 def test_the_name_of_a_new_dataset_is_its_own(datasets: Datasets) -> None:
     id = datasets.create()
     params = {
