@@ -23,6 +23,10 @@ https://support.huaweicloud.com/intl/en-us/api-modelarts/ListDatasets.html"""
 MAX_UNDER_WAY = 99.9
 """The progress of a task whose samples are all exported, and whose manifest is not."""
 
+LONG = ("samples", "search_conditions")
+"""What lists of tasks leave out of `export_params`. An answer may have 32 MiB, and one task 768 KiB of these.
+https://cloud.google.com/run/quotas#request_limits"""
+
 CANCELLED_MESSAGE = "The task was cancelled."
 
 Milliseconds = Annotated[int, Field(description="Milliseconds since 1970.")]
@@ -141,7 +145,8 @@ class TaskAnswer(TypedDict):
     export_format: int
     """1 for one directory a label, 2 for label files beside the images."""
     export_params: dict[str, Any]
-    """What is exported of the samples, as it was sent, with the defaults."""
+    """What is exported of the samples, as it was sent, with the defaults. A list of tasks leaves out `samples`
+    and `search_conditions`."""
     status: TaskStatus
     progress: float
     """How many percent of the samples are exported."""
@@ -220,13 +225,17 @@ def version(shown: Version) -> VersionAnswer:
     }
 
 
-def task(cloud: Cloud, shown: Task) -> TaskAnswer:
-    """An export task."""
+def task(cloud: Cloud, shown: Task, *, whole: bool = True) -> TaskAnswer:
+    """A task; `whole` with the samples and search conditions that were asked for."""
+    asked = _asked(shown)
+    if not whole:
+        for name in LONG:
+            asked["export_params"].pop(name, None)
     finished = tasks.finished(cloud, shown)
     percent = 100 * finished / max(shown.total, 1)
     answer: dict[str, Any] = {
         "task_id": shown.id,
-        **_asked(shown),
+        **asked,
         "status": STATUSES[shown.state],
         # Clients that see the progress alone take 100 for the end.
         "progress": 100.0 if shown.state == COMPLETED else min(round(percent, 1), MAX_UNDER_WAY),

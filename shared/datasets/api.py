@@ -215,7 +215,10 @@ def _list_tasks(call: Call, project_id: str, dataset_id: str, query: TasksQuery)
         page=query.offset,
         after=query.marker or None,
     )
-    return {"total_count": total, "export_tasks": [answers.task(call.cloud, each) for each in found]}
+    return {
+        "total_count": total,
+        "export_tasks": [answers.task(call.cloud, each, whole=False) for each in found],
+    }
 
 
 def _get_task(call: Call, project_id: str, dataset_id: str, task_id: str) -> TaskAnswer:

@@ -79,3 +79,13 @@ def test_a_list_of_datasets_does_not_read_their_labels(
     reference.update({"labels": b"none that can be read"})
     [shown] = datasets.got()["datasets"]
     assert (shown["dataset_id"], shown["total_sample_count"], shown["labels"]) == (id, 1, [])
+
+
+def test_a_list_of_tasks_leaves_out_what_may_be_long(datasets: Datasets) -> None:
+    id = datasets.create()
+    long = {"samples": ["x"], "search_conditions": [{"hard": "1"}]}
+    task = datasets.begin(id, export_params={**long, "sample_state": "__ALL__"})
+    [listed] = datasets.got(f"/{id}/export-tasks")["export_tasks"]
+    assert listed["export_params"].keys().isdisjoint(long), listed
+    assert listed["export_params"]["sample_state"] == "__ALL__"
+    assert datasets.task(id, task)["export_params"].items() >= long.items()
