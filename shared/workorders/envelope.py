@@ -33,6 +33,9 @@ PARAMETERS_BYTES = 64 * 1024
 LABELS_BYTES = 256 * 1024
 """How much room labels may take, compressed."""
 
+LABELS_PLAIN_BYTES = 8 * 1024 * 1024
+"""The same before that: equal regions shrink to a thousandth, and whoever reads them holds them all."""
+
 Encoding = Literal["plain", "zlib", "object"]
 
 
@@ -84,10 +87,13 @@ def details(
     failure: str,
 ) -> dict[str, Any]:
     """The fields of what is kept beside the record; Invalid where it takes more than there is room for."""
+    plain = orjson.dumps(labels) if labels else b""
+    if len(plain) > LABELS_PLAIN_BYTES:
+        raise Invalid.field("results", f"must have at most {LABELS_PLAIN_BYTES} bytes of labels")
     fields: dict[str, Any] = {
         "tags": orjson.dumps(tags),
         "parameters": orjson.dumps(parameters),
-        "labels": zlib.compress(orjson.dumps(labels)) if labels else b"",
+        "labels": zlib.compress(plain) if plain else b"",
     }
     if len(fields["tags"]) + len(fields["parameters"]) > PARAMETERS_BYTES:
         raise Invalid.field("parameters", f"must have at most {PARAMETERS_BYTES} bytes, tags included")
