@@ -9,6 +9,7 @@ from shared.datasets.forms.base import Exported, Form, Usage
 from shared.datasets.forms.plain import Plain
 from shared.datasets.request import Request
 from shared.datasets.samples import Sample
+from shared.datasets.task import Task
 from shared.delivery.cloud_storage.bucket import CustomerBucket, Ways
 from shared.delivery.cloud_storage.uri import BucketUri
 from shared.errors import CustomerMustAct
@@ -46,13 +47,14 @@ def taken(bucket: CustomerBucket, name: str) -> CustomerMustAct:
     )
 
 
-def exported(request: Request, dataset: Dataset, version: Version) -> Exported:
+def exported(task: Task, version: Version) -> Exported:
     """What all of an export has in common."""
+    request = task.request
     at = request.path
     return Exported(
-        dataset=dataset.name,
+        dataset=task.name,
         version=version.name,
-        type=dataset.type,
+        type=task.type,
         labels=tuple(version.labels),
         split=request.ratio_sample_usage,
         hard=not request.clear_hard_property,

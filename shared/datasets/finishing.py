@@ -32,8 +32,9 @@ JOIN, FINISH = "join", "finish"
 
 def join(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     """Deliver all files but the manifest."""
-    dataset, version = _of(cloud, task)
-    form = destination.form(task.request, destination.exported(task.request, dataset, version))
+    _, version = _of(cloud, task)
+    exported = destination.exported(task, version)
+    form = destination.form(task.request, exported)
     out = _Out(cloud, task, attempt)
     for joined in form.joined():
         out.join(joined)
@@ -41,7 +42,7 @@ def join(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
         out.whole(file)
     if missing := [name for piece in out.written for name in piece["missing"]]:
         lines = b"\n".join(orjson.dumps({"file_name": name}) for name in missing)
-        name = manifest.joined(destination.exported(task.request, dataset, version)).name
+        name = manifest.joined(exported).name
         out.whole(File(f"{name.removesuffix('.manifest')}.missing.jsonl", lines, "application/x-ndjson"))
     return Done()
 
@@ -50,7 +51,7 @@ def finish(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     """Deliver the manifest, and end the task; with that the dataset is there that it makes."""
     dataset, version = _of(cloud, task)
     out = _Out(cloud, task, attempt)
-    out.join(manifest.joined(destination.exported(task.request, dataset, version)))
+    out.join(manifest.joined(destination.exported(task, version)))
     finished = sum(piece["written"] for piece in out.written)
     missing = sum(len(piece["missing"]) for piece in out.written)
     end = End(COMPLETED, {"finished_count": finished, "missing": missing})

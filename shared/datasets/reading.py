@@ -59,7 +59,7 @@ def plan(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     if dataset.origin is not None:
         wanted = wanted or dataset.current
     if wanted:
-        return _selecting(cloud, needed_version(cloud, dataset, wanted))
+        return _selecting(cloud, dataset, needed_version(cloud, dataset, wanted))
     at = read_time(attempt.work)
     theirs = sites_of(cloud.db, dataset.sites, task.customer)
     parts: list[dict[str, Any]] = []
@@ -231,7 +231,8 @@ def pin(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     if task.does != EXPORT:
         done = {"version": id, "total": samples_count, "finished_count": samples_count}
         return Done(end=End(COMPLETED, done))
-    return _selecting(cloud, needed_version(cloud, needed(cloud, task), id))
+    dataset = needed(cloud, task)
+    return _selecting(cloud, dataset, needed_version(cloud, dataset, id))
 
 
 def _counts(parts: list[Any]) -> Counter[str]:
@@ -270,11 +271,12 @@ def _kept(cloud: Cloud, task: Task, attempt: Attempt, parts: list[Any]) -> Store
     return cloud.objects.create(bucket, f"{folder}/index.json", datasets.write_index(slices), INDEX_TYPE)
 
 
-def _selecting(cloud: Cloud, version: Version) -> Done:
-    """The stage in which samples are selected, of a version."""
+def _selecting(cloud: Cloud, dataset: Dataset, version: Version) -> Done:
+    """The stage in which samples are selected, of a version. The dataset may be renamed from then on: its
+    files have the name that it has now."""
     found = datasets.slices(cloud, version)
     numbered = (
         (f"{number:0{PART_DIGITS}}", {**each._asdict(), "stored": asdict(each.stored)})
         for number, each in enumerate(found)
     )
-    return Done(next=SELECT, work={"version": version.id}, plans={SELECT: numbered})
+    return Done(next=SELECT, work={"version": version.id, "name": dataset.name}, plans={SELECT: numbered})

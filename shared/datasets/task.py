@@ -46,6 +46,7 @@ class Task:
     dataset    the id of its dataset; `type` is that one's type
     body       of an export: what was asked for, as it was sent, without what is ignored
     version    the id of the version that it exports or made, once that is known
+    name       what its dataset was called when that became known: files are named so
     read_time  as of when the dataset was read, where it made a version
     chosen     the tasks whose results became its labels then; none for all
     total      how many samples it exports, once they are counted
@@ -64,6 +65,7 @@ class Task:
     created: datetime
     updated: datetime
     version: str | None
+    name: str
     read_time: datetime | None
     chosen: tuple[str, ...]
     total: int
@@ -108,6 +110,7 @@ def from_snapshot(snapshot: Snapshot) -> Task:
         created=fields["created"],
         updated=fields.get("finished") or fields["heartbeat"],
         version=fields.get("version"),
+        name=fields.get("name", ""),
         read_time=fields.get("read_time"),
         chosen=tuple(fields.get("chosen", ())),
         total=fields.get("total", 0),

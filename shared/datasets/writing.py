@@ -125,7 +125,7 @@ class _Export:
         if task.version is None:
             raise ValueError(f"the task {task.id} has no version yet")
         self.version: Version = reading.needed_version(cloud, self.dataset, task.version)
-        self.exported = destination.exported(self.request, self.dataset, self.version)
+        self.exported = destination.exported(task, self.version)
         self.form: Form = destination.form(self.request, self.exported)
         place = self.request.path
         self.prefix = place.prefix

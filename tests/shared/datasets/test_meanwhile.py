@@ -83,3 +83,17 @@ def test_a_path_whose_task_ends_while_another_is_begun_is_refused(
     answer = datasets.send("POST", f"/{id}/export-tasks", {"path": path})
     assert (answer.status, answer.body["error_code"]) == (409, "ModelArts.4358"), answer
     assert "Meters-V001.manifest" in answer.body["error_msg"], answer
+
+
+def test_files_have_the_name_of_their_dataset_before_it_was_renamed(datasets: Datasets) -> None:
+    order = datasets.work_order("WO-1", [{"results": GOOD}, {}])
+    id = datasets.create("Meters", task_names=["state"])
+    gone = order.work_items[0].input[1].id
+    datasets.world.suite.storage.remove(f"{datasets.world.suite.project}-images", f"acme/{SITE}/{gone}.jpg")
+    task = datasets.begin(id)
+    while datasets.task(id, task)["finished_sample_count"] == 0:
+        assert datasets.world.step()
+    assert datasets.send("PUT", f"/{id}", {"dataset_name": "Renamed"}).status == 200
+    datasets.settled()
+    names = [name for name in datasets.files(datasets.task(id, task)) if "V001" in name]
+    assert sorted(names) == ["Meters-V001.manifest", "Meters-V001.missing.jsonl"]
