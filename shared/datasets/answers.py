@@ -145,8 +145,8 @@ class TaskAnswer(TypedDict):
     export_format: int
     """1 for one directory a label, 2 for label files beside the images."""
     export_params: dict[str, Any]
-    """What is exported of the samples, as it was sent, with the defaults. A list of tasks leaves out `samples`
-    and `search_conditions`."""
+    """What is exported of the samples, as it was sent, with the defaults. A list of tasks leaves out
+    `samples` and `search_conditions`."""
     status: TaskStatus
     progress: float
     """How many percent of the samples are exported."""

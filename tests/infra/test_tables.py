@@ -128,6 +128,7 @@ def test_the_page_on_datasets_has_the_limits() -> None:
         "a page of a list": [api.MAX_PAGE, api.DEFAULT_PAGE],
         "the list of versions": [api.MAX_VERSIONS],
         "a request": [BODY_BYTES // 1024**2],
+        "an export task": [service.MAX_KEPT_BYTES // 1024],
     }
     assert rows == expected
 
