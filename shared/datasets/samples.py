@@ -191,13 +191,14 @@ def _labels(result: Mapping[str, Any], more: Mapping[str, Any], choice: Choice) 
                 label_name(result["task_name"], name, choice), result["task_name"], human, at, confidence
             )
         return
-    # What the analysis called by the value that a person corrected is what that person calls it.
+    # What the analysis called by the value that a person corrected is what that person calls it. Where that
+    # is nothing, it is no label.
     before, after = text_of(result["analyzed_value"]), text_of(value)
     for region in more.get("regions", ()):
-        name = after if human and after is not None and region["label"] == before else region["label"]
+        name = after if human and region["label"] == before else region["label"]
         polygon = tuple((x, y) for x, y in region["polygon"]) if region.get("polygon") else None
         box = _around(polygon) if polygon else tuple(region["box"]) if region.get("box") else None
-        if box is not None:
+        if box is not None and name is not None:
             yield Label(name, result["task_name"], human, at, confidence, box, polygon)
 
 

@@ -776,3 +776,12 @@ def test_a_dataset_that_did_not_change_keeps_nothing_more(datasets: Datasets) ->
     assert len(before) == 2, "the samples, and the list of their slices"
     datasets.exported(id)
     assert datasets.world.landed(bucket).keys() == before
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_region_whose_value_a_person_emptied_is_no_label(datasets: Datasets, value: str | None) -> None:
+    regions = [{"label": label, "box": [1, 1, 9, 9]} for label in ("crack", "rust")]
+    order = datasets.work_order("WO-1", [{"results": {"damage": {"value": "crack", "regions": regions}}}])
+    datasets.correct(order, 0, "damage", value)
+    shown = datasets.got(f"/{datasets.create(dataset_type=1)}")
+    assert [each["name"] for each in shown["labels"]] == ["rust"], shown
