@@ -53,7 +53,7 @@ class InvalidPath(Invalid):
 
 
 class PathInUse(Conflict):
-    """Another task exports to the path, or has."""
+    """Another task exports to the path, or there is something in it."""
 
     code = InvalidPath.code
 

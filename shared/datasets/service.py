@@ -223,8 +223,8 @@ def get_version(cloud: Cloud, dataset: Dataset, id: str) -> Version:
 
 
 def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[str, Any]) -> Task:
-    """Create a task that exports a dataset, once its path is seen to have no manifest and to be open to the
-    customer's account.
+    """Create a task that exports a dataset, once its path is seen to be empty, and open to the customer's
+    account.
 
     Raises what `request.parse` raises; InvalidExportParameter for a form that cannot hold the dataset,
     NoSuchVersion, NoSuchOutputPath, InvalidPath where the bucket refuses, PathInUse, DatasetExists where the
@@ -251,7 +251,7 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
     if asked.new_dataset:
         wanted.append(Claim(caller.customer, "name", asked.new_dataset.name, id))
     transact(cloud.db, lambda transaction: claims.take(cloud, transaction, wanted))
-    # A task that had the path until then has written its manifest by now.
+    # A task that had the path until then has written to it.
     with _refused_of_path(bucket):
         _check_free(bucket, asked.path)
     more = {"export_type": asked.export_type}
@@ -346,9 +346,11 @@ def _open_tasks(cloud: Cloud, customer: str, dataset: str | None = None) -> Any:
 
 
 def _check_free(bucket: CustomerBucket, place: BucketUri) -> None:
-    for name in bucket.objects.names(place.bucket, place.prefix):
-        if name.endswith(".manifest"):
-            raise PathInUse(f"gs://{place.bucket}/{name} is there already: choose another path")
+    """See that nothing is below a path: whatever an export finds there would be mixed with it. Consoles keep
+    an empty object for a folder, whose name is the path itself."""
+    for name in bucket.objects.names(place.bucket, place.prefix, 2):
+        if name != place.prefix:
+            raise PathInUse(f"gs://{place.bucket}/{name} is there already: choose a path that is empty")
 
 
 @contextlib.contextmanager

@@ -84,12 +84,11 @@ class Objects:
             return None
         return _stored(blob)
 
-    def names(self, bucket: str, prefix: str) -> Iterator[str]:
-        """The names of the objects there that begin with a prefix and have no slash after it. What lies
-        deeper is not walked through, however much it is.
+    def names(self, bucket: str, prefix: str, most: int) -> list[str]:
+        """The names of the first objects there that begin with a prefix, in order, at most so many.
         https://cloud.google.com/storage/docs/json_api/v1/objects/list"""
-        found = self._client.list_blobs(bucket, prefix=prefix, delimiter="/", fields=NAMES)
-        return (blob.name for blob in found)
+        found = self._client.list_blobs(bucket, prefix=prefix, max_results=most, fields=NAMES)
+        return [blob.name for blob in found]
 
     def read(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
         """The bytes [start, end) of exactly this generation, `start` being before its end."""

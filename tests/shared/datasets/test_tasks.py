@@ -343,6 +343,26 @@ def test_a_path_whose_task_was_cancelled_is_free_again(datasets: Datasets) -> No
     assert datasets.exported(id, path)["status"] == "SUCCESSED"
 
 
+def test_a_path_with_something_in_it_is_refused(datasets: Datasets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SLICE_SAMPLES", 1)
+    datasets.work_order("WO-1", [{"results": GOOD}, {"results": BAD}])
+    id = datasets.create(task_names=["state"])
+    path = f"gs://{BUCKET}/tree/"
+    datasets.world.suite.storage.put(BUCKET, "tree/", b"")
+    begun = datasets.begin(id, path, export_format=1)
+    while datasets.task(id, begun)["finished_sample_count"] == 0:
+        assert datasets.world.step()
+    assert datasets.send("DELETE", f"/{id}/export-tasks/{begun}").status == 204
+    datasets.settled()
+    # Corrected meanwhile, the same image would be in two directories.
+    said = refused(datasets, id, 409, "ModelArts.4358", path=path, export_format=1)
+    assert f"gs://{BUCKET}/tree/" in said, said
+    assert "choose a path that is empty" in said, said
+    # Nor may an export surround others.
+    refused(datasets, id, 409, "ModelArts.4358", path=f"gs://{BUCKET}/")
+    datasets.exported(id, f"gs://{BUCKET}/tre/")
+
+
 def test_two_customers_paths_are_two(datasets: Datasets) -> None:
     datasets.world.stranger()
     theirs = Datasets(datasets.world, "globex")
@@ -371,8 +391,10 @@ def test_another_file_in_the_path_fails_the_task_and_stays(datasets: Datasets) -
     id = datasets.create()
     digits = order.work_items[0].input[0].id.replace("-", "")[:12]
     name = f"one/WO-1_meter_{digits}.jpg"
+    begun = datasets.begin(id, f"gs://{BUCKET}/one/")
     datasets.world.suite.storage.put(BUCKET, name, b"mine")
-    task = datasets.exported(id, f"gs://{BUCKET}/one/")
+    datasets.settled()
+    task = datasets.task(id, begun)
     assert task["status"] == "FAILED", task
     assert f"gs://{BUCKET}/{name}" in task["error_msg"], task
     assert datasets.world.landed()[name] == b"mine"
