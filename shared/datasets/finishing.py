@@ -62,10 +62,15 @@ def finish(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     return Done(end=end, documents=_documents(cloud, task, attempt, new, dataset, version, out))
 
 
-def ending(_: Cloud, __: firestore.Transaction, work: Snapshot, end: End) -> Writes:
-    """What else is written when a task ends: why a dataset has no first version."""
+def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> Writes:
+    """What else is written when a task ends: why a dataset has no first version; and how many samples were
+    exported by then, so that nobody who looks at the task counts them again."""
     task = tasks.from_snapshot(work)
-    if end.state != FAILED or task.does != VERSION:
+    if end.state == COMPLETED:
+        return Writes()
+    if task.does != VERSION:
+        return Writes({"finished_count": tasks.finished(cloud, task)})
+    if end.state != FAILED:
         return Writes()
     failure = tasks.sentences(end.fields.get("error"), end.fields.get("next_action"))
     return Writes(updates={datasets.path(task.dataset): {"failure": failure}})

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from shared.datasets import reading, service
+from shared.work import pieces
 from tests.subjects.small_dataset import Datasets, picture
 from tests.world import BUCKET, SITE, World
 
@@ -89,3 +90,22 @@ def test_a_list_of_tasks_leaves_out_what_may_be_long(datasets: Datasets) -> None
     assert listed["export_params"].keys().isdisjoint(long), listed
     assert listed["export_params"]["sample_state"] == "__ALL__"
     assert datasets.task(id, task)["export_params"].items() >= long.items()
+
+
+def test_the_samples_of_tasks_that_have_ended_are_not_counted_again(
+    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SLICE_SAMPLES", 1)
+    datasets.work_order("WO-1", [{}, {}, {}])
+    id = datasets.create()
+    cancelled, failed = datasets.begin(id), datasets.begin(id)
+    while not all(datasets.task(id, task)["finished_sample_count"] for task in (cancelled, failed)):
+        assert datasets.world.step()
+    assert datasets.send("DELETE", f"/{id}/export-tasks/{cancelled}").status == 204
+    datasets.world.suite.storage.revoke(BUCKET, datasets.world.acme.account)
+    datasets.settled()
+    with monkeypatch.context() as counting:
+        counting.delattr(pieces, "of_plan")
+        listed = datasets.got(f"/{id}/export-tasks")["export_tasks"]
+    assert [each["status"] for each in listed] == ["FAILED"] * 2, listed
+    assert all(each["finished_sample_count"] for each in listed), listed
