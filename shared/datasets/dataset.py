@@ -48,6 +48,10 @@ LISTED = (
 """The fields of a dataset that lists need: all but its labels, which may have MAX_LABELS_BYTES."""
 
 
+LISTED_OF_VERSION = ("number", "name", "samples", "annotated", "index", "read_time", "created")
+"""The fields of a version that lists need."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where the images of a dataset are that was exported from another one: in the customer's bucket.
@@ -211,7 +215,8 @@ def get_version(cloud: Cloud, dataset: str, id: str) -> Version | None:
 
 
 def version_of(snapshot: Snapshot) -> Version:
-    """The version that a snapshot holds; it must exist."""
+    """The version that a snapshot holds; it must exist. Of a snapshot of LISTED_OF_VERSION it has no
+    labels."""
     fields = fields_of(snapshot)
     return Version(
         id=snapshot.id,
@@ -220,7 +225,7 @@ def version_of(snapshot: Snapshot) -> Version:
         name=fields["name"],
         samples=fields["samples"],
         annotated=fields["annotated"],
-        labels=dict(orjson.loads(fields["labels"])),
+        labels=dict(orjson.loads(fields.get("labels", b"[]"))),
         index=Stored(**fields["index"]),
         read_time=fields["read_time"],
         created=fields["created"],

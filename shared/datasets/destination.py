@@ -17,7 +17,7 @@ from shared.gcp.clients import Cloud
 from shared.gcp.objects import Stored
 from shared.workorders import images
 
-WAYS = Ways("create the task again", "create a task with another path")
+WAYS = Ways("create the task again with an empty path", "create a task with another path")
 """What can be done about a task whose bucket refuses."""
 
 

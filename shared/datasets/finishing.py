@@ -103,12 +103,14 @@ class _Out:
     def join(self, joined: Joined) -> None:
         """Deliver a file that is joined of what the slices gave."""
         parts = list(self._parts(joined)) or [self._create(joined.name, b"", joined.content_type)]
+        bucket = self._cloud.settings.staging_bucket
         stored = self._cloud.objects.join(
-            self._cloud.settings.staging_bucket,
-            lambda numbers: self._name(f"{joined.name}.{numbers}"),
-            parts,
-            joined.content_type,
+            bucket, lambda numbers: self._name(f"{joined.name}.{numbers}"), parts, joined.content_type
         )
+        if stored == parts[0]:
+            # A single part has the content type of a section.
+            whole = self._name(f"{joined.name}.whole")
+            stored = self._cloud.objects.compose(bucket, whole, parts, joined.content_type)
         self._deliver(stored, joined.name)
 
     def _parts(self, joined: Joined) -> Iterator[Stored]:

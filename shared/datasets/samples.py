@@ -193,6 +193,8 @@ def _labels(result: Mapping[str, Any], more: Mapping[str, Any], choice: Choice) 
         return
     # What the analysis called by the value that a person corrected is what that person calls it. Where that
     # is nothing, it is no label.
+    if human and value is False:
+        return  # the analysis marked what is not there
     before, after = text_of(result["analyzed_value"]), text_of(value)
     for region in more.get("regions", ()):
         name = after if human and region["label"] == before else region["label"]

@@ -207,9 +207,11 @@ def make_version(cloud: Cloud, caller: Caller, dataset: Dataset) -> Task:
 
 
 def versions(cloud: Cloud, dataset: Dataset, most: int) -> list[Version]:
-    """The newest versions of a dataset, the newest first."""
-    newest = cloud.db.collection(f"{dataset.path}/versions").order_by(
-        "number", direction=firestore.Query.DESCENDING
+    """The newest versions of a dataset without their labels, the newest first."""
+    newest = (
+        cloud.db.collection(f"{dataset.path}/versions")
+        .select(datasets.LISTED_OF_VERSION)
+        .order_by("number", direction=firestore.Query.DESCENDING)
     )
     return [datasets.version_of(each) for each in newest.limit(most).stream()]
 

@@ -526,8 +526,10 @@ def test_status_lists_dataset_tasks_that_run_and_failed(
     id = datasets.create()
     taken = datasets.exported(id, f"gs://{BUCKET}/taken/", export_type=2)
     name = next(name for name in datasets.files(taken) if name.endswith(".jpg"))
+    begun = datasets.begin(id, f"gs://{BUCKET}/again/", export_type=2)
     world.suite.storage.put(BUCKET, f"again/{name}", b"mine")
-    ended = datasets.exported(id, f"gs://{BUCKET}/again/", export_type=2)
+    datasets.settled()
+    ended = datasets.task(id, begun)
     assert ended["status"] == "FAILED", ended
     runs = datasets.begin(id, export_type=2)
     while datasets.task(id, runs)["finished_sample_count"] != 2:

@@ -177,6 +177,24 @@ def test_a_dataset_without_samples_is_exported_as_empty_files(datasets: Datasets
     assert (coco["images"], coco["annotations"], coco["categories"]) == ([], [], [])
 
 
+def test_what_a_person_says_is_not_there_is_no_label(datasets: Datasets) -> None:
+    order = datasets.work_order("WO-1", [{"results": DOOR}])
+    datasets.correct(order, 0, "door", False)
+    id = datasets.create(dataset_type=1)
+    assert datasets.got(f"/{id}")["annotated_sample_count"] == 0
+
+
+def test_files_say_what_they_are(datasets: Datasets) -> None:
+    datasets.work_order("WO-1", [{"results": GOOD}])
+    task = datasets.exported(datasets.create(), version_format="CSV")
+    stored = {each.name.rpartition("/")[2]: each for each in datasets.world.suite.storage.list(BUCKET)}
+    types = {name: stored[name].content_type for name in ("labels.csv", "Meters-V001.manifest")}
+    assert types == {
+        "labels.csv": "text/csv; charset=utf-8",
+        "Meters-V001.manifest": "application/x-ndjson",
+    }, task
+
+
 @pytest.mark.parametrize("export_type", [0, 1, 2, 3])
 def test_each_type_of_export_has_its_samples(datasets: Datasets, export_type: int) -> None:
     datasets.work_order("WO-1", [{"results": GOOD}, {}, {"results": BAD}])
