@@ -26,10 +26,14 @@ _FAULT_FIELDS = {
     "action": str,
     "status": int,
     "seconds": (int, float),
+    "message": str,
+    "reason": str,
     "nth": int,
     "times": int,
     "resource": str,
 }
+
+_FAULT = ("action", "status", "seconds", "message", "reason")
 
 
 class _Refused(Exception):
@@ -88,7 +92,7 @@ class _Control:
         for count in ("nth", "times"):
             if asked.get(count, 1) < 1:
                 raise _Refused(400, f"{count}: at least 1")
-        fault = Fault(**{key: asked.pop(key) for key in ("action", "status", "seconds") if key in asked})
+        fault = Fault(**{key: asked.pop(key) for key in _FAULT if key in asked})
         self._suite.traffic.arm(asked.pop("kind"), fault, **asked)
         return {}
 

@@ -29,7 +29,8 @@ class Call:
 class Fault:
     """What goes wrong with a call.
 
-    error         answered with `status` (an HTTP status, or a gRPC code's number) and has no effect
+    error         answered with `status` (an HTTP status, or a gRPC code's number) and has no effect; Storage
+                  says `message` and `reason` where they are given
     reset_before  the connection breaks and the call has no effect
     reset_after   the call takes effect and the connection breaks before the answer
     delay         answered rightly, after `seconds` of the machine's time (Firestore's Commit: see its README)
@@ -40,6 +41,8 @@ class Fault:
     action: Action
     status: int = 503
     seconds: float = 0.0
+    message: str = ""
+    reason: str = ""
 
 
 @dataclass

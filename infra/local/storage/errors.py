@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from infra.local.traffic import Fault
+
 _REASONS = {
     400: "invalid",
     401: "required",
@@ -53,14 +55,15 @@ class StorageError(Exception):
         return orjson.dumps({"error": {"code": self.status, "message": self.message, "errors": [entry]}})
 
 
-def injected(status: int) -> StorageError:
+def injected(fault: Fault) -> StorageError:
     """The error that a test asked for."""
     messages = {
         429: "The rate of change requests to the object exceeds the rate limit. Please reduce the rate.",
         500: "We encountered an internal error. Please try again.",
         503: "We encountered an internal error. Please try again.",
     }
-    return StorageError(status, messages.get(status) or phrase(status))
+    message = fault.message or messages.get(fault.status) or phrase(fault.status)
+    return StorageError(fault.status, message, reason=fault.reason)
 
 
 def phrase(status: int) -> str:

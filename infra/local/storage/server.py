@@ -94,7 +94,7 @@ class Server:
                 return signed.failure(error)
 
         def fails(fault: Fault) -> Answer:
-            return signed.failure(injected(fault.status))
+            return signed.failure(injected(fault))
 
         return await respond(request, fault, act, partial(_send, request), fails)
 
@@ -227,7 +227,7 @@ class Server:
                 fault = self._traffic.enter(operation.kind, operation.resource, principal)
                 action = fault.action if fault else ""
                 if fault is not None and action == "error":
-                    answers.append((part, failure(injected(fault.status))))
+                    answers.append((part, failure(injected(fault))))
                     continue
                 if action != "reset_before":
                     answers.append((part, _run(operation, principal, refusal)))
@@ -274,7 +274,7 @@ def _run(operation: Operation, principal: str, refusal: StorageError | None) -> 
 
 
 def _injected(fault: Fault) -> Answer:
-    return failure(injected(fault.status))
+    return failure(injected(fault))
 
 
 async def _body(request: web.Request) -> bytes:
