@@ -12,7 +12,6 @@ from shared.datasets.samples import Sample
 from shared.datasets.task import Task
 from shared.delivery.cloud_storage.bucket import CustomerBucket, Ways
 from shared.delivery.cloud_storage.uri import BucketUri
-from shared.errors import CustomerMustAct
 from shared.gcp.clients import Cloud
 from shared.gcp.objects import Stored
 from shared.workorders import images
@@ -27,6 +26,13 @@ def bucket_of(cloud: Cloud, customer: str, place: BucketUri) -> CustomerBucket:
     return CustomerBucket(cloud.as_customer(account), account, place.bucket, WAYS)
 
 
+def origin_of(cloud: Cloud, dataset: Dataset) -> CustomerBucket | None:
+    """The customer's bucket that the images of a dataset are in; None where they are in ours."""
+    if dataset.origin is None:
+        return None
+    return bucket_of(cloud, dataset.customer, BucketUri(dataset.origin.bucket, dataset.origin.prefix))
+
+
 def source_of(cloud: Cloud, dataset: Dataset, sample: Sample) -> Stored:
     """The image of a sample as it stands: in our bucket, or in that of a customer whose dataset was exported
     from another one."""
@@ -37,14 +43,6 @@ def source_of(cloud: Cloud, dataset: Dataset, sample: Sample) -> Stored:
         bucket = cloud.settings.images_bucket
         name = images.object_name(dataset.customer, sample.site_id, image)
     return Stored(bucket, name, image.generation, image.size, image.crc32c)
-
-
-def taken(bucket: CustomerBucket, name: str) -> CustomerMustAct:
-    """What to say where another object has the name of one that is to be written."""
-    return CustomerMustAct(
-        f"There is already another object at gs://{bucket.bucket}/{name}. Waybill did not change it.",
-        "Create a task with an empty path.",
-    )
 
 
 def exported(task: Task, version: Version) -> Exported:

@@ -2,6 +2,7 @@
 no large image, is ever held whole."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from google.api_core.exceptions import NotFound
@@ -11,7 +12,7 @@ from shared.datasets.samples import Sample
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.gcp.clients import Cloud
 from shared.gcp.many import Many
-from shared.gcp.objects import Stored
+from shared.gcp.objects import Refusal, Stored
 from shared.work.attempts import Attempt
 
 TOGETHER_BYTES = 16 * 1024 * 1024
@@ -27,15 +28,17 @@ def write(
     prefix: str,
     shard: Shard,
     source: Callable[[Sample], Stored],
+    origin: CustomerBucket | None,
     attempt: Attempt,
 ) -> set[str]:
     """Write a shard into the customer's bucket, and return the ids of the samples whose image is gone.
 
-    `source` says where an image is. CustomerMustAct where the bucket refuses, or has something else there.
+    `source` says where an image is; `origin` is the bucket of it where that is the customer's, too.
+    CustomerMustAct where a bucket of theirs refuses, or has something else there.
     """
     missing: set[str] = set()
 
-    def content() -> Iterator[bytes]:
+    def images_read() -> Iterator[bytes]:
         for some in _together(shard.entries):
             images = _read(cloud, bucket, [source(entry.sample) for entry in some])
             for entry, image in zip(some, images, strict=True):
@@ -46,6 +49,10 @@ def write(
                 yield from image
                 yield entry.after
             attempt.heartbeat()
+
+    def content() -> Iterator[bytes]:
+        with origin.explained() if origin else contextlib.nullcontext():
+            yield from images_read()
         yield shard.after
 
     with bucket.explained():
@@ -90,7 +97,9 @@ def _streamed(bucket: CustomerBucket, image: Stored) -> Iterator[bytes] | None:
     blocks = bucket.objects.blocks(image, TOGETHER_BYTES)
     try:
         first = next(blocks)
-    except NotFound:
+    except NotFound as missing:
+        if Refusal.of(missing).no_bucket:
+            raise
         return None
 
     def content() -> Iterator[bytes]:

@@ -19,10 +19,9 @@ from shared.datasets.samples import Sample
 from shared.datasets.task import WRITE, Task
 from shared.delivery.base import Copy
 from shared.delivery.cloud_storage.copying import copy_images
-from shared.delivery.cloud_storage.uri import BucketUri
 from shared.gcp.clients import Cloud
 from shared.gcp.many import Many
-from shared.gcp.objects import DifferentObject, Stored
+from shared.gcp.objects import Stored
 from shared.work import pieces
 from shared.work.attempts import Attempt
 from shared.work.kinds import FAILED, Done, End
@@ -81,10 +80,11 @@ def write(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     export = _Export(cloud, task)
     form, number = export.form, attempt.fields["slice"]
     selected = list(export.placed(attempt.fields))
-    _check_source(export, selected)
     missing, generations = _copied(export, selected, attempt)
     for shard in form.shards(number, selected):
-        missing |= shards.write(cloud, export.bucket, export.prefix, shard, export.source, attempt)
+        missing |= shards.write(
+            cloud, export.bucket, export.prefix, shard, export.source, export.origin, attempt
+        )
     placed = [each for each in selected if each.sample.id not in missing]
     small = [file for each in placed for file in form.beside(each)]
     small += form.whole(number, placed)
@@ -130,6 +130,7 @@ class _Export:
         place = self.request.path
         self.prefix = place.prefix
         self.bucket = destination.bucket_of(cloud, task.customer, place)
+        self.origin = destination.origin_of(cloud, self.dataset)
         self.makes_dataset = self.request.new_dataset is not None
         self._matches: Callable[[Sample], bool] = filters.matcher(self.request, task.created)
         self.takes_all = self._matches is filters.every
@@ -151,16 +152,6 @@ class _Export:
             yield Placed(sample, number, first, destination.usage(self.request, sample))
             number += 1
             first += len(sample.labels)
-
-
-def _check_source(export: _Export, selected: Sequence[Placed]) -> None:
-    """See that images can be read that are in the customer's bucket. CustomerMustAct where they cannot."""
-    origin = export.dataset.origin
-    if origin and selected:
-        place = BucketUri(origin.bucket, origin.prefix)
-        source = destination.bucket_of(export.cloud, export.task.customer, place)
-        with source.explained():
-            source.objects.stat(origin.bucket, export.source(selected[0].sample).name)
 
 
 def _copied(
@@ -191,9 +182,10 @@ def _copied(
         storage_url=export.cloud.settings.storage_url,
         on_progress=lambda _: attempt.heartbeat(),
         generations=export.makes_dataset,
+        origin=export.origin,
     )
     if result.conflicts:
-        raise destination.taken(export.bucket, result.conflicts[0].name)
+        raise export.bucket.taken(result.conflicts[0].name)
     logs.info("images copied", copied=result.copied, present=result.present, missing=len(result.missing))
     missing = {copies[copy.name][0] for copy in result.missing}
     return missing, {copies[name][0]: generation for name, generation in result.generations.items()}
@@ -218,10 +210,8 @@ def _create(export: _Export, files: Sequence[File], attempt: Attempt) -> None:
                 )
                 attempt.heartbeat()
 
-    try:
+    with bucket.explained():
         asyncio.run(create())
-    except DifferentObject as different:
-        raise destination.taken(bucket, different.stored.name) from different
 
 
 def _staged(cloud: Cloud, task: Task, attempt: Attempt, section: str, content: bytes) -> Stored:

@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from shared.errors import Retry
-from shared.gcp.objects import DifferentObject, Objects, Stored, crc32c_of
+from shared.gcp.objects import DifferentObject, Objects, Refusal, Stored, crc32c_of
 
 CONNECTIONS = 32
 """How many calls are in flight at once."""
@@ -30,15 +30,27 @@ BACKOFF_SECONDS = 0.2
 MAX_BACKOFF = 8.0
 """The wait before a call is tried again, doubled each time, and the longest."""
 
+SAID_LONGEST = 200
+"""How much of an answer that is no JSON is kept, in bytes."""
+
 RETRIED = {401, 408, 429, 500, 502, 503, 504}
 """Answers after which a call is tried again; after 401 with another token.
 https://cloud.google.com/storage/docs/retry-strategy"""
 
 
+class NotTaken(Retry):
+    """A bucket refused a call. Whoever knows whose bucket it is can explain it; else it is tried again."""
+
+    def __init__(self, bucket: str, name: str, refusal: Refusal) -> None:
+        self.bucket = bucket
+        self.refusal = refusal
+        super().__init__(f"gs://{bucket}/{name} was answered {refusal}")
+
+
 class Many:
     """Cloud Storage at `url` as one principal. Use it as an asynchronous context manager.
 
-    Retry is raised for what did not work CALL_ATTEMPTS times, or was refused.
+    Retry is raised for what did not work CALL_ATTEMPTS times, and as NotTaken for what was refused.
     """
 
     def __init__(self, objects: Objects, url: str) -> None:
@@ -66,10 +78,10 @@ class Many:
         status, content = await self._call(
             "GET", url, {"Range": f"bytes={start}-{end - 1}"}, None, end - start
         )
-        if status == 404:
+        if status == 404 and not _refusal(404, content).no_bucket:
             raise LookupError(f"gs://{stored.bucket}/{stored.name} is no longer there")
         if status != 206 and status != 200:
-            raise Retry(f"gs://{stored.bucket}/{stored.name} was answered {status}")
+            raise NotTaken(stored.bucket, stored.name, _refusal(status, content))
         return content
 
     async def create(self, bucket: str, name: str, content: bytes, content_type: str) -> Stored:
@@ -90,11 +102,13 @@ class Many:
         )
         headers = {"Content-Type": f"multipart/related; boundary={self._boundary.decode()}"}
         status, answer = await self._call("POST", url, headers, body)
-        if status == 412 or (status == 403 and b"storage.objects.delete" in answer):
+        if status != 200 and _is_there(_refusal(status, answer)):
             url = f"{self._object(bucket, name)}?fields=generation,size,crc32c"
             status, answer = await self._call("GET", url, {}, None)
+            if status == 404:
+                raise Retry(f"gs://{bucket}/{name} was there, and is gone again")
         if status != 200:
-            raise Retry(f"gs://{bucket}/{name} was answered {status}: {answer[:200]!r}")
+            raise NotTaken(bucket, name, _refusal(status, answer))
         fields: dict[str, Any] = orjson.loads(answer)
         stored = Stored(bucket, name, int(fields["generation"]), int(fields["size"]), fields["crc32c"])
         if not stored.same_content(len(content), crc32c):
@@ -127,10 +141,22 @@ class Many:
                 continue
             if answer.status == 401:
                 self._refused_token = token
-            if answer.status in RETRIED:
+            if answer.status in RETRIED or (answer.status == 403 and _refusal(403, content).passing):
                 why = answer.status
             elif answer.status in (200, 206) and length not in (None, len(content)):
                 why = f"{len(content)} bytes of {length}"
             else:
                 return answer.status, content
         raise Retry(f"{method} {url.partition('?')[0]} did not work: {why}")
+
+
+def _is_there(refused: Refusal) -> bool:
+    """Whether something stands where an object was to be created."""
+    return refused.unmet or (refused.status == 403 and "storage.objects.delete" in refused.message)
+
+
+def _refusal(status: int, answer: bytes) -> Refusal:
+    try:
+        return Refusal.parse(status, orjson.loads(answer))
+    except orjson.JSONDecodeError:
+        return Refusal(status, answer[:SAID_LONGEST].decode(errors="replace"))

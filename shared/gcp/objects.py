@@ -8,6 +8,7 @@ https://cloud.google.com/storage/docs/request-preconditions
 
 import base64
 import contextlib
+import re
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,13 @@ from typing import Any
 import google.auth.transport.requests
 import google_crc32c
 import requests
-from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed, from_http_response
+from google.api_core.exceptions import (
+    Forbidden,
+    GoogleAPICallError,
+    NotFound,
+    PreconditionFailed,
+    from_http_response,
+)
 from google.auth.credentials import Credentials
 from google.cloud import storage
 from google.cloud.storage.exceptions import InvalidResponse
@@ -56,6 +63,78 @@ class Stored:
     def same_content(self, size: int, crc32c: str) -> bool:
         """Whether it holds what is meant, by size and checksum."""
         return self.size == size and self.crc32c == crc32c
+
+
+PASSING = {401, 408, 409, 410, 429, *range(500, 600)} - {501}
+"""Answers that pass: a token that has died, an upload session that has, what others do at the same time, and
+errors of Storage's own. https://cloud.google.com/storage/docs/retry-strategy"""
+
+_TOO_MUCH = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"}
+"""Reasons of a 403 that pass. https://cloud.google.com/storage/docs/json_api/v1/status-codes#403-forbidden"""
+
+_CONDITION = re.compile("pre-?condition", re.I)
+"""How Storage says that a generation did not match; policies are answered 412, too, and name themselves."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How Storage refused a call: its status, its own sentence, and its word for programs; `rewriting` where
+    the call was to read in one bucket and to write in another."""
+
+    status: int
+    message: str
+    reason: str = ""
+    rewriting: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.message}"
+
+    @classmethod
+    def of(cls, error: GoogleAPICallError) -> "Refusal":
+        """The refusal that Google's client raised; without the request, whose names customers choose."""
+        # A slash in an object's name would not stand in a URL as one.
+        rewriting = "/rewriteTo/" in asked_url(error)
+        try:
+            return cls.parse(int(error.code or 0), error.response.json(), rewriting)
+        except (AttributeError, ValueError):
+            return cls(int(error.code or 0), str(error).partition(": ")[2], rewriting=rewriting)
+
+    @classmethod
+    def parse(cls, status: int, body: object, rewriting: bool = False) -> "Refusal":
+        """The refusal in an answer's body, parsed from JSON."""
+        error = body.get("error", {}) if isinstance(body, dict) else {}
+        if not isinstance(error, dict):
+            return cls(status, str(error), rewriting=rewriting)
+        told = error.get("errors") or [{}]
+        reason = str(told[0].get("reason", "")) if isinstance(told[0], dict) else ""
+        return cls(status, str(error.get("message", "")), reason, rewriting)
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same call may be taken later."""
+        too_much = self.status == 403 and self.reason in _TOO_MUCH
+        return self.status in PASSING or too_much
+
+    @property
+    def no_bucket(self) -> bool:
+        """Whether there is no such bucket."""
+        return self.status == 404 and "bucket does not exist" in self.message
+
+    @property
+    def unmet(self) -> bool:
+        """Whether a condition on a generation did not hold."""
+        return self.status == 412 and bool(_CONDITION.search(self.message) or not self.message)
+
+    @property
+    def of_source(self) -> bool:
+        """Whether it is about what a rewrite reads: gone, another generation, or not to be read."""
+        unreadable = self.status == 403 and "storage.objects.get" in self.message
+        return self.rewriting and (self.status == 404 or self.unmet or unreadable)
+
+
+def asked_url(error: GoogleAPICallError) -> str:
+    """The URL of the call to Storage that failed; empty where the error is of another service."""
+    return str(getattr(error.response, "url", "") or "")
 
 
 class DifferentObject(Exception):

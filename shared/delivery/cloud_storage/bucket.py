@@ -4,25 +4,78 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import unquote
 
-from google.api_core.exceptions import (
-    Forbidden,
-    GoogleAPICallError,
-    NotFound,
-    RetryError,
-    ServerError,
-    TooManyRequests,
-)
+from google.api_core.exceptions import Forbidden, GoogleAPICallError, RetryError
 from google.auth.exceptions import RefreshError
 
 from shared.errors import CustomerMustAct, GiveUp, Retry
-from shared.gcp.objects import DifferentObject, Objects, Stored
+from shared.gcp.many import NotTaken
+from shared.gcp.objects import DifferentObject, Objects, Refusal, Stored, asked_url
 
 _FINAL = re.compile(r'"code":\s*(?:400|403|404)\b')
 """How the IAM credentials API says that asking again will not help.
 https://cloud.google.com/apis/design/errors"""
 
 _PERMISSION = re.compile(r"storage\.(?:objects|buckets)\.[A-Za-z]+")
+
+_BUCKET = re.compile(r"/b/([^/?]+)")
+"""The bucket in the URL of a call; of a rewrite the one that it reads in."""
+
+SAID_LONGEST = 300
+"""How much of Storage's own sentence is shown, in characters."""
+
+
+@dataclass(frozen=True)
+class _Cause:
+    """Why a bucket refuses. `sign` is found in Storage's reason or sentence; `what` and `fix` are sentences
+    about {bucket} and {account}, `fix` without its end."""
+
+    sign: re.Pattern[str]
+    what: str
+    fix: str
+
+
+_CAUSES = (
+    _Cause(
+        re.compile(r"requester pays|userProject(?:Missing|Invalid|AccessDenied)|serviceusage", re.I),
+        "The bucket {bucket} has Requester Pays turned on, and Waybill pays for no bucket.",
+        "Turn Requester Pays off on gs://{bucket}",
+    ),
+    _Cause(
+        re.compile(r"cloudKms|\bKMS\b|cryptoKey", re.I),
+        "The encryption key of the bucket {bucket} cannot be used.",
+        "Enable that key, and grant the Cloud Storage service agent of the bucket's project "
+        "roles/cloudkms.cryptoKeyEncrypterDecrypter on it",
+    ),
+    _Cause(
+        re.compile(r"vpcServiceControls|VPC Service Controls|prohibited by organi[sz]ation's policy", re.I),
+        "A VPC Service Controls perimeter keeps the account {account} out of the bucket {bucket}.",
+        "Add {account} to an ingress rule of the perimeter",
+    ),
+    _Cause(
+        re.compile(r"accountDisabled|UserProjectAccountProblem|\bbilling\b", re.I),
+        "The billing of the project that owns the bucket {bucket} is turned off.",
+        "Turn the project's billing on",
+    ),
+    _Cause(
+        re.compile(r"retention|underActiveHold|under active hold", re.I),
+        "A retention policy or a hold on the bucket {bucket} refuses what Waybill writes.",
+        "Change that policy so that new objects can be created in gs://{bucket}",
+    ),
+    _Cause(
+        re.compile(r"orgPolicy|organi[sz]ation policy|constraints/|violates constraint", re.I),
+        "An organisation policy forbids what Waybill writes into the bucket {bucket}.",
+        "Ask your organisation's administrators to allow {account} to write into gs://{bucket}",
+    ),
+    _Cause(
+        re.compile(r"\bIP[ _-]?filter", re.I),
+        "The IP filter of the bucket {bucket} keeps Waybill out.",
+        "Remove the IP filter of gs://{bucket}, or have it let {account} in",
+    ),
+)
+"""https://cloud.google.com/storage/docs/json_api/v1/status-codes,
+https://cloud.google.com/storage/docs/troubleshooting"""
 
 
 @dataclass(frozen=True)
@@ -70,7 +123,7 @@ class CustomerBucket:
         except Forbidden as refused:
             # An account that may not list is not told that an object is not there; a run needs no list.
             # https://cloud.google.com/storage/docs/xml-api/reference-status#404-not-found
-            if "storage.objects.list" in _said(refused):
+            if "storage.objects.list" in Refusal.of(refused).message:
                 return None
             raise
 
@@ -90,30 +143,35 @@ class CustomerBucket:
             f"Or {self._ways.elsewhere}.",
         )
 
+    def taken(self, name: str) -> CustomerMustAct:
+        """What to say where something else has the name of an object that is to be written."""
+        return CustomerMustAct(
+            f"There is already another object at gs://{self.bucket}/{name}. Waybill did not change it.",
+            f"Move or delete that object, then {self._ways.again}. Or {self._ways.elsewhere}.",
+        )
+
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """Raise what the customer, or we, must fix as an error that says so, and what is passing as Retry;
-        other errors pass through."""
+        other errors pass through, among them refusals by other buckets than this one."""
         try:
             yield
         except DifferentObject as different:
-            name = different.stored.name
-            raise CustomerMustAct(
-                f"There is already another object at gs://{self.bucket}/{name}. Waybill did not change it.",
-                f"Move or delete that object, then {self._ways.again}.",
-            ) from different
-        except (Forbidden, NotFound) as refused:
-            told = self.explain(refused)
+            raise self.taken(different.stored.name) from different
+        except NotTaken as refused:
+            if refused.bucket != self.bucket:
+                raise
+            raise self.explain(refused.refusal) or refused from refused
+        except RetryError as passing:
+            # The client itself has tried again for two minutes by now.
+            last = passing.cause
+            said = str(Refusal.of(last)) if isinstance(last, GoogleAPICallError) else type(last).__name__
+            raise self._passing(said) from passing
+        except GoogleAPICallError as refused:
+            told = self.explain(Refusal.of(refused)) if self._is_of(refused) else None
             if told is None:
                 raise
             raise told from refused
-        except (RetryError, TooManyRequests, ServerError) as passing:
-            # The client itself has tried again for two minutes by now.
-            last = passing.cause if isinstance(passing, RetryError) else passing
-            said = (
-                f"{last.code}: {_said(last)}" if isinstance(last, GoogleAPICallError) else type(last).__name__
-            )
-            raise Retry(f"the bucket {self.bucket} does not take it now ({said})") from passing
         except RefreshError as refused:
             # 403 or 404 from IAM: the account is disabled, gone, or we may no longer act as it. What is
             # passing is marked as worth trying again.
@@ -125,23 +183,47 @@ class CustomerBucket:
                 f"Ask Waybill's operators to enable {self.account}, then {self._ways.again}.",
             ) from refused
 
-    def explain(self, refused: GoogleAPICallError) -> CustomerMustAct | None:
-        """What a refusal means for the customer; None where it is ours to fix.
+    def explain(self, refused: Refusal) -> CustomerMustAct | Retry | None:
+        """What a refusal means: what the customer must do, or that it is passing; None where it is ours to
+        fix.
 
-        A rewrite reads in our staging and writes in their bucket: what it may not read is ours.
+        Only here refusals are explained, for connection tests, runs and dataset tasks alike. A rewrite reads
+        in our bucket and writes in theirs: what is about its source is ours.
         """
-        if isinstance(refused, NotFound):
-            return self.gone() if "bucket does not exist" in _said(refused) else None
-        permission = _PERMISSION.search(_said(refused))
-        # The request is in the error's text; a slash in an object's name would not stand there as one.
-        rewriting = "/rewriteTo/" in str(refused)
-        if permission is None or (rewriting and permission[0] == "storage.objects.get"):
+        if refused.passing:
+            return self._passing(str(refused))
+        if refused.no_bucket:
+            return self.gone()
+        if refused.of_source:
             return None
-        return self.refusal(permission[0])
+        # A key is named in full, with its project: ours is ours to enable.
+        if f"projects/{self.account.partition('@')[2].partition('.')[0]}/" in refused.message:
+            return None
+        if refused.status == 403 and (permission := _PERMISSION.search(refused.message)):
+            return self.refusal(permission[0])
+        return self._kept_out(refused)
 
+    def _kept_out(self, refused: Refusal) -> CustomerMustAct:
+        """What to say of a refusal that is about neither a permission nor a bucket that is gone."""
+        of = {"bucket": self.bucket, "account": self.account}
+        said = "".join(each if each.isprintable() else " " for each in refused.message)[:SAID_LONGEST]
+        words = f' Cloud Storage says: "{said.strip()}" (status {refused.status}).'
+        for cause in _CAUSES:
+            if cause.sign.search(f"{refused.reason} {refused.message}"):
+                fix = f"{cause.fix.format(**of)}, then {self._ways.again}. Or {self._ways.elsewhere}."
+                return CustomerMustAct(cause.what.format(**of) + words, fix)
+        return CustomerMustAct(
+            f"The bucket {self.bucket} refuses the account {self.account}, and names no missing permission."
+            f"{words}",
+            f"Change the settings of gs://{self.bucket} that refuse it, then {self._ways.again}. Or "
+            f"{self._ways.elsewhere}.",
+        )
 
-def _said(refused: GoogleAPICallError) -> str:
-    """What Storage says, without the request, whose names the customer chose."""
-    return (
-        " ".join(str(each.get("message", "")) for each in refused.errors) or str(refused).partition(": ")[2]
-    )
+    def _passing(self, said: str) -> Retry:
+        return Retry(f"the bucket {self.bucket} does not take it now ({said})")
+
+    def _is_of(self, refused: GoogleAPICallError) -> bool:
+        """Whether it was this bucket that was asked, or a rewrite into it."""
+        url = asked_url(refused)
+        asked = _BUCKET.search(url)
+        return asked is not None and (unquote(asked[1]) == self.bucket or "/rewriteTo/" in url)

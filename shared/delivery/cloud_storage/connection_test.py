@@ -6,15 +6,14 @@ Nothing is written: an upload is begun and cancelled, which leaves nothing in th
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from google.api_core.exceptions import ClientError, GoogleAPICallError, GoogleAPIError
+from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from shared.delivery.base import Step
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.uri import BucketUri
-from shared.errors import CustomerMustAct, GiveUp, Retry
+from shared.errors import GiveUp, Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.many import RETRIED
 
 CREATE = "storage.objects.create"
 
@@ -99,23 +98,8 @@ def _told(bucket: CustomerBucket) -> Iterator[None]:
         with bucket.explained():
             yield
     except (Retry, GoogleAPIError, GoogleAuthError) as error:
-        if isinstance(error, ClientError) and error.code not in RETRIED:
-            raise _kept_out(bucket, error) from error
         # Without the error itself: its text may be long, and is not written for the customer.
         raise Retry(
             f"The connection to the bucket {bucket.bucket} could not be tested, because Google Cloud is "
             "failing at the moment"
         ) from error
-
-
-def _kept_out(bucket: CustomerBucket, refused: GoogleAPICallError) -> CustomerMustAct:
-    """What to say of a refusal that names neither a permission nor the bucket.
-
-    https://cloud.google.com/storage/docs/json_api/v1/status-codes
-    """
-    return CustomerMustAct(
-        f"Cloud Storage refuses the account {bucket.account} access to the bucket {bucket.bucket} with "
-        f"status {refused.code}, and names no missing permission.",
-        "Look for an organisation policy, a VPC Service Controls perimeter, an encryption key or requester "
-        f"pays on the bucket, and allow {bucket.account} access.",
-    )

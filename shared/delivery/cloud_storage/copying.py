@@ -22,6 +22,7 @@ from shared.delivery.base import Copy, CopyResult
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.errors import Retry
 from shared.gcp.many import BACKOFF_SECONDS, CALL_ATTEMPTS, MAX_BACKOFF, RETRIED
+from shared.gcp.objects import Refusal
 
 BATCH_FIRST = 20
 MAX_BATCH = 100
@@ -59,14 +60,16 @@ def copy_images(
     storage_url: str,
     on_progress: Callable[[CopyResult], None] = lambda _: None,
     generations: bool = False,
+    origin: CustomerBucket | None = None,
 ) -> CopyResult:
     """Copy images into the customer's bucket as the customer's account. An image that is there already stays.
     `on_progress` is called after each batch, and may raise to stop. `generations` has the result hold those.
+    `origin` is the source bucket where that is the customer's, too.
 
     CustomerMustAct where the bucket refuses or is gone; Retry where a call failed CALL_ATTEMPTS times.
     """
     with bucket.explained():
-        copying = _Copying(bucket, source_bucket, storage_url, on_progress, generations)
+        copying = _Copying(bucket, source_bucket, storage_url, on_progress, generations, origin)
         return asyncio.run(copying.run(copies))
 
 
@@ -78,8 +81,10 @@ class _Copying:
         storage_url: str,
         on_progress: Callable[[CopyResult], None],
         generations: bool,
+        origin: CustomerBucket | None,
     ) -> None:
         self._bucket = bucket
+        self._origin = origin
         self._generations = generations
         self._on_progress = on_progress
         self._refused_token = ""
@@ -151,56 +156,59 @@ class _Copying:
         """Take one answer; True where the call failed in passing."""
         if status == 401:  # the token has died before its time: the next batch takes a new one
             self._refused_token = str(self._bucket.objects.credentials.token)
-        if status in RETRIED:
-            self._again(task, f"{status} {_message(body)}")
+        refused = Refusal.parse(status, body, rewriting=not task.check)
+        if status in RETRIED or (status != 200 and refused.passing):
+            self._again(task, refused)
             return True
         if task.check:
-            self._settle_check(task, status, body)
+            self._settle_check(task, refused, body)
         elif status == 200 and not body["done"]:
             task.token = body["rewriteToken"]
             self._queue.append(task)
         elif status == 200:
             self.result.copied += 1
             self._note(task, body.get("resource", {}))
-        elif status == 412 or (status == 403 and "storage.objects.delete" in _message(body)):
+        elif refused.unmet or (status == 403 and "storage.objects.delete" in refused.message):
             task.check = True
             self._queue.append(task)
         else:
-            self._settle_refusal(task, status, body)
+            self._settle_refusal(task, refused)
         return False
 
-    def _settle_check(self, task: _Task, status: int, body: dict[str, Any]) -> None:
-        if status == 200:
+    def _settle_check(self, task: _Task, refused: Refusal, body: dict[str, Any]) -> None:
+        if refused.status == 200:
             if int(body["size"]) == task.copy.size and body["crc32c"] == task.copy.crc32c:
                 self.result.present += 1
                 self._note(task, body)
             else:
                 self.result.conflicts.append(task.copy)
-        elif (status == 404 and "bucket does not exist" not in _message(body)) or (
+        elif (refused.status == 404 and not refused.no_bucket) or (
             # An account that may not list is told so of what is not there.
-            status == 403 and "storage.objects.list" in _message(body)
+            refused.status == 403 and "storage.objects.list" in refused.message
         ):
             # 412 and yet nothing there: it was the source's generation that did not match.
             self.result.missing.append(task.copy)
         else:
-            self._settle_refusal(task, status, body)
+            self._settle_refusal(task, refused)
 
     def _note(self, task: _Task, there: dict[str, Any]) -> None:
         if self._generations:
             self.result.generations[task.copy.name] = int(there["generation"])
 
-    def _settle_refusal(self, task: _Task, status: int, body: dict[str, Any]) -> None:
-        message = _message(body)
-        if status == 404 and "bucket does not exist" in message:
-            raise self._bucket.gone()
-        if status == 404:
+    def _settle_refusal(self, task: _Task, refused: Refusal) -> None:
+        if self._origin is not None and (refused.no_bucket or refused.of_source):
+            self._look_at_origin(self._origin, task, refused)
+        if refused.status == 404 and not refused.no_bucket:
             self.result.missing.append(task.copy)
-        elif status == 403 and "storage.objects.create" in message:
-            raise self._bucket.refusal("storage.objects.create")
-        elif status == 403 and task.check:
-            raise self._bucket.refusal("storage.objects.get")
         else:
-            raise Retry(f"{task.copy.name}: {status} {message}")
+            raise self._bucket.explain(refused) or Retry(f"{task.copy.name}: {refused}")
+
+    def _look_at_origin(self, origin: CustomerBucket, task: _Task, refused: Refusal) -> None:
+        """Raise what the customer must do about the bucket that the images are in."""
+        with origin.explained():
+            origin.objects.stat(origin.bucket, task.copy.source_name)
+        if refused.status == 403:
+            raise origin.refusal("storage.objects.get")
 
     async def _send(
         self, session: aiohttp.ClientSession, batch: Sequence[_Task]
@@ -263,8 +271,3 @@ def _parse(content_type: str, content: bytes, count: int) -> list[tuple[int, dic
     if len(whole) < count:
         raise _Unanswered(f"the batch's answer holds {len(whole)} of {count} parts")
     return whole
-
-
-def _message(body: dict[str, Any]) -> str:
-    error = body.get("error", {})
-    return str(error.get("message", "")) if isinstance(error, dict) else str(error)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from http import HTTPStatus
 
 import pytest
 
@@ -70,12 +71,12 @@ def closed(account: str) -> str:
 
 
 def kept_out(world: World, status: int) -> str:
-    account = world.acme.account
+    said = HTTPStatus(status).phrase
     return (
-        f"Cloud Storage refuses the account {account} access to the bucket {BUCKET} with status {status}, "
-        "and names no missing permission. Look for an organisation policy, a VPC Service Controls "
-        "perimeter, an encryption key or requester pays on the bucket, and allow "
-        f"{account} access."
+        f"The bucket {BUCKET} refuses the account {world.acme.account}, and names no missing permission. "
+        f'Cloud Storage says: "{said}" (status {status}). Change the settings of gs://{BUCKET} that refuse '
+        "it, then retry the run. Or change the export's storage_uri, and export the window again with "
+        ":backfill."
     )
 
 
