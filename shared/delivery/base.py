@@ -133,7 +133,6 @@ class ConnectorType(Generic[C]):
     open     opens the connector to one place of a customer, until the end of the `with`
     test     runs the connection test of that place
     by_site  whether each site has files of its own; else one set of files is for all sites
-    slow     whether the other side sets the pace: an attempt then ends in time, and the next continues
     images   whether an export with this config takes images along; None where the connector takes none
     secret   the secret that its config holds, if any
     mailed   how its deliveries are mailed, if they are
@@ -146,7 +145,6 @@ class ConnectorType(Generic[C]):
     open: Callable[[Cloud, str, str, C], AbstractContextManager[Connector]]
     test: Callable[[Cloud, str, str, C], list[Step]]
     by_site: bool
-    slow: bool
     images: Callable[[C], bool] | None = None
     secret: Secret[C] | None = None
     mailed: Mailed[C] | None = None

@@ -5,6 +5,9 @@ is 200 even where parts of it failed, and Google's Python client cannot put a re
 begin small, grow while answers come quickly, and shrink to single calls when they do not.
 
 An image that is already there is answered 412; its size and checksum are then compared.
+
+A batch that fails as a whole says nothing of its parts. Where Storage refuses batches for good, or keeps
+failing them, each rewrite is sent by itself, and its own answer counts.
 """
 
 import asyncio
@@ -16,12 +19,14 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
+from yarl import URL
 
+from shared import logs
 from shared.clock import elapsed_since, stopwatch
 from shared.delivery.base import Copy, CopyResult
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.errors import Retry
-from shared.gcp.many import BACKOFF_SECONDS, CALL_ATTEMPTS, MAX_BACKOFF, RETRIED
+from shared.gcp.many import BACKOFF_SECONDS, CALL_ATTEMPTS, MAX_BACKOFF, RETRIED, SAID_LONGEST
 from shared.gcp.objects import Refusal
 
 BATCH_FIRST = 20
@@ -41,7 +46,17 @@ QUICK_SECONDS = 2.0
 BATCH_SECONDS = 60.0
 """A batch that takes longer is given up, and its calls go into smaller ones."""
 
+MAX_FAILED_BATCHES = 2 * IN_FLIGHT
+"""After so many failed batches in a row each call is sent by itself."""
+
+SINGLE_CALLS = 5
+"""How many calls are sent at once in place of one batch."""
+
+IDLE_SECONDS = 120.0
+"""How long it is tried while no image gets on; then the cause is said, and another attempt tries it later."""
+
 _BOUNDARY = "waybill-batch"
+_JSON = "Content-Type: application/json"
 
 
 @dataclass(slots=True)
@@ -66,7 +81,8 @@ def copy_images(
     `on_progress` is called after each batch, and may raise to stop. `generations` has the result hold those.
     `origin` is the source bucket where that is the customer's, too.
 
-    CustomerMustAct where the bucket refuses or is gone; Retry where a call failed CALL_ATTEMPTS times.
+    CustomerMustAct where the bucket refuses or is gone; Retry where a call failed CALL_ATTEMPTS times, or no
+    image got on for IDLE_SECONDS.
     """
     with bucket.explained():
         copying = _Copying(bucket, source_bucket, storage_url, on_progress, generations, origin)
@@ -94,6 +110,9 @@ class _Copying:
         self._queue: deque[_Task] = deque()
         self._size = BATCH_FIRST
         self._delay = 0.0
+        self._failed_batches = 0
+        self._singly = False
+        self._got_on = stopwatch()
         self.result = CopyResult()
 
     async def run(self, copies: Iterable[Copy]) -> CopyResult:
@@ -117,12 +136,13 @@ class _Copying:
             batch = self._take()
             begun = stopwatch()
             try:
-                answers = await self._send(session, batch)
+                answers = await (self._send_singly if self._singly else self._send)(session, batch)
             except (aiohttp.ClientError, TimeoutError, _Unanswered) as error:
-                self._slower()
-                for task in batch:
-                    self._again(task, error)
+                self._queue.extendleft(reversed(batch))
+                self._on_progress(self.result)
+                self._batch_failed(error)
                 continue
+            self._failed_batches = 0
             if elapsed_since(begun) < QUICK_SECONDS:
                 self._size = min(MAX_BATCH, self._size * 3 // 2 + 1)
             self._on_progress(self.result)
@@ -137,7 +157,8 @@ class _Copying:
     def _take(self) -> list[_Task]:
         batch = [self._queue.popleft()]
         moved = batch[0].copy.size
-        while self._queue and len(batch) < self._size and moved < BATCH_BYTES:
+        size = min(self._size, SINGLE_CALLS) if self._singly else self._size
+        while self._queue and len(batch) < size and moved < BATCH_BYTES:
             batch.append(self._queue.popleft())
             moved += batch[-1].copy.size
         return batch
@@ -146,11 +167,28 @@ class _Copying:
         self._size = max(1, self._size // 2)
         self._delay = min(MAX_BACKOFF, self._delay * 2 or BACKOFF_SECONDS)
 
+    def _batch_failed(self, error: Exception) -> None:
+        """Slow down, or send each call by itself: none of a batch's calls failed that way."""
+        self._slower()
+        self._failed_batches += 1
+        final = isinstance(error, _Refused)
+        if not self._singly and (final or self._failed_batches >= MAX_FAILED_BATCHES):
+            logs.warning("images are copied without batches", reason=str(error) or type(error).__name__)
+            self._singly = True
+            self._delay = 0.0
+        self._need_progress(error)
+
+    def _need_progress(self, why: object) -> None:
+        if elapsed_since(self._got_on) >= IDLE_SECONDS:
+            said = str(why) or type(why).__name__
+            raise Retry(f"no image was copied for {IDLE_SECONDS:g} seconds: {said}")
+
     def _again(self, task: _Task, why: object) -> None:
         task.attempts += 1
         if task.attempts >= CALL_ATTEMPTS:
             raise Retry(f"{task.copy.name}: {why}")
         self._queue.append(task)
+        self._need_progress(why)
 
     def _settle(self, task: _Task, status: int, body: dict[str, Any]) -> bool:
         """Take one answer; True where the call failed in passing."""
@@ -160,6 +198,7 @@ class _Copying:
         if status in RETRIED or (status != 200 and refused.passing):
             self._again(task, refused)
             return True
+        self._got_on = stopwatch()
         if task.check:
             self._settle_check(task, refused, body)
         elif status == 200 and not body["done"]:
@@ -213,12 +252,13 @@ class _Copying:
     async def _send(
         self, session: aiohttp.ClientSession, batch: Sequence[_Task]
     ) -> list[tuple[int, dict[str, Any]]]:
+        requests = (self._request(task) for task in batch)
         parts = [
             f"--{_BOUNDARY}\r\nContent-Type: application/http\r\nContent-ID: <{number}>\r\n\r\n"
-            f"{self._request(task)} HTTP/1.1\r\n"
-            + ("\r\n" if task.check else "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+            f"{method} {target} HTTP/1.1\r\n"
+            + ("\r\n" if method == "GET" else f"{_JSON}\r\nContent-Length: 2\r\n\r\n{{}}")
             + "\r\n"
-            for number, task in enumerate(batch)
+            for number, (method, target) in enumerate(requests)
         ]
         headers = {
             "Authorization": f"Bearer {self._bucket.objects.token(self._refused_token)}",
@@ -230,18 +270,48 @@ class _Copying:
             if answer.status == 401:
                 self._refused_token = str(self._bucket.objects.credentials.token)
             if answer.status != 200:
-                raise _Unanswered(f"the batch was answered {answer.status}")
-            return _parse(answer.headers["Content-Type"], content, len(batch))
+                final = answer.status not in RETRIED
+                raise (_Refused if final else _Unanswered)(f"the batch was answered {answer.status}")
+            return _parse(answer.headers.get("Content-Type", ""), content, len(batch))
 
-    def _request(self, task: _Task) -> str:
+    async def _send_singly(
+        self, session: aiohttp.ClientSession, batch: Sequence[_Task]
+    ) -> list[tuple[int, dict[str, Any]]]:
+        return await asyncio.gather(*(self._send_one(session, task) for task in batch))
+
+    async def _send_one(self, session: aiohttp.ClientSession, task: _Task) -> tuple[int, dict[str, Any]]:
+        """As a part of a batch would be answered; a call without an answer failed in passing."""
+        method, target = self._request(task)
+        token = self._bucket.objects.token(self._refused_token)
+        headers = {"Authorization": f"Bearer {token}"}
+        url = URL(target, encoded=True)
+        try:
+            async with session.request(
+                method, url, json=None if method == "GET" else {}, headers=headers
+            ) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return 503, {"error": {"message": str(error) or type(error).__name__}}
+        try:
+            body = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            body = None
+        if not isinstance(body, dict):
+            said = content[:SAID_LONGEST].decode(errors="replace")
+            return (503 if answer.status == 200 else answer.status), {"error": {"message": said}}
+        return answer.status, body
+
+    def _request(self, task: _Task) -> tuple[str, str]:
+        """The method of a call, and its path with its query."""
         name = _segment(task.copy.name)
         if task.check:
-            return f"GET /storage/v1{self._there}{name}?fields=size,crc32c{',generation' * self._generations}"
+            fields = f"size,crc32c{',generation' * self._generations}"
+            return "GET", f"/storage/v1{self._there}{name}?fields={fields}"
         path = f"{self._source}{_segment(task.copy.source_name)}/rewriteTo{self._there}{name}"
         conditions = f"?ifGenerationMatch=0&ifSourceGenerationMatch={task.copy.generation}"
         token = f"&rewriteToken={quote(task.token, safe='')}" if task.token else ""
         also = ",resource(generation)" if self._generations else ""
-        return f"POST {path}{conditions}{token}&fields=done,rewriteToken{also}"
+        return "POST", f"{path}{conditions}{token}&fields=done,rewriteToken{also}"
 
 
 def _segment(name: str) -> str:
@@ -252,6 +322,10 @@ def _segment(name: str) -> str:
 
 class _Unanswered(Exception):
     """The batch as a whole failed, or its answer cannot be read."""
+
+
+class _Refused(_Unanswered):
+    """The batch as a whole was refused for good."""
 
 
 def _parse(content_type: str, content: bytes, count: int) -> list[tuple[int, dict[str, Any]]]:

@@ -25,6 +25,5 @@ CLOUD_STORAGE = ConnectorType(
     open=_open,
     test=_test,
     by_site=True,
-    slow=False,
     images=lambda config: config.export_images,
 )

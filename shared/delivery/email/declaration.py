@@ -28,6 +28,5 @@ EMAIL = ConnectorType(
     open=_open,
     test=_test,
     by_site=False,
-    slow=False,
     mailed=Mailed(recipients=lambda config: config.emails, max_files=MAX_FILES),
 )

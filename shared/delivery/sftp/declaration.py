@@ -41,7 +41,6 @@ SFTP = ConnectorType(
     open=_open,
     test=_test,
     by_site=True,
-    slow=True,
     images=lambda config: config.export_images,
     secret=Secret(
         fields=("password", "private_key"),

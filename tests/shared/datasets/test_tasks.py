@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infra.local.project import topic_path
+from infra.local.traffic import Fault
 from shared.datasets import reading
 from tests.subjects.small_dataset import Datasets, picture
 from tests.world import BUCKET, OTHER_SITE, SITE, World
@@ -428,6 +429,14 @@ def test_a_permission_that_is_withdrawn_meanwhile_fails_the_task(datasets: Datas
     shown = datasets.task(id, task)
     assert shown["status"] == "FAILED", shown
     assert "create the task again" in shown["error_msg"], shown
+
+
+def test_where_batches_of_copies_are_refused_images_are_copied_by_themselves(datasets: Datasets) -> None:
+    datasets.work_order("WO-1", [{"results": GOOD}, {}])
+    id = datasets.create()
+    datasets.world.suite.traffic.arm("storage.batch", Fault("error", status=501), times=1_000_000)
+    task = datasets.exported(id)
+    assert (task["status"], task["finished_sample_count"]) == ("SUCCESSED", 2), task
 
 
 # --- a dataset of its own

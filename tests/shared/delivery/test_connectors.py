@@ -155,7 +155,6 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
         open=opened,
         test=tested,
         by_site=False,
-        slow=False,
         secret=Secret(("door_code",), ("street",), CourierConfig.code, CourierConfig.reached_as),
     )
     monkeypatch.setitem(connectors.CONNECTORS, courier.name, courier)

@@ -1,5 +1,6 @@
 """Copying images in batches: each once, whatever the batches meet."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from shared.delivery.cloud_storage import copying
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.copying import copy_images
 from shared.errors import CustomerMustAct, Retry
+from shared.gcp.many import CALL_ATTEMPTS
 from tests.world import BUCKET, World
 
 
@@ -26,10 +28,18 @@ def images(world: World, count: int) -> list[Copy]:
     return copies
 
 
-def copy(world: World, copies: list[Copy]) -> CopyResult:
+def copy(
+    world: World, copies: list[Copy], on_progress: Callable[[CopyResult], None] = lambda _: None
+) -> CopyResult:
     bucket = CustomerBucket(world.cloud.as_customer(world.acme.account), world.acme.account, BUCKET)
     settings = world.cloud.settings
-    return copy_images(bucket, copies, source_bucket=settings.images_bucket, storage_url=settings.storage_url)
+    return copy_images(
+        bucket,
+        copies,
+        source_bucket=settings.images_bucket,
+        storage_url=settings.storage_url,
+        on_progress=on_progress,
+    )
 
 
 def all_there(world: World, copies: list[Copy]) -> bool:
@@ -151,3 +161,123 @@ def test_nothing_is_overwritten_even_where_the_account_could(world: World) -> No
     assert (outcome.copied, outcome.present, outcome.conflicts) == (2, 1, [copies[1]])
     after = {each.name: each.generation for each in world.suite.storage.list(BUCKET)}
     assert {name: after[name] for name in before} == before
+
+
+# --- batches that fail as a whole
+
+FOREVER = 1_000_000
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between tries are short."""
+    monkeypatch.setattr(copying, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(copying, "MAX_BACKOFF", 0.002)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 501])
+def test_where_batches_are_refused_each_image_is_copied_by_itself(world: World, status: int) -> None:
+    copies = images(world, 40)
+    copy(world, copies[:5])
+    world.suite.traffic.forget()
+    world.suite.traffic.arm("storage.batch", Fault("error", status=status), times=FOREVER)
+    outcome = copy(world, copies)
+    assert (outcome.copied, outcome.present) == (35, 5)
+    assert all_there(world, copies)
+    assert len(world.suite.traffic.calls("storage.batch")) <= copying.IN_FLIGHT
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("error", status=401),
+        Fault("error", status=429),
+        Fault("error", status=503),
+        Fault("reset_before"),
+        Fault("truncate"),
+        Fault("error", status=200, message="<html>Please sign in</html>"),
+    ],
+    ids=["401", "429", "503", "reset", "truncate", "a page"],
+)
+def test_where_batches_keep_failing_each_image_is_copied_by_itself(
+    world: World, quick: None, fault: Fault
+) -> None:
+    copies = images(world, 40)
+    world.suite.traffic.arm("storage.batch", fault, times=FOREVER)
+    outcome = copy(world, copies)
+    assert outcome.copied + outcome.present == 40
+    assert all_there(world, copies)
+    batches = len(world.suite.traffic.calls("storage.batch"))
+    assert batches <= copying.MAX_FAILED_BATCHES + copying.IN_FLIGHT
+
+
+def test_a_batch_that_fails_is_not_counted_to_its_images(world: World, quick: None) -> None:
+    copies = images(world, 5)
+    world.suite.traffic.arm("storage.batch", Fault("error", status=503), times=copying.MAX_FAILED_BATCHES - 1)
+    world.suite.traffic.arm(
+        "storage.objects.rewrite", Fault("error", status=503), resource="0003", times=CALL_ATTEMPTS - 1
+    )
+    assert copy(world, copies).copied == 5
+
+
+def test_by_themselves_images_meet_the_same_as_in_batches(world: World) -> None:
+    world.suite.traffic.arm("storage.batch", Fault("error", status=501), times=FOREVER)
+    test_what_is_gone_changed_or_in_the_way_is_named_and_stops_nothing(world)
+
+
+def test_by_itself_too_an_image_is_moved_in_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.suite.traffic.arm("storage.batch", Fault("error", status=501), times=FOREVER)
+    test_an_image_is_moved_in_steps_across_locations(world, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault("error", status=503), Fault("reset_after"), Fault("truncate")],
+    ids=["503", "reset", "truncate"],
+)
+def test_an_image_by_itself_is_tried_again(world: World, quick: None, fault: Fault) -> None:
+    copies = images(world, 20)
+    world.suite.traffic.arm("storage.batch", Fault("error", status=501), times=FOREVER)
+    world.suite.traffic.arm("storage.objects.rewrite", fault, nth=3, times=2)
+    outcome = copy(world, copies)
+    assert outcome.copied + outcome.present == 20
+    assert all_there(world, copies)
+
+
+def test_where_the_images_are_refused_too_the_cause_is_said(world: World) -> None:
+    policy = "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: x"
+    for kind in ("storage.batch", "storage.objects.rewrite"):
+        world.suite.traffic.arm(kind, Fault("error", status=403, message=policy), times=FOREVER)
+    with pytest.raises(CustomerMustAct, match="VPC Service Controls"):
+        copy(world, images(world, 30))
+
+
+def test_where_nothing_works_the_cause_is_said(world: World, quick: None) -> None:
+    for kind in ("storage.batch", "storage.objects.rewrite"):
+        fault = Fault("error", status=503, message="Out for lunch")
+        world.suite.traffic.arm(kind, fault, times=FOREVER)
+    with pytest.raises(Retry, match="Out for lunch"):
+        copy(world, images(world, 30))
+
+
+@pytest.mark.parametrize("kind", ["storage.batch", "storage.objects.rewrite"])
+def test_while_nothing_works_life_is_shown_and_the_time_has_an_end(
+    world: World, quick: None, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    world.suite.traffic.arm(kind, Fault("error", status=503), times=FOREVER)
+    heartbeats: list[int] = []
+
+    class Over(Exception):
+        pass
+
+    def third(_: CopyResult) -> None:
+        heartbeats.append(1)
+        if len(heartbeats) == 3:
+            raise Over
+
+    copies = images(world, 400)
+    with pytest.raises(Over):
+        copy(world, copies, third)
+    monkeypatch.setattr(copying, "IDLE_SECONDS", 0.0)
+    with pytest.raises(Retry, match=r"no image was copied for 0 seconds: .*503"):
+        copy(world, copies)

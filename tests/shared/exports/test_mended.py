@@ -8,6 +8,7 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from infra.local.traffic import Fault
+from shared.delivery.cloud_storage import copying
 from shared.exports import writing
 from shared.gcp.documents import fields_of
 from shared.work.engine import MAX_ATTEMPTS
@@ -266,3 +267,38 @@ def test_a_run_that_never_ends_is_failed_and_has_blocked_nobody(world: World) ->
     assert "was begun 10 times and never ended" in event["error"]
     assert world.audit(other)[-1]["status"] == "COMPLETED"
     assert world.audit(other)[-1]["timestamp"] < event["timestamp"]
+
+
+def test_where_batches_of_copies_are_refused_the_run_copies_image_by_image(world: World) -> None:
+    for number in range(5):
+        world.work_order(f"WO_{number}")
+    export = world.export()
+    world.suite.traffic.arm("storage.batch", Fault("error", status=501), times=1_000_000)
+    world.run_due(MORNING)
+    (event,) = world.audit(export)
+    assert (event["status"], event["images"]) == ("COMPLETED", 10)
+    assert len(world.images()) == 10
+
+
+def test_an_attempt_at_copying_ends_in_time_and_the_next_continues(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        world.work_order(f"WO_{number}")
+    export = world.export()
+    monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", "0")
+    monkeypatch.setattr(copying, "MAX_BATCH", 1)
+    monkeypatch.setattr(copying, "BATCH_FIRST", 1)
+    monkeypatch.setattr(copying, "IN_FLIGHT", 1)
+    attempts: list[int] = []
+
+    def counting(delivery: Delivery) -> bool:
+        attempts.extend([1] * (delivery.function == "copy_images"))
+        return world.push(delivery)
+
+    world.tick(MORNING)
+    while world.suite.pubsub.deliver_due(counting):
+        pass
+    (event,) = world.audit(export)
+    assert (event["status"], event["images"]) == ("COMPLETED", 10)
+    assert len(attempts) > 5
