@@ -12,6 +12,7 @@ import asyncio
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
@@ -52,12 +53,15 @@ class SftpServer:
     """What a test holds of it. Everything may be changed while it runs.
 
     operations  connect, auth, login, then those of SFTP: lstat, stat, fstat, mkdir, open, write, read, fsync,
-                close, setstat, rename, remove
+                close, setstat, rename, rmdir, remove
     calls       each call as (operation, path), in order; of an open file the path it was opened with
     written, read  bytes that went in and out
     room        how many bytes all files together may have; None for no end
     home        what realpath answers; None for the truth
     padding     what it sends behind what it was asked to read
+    handles     how many files may be open at once; None for no end
+    sizes       what it tells of sizes, of `open` files or of `all`: the truth, nothing, or 0
+    vague       it answers Failure, not "no such file", of a name that is not there
     keys        public keys that may log in
     interactive  the password is asked for in a dialogue, and taken in no other way
     greets      it sends greetings before the login, one after the other, for as long as the client stays
@@ -76,6 +80,10 @@ class SftpServer:
         self.room: int | None = None
         self.home: str | None = None
         self.padding = b""
+        self.handles: int | None = None
+        self.most_open = 0
+        self.sizes: tuple[Literal["open", "all"], Literal["none", "zero"]] | None = None
+        self.vague = False
         self.interactive = False
         self.greets = False
         self._faults: list[Fault] = []
@@ -302,7 +310,22 @@ class _Sftp(asyncssh.SFTPServer):
         self._paths: dict[int, str] = {}
 
     async def _meet(self, operation: str, path: bytes, do: Callable[[], T]) -> T:
-        return await self._owner.meet(operation, path.decode(), self.connection, do)
+        try:
+            return await self._owner.meet(operation, path.decode(), self.connection, do)
+        except FileNotFoundError as absent:
+            if self._owner.vague:
+                raise asyncssh.SFTPFailure("Failure") from absent
+            raise
+
+    def _told(self, found: Any, of: Literal["open", "all"]) -> Any:
+        attrs = asyncssh.SFTPAttrs.from_local(found) if isinstance(found, os.stat_result) else found
+        if (
+            self._owner.sizes
+            and of in (self._owner.sizes[0], "open")
+            and not stat.S_ISDIR(attrs.permissions or 0)
+        ):
+            attrs.size = None if self._owner.sizes[1] == "none" else 0
+        return attrs
 
     async def _meet_open(self, operation: str, file: Any, do: Callable[[], T]) -> T:
         return await self._owner.meet(operation, self._paths.get(id(file), ""), self.connection, do)
@@ -313,18 +336,24 @@ class _Sftp(asyncssh.SFTPServer):
         return real if self._owner.home is None else self._owner.home.encode()
 
     async def lstat(self, path: bytes) -> Any:
-        return await self._meet("lstat", path, lambda: super(_Sftp, self).lstat(path))
+        return self._told(await self._meet("lstat", path, lambda: super(_Sftp, self).lstat(path)), "all")
 
     async def stat(self, path: bytes) -> Any:
-        return await self._meet("stat", path, lambda: super(_Sftp, self).stat(path))
+        return self._told(await self._meet("stat", path, lambda: super(_Sftp, self).stat(path)), "all")
 
     async def mkdir(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
         await self._meet("mkdir", path, lambda: super(_Sftp, self).mkdir(path, attrs))
 
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> Any:
-        file = await self._meet("open", path, lambda: super(_Sftp, self).open(path, pflags, attrs))
-        self._paths[id(file)] = path.decode()
-        return file
+        def do() -> Any:
+            if self._owner.handles is not None and len(self._paths) >= self._owner.handles:
+                raise asyncssh.SFTPFailure("Failure")
+            file = super(_Sftp, self).open(path, pflags, attrs)
+            self._paths[id(file)] = path.decode()
+            self._owner.most_open = max(self._owner.most_open, len(self._paths))
+            return file
+
+        return await self._meet("open", path, do)
 
     async def write(self, file_obj: Any, offset: int, data: bytes) -> int:
         def do() -> int:
@@ -352,7 +381,8 @@ class _Sftp(asyncssh.SFTPServer):
         return await self._meet_open("read", file_obj, do)
 
     async def fstat(self, file_obj: Any) -> Any:
-        return await self._meet_open("fstat", file_obj, lambda: super(_Sftp, self).fstat(file_obj))
+        found = await self._meet_open("fstat", file_obj, lambda: super(_Sftp, self).fstat(file_obj))
+        return self._told(found, "open")
 
     async def fsetstat(self, file_obj: Any, attrs: asyncssh.SFTPAttrs) -> None:
         await self._meet_open("setstat", file_obj, lambda: super(_Sftp, self).fsetstat(file_obj, attrs))
@@ -369,6 +399,9 @@ class _Sftp(asyncssh.SFTPServer):
 
     async def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
         raise AssertionError("this rename overwrites, and is not to be used")
+
+    async def rmdir(self, path: bytes) -> None:
+        await self._meet("rmdir", path, lambda: super(_Sftp, self).rmdir(path))
 
     async def remove(self, path: bytes) -> None:
         await self._meet("remove", path, lambda: super(_Sftp, self).remove(path))

@@ -1,8 +1,9 @@
 """Test whether an export can land in a customer's bucket, step by step, and say who must do what.
 
 Of an export its own account and place are tested; where that passes and the export was suspended, it goes on,
-as with `:test`. Of a gs://… URI, with --customer, that customer's account. Nothing is written. The identity
-that this runs under must be allowed to act as the customer's account.
+as with `:test`. Of a gs://… URI, with --customer, that customer's account. A bucket gets nothing; on an SFTP
+server a small file is written and removed again. The identity that this runs under must be allowed to act as
+the customer's account.
 """
 
 import argparse

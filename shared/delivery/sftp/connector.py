@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from shared.delivery.base import Copy, CopyResult
 from shared.delivery.sftp.config import Login, SftpConfig
-from shared.delivery.sftp.remote import Greeter, Remote, log_in, reach
+from shared.delivery.sftp.remote import MAX_HANDLES, Greeter, Remote, log_in, reach
 from shared.delivery.sftp.writing import Writing
 from shared.errors import GiveUp
 from shared.gcp.clients import Cloud
 from shared.gcp.many import Many
 from shared.gcp.objects import Stored
 
-IMAGES_IN_FLIGHT = 12
+IMAGES_IN_FLIGHT = MAX_HANDLES
 """How many images are being written at once: each waits for seven answers of the server, one after the other,
 and holds one range in memory at most."""
 

@@ -8,6 +8,7 @@ that breaks, or a server that does not answer, is passing.
 import asyncio
 import contextlib
 import posixpath
+import re
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -59,7 +60,14 @@ _PASSING = (
     asyncssh.SFTPConnectionLost,
     asyncssh.SFTPBadMessage,
 )
+MAX_HANDLES = 12
+"""How many files are open at once, until the server refuses one."""
+
 _ABSENT = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
+_NO_ROOM = (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)
+
+_DISK = re.compile(r"space|quota|full|input/output|\bI/O\b", re.I)
+"""How a server that speaks version 3, which has no codes for it, says that its disk did not take it."""
 
 T = TypeVar("T")
 
@@ -197,6 +205,8 @@ def _login_explained(config: SftpConfig, greeter: Greeter, given: str) -> Iterat
 class Remote:
     """A server that is logged in to. Paths are as the config's `place` gives them.
 
+    `made` are the directories that were made over it, in order.
+
     Every method raises CustomerMustAct for what the server refuses, and Retry for what is passing.
     """
 
@@ -208,6 +218,10 @@ class Remote:
         self._connection = connection
         self._client = client
         self._directories: set[str] = {"", "/"}
+        self.made: list[str] = []
+        self._max_handles = MAX_HANDLES
+        self._handles = 0
+        self._closed = asyncio.Condition()
 
     @classmethod
     async def over(cls, config: SftpConfig, connection: asyncssh.SSHClientConnection) -> "Remote":
@@ -239,30 +253,50 @@ class Remote:
                 await self._connection.wait_closed()
 
     async def look(self, path: str) -> asyncssh.SFTPAttrs | None:
-        """What stands at that name, a link as a link, or None."""
-        async with self.asking(f"to look at {path}"):
-            try:
+        """What stands at that name, a link as a link, or None. Where the server refuses to tell, what can be
+        opened is there: then neither its kind nor its size is known."""
+        try:
+            async with self.asking(f"to look at {path}", refusals_pass=True):
                 return await self._client.lstat(path)
-            except _ABSENT:
+        except _ABSENT:
+            return None
+        except asyncssh.SFTPError:
+            # Some servers say so of every name that is not there.
+            try:
+                async with self.reading(path):
+                    return asyncssh.SFTPAttrs()
+            except CustomerMustAct:
                 return None
 
-    async def make_directory(self, path: str) -> bool:
-        """See that the directory is there, and those above it; True where one had to be made."""
+    async def size(self, path: str) -> int | None:
+        """The size of the file of that name, in bytes; None where the server does not tell, or tells 0."""
+        with contextlib.suppress(asyncssh.SFTPError):
+            async with self.asking(f"to look at {path}", refusals_pass=True):
+                return (await self._client.lstat(path)).size or None
+        return None
+
+    async def make_directory(self, path: str) -> None:
+        """See that the directory is there, and those above it."""
         if path in self._directories:
-            return False
-        made = False
+            return
         if not await self._is_directory(path):
             await self.make_directory(posixpath.dirname(path))
-            made = True
             async with self.asking(f"to make the directory {path}"):
                 try:
                     await self._client.mkdir(path)
+                    self.made.append(path)
                 except asyncssh.SFTPError:
                     # Another made it meanwhile: servers have no common word for that.
                     if not await self._is_directory(path):
                         raise
         self._directories.add(path)
-        return made
+
+    async def remove_directory(self, path: str) -> None:
+        """Remove an empty directory."""
+        async with self.asking(f"to remove the directory {path}"):
+            with contextlib.suppress(*_ABSENT):
+                await self._client.rmdir(path)
+        self._directories.discard(path)
 
     @contextlib.asynccontextmanager
     async def writing(self, path: str) -> AsyncIterator["File"]:
@@ -300,7 +334,7 @@ class Remote:
         elif isinstance(refused, _ABSENT):
             directory = self._config.path or "the home directory"
             fix = f"Make sure that the directory {directory} exists, and that {user} may open it"
-        elif isinstance(refused, asyncssh.SFTPNoSpaceOnFilesystem | asyncssh.SFTPQuotaExceeded):
+        elif isinstance(refused, _NO_ROOM):
             fix = f"Free space on the server, or raise the quota of {user}"
         elif isinstance(refused, asyncssh.SFTPOpUnsupported):
             fix = "Ask the server's operators to allow it"
@@ -319,7 +353,7 @@ class Remote:
         async with self.asking(f"to look at {path}"):
             try:
                 found = await self._client.stat(path)
-            except _ABSENT:
+            except (*_ABSENT, asyncssh.SFTPFailure):  # the latter some servers say of what is not there
                 return False
         # A server need not say what it is; if it is none, writing into it will tell.
         if found.type in (asyncssh.FILEXFER_TYPE_DIRECTORY, asyncssh.FILEXFER_TYPE_UNKNOWN):
@@ -332,20 +366,46 @@ class Remote:
 
     @contextlib.asynccontextmanager
     async def _opened(self, path: str, flags: int, doing: str) -> AsyncIterator["File"]:
-        async with self.asking(doing):
-            # Without a size of blocks each call is one request: asyncssh's own parallel ones, when the
-            # connection breaks, leave tasks behind that nobody asks, each of which logs a trace.
-            file = await self._client.open(path, flags, encoding=None, block_size=0)
+        file = await self._open(path, flags, doing)
         try:
-            yield File(self, file, doing)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await file.close()
-            raise
-        # A server may say only now that it could not keep it all.
-        async with self.asking(doing):
-            await file.close()
+            try:
+                yield File(self, file, doing)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await file.close()
+                raise
+            # A server may say only now that it could not keep it all.
+            async with self.asking(doing):
+                await file.close()
+        finally:
+            await self._free_handle()
+
+    async def _open(self, path: str, flags: int, doing: str) -> asyncssh.SFTPClientFile:
+        """Open a file. A server has no word for too many open files: where it fails while others are open,
+        fewer are, and it is tried again once one of them is closed."""
+        while True:
+            async with self._closed:
+                await self._closed.wait_for(lambda: self._handles < self._max_handles)
+                self._handles += 1
+            try:
+                async with self.asking(doing, refusals_pass=True):
+                    # Without a size of blocks each call is one request: asyncssh's own parallel ones, when
+                    # the connection breaks, leave tasks behind that nobody asks, each of which logs a trace.
+                    return await self._client.open(path, flags, encoding=None, block_size=0)
+            except asyncssh.SFTPError as refused:
+                await self._free_handle()
+                if self._handles == 0 or not isinstance(refused, asyncssh.SFTPFailure):
+                    raise self.refusal(doing, refused) from refused
+                self._max_handles = min(self._max_handles, self._handles)
+            except BaseException:
+                await self._free_handle()
+                raise
+
+    async def _free_handle(self) -> None:
+        self._handles -= 1
+        async with self._closed:
+            self._closed.notify_all()
 
     @contextlib.asynccontextmanager
     async def asking(
@@ -377,10 +437,12 @@ class File:
         self._file = file
         self._doing = doing
 
-    async def size(self) -> int:
-        """Its size in bytes; 0 where the server does not tell."""
-        async with self._remote.asking(self._doing):
-            return (await self._file.stat()).size or 0
+    async def size(self) -> int | None:
+        """Its size in bytes; None where the server does not tell of an open file, or tells 0."""
+        with contextlib.suppress(asyncssh.SFTPError):
+            async with self._remote.asking(self._doing, refusals_pass=True):
+                return (await self._file.stat()).size or None
+        return None
 
     async def write(self, content: bytes, offset: int) -> None:
         """Write there, in blocks side by side: when this returns, the server has said of each that it is
@@ -419,10 +481,14 @@ class File:
             await self._file.truncate(size)
 
     async def sync(self) -> None:
-        """Have the server put it on its disk, if it can be told to."""
-        async with self._remote.asking(self._doing, RANGE_SECONDS):
-            with contextlib.suppress(asyncssh.SFTPOpUnsupported):
+        """Have the server put it on its disk, if it can be told to: a server that refuses has it all the
+        same, unless it names its disk."""
+        try:
+            async with self._remote.asking(self._doing, RANGE_SECONDS, refusals_pass=True):
                 await self._file.fsync()
+        except asyncssh.SFTPError as refused:
+            if isinstance(refused, _NO_ROOM) or _DISK.search(str(refused)):
+                raise self._remote.refusal(self._doing, refused) from refused
 
 
 async def _all(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

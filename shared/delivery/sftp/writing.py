@@ -9,6 +9,10 @@ side, so only the last range of a file can have holes where an attempt died. Goi
 file's end fills them. No file is ever cut off below its full size, so two attempts at once do each other no
 harm: both write the same bytes.
 
+Servers differ in what they tell. A size that a server does not tell of the open file is asked by name once
+the file is closed; where that tells nothing either, the answers to each write are believed. So is a file that
+cannot be read back, if its size is right.
+
 SFTP has no checksums: of what stands under a final name already, the size and both ends are compared with the
 object's. Reading all of it back could take longer than an attempt may, and so no attempt would end. Servers
 refuse a rename onto a name that is taken; whoever meets that looks whether it is their own work.
@@ -18,13 +22,12 @@ import contextlib
 import hashlib
 import posixpath
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 import asyncssh
 
 from shared.delivery.sftp.remote import TEMPORARY, File, Remote
 from shared.errors import CustomerMustAct, GiveUp, Retry
-from shared.gcp.many import Many
 from shared.gcp.objects import Stored
 
 RANGE_BYTES = 4 * 1024 * 1024
@@ -45,16 +48,24 @@ def temporary(target: str, generation: int) -> str:
     return posixpath.join(posixpath.dirname(target), f"{TEMPORARY}{digest}")
 
 
+class Reader(Protocol):
+    """What objects are read through, as `Many.read`."""
+
+    async def read(self, stored: Stored, start: int, end: int) -> bytes:
+        """The bytes [start, end); LookupError where the object is gone."""
+        ...
+
+
 class Writing:
-    """Brings objects, read through `many`, onto `remote`. Targets are paths on the server.
+    """Brings objects, read through `reader`, onto `remote`. Targets are paths on the server.
 
     Every method raises CustomerMustAct for what the server refuses, Retry for what is passing, and
     LookupError where the object is gone.
     """
 
-    def __init__(self, remote: Remote, many: Many) -> None:
+    def __init__(self, remote: Remote, reader: Reader) -> None:
         self._remote = remote
-        self._many = many
+        self._reader = reader
 
     async def deliver(self, staged: Stored, target: str, on_progress: Callable[[], None]) -> None:
         """Have the object at this name, once; `on_progress` is called after each range. CustomerMustAct where
@@ -66,7 +77,8 @@ class Writing:
                 await self._rename(staged, target, on_progress)
 
     async def copy(self, image: Stored, target: str) -> Literal["copied", "present", "conflict"]:
-        """Have the image at this name; a file of the same size is taken for it."""
+        """Have the image at this name; a file of the same size is taken for it. Where the server tells no
+        size, its content decides."""
         found = await self._remote.look(target)
         if found is None:
             await self._write(image, target, lambda: None)
@@ -78,7 +90,12 @@ class Writing:
                 if found is None:
                     raise self._not_renamed(target, refused) from refused
             await self._tidy(image, target)
-        return "present" if found.type in _FILES and found.size == image.size else "conflict"
+        if found.type in _FILES and (
+            found.size == image.size
+            or (not found.size and await self._same_ends(image, target, None, lambda: None))
+        ):
+            return "present"
+        return "conflict"
 
     async def _is_there(self, staged: Stored, target: str, on_progress: Callable[[], None]) -> bool:
         """Whether the very object stands there; CustomerMustAct where something else does."""
@@ -87,8 +104,8 @@ class Writing:
             return False
         if (
             found.type not in _FILES
-            or found.size != staged.size
-            or not await self._same_ends(staged, target, on_progress)
+            or (found.size and found.size != staged.size)
+            or not await self._same_ends(staged, target, found.size, on_progress)
         ):
             raise CustomerMustAct(
                 f"There is already another file at {target} on the SFTP server {self._remote.host}. Waybill "
@@ -98,25 +115,35 @@ class Writing:
         await self._tidy(staged, target)
         return True
 
-    async def _same_ends(self, staged: Stored, target: str, on_progress: Callable[[], None]) -> bool:
-        """Whether the first and the last RANGE_BYTES there are the object's; of up to two, that is all."""
-        async with self._remote.reading(target) as file:
-            for first in sorted({0, max(RANGE_BYTES, staged.size - RANGE_BYTES)}):
-                ours = await self._read(staged, first)
-                for start in range(0, len(ours), READ_BYTES):
-                    piece = ours[start : start + READ_BYTES]
-                    if await file.read(len(piece), first + start) != piece:
-                        return False
-                    on_progress()
-        return True
+    async def _same_ends(
+        self, staged: Stored, target: str, size: int | None, on_progress: Callable[[], None]
+    ) -> bool:
+        """Whether the first and the last RANGE_BYTES there are the object's, and nothing comes behind; of up
+        to two, that is all. `size` is what the server tells of it. Of the right size it is the object's also
+        where the server lets nobody read."""
+        try:
+            async with self._remote.reading(target) as file:
+                for first in sorted({0, max(RANGE_BYTES, staged.size - RANGE_BYTES)}):
+                    ours = await self._read(staged, first)
+                    for start in range(0, len(ours), READ_BYTES):
+                        piece = ours[start : start + READ_BYTES]
+                        if await file.read(len(piece), first + start) != piece:
+                            return False
+                        on_progress()
+                return bool(size) or not await file.read(1, staged.size)
+        except CustomerMustAct:
+            if size != staged.size:
+                raise
+            return True
 
     async def _write(self, source: Stored, target: str, on_progress: Callable[[], None]) -> None:
         """Have the whole object under its temporary name."""
         # Before anything is made there: what is gone from our bucket leaves nothing behind.
         content = await self._read(source, 0)
         await self._remote.make_directory(posixpath.dirname(target))
-        async with self._remote.writing(temporary(target, source.generation)) as file:
-            start = await self._start(source, file)
+        path = temporary(target, source.generation)
+        async with self._remote.writing(path) as file:
+            start = await self._start(source, file, path)
             if start:
                 content = await self._read(source, start)
             while content:
@@ -125,27 +152,34 @@ class Writing:
                 start += len(content)
                 content = await self._read(source, start)
             size = await file.size()
-            if size > source.size:
-                await file.cut(source.size)
+            if size is not None and size > source.size:
+                with contextlib.suppress(CustomerMustAct):
+                    await file.cut(source.size)
                 size = await file.size()
             await file.sync()
         if size != source.size:
-            raise Retry(
-                f"the SFTP server {self._remote.host} has {size} bytes of {target}, but Waybill wrote "
-                f"{source.size}"
-            )
+            # Of an open file servers may tell nothing, or what it was before.
+            size = await self._remote.size(path)
+        if size is None or size == source.size:
+            return
+        if size > source.size:  # somebody else's, and it cannot be cut: written anew it is right
+            await self._remote.remove(path)
+        raise Retry(
+            f"the SFTP server {self._remote.host} has {size} bytes of {target}, but Waybill wrote "
+            f"{source.size}"
+        )
 
-    async def _start(self, source: Stored, file: File) -> int:
+    async def _start(self, source: Stored, file: File, path: str) -> int:
         """Where an attempt goes on: one range before the end of what is there. What is longer than it can be
         is written anew, over what is there."""
         if source.size <= RANGE_BYTES:
             return 0
-        there = await file.size()
+        there = await file.size() or await self._remote.size(path) or 0
         return 0 if there > source.size else max(0, there - RANGE_BYTES)
 
     async def _read(self, source: Stored, start: int) -> bytes:
         end = min(start + RANGE_BYTES, source.size)
-        return await self._many.read(source, start, end) if start < end else b""
+        return await self._reader.read(source, start, end) if start < end else b""
 
     async def _rename(self, staged: Stored, target: str, on_progress: Callable[[], None]) -> None:
         """Give the whole file its final name, unless another attempt has."""

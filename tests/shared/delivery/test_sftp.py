@@ -4,6 +4,7 @@ import contextlib
 import re
 import threading
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 
 import asyncssh
@@ -14,6 +15,7 @@ from shared.delivery.sftp import remote, writing
 from shared.delivery.sftp.writing import temporary
 from shared.errors import CustomerMustAct, GiveUp, Retry
 from tests.sftp_server import DELIVERED, PASSWORD, Action, Delivering, SftpServer, sftp
+from tests.subjects.sparse_sftp import ALWAYS, DENIED, FAILURE, UNSUPPORTED, no_truncate, sparse
 from tests.world import World
 
 __all__ = ["sftp"]
@@ -291,11 +293,7 @@ def test_a_rename_whose_answer_was_lost_is_seen_to_be_done(delivering: Deliverin
 
 FULL = OSError(28, "No space left on device")
 QUOTA = OSError(122, "Disk quota exceeded")
-DENIED = asyncssh.SFTPPermissionDenied("no")
-UNSUPPORTED = asyncssh.SFTPOpUnsupported("never")
-FAILURE = asyncssh.SFTPFailure("Failure")
 REFUSALS: list[tuple[str, Exception, str, str]] = [
-    ("lstat", DENIED, "refuses to look at waybill/.*: no", "^Allow waybill to make"),
     ("mkdir", DENIED, "to make the directory waybill: no", "^Allow waybill to make"),
     ("mkdir", FAILURE, "to make the directory waybill: Failure", "reason in the server's log"),
     ("mkdir", asyncssh.SFTPNoSuchFile("gone"), "to make the directory waybill: gone", "waybill exists, and"),
@@ -612,3 +610,89 @@ def test_a_large_image(delivering: Delivering) -> None:
         delivering.copy([copy])
     assert delivering.copy([copy]).copied == 1
     assert delivering.sftp.files() == {"waybill/large.jpg": content}
+
+
+# --- servers that tell less, or allow less, than others
+
+
+@sparse
+@pytest.mark.usefixtures("small_ranges")
+def test_a_file_lands_on_a_server_that_tells_little(
+    delivering: Delivering, limit: Callable[[SftpServer], None]
+) -> None:
+    limit(delivering.sftp)
+    content = content_of(5 * RANGE + 1)
+    staged = delivering.staged(content)
+    delivering.sftp.arm("write", "drop_before", skip=6)
+    with pytest.raises(Retry):
+        delivering.deliver(staged)
+    delivering.deliver(staged)
+    assert delivering.sftp.files() == {PLACE: content}
+    delivering.sftp.written = 0
+    delivering.deliver(staged)
+    assert (delivering.sftp.files(), delivering.sftp.written) == ({PLACE: content}, 0)
+
+
+@sparse
+def test_another_file_stays_on_a_server_that_tells_little(
+    delivering: Delivering, limit: Callable[[SftpServer], None]
+) -> None:
+    limit(delivering.sftp)
+    there = delivering.sftp.root / PLACE
+    there.parent.mkdir(parents=True)
+    staged = delivering.staged(b"lines")
+    for theirs in (b"LINES", b"lines and more", b"line"):
+        there.write_bytes(theirs)
+        with pytest.raises(CustomerMustAct, match="already another file"):
+            delivering.deliver(staged)
+        assert delivering.sftp.files() == {PLACE: theirs}
+
+
+@sparse
+def test_images_land_on_a_server_that_tells_little(
+    delivering: Delivering, limit: Callable[[SftpServer], None]
+) -> None:
+    limit(delivering.sftp)
+    copies = delivering.images(20)
+    assert delivering.copy(copies) == CopyResult(copied=20)
+    assert delivering.copy(copies) == CopyResult(present=20)
+    there = delivering.sftp.root / "waybill/site/images/003.jpg"
+    there.write_bytes(b"theirs")
+    assert delivering.copy(copies) == CopyResult(present=20 - 1, conflicts=[copies[3]])
+
+
+@pytest.mark.parametrize("handles", [1, 2, 5])
+def test_fewer_files_are_open_where_the_server_refuses_more(delivering: Delivering, handles: int) -> None:
+    delivering.sftp.handles = handles
+    assert delivering.copy(delivering.images(40)) == CopyResult(copied=40)
+    assert delivering.sftp.most_open == handles
+
+
+def test_a_refusal_that_is_not_of_handles_is_told(delivering: Delivering) -> None:
+    delivering.sftp.arm("open", FAILURE, times=ALWAYS)
+    with pytest.raises(CustomerMustAct, match=r"refuses to write .*: Failure"):
+        delivering.copy(delivering.images(40))
+
+
+def test_a_server_that_lets_nobody_read_is_believed_about_the_size(delivering: Delivering) -> None:
+    staged = delivering.staged(b"lines")
+    delivering.sftp.arm("read", DENIED, times=ALWAYS)
+    delivering.deliver(staged)
+    delivering.deliver(staged)
+    assert delivering.sftp.files() == {PLACE: b"lines"}
+    (delivering.sftp.root / PLACE).write_bytes(b"another")
+    with pytest.raises(CustomerMustAct, match="already another file"):
+        delivering.deliver(staged)
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_a_temporary_file_that_cannot_be_cut_is_removed_and_written_anew(delivering: Delivering) -> None:
+    no_truncate(delivering.sftp)
+    staged = delivering.staged(b"short")
+    place = delivering.sftp.root / temporary(PLACE, staged.generation)
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"much longer than it can be")
+    with pytest.raises(Retry, match="has 26 bytes"):
+        delivering.deliver(staged)
+    delivering.deliver(staged)
+    assert delivering.sftp.files() == {PLACE: b"short"}

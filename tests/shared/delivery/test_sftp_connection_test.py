@@ -1,6 +1,7 @@
 """The connection test by SFTP: which step fails, what it says, and that it leaves nothing."""
 
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 
 import asyncssh
@@ -11,7 +12,9 @@ from shared.delivery.base import Step, passed
 from shared.delivery.sftp import connection_test, remote
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.delivery.sftp.connection_test import STEPS
+from shared.errors import CustomerMustAct
 from tests.sftp_server import PASSWORD, Action, Delivering, SftpServer, sftp
+from tests.subjects.sparse_sftp import ALWAYS, FAILURE, sparse
 from tests.world import World
 
 __all__ = ["sftp"]
@@ -55,7 +58,9 @@ def test_all_is_well(delivering: Delivering, path: str) -> None:
 
 
 def test_a_directory_that_is_there_and_one_that_is_made(delivering: Delivering) -> None:
-    assert steps_of(delivering)[3].sentence == "The directory waybill was created."
+    assert steps_of(delivering)[3].sentence == "The directory waybill can be made."
+    assert list(delivering.sftp.root.iterdir()) == []
+    (delivering.sftp.root / "waybill").mkdir()
     assert steps_of(delivering)[3].sentence == "The directory waybill exists."
 
 
@@ -151,4 +156,50 @@ def test_a_server_that_never_answers_is_waited_for_in_all_not_step_by_step(
 
 
 def test_all_together_takes_half_a_minute_at_most() -> None:
-    assert connection_test.REACH_SECONDS + connection_test.TALK_SECONDS + remote.CLOSE_SECONDS < 30
+    waits = (connection_test.REACH_SECONDS, connection_test.TALK_SECONDS, connection_test.TIDY_SECONDS)
+    assert sum(waits) + remote.CLOSE_SECONDS < 30
+
+
+# --- the test walks the way of a run
+
+
+@sparse
+def test_what_a_run_can_do_without_the_test_does_without(
+    delivering: Delivering, limit: Callable[[SftpServer], None]
+) -> None:
+    limit(delivering.sftp)
+    steps = steps_of(delivering)
+    assert verdicts(steps) == ["passed"] * 5, steps
+    assert list(delivering.sftp.root.iterdir()) == []
+
+
+@pytest.mark.parametrize("operation", ["mkdir", "open", "write", "close", "rename"])
+def test_what_a_run_cannot_do_without_fails_the_test(delivering: Delivering, operation: str) -> None:
+    (delivering.sftp.root / "waybill").mkdir()
+    delivering.sftp.arm(operation, FAILURE, times=ALWAYS)
+    told = fails(steps_of(delivering), "probe file")
+    assert list((delivering.sftp.root / "waybill").iterdir()) == []
+    with pytest.raises(CustomerMustAct) as refused:
+        delivering.deliver(delivering.staged(b"lines"))
+    assert refused.value.next_action in told
+
+
+@pytest.mark.parametrize("operation", ["mkdir", "open", "write", "rename"])
+def test_a_test_that_fails_leaves_no_directory(delivering: Delivering, operation: str) -> None:
+    delivering.sftp.arm(operation, FAILURE, skip=int(operation == "mkdir"), times=ALWAYS)
+    fails(steps_of(delivering, path="in/waybill"), "path" if operation == "mkdir" else "probe file")
+    assert list(delivering.sftp.root.iterdir()) == []
+
+
+def test_a_directory_with_something_in_it_stays(delivering: Delivering) -> None:
+    (delivering.sftp.root / "waybill").mkdir()
+    (delivering.sftp.root / "waybill" / "theirs").write_bytes(b"theirs")
+    assert passed(steps_of(delivering))
+    assert delivering.sftp.files() == {"waybill/theirs": b"theirs"}
+
+
+def test_a_directory_that_cannot_be_removed_is_a_warning(delivering: Delivering) -> None:
+    delivering.sftp.arm("rmdir", asyncssh.SFTPPermissionDenied("no"), times=ALWAYS)
+    steps = steps_of(delivering)
+    assert verdicts(steps) == ["passed"] * 4 + ["warning"]
+    assert "could not be removed again. Exports run all the same." in steps[4].sentence
