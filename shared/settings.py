@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from shared.addresses import checked
+
 IAM_CREDENTIALS_URL = "https://iamcredentials.googleapis.com"
 """Where tokens of customers' accounts come from.
 https://cloud.google.com/iam/docs/reference/credentials/rest"""
@@ -93,7 +95,7 @@ class Settings:
             # Whoever pastes a key into Secret Manager ends it with a newline, which no header may hold.
             sendgrid_key=env.get("WAYBILL_SENDGRID_KEY", "").strip(),
             sendgrid_url=(env.get("WAYBILL_SENDGRID_URL") or cls.sendgrid_url).rstrip("/"),
-            mail_from=env.get("WAYBILL_MAIL_FROM", ""),
+            mail_from=_address("WAYBILL_MAIL_FROM", env.get("WAYBILL_MAIL_FROM", "")),
             url=env.get("WAYBILL_URL", "").rstrip("/"),
             region=env.get("WAYBILL_REGION") or cls.region,
         )
@@ -122,6 +124,13 @@ class Settings:
     def datasets_bucket(self) -> str:
         """Holds the samples of datasets' versions, at `<customer>/<dataset>/<task>/…`."""
         return f"{self.project}-datasets"
+
+
+def _address(name: str, text: str) -> str:
+    try:
+        return checked(text.strip()) if text.strip() else ""
+    except ValueError as wrong:
+        raise ValueError(f"{name}: {wrong}") from None
 
 
 def _keys(text: str) -> dict[int, bytes]:

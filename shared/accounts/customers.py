@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared.errors import Conflict, Invalid, NotFound
+from shared.addresses import checked, once
+from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 
 SLUG_LONGEST = 9
 """`customer-<slug>-data-export` must fit in an account's 30 characters.
@@ -87,7 +88,9 @@ def add_customer(
     """Onboard a customer; the slug is fixed from then on. Doing it twice is doing it once.
 
     Conflict where another customer has the slug, or this one has another: an account is one customer's.
+    Invalid where an address of `notify` cannot be mailed.
     """
+    notify = _addresses(notify)
     for other in db.collection("customers").where(filter=FieldFilter("slug", "==", slug)).stream():
         if other.id != id:
             raise Conflict(f"the slug {slug} belongs to the customer {other.id}: choose another")
@@ -99,6 +102,18 @@ def add_customer(
         {"slug": slug, "name": name, "account": customer.account, "notify": list(notify)}, merge=True
     )
     return customer
+
+
+def _addresses(notify: Sequence[str]) -> tuple[str, ...]:
+    found, problems = [], []
+    for number, address in enumerate(notify):
+        try:
+            found.append(checked(address))
+        except ValueError as wrong:
+            problems.append(FieldProblem(f"notify[{number}]", str(wrong)))
+    if problems:
+        raise Invalid(problems)
+    return once(found)
 
 
 def get_customer(db: firestore.Client, id: str) -> Customer:

@@ -1,5 +1,5 @@
 """Step seven of a run: the manifest; and what is written whichever way a run ends: the audit event, the mails
-that report a failure, and that its export is suspended."""
+that report a failure or whom it did not reach, and that its export is suspended."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -74,7 +74,9 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
     its export is suspended where it fails at its last due time."""
     run, at = runs.from_snapshot(work), read_time(work)
     if end.state == COMPLETED:
-        return Writes({"audit": audit.ended(end.fields["audit"], run, at)})
+        event = end.fields["audit"]
+        reports = mailing.report_undelivered(cloud, run, event["mails_not_sent"], at)
+        return Writes({"audit": audit.ended(event, run, at)}, reports, messages=mails.messages(reports))
     outcome = Outcome(end.state, error=end.fields.get("error"), next_action=end.fields.get("next_action"))
     event = audit.event(run, outcome, at)
     if end.state != FAILED:

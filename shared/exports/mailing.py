@@ -4,7 +4,7 @@ They are documents below the run's (`shared.outbox.mails`), which another functi
 outcome, the run's piece is woken.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.customers import get_customer
+from shared.addresses import folded
 from shared.errors import CustomerMustAct, Retry
 from shared.exports.runs import Run
 from shared.gcp.clients import Cloud
@@ -28,6 +29,7 @@ from shared.work.kinds import Done, Later
 
 DELIVERY_LETTER, FAILED_LETTER = "export", "failed"
 SUSPENDED_LETTER, WAITING_LETTER = "suspended", "waiting"
+UNDELIVERED_LETTER = "undelivered"
 """The letters that there are of a run."""
 
 STAGE = "mail"
@@ -35,6 +37,9 @@ STAGE = "mail"
 
 LOOK_AFTER = timedelta(minutes=15)
 """After which time a run looks whether its mails are sent, where no mail has woken it."""
+
+UNDELIVERED_NAMED = 5
+"""How many recipients a report names that were not mailed."""
 
 MAILS_READ = 20
 """In how many mails it is looked why they could not be sent."""
@@ -156,7 +161,40 @@ def report(
     """The mails that report a failure, the export's suspension, or that a run waits, by their paths: to be
     created in the transaction that makes it so, at Firestore's time `at`. `why` has the `error` and the
     `next_action`."""
-    addresses = run.config.notify or get_customer(cloud.db, run.customer).notify
+    return _report(run, letter, occurrence, why, at, _owners(cloud, run))
+
+
+def report_undelivered(
+    cloud: Cloud, run: Run, unsent: Sequence[Mapping[str, str | None]], at: datetime
+) -> dict[str, dict[str, Any]]:
+    """The mails that report whom a delivered run did not reach, as `report`; none where all were reached.
+    `unsent` has the `address`, `status` and `reason` of each mail that was not sent."""
+    refused = [each for each in unsent if each["status"] in (REFUSED, SKIPPED)]
+    if not refused:
+        return {}
+    gone = {folded(each["address"] or "") for each in refused}
+    some = "; ".join(f"{each['address']}: {each['reason']}" for each in refused[:UNDELIVERED_NAMED])
+    more = f"; and {len(refused) - UNDELIVERED_NAMED} more" if len(refused) > UNDELIVERED_NAMED else ""
+    why = {"error": f"{some}{more}", "next_action": "Correct the addresses in the export's emails."}
+    owners = [each for each in _owners(cloud, run) if folded(each) not in gone]
+    if not owners:  # whoever is to be told cannot be reached either
+        customer = get_customer(cloud.db, run.customer)
+        owners = [each for each in customer.notify if folded(each) not in gone]
+    return _report(run, UNDELIVERED_LETTER, run.label, why, at, owners)
+
+
+def _owners(cloud: Cloud, run: Run) -> tuple[str, ...]:
+    return run.config.notify or get_customer(cloud.db, run.customer).notify
+
+
+def _report(
+    run: Run,
+    letter: str,
+    occurrence: str,
+    why: Mapping[str, str | None],
+    at: datetime,
+    addresses: Iterable[str],
+) -> dict[str, dict[str, Any]]:
     facts = {
         **_subject(run),
         "error": why["error"] or "",

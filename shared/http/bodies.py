@@ -1,6 +1,5 @@
 """The models of what is sent and answered. Reading what was sent into its model names each wrong field."""
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -19,13 +18,12 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from shared.addresses import checked
 from shared.errors import FieldProblem, Invalid
 
 BODY_BYTES = 1024 * 1024
 """The largest JSON body that is accepted, unless a route says otherwise; Cloud Run accepts 32 MB.
 https://cloud.google.com/run/quotas#request_limits"""
-
-_ADDRESS = re.compile(r"[^@\s,;<>\"]{1,64}@[^@\s,;<>\"]{1,190}")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,14 +34,8 @@ Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """A moment in UTC, as `2024-07-10T13:31:02.651Z`. https://www.rfc-editor.org/rfc/rfc3339#section-5.6"""
 
 
-def _address(value: str) -> str:
-    if not _ADDRESS.fullmatch(value):
-        raise ValueError(f"{value!r} is not an address")
-    return value
-
-
-Address = Annotated[str, AfterValidator(_address)]
-"""An address for mail."""
+Address = Annotated[str, AfterValidator(checked)]
+"""An address that can be mailed."""
 
 
 @dataclass(frozen=True)

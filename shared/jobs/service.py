@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from google.cloud import firestore
-from pydantic import TypeAdapter, ValidationError
 
 from shared import exact, logs
 from shared.accounts.customers import get_customer
 from shared.accounts.keys import Caller
+from shared.addresses import checked
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import server_time
-from shared.http.bodies import Address
 from shared.items import types
 from shared.jobs import filters
 from shared.jobs import job as jobs
@@ -39,8 +38,6 @@ CSV_TYPES = ("text/plain", "plain/text", "text/csv")
 """The content types, as clients write them."""
 
 YES, NO = ("true", "1", "yes"), ("false", "0", "no")
-
-_ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 Sent = Mapping[str, str]
 """The fields of a form, as they were sent."""
@@ -187,9 +184,9 @@ def _common(read: "_Reading") -> dict[str, Any]:
     email = read.text("notificationEmail", MAX_NAME).strip()
     if email:
         try:
-            _ADDRESS.validate_python(email)
-        except ValidationError:
-            read.wrong("notificationEmail", f"{email!r} is not an address")
+            email = checked(email)
+        except ValueError as wrong:
+            read.wrong("notificationEmail", str(wrong))
             email = ""
     return {
         "name": read.text("jobName", MAX_NAME).strip(),

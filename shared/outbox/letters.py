@@ -78,6 +78,11 @@ class Waiting(Failed):
 
 
 @dataclass(frozen=True)
+class Undelivered(Failed):
+    """A run of an export reached some of its recipients, and not others: `error` says whom, and why."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """A batch has ended. `site` is its name; `error` why it failed, `filename` what the archive was called,
     where that is known."""
@@ -111,13 +116,14 @@ class Job:
     files: int
 
 
-Facts = Export | Failed | Suspended | Waiting | Batch | Job
+Facts = Export | Failed | Suspended | Waiting | Undelivered | Batch | Job
 
 KINDS: Mapping[str, type[Facts]] = {
     "export": Export,
     "failed": Failed,
     "suspended": Suspended,
     "waiting": Waiting,
+    "undelivered": Undelivered,
     "batch": Batch,
     "job": Job,
 }

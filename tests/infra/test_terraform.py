@@ -289,7 +289,8 @@ def test_the_settings_that_functions_need_are_set() -> None:
     defaults = {name: each.get("default") for block in parsed()["variable"] for name, each in block.items()}
     assert defaults["sendgrid_url"] == Settings.sendgrid_url
     private = {"WAYBILL_PRIVATE_ADDRESSES": defaults["private_addresses"]}
-    settings = Settings.from_env({**dict.fromkeys(given, "a-project"), **private})
+    values = dict.fromkeys(given, "a-project") | {"WAYBILL_MAIL_FROM": "waybill@acme.example"}
+    settings = Settings.from_env({**values, **private})
     assert (settings.project, settings.private_addresses) == ("a-project", ())
 
 

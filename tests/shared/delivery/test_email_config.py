@@ -10,9 +10,10 @@ from shared.http.bodies import read
 
 
 def test_an_address_that_comes_twice_is_kept_once_in_order() -> None:
-    given = ["Zoe@acme.example", "ann@acme.example", "zoe@ACME.example", "strasse@x.de", "straße@x.de"]
-    config = read(EmailConfig, {"emails": given})
-    assert config.emails == ("Zoe@acme.example", "ann@acme.example", "strasse@x.de", "straße@x.de")
+    config = read(
+        EmailConfig, {"emails": ["Zoe@acme.example", "ann@acme.example", "zoe@ACME.example", "zoe@x.de"]}
+    )
+    assert config.emails == ("Zoe@acme.example", "ann@acme.example", "zoe@x.de")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from infra.local.traffic import Fault
+from shared.accounts.customers import add_customer
 from shared.clock import elapsed_since, stopwatch
 from shared.exports import delivering
 from shared.exports import export as exports
@@ -201,6 +202,38 @@ def test_who_is_not_mailed_is_said_and_the_others_are(world: World) -> None:
     assert "may have been sent" in told[EVE]
     assert all(mail["next_action"] for address, mail in listed(world, export).items() if address != ANN)
     assert sent_to(world) == [ANN, EVE]
+
+
+@pytest.mark.parametrize(
+    ("notify", "told"),
+    [([OPS], [OPS]), ([], [BOSS]), ([BOB, OPS], [OPS]), ([BOB], [BOSS])],
+    ids=["the export's", "the customer's", "one is refused itself", "all are refused themselves"],
+)
+def test_who_was_not_mailed_is_reported_to_whoever_owns_the_export(
+    world: World, notify: list[str], told: list[str]
+) -> None:
+    add_customer(world.cloud.db, id="acme", slug="acme", name="Acme", notify=[BOSS])
+    work(world)
+    export = by_email(world, ANN, BOB, DAN, notify=notify)
+    world.suite.sendgrid.bounce(BOB)
+    world.suite.traffic.arm(MAIL, Fault("error", status=400), resource=DAN)
+    world.run_due(MORNING)
+    assert only(world, export)["status"] == "COMPLETED"
+    assert sent_to(world) == sorted([ANN, *told])
+    [report] = [each for each in world.suite.sendgrid.sent if recipient(each) == told[0]]
+    assert "some recipients were not mailed" in report["subject"]
+    said = report["content"][0]["value"]
+    assert f"{BOB}: An earlier mail to this address came back" in said
+    assert f"{DAN}: SendGrid answered 400" in said
+    assert "Correct the addresses in the export's emails." in said
+
+
+def test_where_all_were_mailed_nobody_is_told_of_it(world: World) -> None:
+    add_customer(world.cloud.db, id="acme", slug="acme", name="Acme", notify=[BOSS])
+    work(world)
+    by_email(world, ANN, BOB)
+    world.run_due(MORNING)
+    assert sent_to(world) == [ANN, BOB]
 
 
 def test_of_which_nobody_knows_is_sent_again_by_a_persons_word_alone(world: World) -> None:

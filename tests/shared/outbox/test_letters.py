@@ -49,6 +49,11 @@ JOB: dict[str, Any] = {
     "rejected": 3,
     "files": 1,
 }
+UNDELIVERED = {
+    **FAILED,
+    "error": "bob@acme.example: An earlier mail to this address came back: 550 5.1.1 no such user",
+    "next_action": "Correct the addresses in the export's emails.",
+}
 EXPORTED = {"does": "export", "reason": "1,300 records were exported.", "rejected": 0}
 UNREADABLE = {
     "status": "Rejected",
@@ -67,6 +72,7 @@ LETTERS: dict[str, tuple[str, dict[str, Any], Link | None]] = {
     "failed": ("failed", FAILED, None),
     "suspended": ("suspended", FAILED, None),
     "waiting": ("waiting", FAILED, None),
+    "undelivered": ("undelivered", UNDELIVERED, None),
     "batch": ("batch", BATCH, None),
     "batch_completed": ("batch", {**BATCH, **ALL_IN}, None),
     "batch_failed": ("batch", {**BATCH, **BROKEN}, None),
@@ -139,7 +145,7 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("name", ["export", "failed", "suspended", "waiting", "batch", "job"])
+@pytest.mark.parametrize("name", ["export", "failed", "suspended", "waiting", "undelivered", "batch", "job"])
 def test_a_name_cannot_add_headers_lines_or_elements(name: str) -> None:
     kind, facts, link = LETTERS[name]
     hostile = dict.fromkeys(facts.keys() & TOLD_BY_OTHERS, HOSTILE)
