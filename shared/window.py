@@ -16,17 +16,6 @@ EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 """Between these lies every moment that a caller may name: arithmetic on them can never overflow."""
 
 
-def moment_problem(at: datetime) -> str | None:
-    """What is wrong with a moment that a caller names, as a sentence; None where it is a whole minute."""
-    if at.tzinfo is None:
-        return "must have a timezone, such as the Z in 2026-11-23T00:00:00Z"
-    if not EARLIEST <= at <= LATEST:
-        return f"must be between {EARLIEST.year} and {LATEST.year}"
-    if at != floor_minute(at):
-        return "must be a whole minute"
-    return None
-
-
 def floor_minute(at: datetime) -> datetime:
     """The last whole minute not after `at`, UTC."""
     return at.astimezone(UTC).replace(second=0, microsecond=0)

@@ -12,10 +12,10 @@ from shared.accounts import callers
 from shared.accounts.callers import Call
 from shared.errors import Conflict
 from shared.exports import answers, by_hand, mailing, pausing, runs, service
-from shared.exports.config import ExportConfig
+from shared.exports.config import MOMENT, ExportConfig
 from shared.exports.export import LISTED, STATES, from_snapshot
 from shared.gcp.documents import Snapshot
-from shared.http.bodies import Moment, OneOf
+from shared.http.bodies import OneOf
 from shared.http.errors import PROBLEM_DETAILS
 from shared.http.idempotency import Repeatable
 from shared.http.paging import Page, page
@@ -41,8 +41,8 @@ class Backfill(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    start: Moment = Field(description="Where it begins.")
-    end: Moment = Field(description="Where it ends.")
+    start: str = Field(description=f"Where it begins. {MOMENT}")
+    end: str = Field(description=f"Where it ends. {MOMENT}")
 
 
 def _create_export(call: Call, body: dict[str, Any], once: Repeatable) -> answers.Export:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import firestore
@@ -14,11 +15,12 @@ from shared.exports import names, runs, service
 from shared.exports.config import ExportConfig
 from shared.exports.export import DELETED, Export, next_fields
 from shared.exports.runs import BY_HAND, FAILED, Run
+from shared.exports.schedules import moment
 from shared.exports.steps import KIND, document
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, read_time, transact
 from shared.http.idempotency import Repeatable
-from shared.window import Window, floor_minute, moment_problem
+from shared.window import Window, floor_minute
 from shared.work import control, stages
 
 _BOUNDS = ("start", "end")
@@ -61,10 +63,14 @@ def run_now(cloud: Cloud, caller: Caller, id: str, repeatable: Repeatable) -> Ru
 def backfill(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any], repeatable: Repeatable) -> Run:
     """Export a window of the past again or for the first time, in a run of its own; the schedule stays.
 
-    Invalid where `start` and `end` are no whole minutes of the past, in order. Also of an export that has
-    ended; Conflict of one that was deleted.
+    Invalid where `start` and `end` are no whole minutes of the past, in order; without an offset they are
+    times on the clock of the export. Also of an export that has ended; Conflict of one that was deleted.
     """
-    return _begin(cloud, caller, id, repeatable, lambda _, now: (_window(body, now), {}))
+
+    def named(export: Export, now: datetime) -> tuple[Window, dict[str, Any]]:
+        return _window(body, export.config.zone, now), {}
+
+    return _begin(cloud, caller, id, repeatable, named)
 
 
 def _begin(
@@ -174,24 +180,19 @@ def _reached_as_now(config: ExportConfig, export: Snapshot) -> ExportConfig:
     return config.model_copy(update={"connector_config": place})
 
 
-def _window(body: dict[str, Any], now: datetime) -> Window:
+def _window(body: dict[str, Any], timezone: ZoneInfo, now: datetime) -> Window:
     problems = [FieldProblem(field, "there is no such field") for field in body if field not in _BOUNDS]
     bounds = {}
     for field in _BOUNDS:
         try:
-            at = datetime.fromisoformat(body[field])
+            bounds[field] = moment(body[field], timezone)
         except KeyError:
             problems.append(FieldProblem(field, "is needed"))
-        except (TypeError, ValueError):
-            problems.append(FieldProblem(field, "must be a time such as 2026-11-23T00:00:00Z"))
+        except ValueError as wrong:
+            problems.append(FieldProblem(field, str(wrong)))
         else:
-            problem = moment_problem(at)
-            if problem is not None:
-                problems.append(FieldProblem(field, problem))
-            elif at > now:
+            if bounds[field] > now:
                 problems.append(FieldProblem(field, "lies in the future"))
-            else:
-                bounds[field] = floor_minute(at)
     if not problems and bounds["end"] <= bounds["start"]:
         problems.append(FieldProblem("end", "must come after `start`"))
     if problems:

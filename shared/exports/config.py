@@ -2,8 +2,8 @@
 
 import functools
 import re
-from datetime import UTC, datetime, time
-from typing import Any
+from datetime import datetime, time
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -12,18 +12,19 @@ from pydantic import (
     Field,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     field_validator,
 )
 
 from shared.delivery.base import ConnectorType
 from shared.delivery.connectors import CONNECTORS, Config
-from shared.exports.schedules import EPOCH, Schedule, interval_problem
+from shared.exports.schedules import EPOCH, Schedule, interval_problem, moment
 from shared.formats import FORMATS
 from shared.formats.base import DateFormat, Format, Style
 from shared.http.bodies import Address, read
 from shared.sources import DEFAULT, SOURCES
 from shared.sources.base import Source
-from shared.window import floor_minute, moment_problem
+from shared.window import floor_minute
 
 MAX_SITES = 200
 MAX_NOTIFY = 50
@@ -34,6 +35,13 @@ FILE_BYTES_LEAST = 1024**2
 MAX_FILE_BYTES = 1024**4
 """How large a data file may grow before another begins: unless a config says otherwise, and what it may say.
 An object of Cloud Storage may have 5 TiB. https://cloud.google.com/storage/quotas#objects"""
+
+MOMENT = (
+    "A whole minute, as in RFC 3339: `2026-11-23T00:00:00Z`. Without an offset it is a time on the clock of "
+    "the export's `timezone`; one that does not exist there is the first instant after, and one that comes "
+    "twice is the first."
+)
+"""What a moment is that a caller names."""
 
 NO_PLACES = {"localtime", "posixrules", "Factory"}
 """Names that a machine's own files add to the time zones of the world."""
@@ -47,6 +55,9 @@ def timezones() -> frozenset[str]:
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AT = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+
+
+_When = Annotated[datetime, WithJsonSchema({"type": "string", "description": MOMENT})]
 
 
 class ExportConfig(BaseModel):
@@ -64,8 +75,8 @@ class ExportConfig(BaseModel):
     interval: str
     timezone: str = "UTC"
     at: str = "02:00"
-    start: datetime | None = None
-    end: datetime | None = None
+    start: _When | None = None
+    end: _When | None = None
     notify: tuple[Address, ...] = Field(default=(), max_length=MAX_NOTIFY)
     connector_type: str
     connector_config: Config
@@ -128,25 +139,16 @@ class ExportConfig(BaseModel):
 
     @field_validator("start", "end", mode="before")
     @classmethod
-    def _text(cls, value: Any) -> Any:
-        # A number would be taken for seconds since 1970, or for milliseconds, by its size.
-        if not isinstance(value, str | datetime | None):
-            raise ValueError("must be text such as 2026-11-23T00:00:00Z")
-        return value
+    def _moment(cls, value: Any, info: ValidationInfo) -> datetime | None:
+        # A wrong timezone is told of by itself.
+        zone = ZoneInfo(info.data.get("timezone", "UTC"))
+        return None if value is None else moment(value, zone)
 
-    @field_validator("start", "end")
+    @field_validator("end")
     @classmethod
-    def _minute(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            value = value.replace(tzinfo=ZoneInfo(info.data.get("timezone", "UTC")))
-        problem = moment_problem(value)
-        if problem:
-            raise ValueError(problem)
-        value = value.astimezone(UTC)
+    def _in_order(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
         start = info.data.get("start")
-        if info.field_name == "end" and start is not None and value <= start:
+        if value is not None and start is not None and value <= start:
             raise ValueError("must be after `start`")
         return value
 

@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from shared.window import EARLIEST, Window, floor_minute
+from shared.window import EARLIEST, LATEST, Window, floor_minute
 
 EPOCH = EARLIEST
 """Where "everything so far" begins."""
@@ -44,6 +45,12 @@ INTERVALS = (*NAMED, "every N minutes")
 """Every interval, as the documents of the API list them; N divides the minutes of a day."""
 
 _EVERY = re.compile(r"every ([1-9][0-9]{0,3}|0) minutes")
+
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
+    r"(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
+# Python itself would read weeks and days of the year, too, and would take a number for seconds since 1970.
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,38 @@ def minutes_between(interval: str) -> int:
     if not every:
         raise ValueError(f"{interval!r} is not `every N minutes`")
     return int(every[1])
+
+
+def moment(value: Any, timezone: ZoneInfo) -> datetime:
+    """A moment that a caller names, UTC: text of RFC 3339, a whole minute. Without an offset it is a time on
+    a clock of that zone (`local_instant`), and a date alone is its midnight there.
+
+    ValueError says what is wrong with it. https://www.rfc-editor.org/rfc/rfc3339#section-5.6
+    """
+    if not isinstance(value, str):
+        raise ValueError("must be text such as 2026-11-23T00:00:00Z")
+    text = value.upper()
+    if not _MOMENT.fullmatch(text):
+        raise ValueError(f"must be a time such as 2026-11-23T00:00:00Z; got {value[:40]!r}")
+    try:
+        named = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"must be a time that there is; got {value[:40]!r}") from None
+    # By its year first: beyond the years that Python knows there is no other zone's time.
+    if not EARLIEST.year - 1 <= named.year <= LATEST.year:
+        raise ValueError(_OUT_OF_RANGE)
+    if named.second or named.microsecond:
+        raise ValueError("must be a whole minute")
+    if named.tzinfo is None:  # cut as midnights are
+        at = floor_minute(local_instant(named.date(), named.time(), timezone))
+    else:
+        at = named.astimezone(UTC)
+    if not EARLIEST <= at <= LATEST:
+        raise ValueError(_OUT_OF_RANGE)
+    return at
+
+
+_OUT_OF_RANGE = f"must be between {EARLIEST.year} and {LATEST.year}"
 
 
 def local_instant(day: date, at: time, timezone: ZoneInfo) -> datetime:

@@ -195,7 +195,10 @@ def test_a_body_that_is_no_json_object_is_refused(world: World, sent: bytes) -> 
         ({"start": "2026-11-22T09:00:00Z", "end": "2026-11-22T08:00:00Z"}, "end"),
         ({"start": "2026-11-22T08:00:30Z", "end": "2026-11-22T09:00:00Z"}, "start"),
         ({"start": "2026-11-22T08:00:00Z", "end": "2026-11-23T09:00:00Z"}, "end"),
-        ({"start": "2026-11-22T08:00:00", "end": "2026-11-22T09:00:00Z"}, "start"),
+        ({"start": "2026-11-22T09:10:00", "end": "2026-11-22T09:00:00Z"}, "end"),
+        ({"start": "2026-11-22", "end": "2026-11-22T09:30:00"}, "end"),
+        ({"start": "1700000000", "end": "2026-11-22T09:00:00Z"}, "start"),
+        ({"start": None, "end": "2026-11-22T09:00:00Z"}, "start"),
         ({"start": 12, "end": "2026-11-22T09:00:00Z"}, "start"),
         ({"start": "0001-01-01T00:00:00+14:00", "end": "2026-11-22T09:00:00Z"}, "start"),
         ({"start": "9999-12-31T23:59:00-10:00", "end": "2026-11-22T09:00:00Z"}, "start"),
@@ -208,6 +211,30 @@ def test_a_bad_backfill_is_refused_naming_the_field(world: World, window: dict[s
     assert answer.status == 400
     assert answer.body["errors"][0]["field"] == field
     assert world.audit(export) == []
+
+
+@pytest.mark.parametrize(
+    ("timezone", "sent", "window"),
+    [
+        ("UTC", ("2026-11-22T08:00:00", "2026-11-22T09:00"), ("2026-11-22T08:00", "2026-11-22T09:00")),
+        # In summer time until 25 October; 02:30 came twice, and the first counts.
+        ("Europe/Paris", ("2026-10-24", "2026-10-25 02:30"), ("2026-10-23T22:00", "2026-10-25T00:30")),
+        # On 24 April 00:30 did not exist.
+        (
+            "Africa/Cairo",
+            ("2026-04-24T00:30:00", "2026-04-24T02:00:00"),
+            ("2026-04-23T22:00", "2026-04-23T23:00"),
+        ),
+    ],
+)
+def test_a_backfill_takes_local_times_as_a_config_does(
+    world: World, timezone: str, sent: tuple[str, str], window: tuple[str, str]
+) -> None:
+    export = world.export(timezone=timezone)
+    asked = dict(zip(("start", "end"), sent, strict=True))
+    answer = world.request("POST", f"/v1/exports/{export}:backfill", asked)
+    start, end = (f"{each}:00Z" for each in window)
+    assert (answer.status, answer.body.get("window")) == (201, {"start": start, "end": end})
 
 
 def test_runs_are_paged_newest_first(world: World) -> None:
