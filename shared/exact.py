@@ -1,22 +1,88 @@
-"""Records as JSON bytes and back, with every integer as it was.
+"""JSON as values and back, with every value as it was sent.
 
-orjson makes floats of integers beyond 64 bits and refuses to write them: those records go through Python's
-own json, which is about ten times slower.
+orjson makes floats of integers beyond 64 bits, keeps the last of two values of one name, and refuses to write
+long integers. Where that can matter, Python's own json is used, which is about ten times slower.
 """
 
 import json
+import math
 import re
-from typing import Any
+from collections import Counter
+from typing import Any, Literal
 
 import orjson
 
-_LONG = re.compile(rb"[0-9]{19}")
-"""What an integer beyond 64 bits has: 2**63 has 19 digits."""
+MAX_DEPTH = 64
+"""How many lists and objects of what becomes data may stand inside each other."""
+
+INTEGER_LEAST, MAX_INTEGER = -(2**63), 2**64 - 1
+"""The integers that a record can hold: those of orjson. https://github.com/ijl/orjson#int"""
+
+MAX_PATH = 200
+"""How many characters of the path of a wrong value are named."""
+
+_BOM = b"\xef\xbb\xbf"
+# Windows' editors write it (RFC 8259, section 8.1: a parser may ignore it).
+
+_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 19
+# 64 bits, which is what orjson keeps exactly, hold every integer of 18 digits.
+
+_SPACE_BEFORE_COLON = (b" :", b"\n:", b"\r:", b"\t:")
+
+_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+# Each bracket outside strings. A string that does not end is taken whole, so that nothing is tried twice.
+
+
+class NotExact(ValueError):
+    """A text that is no JSON, or that two readers could take for two different things.
+
+    kind     `syntax`: it is no JSON in UTF-8; `depth`: it is nested too deeply; `twice`: an object has a name
+             twice; `number`: a number would have to be rounded to be kept
+    path     where, such as `metadata.readings[2]`; empty for the text as a whole
+    message  what is wrong there and what to do, to be read after the path
+    """
+
+    def __init__(self, kind: Literal["syntax", "depth", "twice", "number"], path: str, message: str) -> None:
+        self.kind = kind
+        self.path = path if len(path) <= MAX_PATH else path[: MAX_PATH - 1] + "…"
+        self.message = message
+        super().__init__(f"{self.path}: {message}" if path else message)
+
+
+def parse(content: bytes, max_depth: int = MAX_DEPTH, *, any_integer: bool = False) -> Any:
+    """A JSON value exactly as it was sent, or NotExact. A byte order mark before it is passed over.
+
+    Integers have 64 bits, unless `any_integer` says that they may have more. A number with a fraction or an
+    exponent is the nearest double. https://www.rfc-editor.org/rfc/rfc8259
+    """
+    content = content.removeprefix(_BOM)
+    has_long_number = _LONG_NUMBER in content.translate(_AS_ZEROS)
+    if not (any_integer and has_long_number):
+        value = _quick(content, max_depth)
+        if not has_long_number and _is_plain(content, value):
+            return value
+    _check_depth(content, max_depth)
+    try:
+        value = json.loads(
+            content.decode(),
+            object_pairs_hook=_object,
+            parse_int=_any_integer if any_integer else _integer,
+            parse_float=_float,
+            parse_constant=_constant,
+        )
+    except ValueError as broken:
+        raise _syntax(content, broken) from None
+    wrong = _first_wrong(value, "")
+    if wrong is not None:
+        raise wrong
+    return value
 
 
 def loads(content: bytes) -> Any:
-    """A JSON value of valid JSON; ValueError where it is none."""
-    return json.loads(content) if _LONG.search(content) else orjson.loads(content)
+    """A JSON value of valid JSON, such as `dumps` wrote, with integers of any size; ValueError where it is
+    none."""
+    return json.loads(content) if _LONG_NUMBER in content.translate(_AS_ZEROS) else orjson.loads(content)
 
 
 def dumps(value: Any) -> bytes:
@@ -25,3 +91,133 @@ def dumps(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _quick(content: bytes, max_depth: int) -> Any:
+    """What orjson reads, which refuses NaN, numbers beyond doubles and lone surrogates."""
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError as broken:
+        _check_depth(content, max_depth)
+        raise _syntax(content, broken) from None
+    return value
+
+
+def _is_plain(content: bytes, value: Any) -> bool:
+    """Whether orjson certainly read it as Python would: no name comes twice, no number becomes 0, and it is
+    not deep enough to be measured.
+
+    Where no white space stands before a colon, each name ends with `":`. So where `":` stands in the text as
+    often as there are names in what was parsed, no name was there twice.
+    """
+    if b"e-" in content or b"E-" in content or any(each in content for each in _SPACE_BEFORE_COLON):
+        return False
+    names, depth = _measured(value)
+    return depth <= MAX_DEPTH and names == content.count(b'":')
+
+
+def _measured(value: Any) -> tuple[int, int]:
+    """How many names the objects in a value have, and how many lists and objects stand inside each other."""
+    names = depth = 0
+    level = [value]
+    while level := [each for each in level if type(each) is dict or type(each) is list]:
+        depth += 1
+        inner: list[Any] = []
+        for each in level:
+            if type(each) is dict:
+                names += len(each)
+                inner.extend(each.values())
+            else:
+                inner.extend(each)
+        level = inner
+    return names, depth
+
+
+def _check_depth(content: bytes, max_depth: int) -> None:
+    if content.count(b"{") + content.count(b"[") <= max_depth:
+        return
+    depth = 0
+    for found in _BRACKETS.finditer(content):
+        if found[0] in b"[{":
+            depth += 1
+            if depth > max_depth:
+                raise NotExact("depth", "", f"has more than {max_depth} lists and objects inside each other")
+        elif found[0] in b"]}":
+            depth -= 1
+
+
+def _syntax(content: bytes, broken: ValueError) -> NotExact:
+    try:
+        content.decode()
+    except UnicodeDecodeError as not_text:
+        return NotExact("syntax", "", f"is not UTF-8 text: see byte {not_text.start + 1:,}")
+    if isinstance(broken, json.JSONDecodeError):  # orjson's is one, too
+        return NotExact("syntax", "", f"is not JSON: see line {broken.lineno:,}, column {broken.colno:,}")
+    return NotExact("syntax", "", "is not JSON")
+
+
+class _Wrong:
+    """Stands in a parsed value for what is not kept."""
+
+    def __init__(self, kind: Literal["syntax", "twice", "number"], message: str, name: str = "") -> None:
+        self.kind = kind
+        self.message = message
+        self.name = name
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    counts = Counter(name for name, _ in pairs)
+    twice = next(name for name, count in counts.items() if count > 1)
+    return _Wrong("twice", "stands twice in the same object: leave one out", twice)
+
+
+def _integer(digits: str) -> int | _Wrong:
+    number = _any_integer(digits)
+    if isinstance(number, int) and INTEGER_LEAST <= number <= MAX_INTEGER:
+        return number
+    return _Wrong(
+        "number", f"{_short(digits)} is too large to be stored exactly: write it as text, in quotes"
+    )
+
+
+def _any_integer(digits: str) -> int | _Wrong:
+    try:
+        return int(digits)
+    except ValueError:  # https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
+        return _Wrong("number", f"{_short(digits)} has too many digits: write it as text, in quotes")
+
+
+def _float(digits: str) -> float | _Wrong:
+    number = float(digits)
+    if not math.isfinite(number) or (number == 0 and re.search("[1-9]", re.split("[eE]", digits)[0])):
+        return _Wrong(
+            "number", f"{_short(digits)} is beyond the range of a double: write it as text, in quotes"
+        )
+    return number
+
+
+def _constant(name: str) -> _Wrong:
+    return _Wrong("syntax", f"{name} is not JSON: use null, or leave it out")
+
+
+def _first_wrong(value: Any, path: str) -> NotExact | None:
+    if isinstance(value, _Wrong):
+        return NotExact(value.kind, _inside(path, value.name) if value.name else path, value.message)
+    inner: Any = ()
+    if isinstance(value, dict):
+        inner = ((_inside(path, name), each) for name, each in value.items())
+    elif isinstance(value, list):
+        inner = ((f"{path}[{place}]", each) for place, each in enumerate(value))
+    found = (_first_wrong(each, where) for where, each in inner if isinstance(each, dict | list | _Wrong))
+    return next((wrong for wrong in found if wrong is not None), None)
+
+
+def _inside(path: str, name: str) -> str:
+    return f"{path}.{_short(name)}" if path else _short(name)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:39] + "…"

@@ -13,7 +13,6 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -26,6 +25,7 @@ from shared.clock import elapsed_since, stopwatch, unix_seconds
 from shared.errors import CustomerMustAct, Invalid, Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.signing import signed_url
+from shared.http.bodies import exact_object
 from shared.net import outbound
 from shared.settings import Settings
 from shared.workorders import images, stored
@@ -105,7 +105,7 @@ def ask(cloud: Cloud, site: Site, held: Held, seconds: float) -> list[Result] | 
             "It must answer 200 with results, or 202 and send them later; redirects are not followed.",
         )
     try:
-        found = results.parse(_json_object(answer.content))
+        found = results.parse(exact_object(answer.content))
     except Invalid as wrong:
         told = "; ".join(f"{each.field}: {each.message}" for each in wrong.problems[:PROBLEMS_TOLD])
         raise CustomerMustAct(
@@ -158,13 +158,3 @@ def _called(settings: Settings, site: Site, body: bytes, seconds: float) -> outb
 
 def _secret(key: bytes, site: Site) -> str:
     return hmac.new(key, f"analysis\n{site.id}".encode(), hashlib.sha256).hexdigest()
-
-
-def _json_object(content: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        raise Invalid.field("body", "is not JSON") from None
-    if not isinstance(found, dict):
-        raise Invalid.field("body", "must be a JSON object")
-    return found

@@ -52,7 +52,11 @@ Name = Annotated[str, Field(min_length=1, max_length=NAME_LONGEST)]
 Text = Annotated[str, Field(max_length=TEXT_LONGEST)]
 """A message."""
 
-_Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+MAX_COORDINATE = 2**53 - 1
+"""Up to this every integer is a double, which coordinates are kept as."""
+
+_Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
+_Point = Annotated[list[_Coordinate], Field(min_length=2, max_length=2)]
 
 
 class _Form(BaseModel):
@@ -64,7 +68,7 @@ class Region(_Form):
     """A part of a photograph."""
 
     label: Name
-    box: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
+    box: Annotated[list[_Coordinate], Field(min_length=4, max_length=4)] | None = None
     polygon: Annotated[list[_Point], Field(min_length=3, max_length=MAX_POINTS)] | None = None
 
 

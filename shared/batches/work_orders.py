@@ -13,8 +13,8 @@ from shared.analysis import queue, results, sent, steps
 from shared.analysis.results import Name, PlainValue, Results, Text
 from shared.batches import answers
 from shared.batches.caller import SCOPE, SiteCall
-from shared.batches.json_files import MAX_DEPTH
 from shared.errors import FieldProblem, Invalid, NotFound
+from shared.exact import MAX_DEPTH
 from shared.gcp.clients import Cloud
 from shared.http.bodies import OneOf
 from shared.http.routes import Body, Route

@@ -1,10 +1,10 @@
 """The models of what is sent and answered. Reading what was sent into its model names each wrong field."""
 
+import codecs
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import flask
-import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,12 +18,16 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from shared import exact
 from shared.addresses import checked
 from shared.errors import FieldProblem, Invalid
 
 BODY_BYTES = 1024 * 1024
 """The largest JSON body that is accepted, unless a route says otherwise; Cloud Run accepts 32 MB.
 https://cloud.google.com/run/quotas#request_limits"""
+
+BODY_DEPTH = 2 * exact.MAX_DEPTH
+"""How many lists and objects of a body may stand inside each other: a field can be as deep as a file."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -72,12 +76,18 @@ def json_object(request: flask.Request, max_bytes: int = BODY_BYTES) -> dict[str
     """The request's body, a JSON object of at most `max_bytes`. An empty body is an empty object. Invalid
     where it is something else."""
     body = content(request, max_bytes)
-    if not body.strip():
+    if not body.removeprefix(codecs.BOM_UTF8).strip():
         return {}
+    return exact_object(body)
+
+
+def exact_object(content: bytes) -> dict[str, Any]:
+    """The JSON object that a content is, exactly as it was sent. Invalid where it is something else, naming
+    the field where an object has it twice, or where its number would have to be rounded to be kept."""
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Invalid.field("body", f"is not JSON: {error}") from error
+        value = exact.parse(content, BODY_DEPTH)
+    except exact.NotExact as wrong:
+        raise Invalid.field(wrong.path or "body", wrong.message) from None
     if not isinstance(value, dict):
         raise Invalid.field("body", "must be a JSON object")
     return value

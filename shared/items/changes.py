@@ -168,6 +168,6 @@ def _from_text(text: str, type: str) -> Any:
     if type == "boolean":
         text = text.casefold()
     try:
-        return exact.loads(text.encode())
+        return exact.parse(text.encode(), any_integer=True)
     except ValueError:
         return text

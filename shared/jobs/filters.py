@@ -33,7 +33,7 @@ _WANTED = "must be an object of fields and values, such as {'userId': 'ada'}"
 def parse(text: str) -> dict[str, Any] | None:
     """The filters in a text, None where there are none. Invalid where it is something else; it is never
     run."""
-    text = text.strip()
+    text = text.removeprefix("\ufeff").strip()
     if text in NONE:
         return None
     if len(text.encode()) > MAX_BYTES:
@@ -69,13 +69,32 @@ def matches(filters: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
 
 def _literal(text: str) -> Any:
     try:
-        return exact.loads(text.encode())
-    except (ValueError, RecursionError):
-        pass
+        return exact.parse(text.encode(), any_integer=True)
+    except exact.NotExact as wrong:
+        if wrong.kind != "syntax":
+            raise Invalid.field(f"filters.{wrong.path}" if wrong.path else "filters", wrong.message) from None
     try:
-        return ast.literal_eval(text)
+        tree = ast.parse(text, mode="eval")
+        twice = _twice(tree)
+        if twice is not None:
+            raise Invalid.field(f"filters.{twice}", "stands twice: leave one out")
+        return ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise Invalid.field("filters", f"{_WANTED}, as JSON or as a Python literal") from error
+
+
+def _twice(tree: ast.Expression) -> str | None:
+    """A name that a dictionary of a Python literal has twice."""
+    for each in ast.walk(tree):
+        names = (
+            [key.value for key in each.keys if isinstance(key, ast.Constant)]
+            if isinstance(each, ast.Dict)
+            else []
+        )
+        for name in names:
+            if names.count(name) > 1:
+                return str(name)
+    return None
 
 
 def _has(value: Any, wanted: Any) -> bool:

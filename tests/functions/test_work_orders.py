@@ -201,6 +201,90 @@ def test_what_is_too_deep_to_be_written_again_is_refused(world: World, field: st
     assert problems(answer) == [(field, "has more than 64 lists and dictionaries inside each other")]
 
 
+LONG = 12345678901234567890123
+
+NOT_EXACT = [
+    (b'{"n": %d}' % LONG, ".n", f"{LONG} is too large to be stored exactly: write it as text, in quotes"),
+    (
+        b'{"n": [1, %d]}' % 2**64,
+        ".n[1]",
+        f"{2**64} is too large to be stored exactly: write it as text, in quotes",
+    ),
+    (b'{"n": 1e-400}', ".n", "1e-400 is beyond the range of a double: write it as text, in quotes"),
+    (b'{"n": 1, "m": 2, "n": 1}', ".n", "stands twice in the same object: leave one out"),
+    (b'{"n": {"a": 1, "a": 2}}', ".n.a", "stands twice in the same object: leave one out"),
+]
+"""What an archive refuses of a dictionary, where it is, and how that is said."""
+
+
+@pytest.mark.parametrize("door", ["create", "change", "parameters", "analyze"])
+@pytest.mark.parametrize(("dictionary", "where", "sentence"), NOT_EXACT)
+def test_what_cannot_be_kept_as_it_was_sent_is_refused_at_every_door(
+    world: World, door: str, dictionary: bytes, where: str, sentence: str
+) -> None:
+    id = create(world)
+    before = world.request("GET", f"/v0.2/work-orders/{id}").body
+    method, path, body = {
+        "create": ("POST", "", b'{"name": "WO_2", "metadata": %b}'),
+        "change": ("PATCH", f"/{id}", b'{"metadata": %b}'),
+        "parameters": ("PATCH", f"/{id}", b'{"parameters": %b}'),
+        "analyze": ("POST", f"/{id}/analyze", b'{"inputs": [], "metadata": %b}'),
+    }[door]
+    field = "parameters" if door == "parameters" else "metadata"
+    answer = world.request(method, f"/v0.2/work-orders{path}", body % dictionary)
+    assert problems(answer) == [(f"{field}{where}", sentence)]
+    assert world.request("GET", f"/v0.2/work-orders/{id}").body == before
+    assert len(list(world.cloud.db.collection("work_orders").stream())) == 1
+
+
+def test_corrections_and_results_are_kept_as_sent_or_refused(world: World) -> None:
+    id = create(world)
+    [photograph] = photographs(analyze(world, id, ("meter", data(jpeg("1")))))
+    path = f"/v0.2/work-orders/{id}"
+    answer = world.request("POST", f"{path}/results", {"results": [result(photograph["id"], 2**64 - 1)]})
+    assert photographs(answer)[0]["job_conformity"][0]["analyzed_value"] == 2**64 - 1
+    for method, asked, field, name in (
+        ("POST", f"{path}/results", "results", "analyzed_value"),
+        ("PATCH", path, "corrections", "corrected_value"),
+    ):
+        more = b'"input_id": "%b", "task_name": "reading"' % photograph["id"].encode()
+        for value, where in ((b"%d" % 2**64, name), (b'1, "%b": 1' % name.encode(), name)):
+            body = b'{"%b": [{%b, "%b": %b}]}' % (field.encode(), more, name.encode(), value)
+            [(wrong, _)] = problems(world.request(method, asked, body))
+            assert wrong == f"{field}[0].{where}"
+    box = result(photograph["id"], regions=[{"label": "x", "box": [0, 0, 1, 2**53 + 1]}])
+    [(wrong, _)] = problems(world.request("POST", f"{path}/results", {"results": [box]}))
+    assert wrong == "results[0].regions[0].box[3]"
+
+
+def test_what_can_be_kept_is_kept_as_it_was_sent(world: World) -> None:
+    metadata = {"most": 2**64 - 1, "least": -(2**63), "text": str(LONG), "small": 1e-7, "whole": 3.0}
+    made = world.request("POST", "/v0.2/work-orders", {"name": "WO_1", "metadata": metadata})
+    assert made.body["metadata"] == metadata
+    record = world.imported()["WO_1"]
+    assert {name: repr(value) for name, value in record["metadata"].items()} == {
+        name: repr(value) for name, value in metadata.items()
+    }
+
+
+@pytest.mark.parametrize("path", ["/v0.2/work-orders", "/v0.2/batches", "/v1/exports"])
+def test_a_byte_order_mark_is_passed_over_at_every_door(world: World, path: str) -> None:
+    world.key = create_key(world.cloud.db, customer="acme", scopes=["batches", "exports"], site=SITE)
+    bodies: dict[str, Any] = {
+        "/v0.2/work-orders": {"name": "WO_1"},
+        "/v0.2/batches": {"filename": "a.zip"},
+        "/v1/exports": {
+            "name": "Nightly",
+            "site_ids": [SITE],
+            "interval": "daily",
+            "connector_type": "email",
+            "connector_config": {"emails": ["ada@example.com"]},
+        },
+    }
+    answer = world.request("POST", path, b"\xef\xbb\xbf" + json.dumps(bodies[path]).encode())
+    assert answer.status == 201, answer
+
+
 def test_a_body_is_bounded(world: World) -> None:
     body = {"name": "a", "metadata": {"note": "x" * 1024 * 1024}}
     assert problems(world.request("POST", "/v0.2/work-orders", body)) == [

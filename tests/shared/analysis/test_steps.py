@@ -350,9 +350,20 @@ FINAL: list[tuple[str, Any, str]] = [
     (
         "no JSON",
         Reply(200, b"<html>s3cr3t"),
-        "answered what is not as agreed: body: is not JSON. Fix its an",
+        "answered what is not as agreed: body: is not JSON: see line 1, column 1. Fix its an",
     ),
     ("a list", Reply(200, []), "body: must be a JSON object"),
+    (
+        "not exact",
+        Reply(200, b'{"results": [{"analyzed_value": 18446744073709551616}]}'),
+        "results[0].analyzed_v",
+    ),
+    ("twice", Reply(200, b'{"results": [], "results": []}'), "results: stands twice in the same object"),
+    (
+        "a name twice",
+        Reply(200, b'{"results": [{"hard": true, "hard": false}]}'),
+        "results[0].hard: stands twice",
+    ),
     ("nothing", Reply(200, {}), "results: is needed"),
     ("infinite", Reply(200, b'{"results": [{"confidence": NaN}]}'), "body: is not JSON"),
     ("all wrong", Reply(200, {"results": [{}] * 20_000}), "results[0].input_id: is needed; results[0].task_"),
@@ -735,3 +746,17 @@ def test_an_analysis_at_which_we_fail_is_reported_as_ours_and_stops_no_other(
     assert held(world, bad).analysis == "FAILED"
     assert "This is ours to fix" in held(world, bad).failure
     assert world.open_pieces() == []
+
+
+def test_an_analysers_numbers_are_kept_as_sent_and_its_byte_order_mark_is_passed_over(world: World) -> None:
+    def answer(asked: Asked) -> Reply:
+        results = [{**result(each["id"]), "analyzed_value": 2**64 - 1} for each in asked.body["images"]]
+        return Reply(200, b"\xef\xbb\xbf" + json.dumps({"results": results}).encode())
+
+    with analysing(answer) as server:
+        id = made(world, site_with(world, server.url))
+        world.drain()
+    after = held(world, id)
+    assert after.analysis == "DONE", after.failure
+    [item] = after.work_order.work_items
+    assert [[each.analyzed_value for each in one.job_conformity] for one in item.input] == [[2**64 - 1]]

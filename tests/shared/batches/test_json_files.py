@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.batches.json_files import MAX_DEPTH, parse
+from shared.batches.json_files import parse
 from shared.batches.problems import BadFile
+from shared.exact import MAX_DEPTH
 
 
 def nested(levels: int) -> bytes:

@@ -42,6 +42,24 @@ def test_what_is_no_literal_of_fields_and_values_is_refused(text: str) -> None:
         filters.parse(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1, "a": 2}',
+        "{'a': 1, 'a': 2}",
+        "{'a': 1, 'b': None, \"a\": 1}",
+        '{"n": 12345678901234567890123, "a": 1, "a": 2}',
+    ],
+)
+def test_a_field_that_is_named_twice_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match=r"filters\.a: stands twice"):
+        filters.parse(text)
+
+
+def test_filters_keep_every_integer_and_may_begin_with_a_byte_order_mark() -> None:
+    assert filters.parse('\ufeff{"n": 12345678901234567890123}') == {"n": 12345678901234567890123}
+
+
 def test_filters_are_bounded() -> None:
     with pytest.raises(Invalid, match="more than 65536 bytes"):
         filters.parse("{'a': '" + "x" * 65536 + "'}")

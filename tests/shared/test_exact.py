@@ -1,0 +1,117 @@
+"""JSON that becomes data is read exactly as it was sent, or refused in a sentence."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from shared import exact
+from shared.exact import MAX_DEPTH, NotExact, dumps, parse
+
+BOM = b"\xef\xbb\xbf"
+
+
+def nested(levels: int) -> bytes:
+    return b'{"a":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+
+
+def refusal(content: bytes, **how: Any) -> tuple[str, str, str]:
+    with pytest.raises(NotExact) as caught:
+        parse(content, **how)
+    return caught.value.kind, caught.value.path, caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"a": 18446744073709551615}', {"a": 2**64 - 1}),
+        (b"[-9223372036854775808, 1234567890123456789012.5]", [-(2**63), 1234567890123456789012.5]),
+        (b'{"a": "12345678901234567890123"}', {"a": "12345678901234567890123"}),
+        (b'{"a" :1, "b":{"a":1}}', {"a": 1, "b": {"a": 1}}),
+        (rb'{"a":"\":","b":1}', {"a": '":', "b": 1}),
+        (b'{"a": 1e-7, "b": 0e-999, "c": 0.000}', {"a": 1e-7, "b": 0.0, "c": 0.0}),
+        (BOM + b"[1]", [1]),
+    ],
+)
+def test_what_is_read(content: bytes, expected: Any) -> None:
+    assert parse(content) == expected
+    assert parse(dumps(parse(content))) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "path", "says"),
+    [
+        (b'{"m": {"n": [1, 12345678901234567890123]}}', "number", "m.n[1]", "12345678901234567890123 is too"),
+        (b'{"n": 18446744073709551616}', "number", "n", "too large to be stored exactly: write it as text"),
+        (b'{"n": -9223372036854775809}', "number", "n", "too large"),
+        (b"18446744073709551616", "number", "", "too large"),
+        (b'{"n": ' + b"9" * 300 + b"}", "number", "n", "too large"),
+        (b'{"n": 1e-999}', "number", "n", "1e-999 is beyond the range of a double"),
+        (b'{"n": 1e999}', "syntax", "", "is not JSON: see line 1"),
+        (b'{"n": NaN}', "syntax", "", "is not JSON: see line 1, column 7"),
+        (b'{"a": [{"b": 1, "c": 2, "b": 1}]}', "twice", "a[0].b", "stands twice in the same object"),
+        (rb'{"a": 1, "\u0061": 1}', "twice", "a", "stands twice"),
+        (b'{"a" :1,"b":"\\":","a":2}', "twice", "a", "stands twice"),
+        (b'{"a": ' + nested(900) + b', "a": 1}', "depth", "", "64"),
+        (nested(MAX_DEPTH + 1), "depth", "", "has more than 64 lists and objects inside each other"),
+        (nested(1_000_000), "depth", "", "64"),
+        (b'{"a": "\xff"}', "syntax", "", "is not UTF-8 text: see byte 8"),
+        ('{"a": 1}'.encode("utf-16"), "syntax", "", "is not UTF-8 text: see byte 1"),
+        (BOM + BOM + b"{}", "syntax", "", "is not JSON"),
+        (rb'{"a": "\ud800"}', "syntax", "", "is not JSON"),
+        (b"", "syntax", "", "is not JSON"),
+    ],
+)
+def test_what_is_refused(content: bytes, kind: str, path: str, says: str) -> None:
+    found_kind, found_path, message = refusal(content)
+    assert (found_kind, found_path) == (kind, path), message
+    assert says in message
+    assert len(message) < 200
+
+
+def test_integers_of_any_size_where_they_are_wanted() -> None:
+    content = b'{"a": 12345678901234567890123, "b": 1e5}'
+    assert parse(content, any_integer=True) == {"a": 12345678901234567890123, "b": 1e5}
+    assert refusal(b'{"a": 12345678901234567890123, "a": 1}', any_integer=True)[:2] == ("twice", "a")
+    assert refusal(b'{"a": 12345678901234567890123, "b": NaN}', any_integer=True)[:2] == ("syntax", "b")
+    assert refusal(b'{"a": 1' + b"0" * 5_000 + b"}", any_integer=True)[:2] == ("number", "a")
+    assert refusal(b'{"a": 12345678901234567890123' + b"[" * 10_000, any_integer=True)[0] == "depth"
+
+
+def test_as_deep_as_is_said() -> None:
+    assert parse(nested(MAX_DEPTH))
+    assert parse(nested(128), 128)
+    assert refusal(nested(129), max_depth=128)[0] == "depth"
+
+
+_TOKENS = r"""
+"a" "b" ":" "\":" : , { } [ ] 1 -0 1e400 1E-5 1e-400 12345678901234567890 NaN null "\ud800" "\u0061" "é"
+"""
+
+
+def typed(value: Any) -> Any:
+    """The value, in a form where 1, 1.0 and True differ."""
+    if isinstance(value, list):
+        return [typed(each) for each in value]
+    return {name: typed(each) for name, each in value.items()} if isinstance(value, dict) else repr(value)
+
+
+@given(text=st.lists(st.sampled_from([*_TOKENS.split(), ": ", " :", " ", "\n"]), max_size=14).map("".join))
+@example(text='"a":1,"a":2')
+@example(text='"a" :1,"a":":"')
+@example(text='"a":{"b":1,"b":2},"c":":"')
+@settings(max_examples=1000, deadline=None)
+def test_whatever_is_read_is_what_pythons_reader_finds_with_no_name_twice(text: str) -> None:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert len(dict(pairs)) == len(pairs), text
+        return dict(pairs)
+
+    content = b"{" + text.encode() + b"}"
+    try:
+        found = exact.parse(content)
+    except NotExact:
+        return
+    expected = json.loads(content, object_pairs_hook=unique)
+    assert typed(found) == typed(expected), text
