@@ -192,7 +192,13 @@ def test_paths(path: str, expected: BucketUri) -> None:
         ("/", "must name a bucket after gs://, such as gs://my-bucket/waybill"),
         ("/Bucket/a/", "'Bucket' is not a bucket name: 3 to 222 small letters, digits, - _ ."),
         ("/bucket/../a/", "must not have a folder named . or .., which most tools cannot open"),
-        ("/bucket/" + "é" * 256, "must have at most 512 bytes after the bucket's name"),
+        (
+            "/bucket//a/",
+            "must not hold two slashes in a row: a folder without a name cannot be reached by Hadoop, "
+            "Spark or gcsfuse",
+        ),
+        ("gs://bucket/a\tb/", "must not hold a line break or another control character"),
+        ("/bucket/" + "é/" * 200, "must have at most 512 bytes after the bucket's name"),
     ],
 )
 def test_wrong_paths_are_refused(path: str | None, message: str) -> None:
@@ -203,7 +209,7 @@ def test_wrong_paths_are_refused(path: str | None, message: str) -> None:
 
 
 def test_a_prefix_may_have_512_bytes_with_its_slash() -> None:
-    assert len(parsed({"path": "/bucket/" + "a" * 511}).path.prefix) == 512
+    assert len(parsed({"path": "/bucket/" + "a/" * 255 + "a"}).path.prefix) == 512
 
 
 def test_a_wrong_work_path_is_refused_as_a_path() -> None:

@@ -121,6 +121,8 @@ def test_every_interval_makes_a_schedule_with_a_first_window(interval: str) -> N
         ("gs://acme-bi/", "acme-bi", ""),
         ("gs://acme-bi/a/b", "acme-bi", "a/b/"),
         ("gs://acme-bi/a/b//", "acme-bi", "a/b/"),
+        ("gs://acme-bi//", "acme-bi", ""),
+        ("gs://acme-bi/" + "x" * 255, "acme-bi", "x" * 255 + "/"),
         ("gs://acme.example.com/été 'x' \"y\" 🚚 #?%2F", "acme.example.com", "été 'x' \"y\" 🚚 #?%2F/"),
     ],
 )
@@ -196,7 +198,25 @@ def test_places_that_an_export_may_land_at(uri: str, bucket_name: str, prefix: s
             "a folder named",
         ),
         ({"connector_config": bucket("gs://acme-bi/a\nb")}, "connector_config.storage_uri", "line break"),
-        ({"connector_config": bucket("gs://acme-bi/" + "x" * 900)}, "connector_config.storage_uri", "704"),
+        ({"connector_config": bucket("gs://acme-bi/" + "x/" * 450)}, "connector_config.storage_uri", "704"),
+        ({"connector_config": bucket("gs://acme-bi/" + "é" * 128)}, "connector_config.storage_uri", "255"),
+        (
+            {"connector_config": bucket("gs://acme-bi//a")},
+            "connector_config.storage_uri",
+            "two slashes in a row",
+        ),
+        ({"connector_config": bucket("gs://acme-bi/a//b")}, "connector_config.storage_uri", "two slashes"),
+        ({"connector_config": bucket("gs://acme-bi///a/")}, "connector_config.storage_uri", "two slashes"),
+        (
+            {"connector_config": bucket("gs://acme-bi/a\tb")},
+            "connector_config.storage_uri",
+            "control character",
+        ),
+        (
+            {"connector_config": bucket("gs://acme-bi/a\x85")},
+            "connector_config.storage_uri",
+            "control character",
+        ),
         (
             {"connector_config": {"storage_uri": "gs://acme-bi", "export_imagse": True}},
             "connector_config.export_imagse",
