@@ -89,6 +89,7 @@ ROUTES = Routes(
             summary="List the batches of a site, the newest first",
             scope=SCOPE,
             query=Page,
+            strict=True,
             answer=answers.BatchList,
         ),
         Route(
@@ -123,6 +124,7 @@ ROUTES = Routes(
             summary="Download the errors of a batch, one line each",
             scope=SCOPE,
             query=ErrorsFile,
+            strict=True,
             answer=Media(("application/x-ndjson", "text/csv"), "The errors, one line each."),
         ),
         *work_orders.ROUTES,

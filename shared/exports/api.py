@@ -161,6 +161,7 @@ SURFACE = Surface(
     keys=callers.KEYS,
     challenge=callers.CHALLENGE,
     errors=PROBLEM_DETAILS,
+    strict=True,
 )
 
 _EXPORT = "/v1/exports/<uuid:export>"

@@ -19,6 +19,7 @@ from shared.exports.schedules import moment
 from shared.exports.steps import KIND, document
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, read_time, transact
+from shared.http.bodies import no_such
 from shared.http.idempotency import Repeatable
 from shared.window import Window, floor_minute
 from shared.work import control, stages
@@ -181,7 +182,9 @@ def _reached_as_now(config: ExportConfig, export: Snapshot) -> ExportConfig:
 
 
 def _window(body: dict[str, Any], timezone: ZoneInfo, now: datetime) -> Window:
-    problems = [FieldProblem(field, "there is no such field") for field in body if field not in _BOUNDS]
+    problems = [
+        FieldProblem(field, no_such("field", field, _BOUNDS)) for field in body if field not in _BOUNDS
+    ]
     bounds = {}
     for field in _BOUNDS:
         try:

@@ -1,7 +1,9 @@
 """The models of what is sent and answered. Reading what was sent into its model names each wrong field."""
 
 import codecs
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
 import flask
@@ -98,18 +100,52 @@ def read(model: type[Model], sent: dict[str, Any]) -> Model:
     try:
         return model.model_validate(sent)
     except ValidationError as error:
-        raise Invalid([_problem(dict(each)) for each in error.errors(include_url=False)]) from error
+        problems = [_problem(dict(each), model, sent) for each in error.errors(include_url=False)]
+        raise Invalid(problems) from error
 
 
-def _problem(error: dict[str, Any]) -> FieldProblem:
+def no_such(what: str, name: str, names: Collection[str]) -> str:
+    """The sentence about a name that is none of these: it has the nearest one, if one is near."""
+    near = get_close_matches(name.lower(), names, n=1)
+    return f"there is no such {what}: did you mean `{near[0]}`?" if near else f"there is no such {what}"
+
+
+def _problem(error: dict[str, Any], model: type[BaseModel], sent: dict[str, Any]) -> FieldProblem:
     field = ""
     for step in error["loc"]:
         field += f"[{step}]" if isinstance(step, int) else f".{step}" if field else str(step)
     if error["type"] == "extra_forbidden":
-        return FieldProblem(field, "there is no such field")
+        *place, name = error["loc"]
+        return FieldProblem(field, no_such("field", str(name), _names(model, place, sent)))
     if error["type"] == "missing":
         return FieldProblem(field, "is needed")
     if error["type"] == "value_error":
         return FieldProblem(field, str(error["ctx"]["error"]))
     message = error["msg"][0].lower() + error["msg"][1:]
     return FieldProblem(field, message)
+
+
+def _names(model: type[BaseModel], place: Sequence[str | int], sent: Any) -> Collection[str]:
+    """The names that the object may have which stands at a place of what was sent. Where several forms of it
+    are admissible, they are those of the form that has most of what was sent."""
+    schema = model.model_json_schema()
+    forms = _forms(schema, schema)
+    for step in place:
+        inner = [
+            each.get("items") if isinstance(step, int) else each.get("properties", {}).get(step)
+            for each in forms
+        ]
+        forms = [form for each in inner if each is not None for form in _forms(each, schema)]
+        try:
+            sent = sent[step]
+        except (IndexError, KeyError, TypeError):
+            sent = {}
+    having = [each["properties"].keys() for each in forms if "properties" in each]
+    return max(having, key=lambda names: len(names & set(sent)), default=())
+
+
+def _forms(schema: dict[str, Any], whole: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a JSON schema admits, each form by itself."""
+    if "$ref" in schema:
+        return _forms(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole)
+    return [form for each in schema.get("anyOf", ()) for form in _forms(each, whole)] or [schema]

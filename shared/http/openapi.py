@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from shared.http.forms import MULTIPART, URLENCODED
 from shared.http.idempotency import HEADER, MAX_KEY
-from shared.http.routes import PARAMETER, PUBLIC, Body, Media, Route, Surface
+from shared.http.routes import PARAMETER, PUBLIC, Body, Media, Route, Surface, is_strict
 
 _REFERENCE = "#/components/schemas/"
 
@@ -192,7 +192,7 @@ def _refusals(surface: Surface, route: Route) -> set[int]:
     refusals = {500, 503, *route.refusals}
     if route.scope != PUBLIC:
         refusals |= {401, 403, *surface.refusals}
-    if route.body is not None or route.query is not None or route.repeatable:
+    if route.body is not None or route.query is not None or route.repeatable or is_strict(surface, route):
         refusals.add(400)
     if route.body is not None and route.body.form:
         refusals.add(413)

@@ -21,9 +21,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map, Rule
 
 from shared import logs
-from shared.errors import Invalid, Refused, Retry, Unauthenticated
+from shared.errors import FieldProblem, Invalid, Refused, Retry, Unauthenticated
 from shared.http import forms
-from shared.http.bodies import BODY_BYTES, json_object, read
+from shared.http.bodies import BODY_BYTES, json_object, no_such, read
 from shared.http.errors import ErrorForm, Failure
 from shared.http.idempotency import repeatable
 
@@ -57,6 +57,9 @@ class Surface:
     errors       how errors look
     bases        what may stand before the prefix; what they leave open is for `who`, not for handlers
     query        the query parameters that `who` reads
+    strict       whether a query parameter that no route has is refused, where a key is needed. Not on paths
+                 whose clients are programs of others: those may send what we do not know. Nor on those that
+                 a person opens, since mail programs add parameters to links
     refusals     the statuses with which `who` may refuse a request besides 401 and 403
     headers      the headers that every answer has
     """
@@ -71,6 +74,7 @@ class Surface:
     errors: ErrorForm
     bases: tuple[str, ...] = ("",)
     query: type[BaseModel] | None = None
+    strict: bool = False
     refusals: tuple[int, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -116,6 +120,7 @@ class Route:
     status      the status of the answer
     body        the body of the request
     query       the query parameters
+    strict      whether other query parameters are refused though the surface is not strict
     repeatable  whether an `Idempotency-Key` is honoured; the handler is then given `once`
     refusals    the statuses with which it may refuse a request, beyond those that its declaration implies
     answers     other answers by their status, in the forms that `answer` may have
@@ -131,6 +136,7 @@ class Route:
     status: int = 200
     body: Body | None = None
     query: type[BaseModel] | None = None
+    strict: bool = False
     repeatable: bool = False
     refusals: tuple[int, ...] = ()
     answers: Mapping[int, Any] = field(default_factory=dict)
@@ -216,6 +222,8 @@ class Routes:
         request.view_args = values
         caller = request if route.scope == PUBLIC else self.surface.who(request, route.scope)
         given = {name: values[name] for _, name in PARAMETER.findall(route.path)}
+        if is_strict(self.surface, route):
+            _check_query(self.surface, route, request)
         value = route.handler(caller, **given, **dict(_sent(route, request)))
         if value is None:
             return flask.Response(status=route.status)
@@ -258,6 +266,28 @@ def serving(several: Sequence[Routes], path: str) -> Routes:
     must have an empty prefix, which every path has."""
     having = [routes for routes in several if f"{path}/".startswith(f"{routes.surface.prefix}/")]
     return max(having, key=lambda routes: len(routes.surface.prefix))
+
+
+def is_strict(surface: Surface, route: Route) -> bool:
+    """Whether a route refuses query parameters that it does not have."""
+    return route.strict or (surface.strict and route.scope != PUBLIC)
+
+
+def _check_query(surface: Surface, route: Route, request: flask.Request) -> None:
+    """Invalid naming each query parameter that there is not, or that is given twice."""
+    names = [
+        name for model in (route.query, surface.query) if model is not None for name in model.model_fields
+    ]
+    there = f"; there are {', '.join(f'`{name}`' for name in names)}" if names else "; this call has none"
+    problems = []
+    for name, values in request.args.lists():
+        if name not in names:
+            sentence = no_such("query parameter", name, names)
+            problems.append(FieldProblem(name, sentence if "`" in sentence else sentence + there))
+        elif len(values) > 1:
+            problems.append(FieldProblem(name, f"is given {len(values)} times: give it once"))
+    if problems:
+        raise Invalid(problems)
 
 
 def _check(surface: Surface, route: Route) -> None:

@@ -260,6 +260,33 @@ def test_a_page_that_cannot_be_is_refused(world: World, query: str) -> None:
     assert detail.startswith(query.partition("=")[0])
 
 
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        (
+            "limit=5",
+            "limit: there is no such query parameter; there are `page_size`, `page_token`, `site_id`",
+        ),
+        ("siteId=x", "siteId: there is no such query parameter: did you mean `site_id`?"),
+    ],
+)
+def test_calls_that_are_ours_alone_refuse_other_query_parameters(
+    world: World, query: str, detail: str
+) -> None:
+    batch = world.batch()
+    assert told(world.request("GET", f"{BATCHES}?{query}"), 400) == detail
+    assert told(world.request("GET", f"{BATCHES}/{batch}/errors?fromat=csv"), 400) == (
+        "fromat: there is no such query parameter: did you mean `format`?"
+    )
+
+
+def test_calls_that_programs_of_others_make_pass_other_query_parameters_over(world: World) -> None:
+    made = world.request("POST", f"{BATCHES}?trace=1&site_id={SITE}", {"filename": "a.zip"})
+    assert made.status == 201
+    assert world.request("GET", f"{BATCHES}/{made.body['id']}?verbose=true").body == made.body
+    assert world.request("DELETE", f"{BATCHES}/{made.body['id']}?verbose=true").status == 204
+
+
 # --- what is refused
 
 

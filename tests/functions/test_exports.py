@@ -270,6 +270,78 @@ def test_a_bad_page_is_refused(world: World, query: str, field: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "problems"),
+    [
+        ("stat=ENDED", {"stat": "there is no such query parameter: did you mean `state`?"}),
+        ("State=ENDED", {"State": "there is no such query parameter: did you mean `state`?"}),
+        ("pageSize=5", {"pageSize": "there is no such query parameter: did you mean `page_size`?"}),
+        (
+            "limit=5&state=all",
+            {"limit": "there is no such query parameter; there are `page_size`, `page_token`, `state`"},
+        ),
+        ("state=ENDED&state=ACTIVE", {"state": "is given 2 times: give it once"}),
+        ("x=1&stat=", None),
+    ],
+)
+def test_a_query_parameter_that_there_is_not_is_refused_with_the_nearest_that_there_is(
+    world: World, query: str, problems: dict[str, str] | None
+) -> None:
+    answer = world.request("GET", f"/v1/exports?{query}")
+    assert answer.status == 400, answer
+    found = {each["field"]: each["message"] for each in answer.body["errors"]}
+    assert found == problems if problems else [*found] == ["x", "stat"]
+
+
+def test_a_call_without_query_parameters_refuses_any_and_does_nothing(world: World) -> None:
+    export = world.export()
+    path = f"/v1/exports/{export}"
+    calls: list[tuple[str, str, Any]] = [
+        ("GET", path, None),
+        ("GET", "/v1/options", None),
+        ("POST", "/v1/exports", body()),
+        ("PATCH", path, {"name": "Other"}),
+        ("DELETE", path, None),
+        *(("POST", f"{path}:{call}", None) for call in CALLS),
+    ]
+    for method, asked, sent in calls:
+        answer = world.request(method, f"{asked}?dry_run=true", sent)
+        assert (answer.status, answer.body["errors"]) == (
+            400,
+            [{"field": "dry_run", "message": "there is no such query parameter; this call has none"}],
+        ), (method, asked)
+    shown = world.request("GET", path).body
+    assert (shown["name"], shown["state"], world.audit(export)) == ("Nightly", "ACTIVE", [])
+    assert len(world.request("GET", "/v1/exports").body["exports"]) == 1
+    assert world.request("GET", "/v1/openapi.json?x=1").status == 200
+
+
+def test_a_field_that_there_is_not_is_refused_with_the_nearest_that_there_is(world: World) -> None:
+    sent = body(intervall="daily", colour="green", connector_config={"storageUri": "gs://acme-bi/x"})
+    answer = world.request("POST", "/v1/exports", sent)
+    assert {each["field"]: each["message"] for each in answer.body["errors"]} == {
+        "intervall": "there is no such field: did you mean `interval`?",
+        "colour": "there is no such field",
+        "connector_config.storage_uri": "is needed",
+        "connector_config.storageUri": "there is no such field: did you mean `storage_uri`?",
+    }
+    export = world.export()
+    window = {"begin": "2026-11-22T08:00:00Z", "ends": "2026-11-22T09:00:00Z", "start": "2026-11-22T08:00Z"}
+    answer = world.request("POST", f"/v1/exports/{export}:backfill", window)
+    assert {each["field"]: each["message"] for each in answer.body["errors"]} == {
+        "begin": "there is no such field",
+        "ends": "there is no such field: did you mean `end`?",
+        "end": "is needed",
+    }
+    answer = world.request("PATCH", f"/v1/exports/{export}", {"connector_config": {"export_image": True}})
+    assert answer.body["errors"] == [
+        {
+            "field": "connector_config.export_image",
+            "message": "there is no such field: did you mean `export_images`?",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
     ("method", "path", "status"),
     [
         ("GET", "/v1/nothing", 404),

@@ -83,6 +83,15 @@ def test_query_parameters_are_read_into_their_model(
     assert yard.calls == [(("boats at None",), {"query": Colours(colour=colour)})]
 
 
+def test_a_strict_surface_refuses_other_query_parameters_where_a_key_is_needed(yard: Yard) -> None:
+    strict = Routes(surface(strict=True), toy(yard).routes[:-1])
+    for path in ("/toy/boats?colour=red&more=x", f"{BOAT}?colour=red"):
+        assert call(strict, "GET", path).status_code == 400
+        assert "400" in strict.document["paths"]["/toy/boats/{boat}"]["get"]["responses"]
+    assert yard.calls == []
+    assert call(strict, "GET", "/toy/flags/se?utm_source=mail", key=None).status_code == 200
+
+
 def test_a_path_parameter_has_its_type_and_a_merge_patch_is_given_as_sent(routes: Routes, yard: Yard) -> None:
     assert call(routes, "PATCH", BOAT, {"length": None, "new": 1}).status_code == 200
     [(_, given)] = yard.calls
