@@ -4,6 +4,7 @@ in this process.
 Messages are delivered when a test says so, the clock stands until a test moves it, and nothing waits.
 """
 
+import functools
 import importlib
 import io
 import itertools
@@ -13,15 +14,16 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-import flask
+import functions_framework
 import orjson
 import requests
 from cloudevents.http import from_http
 from PIL import Image as Picture
 from werkzeug.exceptions import ServiceUnavailable
-from werkzeug.test import EnvironBuilder
+from werkzeug.test import Client, EnvironBuilder
 
 from infra.bundle import Bundle
+from infra.local.processes import REPOSITORY
 from infra.local.project import make_customer_account, topic_path
 from infra.local.pubsub import Delivery, Outstanding, cloud_event_request
 from infra.local.suite import Suite
@@ -50,6 +52,12 @@ def handler(function: str) -> Callable[[Any], Any]:
     """A function's handler, as functions-framework would load it."""
     made: Callable[[Any], Any] = getattr(importlib.import_module(f"functions.{function}.main"), function)
     return made
+
+
+@functools.cache
+def framework(function: str) -> Any:
+    """An HTTP function as functions-framework serves it."""
+    return functions_framework.create_app(function, str(REPOSITORY / "functions" / function / "main.py"))
 
 
 class World:
@@ -208,13 +216,13 @@ class World:
         )
         function = BUNDLE.serving(path.partition("?")[0])
         name = function.name if function else "exports"
-        response = handler(name)(flask.Request(builder.get_environ()))
+        response = Client(framework(name)).open(builder)
         content = response.get_data()
         path = path.partition("?")[0]
         several = importlib.import_module(f"functions.{name}.main").ROUTES
         routes = several if isinstance(several, Routes) else serving(several, path)
-        contract.check(routes, method, path, response.status_code, response.headers, content)
-        as_json = "json" in response.content_type and "ndjson" not in response.content_type
+        contract.check(routes, method, path, response.status_code, dict(response.headers), content)
+        as_json = "json" in (response.content_type or "") and "ndjson" not in response.content_type
         body = orjson.loads(content) if content and as_json else content
         return Answer(response.status_code, body, dict(response.headers))
 

@@ -18,15 +18,19 @@ from pydantic import (
     with_config,
 )
 from pydantic_core import CoreSchema, core_schema
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from shared import exact
 from shared.addresses import checked
-from shared.errors import FieldProblem, Invalid
+from shared.errors import FieldProblem, Invalid, TooLarge
+from shared.http import forms
 
 BODY_BYTES = 1024 * 1024
 """The largest JSON body that is accepted, unless a route says otherwise; Cloud Run accepts 32 MB.
 https://cloud.google.com/run/quotas#request_limits"""
+
+_READ = "waybill.body"
+# Where a request's environment has its body, once it was read. Flask's own reading ends in an error that
+# functions-framework meets again after the answer, where it reads what is left of the body.
 
 BODY_DEPTH = 2 * exact.MAX_DEPTH
 """How many lists and objects of a body may stand inside each other: a field can be as deep as a file."""
@@ -67,11 +71,15 @@ class OneOf:
 
 def content(request: flask.Request, max_bytes: int = BODY_BYTES) -> bytes:
     """The request's body, of at most `max_bytes`; Invalid where it is larger. It can be asked for again."""
-    request.max_content_length = max_bytes
+    body: bytes | None = request.environ.get(_READ)
     try:
-        return request.get_data()
-    except RequestEntityTooLarge as error:
+        if body is None:
+            body = request.environ[_READ] = forms.whole(request, max_bytes)
+        elif len(body) > max_bytes:
+            raise TooLarge("it was read with another limit")
+    except TooLarge as error:
         raise Invalid.field("body", f"is larger than {max_bytes} bytes") from error
+    return body
 
 
 def json_object(request: flask.Request, max_bytes: int = BODY_BYTES) -> dict[str, Any]:

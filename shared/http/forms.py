@@ -125,6 +125,11 @@ def parts(request: flask.Request, max_bytes: int = REQUEST_BYTES) -> Iterator[Pa
         _broken(f"must be a form, {URLENCODED} or {MULTIPART}: {sent}")
 
 
+def whole(request: flask.Request, max_bytes: int) -> bytes:
+    """A body as it is; TooLarge where it is larger than `max_bytes`, with the rest of it dropped."""
+    return b"".join(iter(_reader(request, max_bytes), b""))
+
+
 def drain(request: flask.Request) -> None:
     """Read what is left of a body, up to DRAIN_BYTES, and drop it."""
     left = DRAIN_BYTES

@@ -11,6 +11,7 @@ import flask
 
 from shared.errors import Conflict, Invalid
 from shared.gcp.clients import Cloud
+from shared.http.bodies import BODY_BYTES, content
 
 MAX_KEY = 255
 """How many characters a key may have."""
@@ -42,12 +43,13 @@ class Repeatable:
             raise Conflict(f"the {HEADER} was used for another request: take a new one")
 
 
-def repeatable(request: flask.Request) -> Repeatable:
-    """What a request says of itself; Invalid where its key is empty, too long or no plain text."""
+def repeatable(request: flask.Request, max_bytes: int = BODY_BYTES) -> Repeatable:
+    """What a request says of itself. Invalid where its key is empty, too long or no plain text, or where its
+    body is larger than `max_bytes`."""
     key = request.headers.get(HEADER)
     if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise Invalid.field(HEADER, f"must be 1 to {MAX_KEY} printable characters")
     if key is None:
         return Repeatable(None, "")
-    asked = f"{request.path.rstrip('/')}\n".encode() + request.get_data()
+    asked = f"{request.path.rstrip('/')}\n".encode() + content(request, max_bytes)
     return Repeatable(key, hashlib.scrypt(asked, salt=key.encode(), **SCRYPT).hex())

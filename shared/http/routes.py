@@ -202,6 +202,8 @@ class Routes:
                 answer = self._answer(request)
             except Exception as error:
                 answer = self._failed(request, request_id, error)
+            # Also of a refusal: many clients send the whole body before they read.
+            forms.drain(request)
         answer.headers.update(self.surface.headers)
         answer.headers[REQUEST_ID] = request_id
         return answer
@@ -212,11 +214,7 @@ class Routes:
 
     def _answer(self, request: flask.Request) -> flask.Response:
         route, values = self._matched(request.method, request.path)
-        try:
-            return self._handled(route, values, request)
-        finally:
-            if route.body is not None and route.body.form:
-                forms.drain(request)
+        return self._handled(route, values, request)
 
     def _handled(self, route: Route, values: dict[str, Any], request: flask.Request) -> flask.Response:
         request.view_args = values
@@ -315,7 +313,7 @@ def _sent(route: Route, request: flask.Request) -> Iterator[tuple[str, Any]]:
     if route.body is not None:
         yield _body(route.body, request)
     if route.repeatable:
-        yield "once", repeatable(request)
+        yield "once", repeatable(request, BODY_BYTES if route.body is None else route.body.max_bytes)
 
 
 def _body(body: Body, request: flask.Request) -> tuple[str, Any]:

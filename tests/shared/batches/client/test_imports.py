@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-import flask
 import pytest
 from werkzeug.serving import make_server
 
@@ -25,7 +24,7 @@ from shared.batches.client import upload
 from shared.gcp.clients import connect
 from tests.shared.batches.client.test_upload import QUANTUM, Client, Quiet, Stub, serving
 from tests.subjects.small_job import Jobs
-from tests.world import World, handler
+from tests.world import World, framework
 
 CONTENT = b"".join(b"%07d,Ann Technician\n" % n for n in range(40_000))
 """A file of records, of two chunks."""
@@ -705,7 +704,7 @@ def host(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     def answer(environ: Any, start: Any) -> Any:
         function = "jobs" if environ["PATH_INFO"].startswith("/ls/api") else "exports"
-        return handler(function)(flask.Request(environ))(environ, start)
+        return framework(function)(environ, start)
 
     with serving(make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Quiet)) as url:
         monkeypatch.setenv("WAYBILL_URL", url)

@@ -21,7 +21,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import flask
 import pytest
 import requests
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -30,7 +29,7 @@ from infra.local.traffic import Fault
 from shared.accounts.keys import create_key, revoke_key
 from shared.batches.client import upload
 from tests.archives import File, zipped
-from tests.world import SITE, THEIR_SITE, World, handler, jpeg
+from tests.world import SITE, THEIR_SITE, World, framework, jpeg
 
 pytestmark = pytest.mark.cuts
 
@@ -114,7 +113,7 @@ def host(world: World) -> Iterator[str]:
     """The function `batches` at an address."""
 
     def answer(environ: Any, start: Any) -> Any:
-        return handler("batches")(flask.Request(environ))(environ, start)
+        return framework("batches")(environ, start)
 
     with serving(make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Quiet)) as url:
         yield url
