@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from shared.http.paths import single_slashes
+
 BUNDLE_YAML = Path(__file__).parent / "bundle.yaml"
 
 MAX_HTTP_TIMEOUT = 3600
@@ -230,7 +232,8 @@ class Bundle(_Model):
 
     def serving(self, path: str) -> Function | None:
         """The function with the longest prefix of whole segments of this path; None where there is none. The
-        prefix `/` is that path alone."""
+        prefix `/` is that path alone. Where an endpoint ended in a slash, a path begins with two."""
+        path = single_slashes(path)
         fitting = [
             (len(prefix), function)
             for function in self.functions.values()

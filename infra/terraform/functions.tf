@@ -180,7 +180,11 @@ resource "google_compute_url_map" "front_door" {
       for_each = local.http_functions
 
       content {
-        paths   = flatten([for prefix in path_rule.value.trigger.http : prefix == "/" ? ["/"] : [prefix, "${prefix}/*"]])
+        # Twice: where the endpoint that a client was given ended in a slash, its paths begin with two.
+        paths = flatten([
+          for prefix in path_rule.value.trigger.http :
+          prefix == "/" ? ["/", "//"] : [prefix, "${prefix}/*", "/${prefix}", "/${prefix}/*"]
+        ])
         service = google_compute_backend_service.http[path_rule.key].id
       }
     }

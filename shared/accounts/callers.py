@@ -68,10 +68,16 @@ def any_way(cloud: Cloud, request: flask.Request) -> Caller:
     signing.check_date(headers, datetime.fromtimestamp(unix_seconds(), UTC))
     sent = signing.SentRequest(
         method=request.method,
-        path=request.path,
+        path=_path(request),
         query=request.query_string,
         headers=headers,
         body=content(request),
     )
     signing.verify(claim, sent, secret)
     return caller
+
+
+def _path(request: flask.Request) -> str:
+    """The path as it was sent and signed; `request.path` has one slash at its beginning for any number."""
+    sent: str = request.environ.get("PATH_INFO") or "/"
+    return sent.encode("latin-1").decode(errors="replace")

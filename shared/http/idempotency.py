@@ -12,6 +12,7 @@ import flask
 from shared.errors import Conflict, Invalid
 from shared.gcp.clients import Cloud
 from shared.http.bodies import BODY_BYTES, content
+from shared.http.paths import single_slashes
 
 MAX_KEY = 255
 """How many characters a key may have."""
@@ -51,5 +52,5 @@ def repeatable(request: flask.Request, max_bytes: int = BODY_BYTES) -> Repeatabl
         raise Invalid.field(HEADER, f"must be 1 to {MAX_KEY} printable characters")
     if key is None:
         return Repeatable(None, "")
-    asked = f"{request.path.rstrip('/')}\n".encode() + content(request, max_bytes)
+    asked = f"{single_slashes(request.path).rstrip('/')}\n".encode() + content(request, max_bytes)
     return Repeatable(key, hashlib.scrypt(asked, salt=key.encode(), **SCRYPT).hex())

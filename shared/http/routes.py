@@ -3,7 +3,8 @@
 A surface is a family of paths that share who may call and how errors look. A route is one method of one path.
 `Routes` answers requests by them, and serves an OpenAPI document that is made of them.
 
-A path is answered with and without a trailing slash, and nothing is ever redirected.
+A path is answered with and without a trailing slash, also where slashes are doubled, and nothing is ever
+redirected.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from shared.http import forms
 from shared.http.bodies import BODY_BYTES, json_object, no_such, read
 from shared.http.errors import ErrorForm, Failure
 from shared.http.idempotency import repeatable
+from shared.http.paths import single_slashes
 
 PUBLIC = "public"
 """The scope of a route that anybody may call, without a key."""
@@ -209,7 +211,10 @@ class Routes:
         return answer
 
     def _matched(self, method: str, path: str) -> tuple[Route, dict[str, Any]]:
-        name, values = self._map.bind("").match(path, method=method)
+        there = self._map.bind("")
+        # As it was sent, and else as a client meant it whose endpoint ended in a slash.
+        sent = path if there.test(path, method) else single_slashes(path)
+        name, values = there.match(sent, method=method)
         return self._by_name[name], dict(values)
 
     def _answer(self, request: flask.Request) -> flask.Response:
@@ -262,7 +267,8 @@ class Routes:
 def serving(several: Sequence[Routes], path: str) -> Routes:
     """Of a function's routes on several surfaces, those whose prefix is the longest of this path. One surface
     must have an empty prefix, which every path has."""
-    having = [routes for routes in several if f"{path}/".startswith(f"{routes.surface.prefix}/")]
+    path = f"{single_slashes(path)}/"
+    having = [routes for routes in several if path.startswith(f"{routes.surface.prefix}/")]
     return max(having, key=lambda routes: len(routes.surface.prefix))
 
 

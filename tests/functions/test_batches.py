@@ -280,6 +280,17 @@ def test_calls_that_are_ours_alone_refuse_other_query_parameters(
     )
 
 
+@pytest.mark.parametrize(
+    "path", [f"/{BATCHES}", f"//{BATCHES}/", f"/sites/{SITE}/{BATCHES}", f"//sites/{SITE}//v0.2/batches"]
+)
+def test_an_endpoint_with_a_final_slash_is_answered(world: World, path: str) -> None:
+    site = "" if "/sites/" in path else f"?site_id={SITE}"
+    made = world.request("POST", f"{path}{site}", {"filename": "a.zip"})
+    assert (made.status, made.body["site_id"]) == (201, SITE)
+    shown = world.request("GET", f"{path.rstrip('/')}/{made.body['id']}")
+    assert (shown.status, shown.body) == (200, made.body)
+
+
 def test_calls_that_programs_of_others_make_pass_other_query_parameters_over(world: World) -> None:
     made = world.request("POST", f"{BATCHES}?trace=1&site_id={SITE}", {"filename": "a.zip"})
     assert made.status == 201

@@ -323,6 +323,8 @@ def test_what_was_read_cannot_be_changed(tmp_path: Path) -> None:
         ("/v1/orders", "shop"),
         ("/v1/orders/open/7", "door"),
         ("/v1/orders/opened", "shop"),
+        ("//v1/orders", "shop"),
+        ("//v1//orders/open/7", "door"),
         ("/v10", None),
         ("/", None),
     ],

@@ -190,6 +190,13 @@ def test_is_made_for_each(resource: str, over: str) -> None:
     assert resources()[resource]["for_each"] == over
 
 
+def test_an_endpoint_with_a_final_slash_leads_to_the_same_function() -> None:
+    rules = said("google_compute_url_map.front_door")
+    for path in ("${prefix}", "${prefix}/*"):
+        assert rules.count(f'"/{path}"') == 1, rules
+    assert '["/", "//"]' in rules
+
+
 def test_a_function_is_what_the_bundle_says() -> None:
     function = resources()["google_cloudfunctions2_function.own"]
     build, service = function["build_config"][0], function["service_config"][0]

@@ -103,12 +103,30 @@ def test_what_stands_before_the_prefix_is_for_who_and_not_for_the_handler(routes
     assert yard.calls == [(("boats at kiel",), {"boat": UUID(BOAT.rpartition("/")[2])})]
 
 
-@pytest.mark.parametrize("path", ["/toy/boats", "/toy/boats/", "/harbours/kiel/toy/boats/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/toy/boats", "/toy/boats/", "/harbours/kiel/toy/boats/"),
+        *("//toy/boats", "///toy/boats", "/toy//boats", "/toy/boats//", "//harbours/kiel//toy//boats"),
+    ],
+)
 def test_a_path_is_answered_with_and_without_a_slash(routes: Routes, path: str) -> None:
     assert call(routes, "GET", path).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/toy//boats", "//toy/boats", "/toy/boats//", "/harbours//toy/boats"])
+def test_a_path_with_doubled_slashes_is_another_path_to_nobody(routes: Routes, yard: Yard) -> None:
+    boat = BOAT.replace("/boats", "//boats")
+    assert call(routes, "PUT", boat).headers["Allow"] == "DELETE, GET, HEAD, PATCH"
+    asked = [
+        call(routes, "POST", path, {"name": "Anna"}, **{"Idempotency-Key": "k"}).status_code
+        for path in ("/toy/boats", "//toy//boats/")
+    ]
+    assert asked == [201, 201]
+    [(_, first), (_, second)] = yard.calls
+    assert first["once"] == second["once"]
+
+
+@pytest.mark.parametrize("path", ["/toy/boats/x", "/toyboats", "/harbours/toy/boats", "/harbours//toy/boats"])
 def test_no_path_is_redirected(routes: Routes, path: str) -> None:
     assert call(routes, "GET", path).status_code == 404
 
@@ -165,7 +183,15 @@ def test_every_answer_has_the_id_of_its_request(routes: Routes) -> None:
 
 @pytest.mark.parametrize(
     ("path", "prefix"),
-    [("/toy", "/toy"), ("/toy/x", "/toy"), ("/toys", ""), ("/", ""), ("/toy/box/x", "/toy/box")],
+    [
+        ("/toy", "/toy"),
+        ("//toy/x", "/toy"),
+        ("//toy//box/x", "/toy/box"),
+        ("/toy/x", "/toy"),
+        ("/toys", ""),
+        ("/", ""),
+        ("/toy/box/x", "/toy/box"),
+    ],
 )
 def test_of_several_surfaces_the_longest_prefix_of_whole_segments_answers(path: str, prefix: str) -> None:
     several = [Routes(surface(prefix=each), []) for each in ("", "/toy", "/toy/box")]

@@ -7,13 +7,13 @@ import flask
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
-from werkzeug.test import EnvironBuilder
 
 from shared.errors import Conflict, Forbidden, Retry, Unauthenticated
 from shared.http.bodies import Moment, OneOf, documented
 from shared.http.errors import PROBLEM_DETAILS, ErrorForm
 from shared.http.idempotency import Repeatable
 from shared.http.routes import PUBLIC, Body, Media, Route, Routes, Surface
+from tests.world import environ
 
 MAX_BYTES = 100
 
@@ -167,8 +167,8 @@ def call(
 ) -> flask.Response:
     sent = {**headers, **({"Authorization": key} if key is not None else {})}
     data = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
-    builder = EnvironBuilder(path=path, method=method, data=data, headers=list(sent.items()))
-    return routes.answer(flask.Request(builder.get_environ()))
+    made = environ(path, method=method, data=data, headers=list(sent.items()))
+    return routes.answer(flask.Request(made))
 
 
 BOAT = "/toy/boats/3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b"
