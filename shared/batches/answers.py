@@ -1,5 +1,6 @@
 """What `/v0.2` answers: each form, and what makes it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, cast
 
 import orjson
@@ -12,6 +13,7 @@ from shared.batches.batch import ENDED, UNDER_WAY, WAITING_FOR_UPLOAD
 from shared.batches.problems import problem
 from shared.gcp.clients import Cloud
 from shared.http.bodies import Moment, documented
+from shared.http.errors import FieldError
 from shared.workorders.record import Level, Value, encode, iso, timeline_line
 from shared.workorders.store import Held
 from shared.workorders.stored import DONE, DUE, FAILED, WAITING
@@ -171,6 +173,9 @@ class WorkOrder(TypedDict):
     """How far its analysis is."""
     failure: NotRequired[str]
     """Why its analysis failed, where it did."""
+    warnings: NotRequired[list[FieldError]]
+    """What of the request was taken and may be a mistake; in the answers to POST and PATCH, where there is
+    any."""
 
 
 @documented
@@ -238,8 +243,8 @@ def _error(shown: batches.Batch) -> BatchError | None:
     return {"code": shown.code, "message": message}
 
 
-def work_order(held: Held, *, inputs: bool = True) -> WorkOrder:
-    """A work order, with or without its photographs."""
+def work_order(held: Held, *, inputs: bool = True, warnings: Mapping[str, str] | None = None) -> WorkOrder:
+    """A work order, with or without its photographs; `warnings` are sentences by the fields of a request."""
     line = timeline_line(encode(held.stored.work_order), iso(held.created), iso(held.updated))
     record: dict[str, Any] = orjson.loads(line)
     if not inputs:
@@ -248,7 +253,8 @@ def work_order(held: Held, *, inputs: bool = True) -> WorkOrder:
     stored = held.stored
     beside = {"tags": stored.tags, "parameters": stored.parameters, "analysis": stored.analysis}
     failure = {"failure": stored.failure} if stored.analysis == FAILED else {}
-    return cast(WorkOrder, record | beside | failure)
+    said = [{"field": field, "message": sentence} for field, sentence in (warnings or {}).items()]
+    return cast(WorkOrder, record | beside | failure | ({"warnings": said} if said else {}))
 
 
 def task_groups(site: Site) -> TaskGroups:

@@ -53,6 +53,9 @@ GAP_BYTES = 64 * 1024
 MAX_PROBLEMS = 100
 """How many problems of one work order are listed; how many more there are is the last."""
 
+UNKNOWN_LISTED = 20
+"""How many parameters of a work order are warned of that its site does not know."""
+
 GROUPS_NAMED = 20
 """How many of a site's task groups an error names."""
 
@@ -289,7 +292,10 @@ class _Reading:
         """What came of it, given what came of its document."""
         if isinstance(written, StoredWorkOrder):
             images = [each.image for each in self.taken.values()]
-            return _Outcome([], written, len(images), sum(each.size for each in images))
+            unknown = parameters.unknown(self._site, self.documents.get("parameters.json", {}))
+            for sentence in list(unknown.values())[:UNKNOWN_LISTED]:
+                self.wrong("UNKNOWN_PARAMETER", "parameters.json", sentence)
+            return _Outcome(self.problems, written, len(images), sum(each.size for each in images))
         if isinstance(written, _WrongParameters):
             file = "parameters.json" if "parameters.json" in self.documents else ""
             for each in written.found:

@@ -292,6 +292,11 @@ PROBLEM_TYPES = {
         "A parameter of the work order {work_order} is not as the site asks for it.",
         "Correct it in parameters.json.",
     ),
+    "UNKNOWN_PARAMETER": ProblemType(
+        "warning",
+        "The work order {work_order} has a parameter that the site does not ask for. It was stored.",
+        "If its name is mistyped, correct it in parameters.json. Otherwise there is nothing to do.",
+    ),
     "WORK_ORDER_TOO_LARGE": ProblemType(
         "error",
         "The work order {work_order} is too large to store: its metadata, parameters and results together.",

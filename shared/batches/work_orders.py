@@ -67,12 +67,18 @@ class NewCorrection(_Body):
     message: Text | None = None
 
 
-class WorkOrderChanges(_Body):
-    """What is to be changed; what is left out stays."""
+_MERGED = (
+    "Merged into what there is (RFC 7396): a name that is given takes its new value, null removes it, and "
+    "what is not named stays. An object within is merged in the same way, a list is replaced."
+)
 
-    metadata: _Dictionary | None = None
-    tags: _Tags | None = None
-    parameters: _Dictionary | None = None
+
+class WorkOrderChanges(_Body):
+    """A JSON merge patch (RFC 7396), and corrections. What is left out stays; null empties a field."""
+
+    metadata: _Dictionary | None = Field(default=None, description=_MERGED)
+    tags: _Tags | None = Field(default=None, description="Takes the place of all tags.")
+    parameters: _Dictionary | None = Field(default=None, description=_MERGED)
     corrections: Annotated[list[NewCorrection], Field(max_length=MAX_CORRECTIONS)] = Field(
         default_factory=list
     )
@@ -113,7 +119,7 @@ def _create_work_order(call: SiteCall, body: NewWorkOrder) -> answers.WorkOrder:
     made = store.create(
         call.cloud, site, body.name, metadata=body.metadata, tags=body.tags, parameters=body.parameters
     )
-    return answers.work_order(store.look(call.cloud, site, made.id))
+    return answers.work_order(store.look(call.cloud, site, made.id), warnings=_unknown(site, body.parameters))
 
 
 def _get_work_order(call: SiteCall, work_order: UUID, query: WithInputs) -> answers.WorkOrder:
@@ -136,12 +142,14 @@ def _change_work_order(call: SiteCall, work_order: UUID, body: WorkOrderChanges)
         metadata=body.metadata,
         tags=body.tags,
         parameters=body.parameters,
+        emptied=[name for name in body.model_fields_set if getattr(body, name) is None],
         corrections=corrections,
         beside=queue.due(site),
     )
     if after.analysis == DUE:
         queue.publish(cloud, site, after)
-    return answers.work_order(store.look(cloud, site, str(work_order)))
+    warnings = _unknown(site, body.parameters or {})
+    return answers.work_order(store.look(cloud, site, str(work_order)), warnings=warnings)
 
 
 def _delete_work_order(call: SiteCall, work_order: UUID) -> None:
@@ -264,3 +272,8 @@ def _fitting(site: Site, told: Mapping[str, Any]) -> None:
     wrong = [each for each in parameters.wrong(site, told) if not each.missing]
     if wrong:
         raise Invalid([FieldProblem(f"parameters.{each.name}", each.sentence) for each in wrong])
+
+
+def _unknown(site: Site, told: Mapping[str, Any]) -> dict[str, str]:
+    """A sentence about each parameter that the site does not know, by its field."""
+    return {f"parameters.{name}": sentence for name, sentence in parameters.unknown(site, told).items()}

@@ -24,6 +24,7 @@ from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, server_time, transact
 from shared.http.idempotency import Repeatable
+from shared.patches import merged
 from shared.work import control, stages
 
 MAX_BACKLOG = 400
@@ -194,18 +195,6 @@ def _version(reference: Any, number: int) -> Any:
 
 def _merged(config: ExportConfig, body: dict[str, Any]) -> dict[str, Any]:
     """The config as it was sent, with the changes in it (RFC 7396)."""
-
-    def merge(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-        merged = dict(old)
-        for name, value in changes.items():
-            if value is None:
-                merged.pop(name, None)
-            elif isinstance(value, dict) and isinstance(merged.get(name), dict):
-                merged[name] = merge(merged[name], value)
-            else:
-                merged[name] = value
-        return merged
-
     old = config.model_dump(mode="json", exclude_none=True)
     place, secret = body.get("connector_config"), config.connector.secret
     if body.get("connector_type", config.connector_type) != config.connector_type:
@@ -219,7 +208,7 @@ def _merged(config: ExportConfig, body: dict[str, Any]) -> dict[str, Any]:
         if moved:  # nor where the request names it, as one does that sends back what it was shown
             kept = {name: value for name, value in place.items() if name != SECRET_FIELD}
             body = {**body, "connector_config": kept}
-    return merge(old, body)
+    return merged(old, body)
 
 
 def _check_secret(body: dict[str, Any], config: ExportConfig | None) -> None:

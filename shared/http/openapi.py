@@ -87,7 +87,8 @@ class _Schemas:
     def _patched(self, field: dict[str, Any]) -> dict[str, Any]:
         options = field.get("anyOf", [field])
         if any("$ref" in option or option.get("type") == "object" for option in options):
-            return {"type": ["object", "null"], "additionalProperties": True}
+            description = "Merged into what there is: null removes a field, and what is not named stays."
+            return {"type": ["object", "null"], "additionalProperties": True, "description": description}
         plain = {name: value for name, value in field.items() if name not in ("anyOf", "default")}
         if "anyOf" not in field:
             return {"anyOf": [plain, {"type": "null"}]}

@@ -2,9 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from shared.accounts.customers import Parameter, Site
+
+NAMES_SHOWN = 20
+"""How many of a site's parameters a sentence names."""
+
+NAME_SHOWN = 100
+"""How many characters of a name a sentence shows."""
 
 _KINDS = {
     str: "string",
@@ -38,6 +45,23 @@ def wrong(site: Site, parameters: Mapping[str, Any]) -> list[WrongParameter]:
             sentence = f"{asked.name!r} should be a {asked.type}, and is a {_KINDS[type(value)]}."
             found.append(WrongParameter(asked.name, False, sentence))
     return found
+
+
+def unknown(site: Site, given: Mapping[str, Any]) -> dict[str, str]:
+    """Those of the parameters that are none of the site's, with a sentence each. They are kept, and nothing
+    looks at them: the name may be mistyped. A site that has no parameters knows of none, and any will do."""
+    names = [asked.name for asked in site.parameters]
+    return {
+        name: _unknown(name, names)
+        for name, value in given.items()
+        if names and value is not None and name not in names
+    }
+
+
+def _unknown(name: str, names: list[str]) -> str:
+    near = get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"They are {', '.join(names[:NAMES_SHOWN])}."
+    return f"{name[:NAME_SHOWN]!r} is none of the site's parameters. {hint}"
 
 
 def _fits(asked: Parameter, value: Any) -> bool:

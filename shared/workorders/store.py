@@ -7,11 +7,12 @@ come later than its stamp; exports look back a margin, and a commit later than h
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud import firestore
 
@@ -19,6 +20,7 @@ from shared.accounts.customers import Site
 from shared.errors import Busy, Conflict, Invalid, NotFound, Refused
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time
+from shared.patches import merged
 from shared.workorders import envelope, images, stored
 from shared.workorders.record import (
     SCHEMA,
@@ -42,6 +44,9 @@ https://cloud.google.com/firestore/quotas#writes_and_transactions"""
 
 WRITE_ATTEMPTS = 10
 """How often a change that met another, or a commit that came late, is tried again."""
+
+METADATA_BYTES = 8 * 1024 * 1024
+"""How large the metadata of a work order may grow by merging, as JSON."""
 
 NAMESPACE = uuid.UUID("6f4a3a0e-3f0a-4c55-9d8e-0b6a2f5b7c11")
 """The namespace of the ids that are derived from names and contents (UUIDv5)."""
@@ -275,22 +280,37 @@ def edit(
     metadata: Mapping[str, Any] | None = None,
     tags: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
+    emptied: Collection[str] = (),
     corrections: Sequence[Correction] = (),
     beside: Beside = _nothing,
 ) -> StoredWorkOrder:
-    """Replace what is given of a work order, and store a person's corrections beside the values that they
-    correct; their date is Firestore's time when the work order was read for it.
+    """Change a work order, and store a person's corrections beside the values that they correct; their date
+    is Firestore's time when the work order was read for it.
 
-    NotFound where the site has no such work order, or it has not the input or the task; else as `change`.
+    metadata, parameters  merge patches (`patches.merged`): null removes a name
+    tags                  what takes the place of its tags
+    emptied               which of these three are emptied, before anything is merged into them
+
+    NotFound where the site has no such work order, or it has not the input or the task; Invalid where its
+    metadata would be larger than METADATA_BYTES; else as `change`.
     """
 
+    def patched(name: str, before: Mapping[str, Any], patch: Mapping[str, Any] | None) -> Any:
+        if patch is None and name not in emptied:
+            return None
+        return merged({} if name in emptied else before, patch or {})
+
     def edited(held: Held) -> StoredWorkOrder:
+        before = held.stored
+        changed = patched("metadata", before.work_order.metadata, metadata)
+        if changed is not None and len(orjson.dumps(changed)) > METADATA_BYTES:
+            raise Invalid.field("metadata", f"must have at most {METADATA_BYTES} bytes, merged")
         return stored.change(
             site,
-            held.stored,
-            metadata=metadata,
-            tags=tags,
-            parameters=parameters,
+            before,
+            metadata=changed,
+            tags=() if tags is None and "tags" in emptied else tags,
+            parameters=patched("parameters", before.parameters, parameters),
             corrections=corrections,
             at=iso(held.read),
         )

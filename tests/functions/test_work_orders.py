@@ -16,7 +16,7 @@ from shared.accounts.keys import create_key
 from shared.analysis import sent, steps
 from shared.batches import work_orders
 from shared.gcp.documents import fields_of
-from shared.workorders import store
+from shared.workorders import store, stored
 from tests.shared.analysis import analysers
 from tests.shared.analysis.analysers import Asked, Reply, analysing, result, right
 from tests.world import OTHER_SITE, SITE, THEIR_SITE, Answer, World, jpeg
@@ -77,7 +77,7 @@ def test_a_work_order_is_made_and_shown_as_it_will_be_exported(world: World) -> 
         "name": "WO_1-a",
         "metadata": {"technician": "Zoë"},
         "tags": ["urgent"],
-        "parameters": {"kind": "gas", "other": [1]},
+        "parameters": {"kind": "gas", "floors": 3},
     }
     made = world.request("POST", "/v0.2/work-orders", body)
     assert made.status == 201
@@ -107,7 +107,7 @@ def test_a_work_order_is_made_and_shown_as_it_will_be_exported(world: World) -> 
     assert made.body["create_date"].endswith("Z")
     fields = fields_of(world.cloud.db.document(f"work_orders/{made.body['id']}").get())
     assert json.loads(fields["record"])["metadata"] == body["metadata"]
-    assert (fields["tags"], fields["parameters"]) == (b'["urgent"]', b'{"kind":"gas","other":[1]}')
+    assert (fields["tags"], fields["parameters"]) == (b'["urgent"]', b'{"kind":"gas","floors":3}')
     shown = world.request("GET", f"/v0.2/work-orders/{made.body['id']}/")
     assert (shown.status, shown.body) == (200, made.body)
 
@@ -306,17 +306,83 @@ def test_inputs_can_be_left_out(world: World) -> None:
     assert problems(answer) == [("include_inputs", "must be true or false; got 'no'")]
 
 
-def test_what_is_given_is_replaced_and_the_rest_stays(world: World) -> None:
+def test_a_change_is_merged_and_the_rest_stays(world: World) -> None:
     id = create(world, metadata={"a": 1}, tags=["x"], parameters={"kind": "gas"})
     path = f"/v0.2/work-orders/{id}"
-    changed = world.request("PATCH", path, {"metadata": {"b": 2}})
-    assert (changed.status, changed.body["metadata"], changed.body["tags"]) == (200, {"b": 2}, ["x"])
+    changed = world.request("PATCH", path, {"metadata": {"b": {"c": [1], "d": 2}}})
+    assert (changed.status, changed.body["metadata"]) == (200, {"a": 1, "b": {"c": [1], "d": 2}})
+    assert (changed.body["tags"], changed.body["parameters"]) == (["x"], {"kind": "gas"})
     assert changed.body["update_date"] > changed.body["create_date"]
-    changed = world.request("PATCH", path, {"tags": [], "parameters": {"kind": "water", "floors": 2.5}})
-    assert (changed.body["metadata"], changed.body["tags"]) == ({"b": 2}, [])
-    assert changed.body["parameters"] == {"kind": "water", "floors": 2.5}
-    nothing = world.request("PATCH", path, {})
+    changed = world.request("PATCH", path, {"metadata": {"a": None, "b": {"c": [2], "none": None}}})
+    assert changed.body["metadata"] == {"b": {"c": [2], "d": 2}}
+    changed = world.request("PATCH", path, {"tags": ["y"], "parameters": {"floors": 2.5}})
+    assert (changed.body["tags"], changed.body["parameters"]) == (["y"], {"kind": "gas", "floors": 2.5})
+    changed = world.request("PATCH", path, {"parameters": {"kind": None}})
+    assert changed.body["parameters"] == {"floors": 2.5}
+    nothing = world.request("PATCH", path, {"metadata": {}, "parameters": {}})
     assert (nothing.status, nothing.body) == (200, changed.body)
+    emptied = world.request("PATCH", path, {"metadata": None, "tags": None, "parameters": None})
+    assert emptied.body == changed.body | {
+        "metadata": {},
+        "tags": [],
+        "parameters": {},
+        "update_date": emptied.body["update_date"],
+    }
+
+
+def test_two_changes_at_once_are_both_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = create(world, metadata={"a": 1})
+    path = f"/v0.2/work-orders/{id}"
+    change, others = stored.change, [{"metadata": {"b": 2}}]
+
+    def overtaken(*given: Any, **named: Any) -> Any:
+        after = change(*given, **named)
+        if others:
+            assert world.request("PATCH", path, others.pop()).status == 200
+        return after
+
+    monkeypatch.setattr(stored, "change", overtaken)
+    assert world.request("PATCH", path, {"metadata": {"c": 3}}).status == 200
+    assert world.request("GET", path).body["metadata"] == {"a": 1, "b": 2, "c": 3}
+
+
+def test_metadata_does_not_grow_without_bound_by_merges(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "METADATA_BYTES", 40)
+    id = create(world, metadata={"a": "x" * 20})
+    path = f"/v0.2/work-orders/{id}"
+    answer = world.request("PATCH", path, {"metadata": {"b": "y" * 20}})
+    assert problems(answer) == [("metadata", "must have at most 40 bytes, merged")]
+    assert world.request("PATCH", path, {"metadata": {"a": None, "b": "y" * 20}}).status == 200
+
+
+def test_a_parameter_that_the_site_does_not_know_is_kept_and_warned_of(world: World) -> None:
+    sent = {"name": "WO_1", "parameters": {"knid": "gas", "owner": 1, "floors": 2}}
+    made = world.request("POST", "/v0.2/work-orders", sent)
+    assert (made.status, made.body["parameters"]) == (201, sent["parameters"])
+    assert made.body["warnings"] == [
+        {
+            "field": "parameters.knid",
+            "message": "'knid' is none of the site's parameters. Did you mean 'kind'?",
+        },
+        {
+            "field": "parameters.owner",
+            "message": "'owner' is none of the site's parameters. They are kind, floors.",
+        },
+    ]
+    path = f"/v0.2/work-orders/{made.body['id']}"
+    assert "warnings" not in world.request("GET", path).body
+    fixed = world.request("PATCH", path, {"parameters": {"knid": None, "kind": "gas"}}).body
+    assert (fixed["parameters"], "warnings" in fixed) == ({"kind": "gas", "owner": 1, "floors": 2}, False)
+    warned = world.request("PATCH", path, {"parameters": {"flors": 3}}).body["warnings"]
+    assert [each["field"] for each in warned] == ["parameters.flors"]
+
+
+def test_a_site_that_asks_for_no_parameters_warns_of_none(world: World) -> None:
+    body = {"name": "WO_1", "parameters": {"anything": 1}}
+    made = world.request("POST", f"/sites/{OTHER_SITE}/v0.2/work-orders", body)
+    assert (made.status, "warnings" in made.body) == (201, False)
 
 
 def test_a_change_is_refused_as_a_whole(world: World) -> None:

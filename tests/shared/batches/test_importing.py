@@ -591,6 +591,26 @@ def test_parameters_are_held_against_what_the_site_asks_for(world: World) -> Non
     assert contents(world, "KNOWN") == {"meter": [jpeg("KNOWN")]}
 
 
+def test_parameters_that_the_site_does_not_know_are_kept_and_warned_of(world: World) -> None:
+    site(world, parameters=(Parameter("kind", "string", required=False), Parameter("floor", "number", False)))
+    told = {
+        "WO": b'{"knid": "fibre", "floor": 1, "none": null}',
+        "MANY": orjson.dumps({f"p{n}": n for n in range(50)}),
+    }
+    files = [File(f"{name}/parameters.json", content) for name, content in told.items()]
+    shown = world.import_archive(zipped([*files, *(File(f"{name}/meter.jpg", jpeg(name)) for name in told)]))
+    assert (shown["status"], shown["work_orders_done"], shown["errors"], shown["warnings"]) == (
+        "COMPLETED",
+        2,
+        0,
+        21,
+    )
+    [row] = [row for row in world.errors(shown["id"]) if row["work_order"] == "WO"]
+    assert (row["file"], row["code"], row["level"]) == ("parameters.json", "UNKNOWN_PARAMETER", "warning")
+    assert "'knid' is none of the site's parameters. Did you mean 'kind'?" in row["message"]
+    assert orjson.loads(document(world, "WO")["parameters"]) == orjson.loads(told["WO"])
+
+
 def test_metadata_and_parameters_are_replaced_where_they_are_sent_and_stay_where_not(world: World) -> None:
     world.import_archive(
         zipped(

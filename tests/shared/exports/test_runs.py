@@ -245,7 +245,7 @@ def test_the_second_window_holds_only_what_changed(world: World) -> None:
     second = [orjson.loads(line) for name in landed if "/dt=" in name for line in landed[name].splitlines()]
     assert ids(second) == sorted([orders[0].id, orders[1].id, extended.id, new.id])
     by_id = {record["id"]: record for record in second}
-    assert by_id[orders[0].id]["metadata"] == {"visited": 2}
+    assert by_id[orders[0].id]["metadata"] == {"technician": "Zoë", "visited": 2}
     result = by_id[orders[1].id]["work_items"][0]["input"][0]["job_conformity"][0]
     assert (result["analyzed_value"], result["corrected_value"], result["message"]) == (1234, 7, "read anew")
     assert result["corrected_date"] == "2026-11-23T02:00:00" + result["corrected_date"][19:]

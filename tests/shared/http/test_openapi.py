@@ -151,6 +151,22 @@ def test_a_body_becomes_its_model_and_a_merge_patch_needs_nothing(document: dict
     assert patch["properties"]["name"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
 
 
+def test_what_a_patch_does_to_what_there_is_is_said() -> None:
+    for routes, path, field in (
+        (EXPORTS, "/v1/exports/{export}", "connector_config"),
+        (BATCHES, "/v0.2/work-orders/{work_order}", "metadata"),
+        (BATCHES, "/v0.2/work-orders/{work_order}", "parameters"),
+    ):
+        body = routes.document["paths"][path]["patch"]["requestBody"]
+        schema = body["content"]["application/json"]["schema"]
+        if "$ref" in schema:
+            schema = routes.document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        assert "RFC 7396" in schema["description"]
+        said = schema["properties"][field]["description"]
+        assert "Merged into what there is" in said
+        assert "null removes" in said
+
+
 def test_what_may_stand_before_the_prefix_is_a_server(document: dict[str, Any]) -> None:
     assert [server["url"] for server in document["servers"]] == ["/", "/harbours/{harbour}"]
 
