@@ -78,7 +78,9 @@ ROUTES = Routes(
             handler=_create_batch,
             summary="Make a batch, and the URL that its archive is to be uploaded to",
             scope=SCOPE,
-            body=Body(NewBatch),
+            body=Body(
+                NewBatch, hint="An archive is not sent here: PUT it to the `upload_url` of the answer."
+            ),
             answer=answers.Batch,
             status=201,
         ),

@@ -92,12 +92,14 @@ class Body:
                which the use case applies (https://www.rfc-editor.org/rfc/rfc7396); or the `parts` of a form
                one after the other while they arrive, which the use case checks, too
     form       whether it is a form, `application/x-www-form-urlencoded` or `multipart/form-data`
+    hint       what to do, where something else was sent that is often sent there by mistake
     """
 
     model: type[BaseModel]
     max_bytes: int = BODY_BYTES
     given: Literal["model", "object", "merge_patch", "parts"] = "model"
     form: bool = False
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -326,7 +328,13 @@ def _body(body: Body, request: flask.Request) -> tuple[str, Any]:
     if body.given == "parts":
         return "parts", forms.parts(request, body.max_bytes)
     take = forms.fields if body.form else json_object
-    sent: dict[str, Any] = {**take(request, body.max_bytes)}
+    try:
+        sent: dict[str, Any] = {**take(request, body.max_bytes)}
+    except Invalid as wrong:
+        [problem] = wrong.problems
+        if body.hint and problem.field == "body":
+            raise Invalid.field("body", f"{problem.message}. {body.hint}") from wrong
+        raise
     return "body", read(body.model, sent) if body.given == "model" else sent
 
 

@@ -291,6 +291,21 @@ def test_an_endpoint_with_a_final_slash_is_answered(world: World, path: str) -> 
     assert (shown.status, shown.body) == (200, made.body)
 
 
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [(0, "body: is not UTF-8 text: see byte 5"), (1024 * 1024, "body: is larger than 1048576 bytes")],
+)
+def test_an_archive_that_is_sent_to_the_wrong_place_is_told_the_right_one(
+    world: World, more: int, why: str
+) -> None:
+    archive = b"PK\x03\x04\x9c" + b"x" * more
+    answer = world.request("POST", f"{BATCHES}?site_id={SITE}", archive)
+    assert (
+        told(answer, 400) == f"{why}. An archive is not sent here: PUT it to the `upload_url` of the answer."
+    )
+    assert world.request("GET", f"{BATCHES}?site_id={SITE}").body["batches"] == []
+
+
 def test_calls_that_programs_of_others_make_pass_other_query_parameters_over(world: World) -> None:
     made = world.request("POST", f"{BATCHES}?trace=1&site_id={SITE}", {"filename": "a.zip"})
     assert made.status == 201
