@@ -46,6 +46,9 @@ NAME_LONGEST = 1024
 """The most bytes of a name, and characters of a path: a slice of a plan is held in memory, and Cloud Storage
 allows an object's name no more. https://cloud.google.com/storage/docs/objects#naming"""
 
+HERE = "./"
+"""The path of an entry for the archive's own folder, which says nothing."""
+
 _END = struct.Struct("<4s4H2IH")
 _END_SIGNATURE = b"PK\x05\x06"
 # The end of central directory record (4.3.16): disk, disk of the directory, files here, files, size, offset,
@@ -129,7 +132,7 @@ class Limits:
 class Entry(NamedTuple):
     """A file of the archive as the directory has it. A tuple, since there are a million of them.
 
-    path     its whole name, NFC normalised; a folder's ends in a slash
+    path     its whole name as `_normal` writes it; a folder's ends in a slash
     name     the name's bytes as they stand in the archive
     offset   where its header begins
     limit    where its bytes must have ended: the next file's offset, or the directory's
@@ -465,8 +468,22 @@ def _guessed(name: bytes) -> str:
 
 
 def _normal(text: str) -> str:
-    """One form for what looks the same: macOS takes letters and their accents apart."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    """One form for what is the same: macOS takes letters and their accents apart, Windows' older programs
+    write backslashes for slashes, and `tar` begins each name with `./`.
+
+    Steps that lead nowhere are left out, as every unzip does; `./` stands for the archive's own folder.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    if "\\" in text:
+        text = text.replace("\\", "/")
+    if not ("//" in text or "/." in text or text.startswith(".")):
+        return text
+    root = "/" if text.startswith("/") else ""
+    steps = text.split("/")
+    slash = "/" if steps[-1] in ("", ".") else ""
+    steps = [step for step in steps if step not in ("", ".")]
+    return f"{root}{'/'.join(steps)}{slash}" if root or steps else HERE
 
 
 def _problem(flags: int, method: int, packed: int, size: int, attributes: int) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from shared.batches.archive import Entry, decode, decode_one, encode
+from shared.batches.archive import HERE, Entry, decode, decode_one, encode
 from shared.batches.problems import BadArchive, Problem, problem
 
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp"})
@@ -37,11 +37,37 @@ MAX_PROBLEMS = 1_000
 NAME_LONGEST = 128
 """The most characters of a work order's name."""
 
-_JUNK = re.compile(r"(?:\A|/)(?:__MACOSX/|\._[^/]*\Z|\.DS_Store\Z|(?i:thumbs\.db|desktop\.ini)\Z)")
-# What macOS and Windows leave in folders that people look at.
+_JUNK_FOLDERS = (
+    # macOS and its file servers: https://github.com/github/gitignore/blob/main/Global/macOS.gitignore
+    r"__MACOSX|\.Spotlight-V100|\.Trashes?|\.fseventsd|\.TemporaryItems|\.DocumentRevisions-V100|\.AppleD\w+",
+    r"Network Trash Folder|Temporary Items",
+    # Windows
+    r"System Volume Information|\$RECYCLE\.BIN",
+    # network drives of Synology, QNAP, NetApp
+    r"@eaDir|@tmp|@sharebin|#recycle|#snapshot|@Recycle|@Recently-Snapshot|\.@\w+|[.~]snapshot",
+    # Linux, Android, and programs that keep folders in step
+    r"lost\+found|\.Trash-\d+|\.thumbnails|LOST\.DIR|\.android_secure",
+    r"\.dropbox\.cache|\.stfolder|\.stversions|\.tmp\.drive(?:down|up)load",
+)
+_JUNK_FILES = (
+    # macOS; a folder's icon is called “Icon” and a carriage return, which file servers write as U+F00D
+    r"\._[^/]*|Icon[\r\uf00d]",
+    # Windows
+    r"thumbs\.db(?::encryptable)?|ehthumbs(?:_vista)?\.db|desktop\.ini|picasa\.ini|[^/]*[:\uf03a]Zone\.Identifier",
+    # a document that is open in Office; Synology's attributes of a file
+    r"~\$[^/]*|[^/]*@Syno(?:EAStream|Resource)",
+    # photographs that an Android telephone has deleted or not yet finished
+    r"\.(?:trashed|pending)-[^/]*",
+    # whatever else is hidden, but for what is named as a photograph
+    rf"\.(?!\.?\Z|(?:[^/]*\.)?(?:{'|'.join(sorted(IMAGE_EXTENSIONS))})\Z)[^/]+",
+)
+_JUNK = re.compile(
+    rf"(?:\A|/)(?:(?:{'|'.join(_JUNK_FOLDERS)})(?:/|\Z)|(?:{'|'.join(_JUNK_FILES)})\Z)", re.IGNORECASE
+)
+# What operating systems, file servers and telephones leave in folders that people look at.
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|\A[A-Za-z]:")
-# Control characters, backslashes, a drive.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DRIVE = re.compile(r"\A[A-Za-z]:")
 
 _INDEX = struct.Struct(">I")
 # What a line is sorted by, before its place in the archive: the number of its folder.
@@ -74,10 +100,12 @@ class Plan:
     folders   one for each work order, in the order of their first files; to be gone through once
     problems  of the files and folders that make none: at most MAX_PROBLEMS errors, the number of further
               ones as MORE_ERRORS, and at most MAX_PROBLEMS empty folders
+    failed    how many folders make none though they hold files
     """
 
     folders: Iterator[Folder]
     problems: list[Problem]
+    failed: int
 
 
 def kind(name: str) -> Literal["image", "json", ""]:
@@ -101,8 +129,8 @@ def plan(lines: Iterable[bytes]) -> Plan:
     kept, wrapper = _survey(lines)
     if not kept:
         raise BadArchive("ARCHIVE_EMPTY", "It holds only files that the operating system added.")
-    problems = _number(kept, wrapper)
-    return Plan(_gather(kept, wrapper), problems)
+    problems, failed = _number(kept, wrapper)
+    return Plan(_gather(kept, wrapper), problems, failed)
 
 
 def read(lines: bytes) -> Iterator[tuple[str, list[Entry]]]:
@@ -139,7 +167,7 @@ def _survey(lines: Iterable[bytes]) -> tuple[list[bytes], str]:
     for line in lines:
         entry = decode_one(line)
         path = entry.path
-        if _JUNK.search(path):
+        if path == HERE or _JUNK.search(path):
             continue
         kept.append(line)
         if not wraps or path.endswith("/") or _unnamed(entry):
@@ -155,16 +183,19 @@ def _unnamed(entry: Entry) -> bool:
     """Whether its name says nothing that can be relied upon."""
     if entry.problem == "UNREADABLE_NAME":
         return True
-    steps = f"/{entry.path.removesuffix('/')}/"
-    if "//" in steps or "/./" in steps or "/../" in steps:
-        return True
-    return _UNSAFE.search(entry.path) is not None
+    return _escapes(entry.path) or _CONTROL.search(entry.path) is not None
 
 
-def _number(kept: list[bytes], wrapper: str) -> list[Problem]:
+def _escapes(path: str) -> bool:
+    """Whether a path leads out of the archive."""
+    return path.startswith("/") or "/../" in f"/{path}/" or _DRIVE.match(path) is not None
+
+
+def _number(kept: list[bytes], wrapper: str) -> tuple[list[Problem], int]:
     """Put before each line the number of its folder, in the order of their first files.
 
-    What lies in no work order's folder leaves the list; the problems are returned.
+    What lies in no work order's folder leaves the list; returned are the problems, and how many folders have
+    a name that cannot be a work order's.
     """
     numbers: dict[str, int] = {}
     usable = left = 0
@@ -188,13 +219,15 @@ def _number(kept: list[bytes], wrapper: str) -> list[Problem]:
         if number >= 0:
             kept[left] = _INDEX.pack(number) + line
             left += 1
-        elif not safe:
+        elif not safe and _escapes(entry.path):
             listing.add(_outside(entry, readable, safe))
         elif number == _NO_FILES:
             numbers[folder] = _NOT_A_NAME
             listing.add(problem("BAD_WORK_ORDER_NAME", work_order=folder))
     del kept[left:]
-    return listing.problems() + _empty([name for name, number in numbers.items() if number == _NO_FILES])
+    empty = [name for name, number in numbers.items() if number == _NO_FILES]
+    failed = sum(number == _NOT_A_NAME for number in numbers.values())
+    return listing.problems() + _empty(empty), failed
 
 
 def _outside(entry: Entry, readable: bool, safe: bool) -> Problem:

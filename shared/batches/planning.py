@@ -83,8 +83,8 @@ def _plan(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done:
         documents=errors_file.documents(batch, PLAN_SLICE, 0, found.problems),
         work={
             "listing": asdict(listing),
-            "work_orders": slices.work_orders,
-            "problems": errors_file.counted(found.problems),
+            "work_orders": slices.work_orders + found.failed,
+            "problems": {**errors_file.counted(found.problems), "work_orders_failed": found.failed},
             "planned": firestore.SERVER_TIMESTAMP,
         },
     )

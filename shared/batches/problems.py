@@ -158,7 +158,7 @@ PROBLEM_TYPES = {
     "UNSAFE_NAME": ProblemType(
         "error",
         "The name {file} is not a safe file name.",
-        "Use names without “..”, backslashes, drive letters or control characters, and no “/” at the start.",
+        "Use names without “..”, drive letters or control characters, and no “/” at the start.",
     ),
     "UNREADABLE_NAME": ProblemType(
         "error",

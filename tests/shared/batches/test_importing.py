@@ -94,7 +94,7 @@ def expected(case: Case) -> Seen:
 
 
 OURS = ("ingest_batch", "ingest_work_orders")
-NO_WORK_ORDER = ("BAD_WORK_ORDER_NAME", "EMPTY_FOLDER")
+NO_WORK_ORDER = ("EMPTY_FOLDER",)
 
 
 def send(world: World, name: str, case: Case) -> Seen:
@@ -196,17 +196,14 @@ NAMES = {
         [File("BAD/../FIRST-up-into-a-good-one/meter-2.jpg", PHOTO)],
         [("BAD", "../FIRST-up-into-a-good-one/meter-2.jpg", "UNSAFE_NAME")],
     ),
-    "here": Case([File("BAD/./meter.jpg", PHOTO)], [("BAD", "./meter.jpg", "UNSAFE_NAME")]),
     "absolute": Case([File("/etc/meter.jpg", PHOTO)], [("", "/etc/meter.jpg", "UNSAFE_NAME")]),
     "drive": Case([File("C:/BAD/meter.jpg", PHOTO)], [("", "C:/BAD/meter.jpg", "UNSAFE_NAME")]),
     "drive and backslashes": Case(
-        [File("C:\\BAD\\meter.jpg", PHOTO)], [("", "C:\\BAD\\meter.jpg", "UNSAFE_NAME")]
+        [File("C:\\BAD\\meter.jpg", PHOTO)], [("", "C:/BAD/meter.jpg", "UNSAFE_NAME")]
     ),
-    "backslash for slash": Case([File("BAD\\meter.jpg", PHOTO)], [("", "BAD\\meter.jpg", "UNSAFE_NAME")]),
-    "backslash": Case([File("BAD/a\\meter.jpg", PHOTO)], [("BAD", "a\\meter.jpg", "UNSAFE_NAME")]),
+    "backslash": Case([File("BAD/a\\meter.jpg", PHOTO)], [("BAD", "a/meter.jpg", "NESTED_FOLDER")]),
     "nul": Case([File("BAD/meter\0.jpg", PHOTO)], [("BAD", "meter\\u0000.jpg", "UNSAFE_NAME")]),
     "newline": Case([File("BAD/me\nter.jpg", PHOTO)], [("BAD", "me\\u000ater.jpg", "UNSAFE_NAME")]),
-    "empty step": Case([File("BAD//meter.jpg", PHOTO)], [("BAD", "/meter.jpg", "UNSAFE_NAME")]),
     "symlink": Case(
         [File("BAD/meter.jpg", b"/etc/passwd", mode=0o120777)], [("BAD", "meter.jpg", "SYMLINK")]
     ),
@@ -397,6 +394,25 @@ GOOD_FORMS = {
             File("__MACOSX/deeper/still/meter.jpg", b"x"),
         ],
         photos={"JUNK": 1},
+    ),
+    "backslashes for slashes": Case(
+        [File("POWERSHELL\\", mode=0), File("POWERSHELL\\meter.jpg", PHOTO, mode=0)],
+        photos={"POWERSHELL": 1},
+    ),
+    "from here": Case(
+        [File("./", mode=0o40755), File("./TAR/", mode=0o40755), File("./TAR/meter.jpg", PHOTO)],
+        photos={"TAR": 1},
+    ),
+    "steps that lead nowhere": Case([File("NOWHERE/.//meter.jpg", PHOTO)], photos={"NOWHERE": 1}),
+    "what telephones and file servers leave behind": Case(
+        [
+            File("PHONE/meter.jpg", PHOTO),
+            File("PHONE/.nomedia"),
+            File("PHONE/@eaDir/meter.jpg/SYNOPHOTO_THUMB_M.jpg", b"x"),
+            File("System Volume Information/IndexerVolumeGuid", b"x"),
+            File("Icon\r"),
+        ],
+        photos={"PHONE": 1},
     ),
     "scattered": Case(
         [
