@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.batches import archive, folders
-from shared.batches.archive import Limits
+from shared.batches.archive import UNNAMED, Limits, Names
 from shared.batches.problems import BadFile
 
 STORED, DEFLATED = 0, 8
@@ -204,14 +204,14 @@ class StoredPhoto:
     problems: list[tuple[str, str, str]]
 
 
-def taken(content: bytes, limits: Limits = GENEROUS) -> StoredPhoto:
+def taken(content: bytes, limits: Limits = GENEROUS, names: Names = UNNAMED) -> StoredPhoto:
     """Read a whole archive as the functions do; BadArchive where it is refused."""
 
     def read(start: int, end: int) -> bytes:
         assert 0 <= start < end <= len(content), f"{start} to {end} of {len(content)}: no range of the object"
         return content[start:end]
 
-    plan = folders.plan(archive.directory(read, len(content), limits))
+    plan = folders.plan(archive.directory(read, len(content), limits, names), names.code_page)
     found = StoredPhoto({}, [(each.work_order, each.file, each.code) for each in plan.problems])
     for folder in plan.folders:
         for name, entries in folders.read(folder.lines):

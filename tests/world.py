@@ -277,9 +277,9 @@ class World:
         answer = requests.put(url, data=archive, timeout=60)
         assert answer.status_code == 200, answer.text
 
-    def import_archive(self, archive: bytes) -> dict[str, Any]:
+    def import_archive(self, archive: bytes, **body: Any) -> dict[str, Any]:
         """Upload an archive and see it through; returns the batch as its customer sees it."""
-        id = self.batch(archive)
+        id = self.batch(archive, **body)
         self.drain()
         assert not self.failures, "\n".join(self.failures)
         return self.shown(id)

@@ -10,6 +10,7 @@ from typing import get_args
 from infra.commands import Problem, connect, document_id, say, settings
 from shared.accounts.customers import Parameter, ParameterType, Site, add_site, get_customer
 from shared.analysis import analyser
+from shared.batches import code_pages
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "anything will do; with ? it may be left out",
     )
     parser.add_argument("--analysis-url", metavar="URL", help="where the site's own analyser answers")
+    parser.add_argument(
+        "--code-page",
+        type=_code_page,
+        metavar="PAGE",
+        help="the code page of names in archives that are not UTF-8, as cp850; without one they are refused",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -61,10 +68,18 @@ def run(args: argparse.Namespace) -> None:
         required=args.required,
         parameters=args.parameter,
         analysis_url=args.analysis_url,
+        code_page=args.code_page,
     )
     say(f"The site {site.id} of {site.customer} is there: {site.name}.")
     if secret:
         say(f"The secret of its analyser: {secret}")
+
+
+def _code_page(text: str) -> str:
+    try:
+        return code_pages.canonical(text)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from wrong
 
 
 def _parameter(text: str) -> Parameter:

@@ -62,6 +62,7 @@ class Site:
     task_groups   what photographs may show; those that are `required` make up the progress score
     parameters    the parameters that each work order must have
     analysis_url  where the site's own analyser answers, or None
+    code_page     the code page of names in archives that are not UTF-8, or None
     """
 
     id: str
@@ -71,6 +72,7 @@ class Site:
     required: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     analysis_url: str | None = None
+    code_page: str | None = None
 
 
 def account_of(slug: str, project: str) -> str:
@@ -143,6 +145,7 @@ def add_site(
     required: Sequence[str] = (),
     parameters: Sequence[Parameter] = (),
     analysis_url: str | None = None,
+    code_page: str | None = None,
 ) -> Site:
     """Give a customer a site. Doing it twice is doing it once. Conflict where another customer has it.
 
@@ -162,10 +165,13 @@ def add_site(
             "required": list(required),
             "parameters": [asdict(parameter) for parameter in parameters],
             "analysis_url": analysis_url,
+            "code_page": code_page,
         },
         merge=True,
     )
-    return Site(id, customer, name, tuple(task_groups), tuple(required), tuple(parameters), analysis_url)
+    return Site(
+        id, customer, name, tuple(task_groups), tuple(required), tuple(parameters), analysis_url, code_page
+    )
 
 
 def get_site(db: firestore.Client, id: str, customer: str) -> Site:
@@ -196,4 +202,5 @@ def _site(id: str, fields: dict[str, Any]) -> Site:
         required=tuple(fields.get("required", ())),
         parameters=tuple(Parameter(**each) for each in fields.get("parameters", ())),
         analysis_url=fields.get("analysis_url"),
+        code_page=fields.get("code_page"),
     )

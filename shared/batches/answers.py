@@ -49,6 +49,8 @@ class Batch(TypedDict):
     """The site that its work orders are of."""
     filename: str | None
     """The archive's name, as the customer gave it."""
+    code_page: str | None
+    """The code page of the names in the archive, where the batch was made with one."""
     create_date: Moment
     """When the batch was made."""
     expire_date: Moment
@@ -219,6 +221,7 @@ def batch(cloud: Cloud, shown: batches.Batch) -> Batch:
         "status": shown.state,
         "site_id": shown.site,
         "filename": shown.filename,
+        "code_page": shown.code_page,
         "create_date": iso(shown.created),
         "expire_date": iso(shown.expires),
         "finish_date": iso(shown.finished) if shown.finished else None,

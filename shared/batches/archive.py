@@ -17,10 +17,12 @@ sorts by place, a million take little memory, and a slice of a plan is a range o
 import struct
 import unicodedata
 import zlib
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shared.batches import code_pages
 from shared.batches.problems import MAX_NAME_SHOWN, BadArchive, BadFile
 
 Read = Callable[[int, int], bytes]
@@ -129,10 +131,24 @@ class Limits:
     directory_bytes: int = 256 << 20
 
 
+@dataclass(frozen=True)
+class Names:
+    """How to read names of which the archive says nothing: UTF-8, and where any of them is not, all of them
+    in `code_page`; where it is `certain`, all of them in any case."""
+
+    code_page: str = ""
+    certain: bool = False
+
+
+UNNAMED = Names()
+"""No code page is named."""
+
+
 class Entry(NamedTuple):
     """A file of the archive as the directory has it. A tuple, since there are a million of them.
 
-    path     its whole name as `_normal` writes it; a folder's ends in a slash
+    path     its whole name as `_normal` writes it; a folder's ends in a slash. It has a backslash only where
+             its bytes cannot be read, and then shows them as `\\x82`
     name     the name's bytes as they stand in the archive
     offset   where its header begins
     limit    where its bytes must have ended: the next file's offset, or the directory's
@@ -224,7 +240,7 @@ class _Directory(NamedTuple):
     files: int
 
 
-def directory(read: Read, size: int, limits: Limits) -> Iterator[bytes]:
+def directory(read: Read, size: int, limits: Limits, names: Names = UNNAMED) -> Iterator[bytes]:
     """The line of every file and folder of an archive of `size` bytes, in the order of their offsets.
 
     BadArchive is raised before the first line, or never: where the archive is not a zip, incomplete or
@@ -241,12 +257,21 @@ def directory(read: Read, size: int, limits: Limits) -> Iterator[bytes]:
         raise BadArchive("ARCHIVE_TOO_MANY_FILES", "The list of their names is too long.")
     lines: list[bytes] = []
     unpacked = 0
-    for entry in _listed(read, found):
+    utf8, all_utf8 = array("I"), True
+    for entry, said in _listed(read, found, names):
         if len(lines) == limits.files:
             raise BadArchive("ARCHIVE_TOO_MANY_FILES", f"It lists more than the {limits.files:,} allowed.")
+        if not said and _is_utf8(entry.name):
+            utf8.append(len(lines))
+        elif not said:
+            all_utf8 = False
         lines.append(encode(entry))
         if not entry.problem:
             unpacked += entry.size
+    for at in () if all_utf8 else utf8:
+        # By chance: one program writes all names alike. Two letters of Chinese can be UTF-8 of two others.
+        entry = decode_one(lines[at])
+        lines[at] = encode(entry._replace(path=_in_code_page(entry.name, names.code_page)))
     if len(lines) != found.files:
         rest = (len(lines) - found.files) % (_FULL16 + 1) == 0
         counts = f"It claims to hold {found.files:,} files, but lists {len(lines):,}."
@@ -356,8 +381,9 @@ def _zip64_directory(read: Read, tail: bytes, at: int, position: int) -> _Zip64:
     return _Zip64(_Directory(start, start + directory_length, files), offset)
 
 
-def _listed(read: Read, found: _Directory) -> Iterator[Entry]:
-    """The entries of the directory in its own order, limits not yet known."""
+def _listed(read: Read, found: _Directory, names: Names) -> Iterator[tuple[Entry, bool]]:
+    """The entries of the directory in its own order, limits not yet known, each with whether it is certain
+    how its name reads."""
     buffer, at, position = b"", 0, found.start
     while True:
         if len(buffer) - at < _RECORD_LONGEST and position < found.end:
@@ -374,7 +400,7 @@ def _listed(read: Read, found: _Directory) -> Iterator[Entry]:
             crc32,
             packed,
             size,
-            names,
+            name_length,
             extras,
             comments,
             disk,
@@ -388,7 +414,7 @@ def _listed(read: Read, found: _Directory) -> Iterator[Entry]:
         if flags & _FLAG_MASKED:
             raise BadArchive("ARCHIVE_ENCRYPTED")
         name_at = at + _RECORD.size
-        extra_at = name_at + names
+        extra_at = name_at + name_length
         at = extra_at + extras + comments
         if at > len(buffer):
             raise _damaged("Its list of files breaks off.")
@@ -402,12 +428,12 @@ def _listed(read: Read, found: _Directory) -> Iterator[Entry]:
                 problem = "DAMAGED"
         if disk:
             raise BadArchive("ARCHIVE_SPLIT")
-        path = _path(name, flags, extra)
+        path, said = _path(name, flags, extra, names)
         if path is None:
-            path = name[:MAX_NAME_SHOWN].decode("utf-8", "backslashreplace")
+            path = _shown(name[:MAX_NAME_SHOWN], "utf-8")
             problem = "UNREADABLE_NAME"
         problem = problem or _problem(flags, method, packed, size, attributes)
-        yield Entry(path, name, offset, 0, packed, size, crc32, method, problem)
+        yield Entry(path, name, offset, 0, packed, size, crc32, method, problem), said
 
 
 def _extra_fields(extra: bytes) -> dict[int, bytes]:
@@ -444,27 +470,63 @@ def _zip64_values(
     return values[0], values[1], values[2], disk
 
 
-def _path(name: bytes, flags: int, extra: dict[int, bytes]) -> str | None:
-    """A name as text; None where it is said to be UTF-8 and is not, or is empty or too long."""
-    said = name if flags & _FLAG_UTF8 else None
+def _path(name: bytes, flags: int, extra: dict[int, bytes], names: Names) -> tuple[str | None, bool]:
+    """A name as text, None where it is said to be UTF-8 and is not, or is empty or too long; and whether the
+    archive or `names` says for certain how it reads."""
+    said = name if flags & _FLAG_UTF8 or name.isascii() else None
     field = extra.get(_EXTRA_UNICODE_PATH)
-    if said is None and field and field[:5] == b"\x01" + struct.pack("<I", zlib.crc32(name)):
+    if not flags & _FLAG_UTF8 and field and field[:5] == b"\x01" + struct.pack("<I", zlib.crc32(name)):
         said = field[5:]
+    if said is not None:
+        try:
+            path = _normal(said.decode())
+        except UnicodeDecodeError:
+            return None, True
+    elif names.certain or not _is_utf8(name):
+        path = _in_code_page(name, names.code_page)
+    else:
+        path = _guessed(name)
+    fits = len(name) <= NAME_LONGEST and 0 < len(path) <= NAME_LONGEST
+    return path if fits else None, said is not None or names.certain
+
+
+def _is_utf8(name: bytes) -> bool:
     try:
-        path = _guessed(name) if said is None else _normal(said.decode())
+        name.decode()
     except UnicodeDecodeError:
-        return None
-    return path if len(name) <= NAME_LONGEST and 0 < len(path) <= NAME_LONGEST else None
+        return False
+    return True
 
 
 def _guessed(name: bytes) -> str:
-    """A name of which nothing is said: UTF-8 where it can be, which macOS writes and does not say, else
-    code page 437 (appendix D)."""
+    """A name of which nothing is said, as UTF-8, which macOS writes and does not say. Appendix D says code
+    page 437, but Windows writes that of its language."""
+    return _normal(name.decode()) if _is_utf8(name) else _shown(name, "ascii")
+
+
+def _in_code_page(name: bytes, code_page: str) -> str:
+    """A name in that code page; its bytes shown where there is none, or it has no such bytes."""
     try:
-        text = name.decode()
+        return _normal(name.decode(code_page)) if code_page else _shown(name, "ascii")
     except UnicodeDecodeError:
-        text = name.decode("cp437")
-    return _normal(text)
+        return _shown(name, "ascii")
+
+
+def _shown(name: bytes, encoding: str) -> str:
+    """A name that cannot be read, with those of its bytes that cannot."""
+    # Info-ZIP's rule. Beside slashes, a backslash can be half of a letter.
+    separated = name if b"/" in name else name.replace(b"\\", b"/")
+    return _steps(separated.decode(encoding, "backslashreplace"))
+
+
+def readings(entry: Entry) -> dict[str, str]:
+    """How the path of an entry would read in each of some frequent code pages, where it can be read so."""
+    found = {}
+    for page in code_pages.LIKELY:
+        path = _in_code_page(entry.name, page)
+        if "\\" not in path:
+            found[page] = path
+    return found
 
 
 def _normal(text: str) -> str:
@@ -475,8 +537,11 @@ def _normal(text: str) -> str:
     """
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
-    if "\\" in text:
-        text = text.replace("\\", "/")
+    return _steps(text.replace("\\", "/") if "\\" in text else text)
+
+
+def _steps(text: str) -> str:
+    """A path without the steps that lead nowhere."""
     if not ("//" in text or "/." in text or text.startswith(".")):
         return text
     root = "/" if text.startswith("/") else ""

@@ -63,6 +63,7 @@ class Batch:
     user         the id of the key that made it
     notify       the addresses that are mailed at its end
     declared     how large its archive was said to be, in bytes
+    code_page    the code page of its archive's names, where that was said
     upload_url   a secret in itself; None once it is of no use
     archive      the archive as it stands
     listing      its files, work order by work order (`planning`)
@@ -83,6 +84,7 @@ class Batch:
     created: datetime
     filename: str | None = None
     declared: int | None = None
+    code_page: str | None = None
     notify: tuple[str, ...] = ()
     upload_url: str | None = None
     archive: Stored | None = None
@@ -130,6 +132,7 @@ def from_snapshot(snapshot: Snapshot) -> Batch:
         created=fields["created"],
         filename=fields["filename"],
         declared=fields["declared"],
+        code_page=fields.get("code_page"),
         notify=tuple(fields["notify"]),
         upload_url=fields.get("upload_url"),
         archive=Stored(**archive) if archive else None,

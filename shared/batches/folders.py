@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from shared.batches.archive import HERE, Entry, decode, decode_one, encode
+from shared.batches.archive import HERE, Entry, decode, decode_one, encode, readings
 from shared.batches.problems import BadArchive, Problem, problem
 
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp"})
@@ -30,6 +30,9 @@ JSON_LARGEST = 4 << 20
 
 MAX_FILES = 5_002
 """The most files of a work order: 5,000 images and the two JSON files."""
+
+READINGS_SHOWN = 3
+"""In how many code pages a name that cannot be read is shown."""
 
 MAX_PROBLEMS = 1_000
 """How many errors of no work order are listed, and how many empty folders."""
@@ -116,8 +119,8 @@ def kind(name: str) -> Literal["image", "json", ""]:
     return "image" if stem and extension.lower() in IMAGE_EXTENSIONS else ""
 
 
-def plan(lines: Iterable[bytes]) -> Plan:
-    """The work orders of the entries of `archive.directory`.
+def plan(lines: Iterable[bytes], code_page: str = "") -> Plan:
+    """The work orders of the entries of `archive.directory`, which was given that code page.
 
     1. leave out what operating systems leave behind
     2. look through one folder that wraps everything
@@ -129,7 +132,7 @@ def plan(lines: Iterable[bytes]) -> Plan:
     kept, wrapper = _survey(lines)
     if not kept:
         raise BadArchive("ARCHIVE_EMPTY", "It holds only files that the operating system added.")
-    problems, failed = _number(kept, wrapper)
+    problems, failed = _number(kept, wrapper, code_page)
     return Plan(_gather(kept, wrapper), problems, failed)
 
 
@@ -191,7 +194,24 @@ def _escapes(path: str) -> bool:
     return path.startswith("/") or "/../" in f"/{path}/" or _DRIVE.match(path) is not None
 
 
-def _number(kept: list[bytes], wrapper: str) -> tuple[list[Problem], int]:
+def unknown_code_page(entry: Entry, wrapped: bool, code_page: str) -> str:
+    """A sentence about a name that cannot be read in that code page, or where there is none: how its folder
+    would read in others, or its file where the folder can be read."""
+    if code_page:
+        return f"It is not in {code_page}, which was named as the code page."
+    step = int(wrapped)
+    if "\\" not in entry.path.split("/")[step]:
+        step += 1
+    shown: dict[str, str] = {}
+    for page, path in readings(entry).items():
+        steps = path.split("/")
+        if len(steps) > step and steps[step].isprintable():
+            shown.setdefault(steps[step], page)
+    could = [f"“{name}” in {page}" for name, page in shown.items()]
+    return f"It would be {', '.join(could[:READINGS_SHOWN])}." if could else ""
+
+
+def _number(kept: list[bytes], wrapper: str, code_page: str) -> tuple[list[Problem], int]:
     """Put before each line the number of its folder, in the order of their first files.
 
     What lies in no work order's folder leaves the list; returned are the problems, and how many folders have
@@ -203,14 +223,14 @@ def _number(kept: list[bytes], wrapper: str) -> tuple[list[Problem], int]:
     for line in kept:
         entry = decode_one(line)
         readable = entry.problem != "UNREADABLE_NAME"
-        safe = readable and not _unnamed(entry)
+        safe = not _unnamed(entry)
         folder, slash, _ = entry.path.removeprefix(wrapper).partition("/")
         if entry.path.endswith("/"):
             if folder and safe:
                 numbers.setdefault(folder, _NO_FILES)
             continue
-        if not (readable and slash and entry.path.startswith(wrapper)):
-            listing.add(_outside(entry, readable, safe))
+        if not (slash and entry.path.startswith(wrapper)):
+            listing.add(_outside(entry, safe))
             continue
         number = numbers.get(folder, _NO_FILES)
         if number == _NO_FILES and _usable(folder):
@@ -219,20 +239,26 @@ def _number(kept: list[bytes], wrapper: str) -> tuple[list[Problem], int]:
         if number >= 0:
             kept[left] = _INDEX.pack(number) + line
             left += 1
-        elif not safe and _escapes(entry.path):
-            listing.add(_outside(entry, readable, safe))
+        elif not readable or _escapes(entry.path):
+            listing.add(_outside(entry, safe))
+            if not _escapes(entry.path):
+                numbers[folder] = _NOT_A_NAME
         elif number == _NO_FILES:
             numbers[folder] = _NOT_A_NAME
-            listing.add(problem("BAD_WORK_ORDER_NAME", work_order=folder))
+            if "\\" in folder:
+                detail = unknown_code_page(entry, bool(wrapper), code_page)
+                listing.add(problem("UNKNOWN_CODE_PAGE", work_order=folder, detail=detail))
+            else:
+                listing.add(problem("BAD_WORK_ORDER_NAME", work_order=folder))
     del kept[left:]
     empty = [name for name, number in numbers.items() if number == _NO_FILES]
     failed = sum(number == _NOT_A_NAME for number in numbers.values())
     return listing.problems() + _empty(empty), failed
 
 
-def _outside(entry: Entry, readable: bool, safe: bool) -> Problem:
+def _outside(entry: Entry, safe: bool) -> Problem:
     """What is wrong with a file that lies in no work order's folder."""
-    if not readable:
+    if entry.problem == "UNREADABLE_NAME":
         return problem("UNREADABLE_NAME", file=entry.path)
     return problem("FILE_OUTSIDE_FOLDER" if safe else "UNSAFE_NAME", file=entry.path)
 
@@ -290,6 +316,8 @@ def _problem(entry: Entry, twice: bool) -> str:
     if _unnamed(entry):
         return "UNSAFE_NAME"
     name = entry.file
+    if "\\" in name:
+        return "UNKNOWN_CODE_PAGE"
     if "/" in name:
         return "NESTED_FOLDER"
     kind_ = kind(name)

@@ -166,6 +166,7 @@ class _Importer:
         self._attempt = attempt
         self._many = many
         self._groups = naming.admissible(site.task_groups)
+        self._code_page = batch.code_page or site.code_page or ""
         self._room = _Room(IN_FLIGHT_BYTES)
         self._turn = asyncio.Semaphore(ORDERS_AT_ONCE)
 
@@ -180,7 +181,7 @@ class _Importer:
         return self._write(readings)
 
     async def _read(self, name: str, entries: list[Entry]) -> "_Reading":
-        reading = _Reading(self._site, name, self._groups)
+        reading = _Reading(self._site, name, self._groups, self._code_page)
         async with self._turn:
             await self._read_files(reading, entries)
         return reading
@@ -243,7 +244,7 @@ class _WrongParameters(Refused):
 class _Reading:
     """What has been read of one work order's files so far."""
 
-    def __init__(self, site: Site, name: str, groups: dict[str, str]) -> None:
+    def __init__(self, site: Site, name: str, groups: dict[str, str], code_page: str) -> None:
         self.name = name
         self.id = store.work_order_id(site.id, name)
         self.problems: list[Problem] = []
@@ -251,6 +252,7 @@ class _Reading:
         self.taken: dict[str, StoredPhoto] = {}
         self.documents: dict[str, dict[str, Any]] = {}
         self._groups = groups
+        self._code_page = code_page
         self._site = site
 
     def sort_out(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -258,7 +260,9 @@ class _Reading:
         wanted = []
         for entry in entries:
             if entry.problem:
-                self.wrong(entry.problem, entry.file)
+                unknown = entry.problem == "UNKNOWN_CODE_PAGE"
+                detail = folders.unknown_code_page(entry, entry.wrapped, self._code_page) if unknown else ""
+                self.wrong(entry.problem, entry.file, detail)
                 continue
             if entry.file not in folders.JSON_NAMES:
                 photo = naming.photo(entry.file, self._groups)

@@ -11,9 +11,9 @@ from typing import Any
 from google.cloud import firestore
 
 from shared import logs
-from shared.accounts.customers import get_customer
+from shared.accounts.customers import get_customer, sites_of
 from shared.batches import archive, errors_file, finishing, folders
-from shared.batches.archive import Limits
+from shared.batches.archive import Limits, Names
 from shared.batches.batch import IMPORT, Batch, Progress
 from shared.batches.errors_file import PLAN_SLICE
 from shared.batches.problems import BadArchive, problem
@@ -62,7 +62,10 @@ def _plan(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done:
         attempt.heartbeat()
         return cloud.objects.read(stored, start, end)
 
-    found = folders.plan(archive.directory(read, stored.size, limits))
+    site = sites_of(cloud.db, [batch.site], batch.customer).get(batch.site)
+    code_page = batch.code_page or (site.code_page if site else "") or ""
+    names = Names(code_page, certain=batch.code_page is not None)
+    found = folders.plan(archive.directory(read, stored.size, limits, names), code_page)
     slices = _Slices()
     # The attempt is in the name: the transaction that ends the piece decides whose plan counts.
     name = f"{batch.customer}/batches/{batch.id}/listing-{cloud.new_id()[:12]}"

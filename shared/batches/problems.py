@@ -25,7 +25,8 @@ class ProblemType:
     """What a code means, and what to do about it.
 
     level    `error`: the work order or the file was not imported; `warning`: everything was imported
-    meaning  a sentence; {file} and {work_order} stand for the names
+    meaning  a sentence; {file} and {work_order} stand for the names, {name} for the first of them that there
+             is
     action   what to do, a sentence
     """
 
@@ -56,7 +57,9 @@ def problem(code: str, *, work_order: str = "", file: str = "", detail: str = ""
     """A problem with this code. `detail` is one more sentence. KeyError if there is no such code."""
     work_order, file = _shown(work_order), _shown(file)
     type = PROBLEM_TYPES[code]
-    meaning = type.meaning.format(file=f"“{file}”", work_order=f"“{work_order}”")
+    meaning = type.meaning.format(
+        file=f"“{file}”", work_order=f"“{work_order}”", name=f"“{file or work_order}”"
+    )
     sentences = [each for each in (meaning, _escaped(detail), type.action) if each]
     return Problem(work_order, file, code, " ".join(sentences))
 
@@ -164,6 +167,11 @@ PROBLEM_TYPES = {
         "error",
         "The name {file} cannot be read: it is not valid UTF-8, is empty, or is too long.",
         "Rename the file with a few plain letters, and make the archive again.",
+    ),
+    "UNKNOWN_CODE_PAGE": ProblemType(
+        "error",
+        "The name {name} is not in UTF-8, and its code page is not known.",
+        "Make a batch that names the archive's code_page, or make the archive with names in UTF-8.",
     ),
     "BAD_WORK_ORDER_NAME": ProblemType(
         "error",

@@ -2,13 +2,15 @@
 
 import contextlib
 import uuid
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared import logs
 from shared.accounts.customers import Site, get_customer
 from shared.accounts.keys import Caller
 from shared.batches import batch as batches
+from shared.batches import code_pages
 from shared.batches.batch import Batch
 from shared.batches.receiving import LOOK_AFTER
 from shared.batches.steps import KIND
@@ -33,6 +35,11 @@ class NewBatch(BaseModel):
     )
     size: int | None = Field(
         default=None, gt=0, description="How many bytes the archive has; then it must have exactly those."
+    )
+    code_page: Annotated[str, AfterValidator(code_pages.canonical)] | None = Field(
+        default=None,
+        description="The code page of the names in the archive that it does not say to be UTF-8, as `cp850`; "
+        "without one, the site's, where such names are not UTF-8.",
     )
     notify: tuple[Address, ...] = Field(
         default=(),
@@ -63,6 +70,7 @@ def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
         "user": caller.key,
         "filename": asked.filename,
         "declared": asked.size,
+        "code_page": asked.code_page,
         "notify": list(asked.notify or customer.notify),
         "upload_url": url,
     }

@@ -108,6 +108,8 @@ def test_a_site_is_added_and_again_with_its_analysers_secret(world: World, comma
             "note",
             "--analysis-url",
             "https://a.example/",
+            "--code-page",
+            "850",
         ),
     )
     told = command(*asked)
@@ -118,7 +120,7 @@ def test_a_site_is_added_and_again_with_its_analysers_secret(world: World, comma
     ]
     assert (site.name, site.task_groups, site.required) == ("East", ("meter", "door"), ("door",))
     assert site.parameters == (Parameter("floor", "number", required=False), Parameter("note"))
-    assert site.analysis_url == "https://a.example/"
+    assert (site.analysis_url, site.code_page) == ("https://a.example/", "cp850")
     kept = documents(world, "sites")
     assert command(*asked) == told
     assert documents(world, "sites") == kept
@@ -208,6 +210,7 @@ def test_the_secrets_of_keys_are_sealed_anew_with_the_others(
         (["add-customer", "new", "--slug", "much-too-long", "--name", "A"], "slug: must be 1 to 9"),
         (["add-customer", "a/b", "--slug", "ab", "--name", "A"], "'a/b' cannot be an id"),
         (["add-site", "s", "--customer", "nobody", "--name", "S"], "there is no customer nobody"),
+        (["add-site", "s", "--customer", "acme", "--name", "S", "--code-page", "utf-16"], "cp850"),
         (
             ["add-site", "s", "--customer", "acme", "--name", "S", "--parameter", "n:date"],
             "'n:date' is not NAME",

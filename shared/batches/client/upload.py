@@ -774,6 +774,7 @@ class WantedBatch:
     batch: str
     url: str
     errors: Path | None
+    code_page: str
 
 
 @dataclass(frozen=True)
@@ -910,7 +911,8 @@ class BatchUpload(Upload):
         self, wanted: WantedBatch, key: str, screen: Screen, line: Line, bar: Callable[[LocalFile], Bar]
     ) -> None:
         archive = LocalFile.look_at("archive", wanted.archive, "Make a zip archive of it, and upload that.")
-        memory = Memory(archive, "batch", {"host": wanted.host, "site": wanted.site})
+        place = {"host": wanted.host, "site": wanted.site, "code_page": wanted.code_page}
+        memory = Memory(archive, "batch", place)
         super().__init__(screen, line, bar, archive, memory)
         self._wanted = wanted
         self._waybill = Waybill(line, wanted.host, key)
@@ -947,6 +949,8 @@ class BatchUpload(Upload):
         }
         if self._wanted.notify:
             body["notify"] = list(self._wanted.notify)
+        if self._wanted.code_page:
+            body["code_page"] = self._wanted.code_page
         begun = self._waybill.create(self._wanted.site, body)
         self._screen.say(f"Batch {begun.id}")
         return begun
@@ -1253,6 +1257,12 @@ def parsed(arguments: Sequence[str] | None) -> WantedBatch | WantedImport:
         metavar="FILE",
         help="with --wait: save all errors, as CSV or JSON Lines (.csv, .jsonl)",
     )
+    parser.add_argument(
+        "--code-page",
+        default="",
+        metavar="PAGE",
+        help="the code page of the names in the archive, where they are not in UTF-8, as cp850",
+    )
     # No name here begins as one above does: else its abbreviation, `--n` say, were no longer clear.
     records = parser.add_argument_group(
         "a file of records",
@@ -1293,6 +1303,8 @@ def batch_wanted(parser: argparse.ArgumentParser, found: argparse.Namespace) -> 
         parser.error(f"--errors: there is no folder {found.errors.parent}")
     if found.notify and (found.batch or found.url):
         parser.error("--notify is for a new batch: leave out --batch and --url")
+    if found.code_page and (found.batch or found.url):
+        parser.error("--code-page is for a new batch: leave out --batch and --url")
     if found.url and not found.url.startswith(("https://", "http://")):
         parser.error("--url must be the upload URL as it was given to you, from https:// on")
     for name in ("content_type", "csv_without_header", "merge", "template", "job_name"):
@@ -1304,9 +1316,9 @@ def batch_wanted(parser: argparse.ArgumentParser, found: argparse.Namespace) -> 
 
 def import_wanted(parser: argparse.ArgumentParser, found: argparse.Namespace) -> WantedImport:
     """What is asked for with --import; SystemExit with 2 where it is not right."""
-    for name in ("site", "batch", "url", "errors"):
+    for name in ("site", "batch", "url", "errors", "code_page"):
         if getattr(found, name):
-            parser.error(f"--{name} is for batches: leave it out, or --import")
+            parser.error(f"--{name.replace('_', '-')} is for batches: leave it out, or --import")
     if len(found.notify) > 1:
         parser.error("--notify takes one address with --import")
     content_type = found.content_type or CONTENT_TYPES.get(found.archive.suffix.lower())

@@ -11,7 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.batches import archive
-from shared.batches.archive import BLOCK, Entry, Limits, decode, decode_one, encode, region, unpack
+from shared.batches.archive import (
+    BLOCK,
+    UNNAMED,
+    Entry,
+    Limits,
+    Names,
+    decode,
+    decode_one,
+    encode,
+    region,
+    unpack,
+)
 from shared.batches.problems import BadArchive, BadFile
 from tests.archives import (
     ENCRYPTED,
@@ -34,8 +45,8 @@ GOOD = [File("good/a.jpg", PHOTO), File("good/metadata.json", b"{}", STORED)]
 GOOD_FILES = {("good", "a.jpg"): PHOTO, ("good", "metadata.json"): b"{}"}
 
 
-def entries(content: bytes, limits: Limits = GENEROUS) -> list[Entry]:
-    lines = archive.directory(lambda start, end: content[start:end], len(content), limits)
+def entries(content: bytes, limits: Limits = GENEROUS, names: Names = UNNAMED) -> list[Entry]:
+    lines = archive.directory(lambda start, end: content[start:end], len(content), limits, names)
     return [decode_one(line) for line in lines]
 
 
@@ -139,7 +150,6 @@ DECOMPOSED, COMPOSED = "e\u0301t\u00e9", "\u00e9t\u00e9"
     [
         (File("wo/été.jpg"), "wo/été.jpg"),
         (File("wo/été.jpg".encode()), "wo/été.jpg"),
-        (File("wo/été.jpg".encode("cp437")), "wo/été.jpg"),
         (File(f"wo/{DECOMPOSED}.jpg"), f"wo/{COMPOSED}.jpg"),
         (File(f"wo/{DECOMPOSED}.jpg".encode()), f"wo/{COMPOSED}.jpg"),
         (File("現場/写真-1.jpg"), "現場/写真-1.jpg"),
@@ -150,7 +160,6 @@ DECOMPOSED, COMPOSED = "e\u0301t\u00e9", "\u00e9t\u00e9"
     ids=[
         "said to be UTF-8",
         "UTF-8, not said",
-        "code page 437",
         "macOS, said",
         "macOS, not said",
         "another script",
@@ -184,8 +193,82 @@ def test_names(file: File, path: str) -> None:
 )
 def test_names_that_cannot_be_read(file: File) -> None:
     found = taken(zipped([*GOOD, file]))
-    assert [(work_order, code) for work_order, _, code in found.problems] == [("", "UNREADABLE_NAME")]
+    [(work_order, _, code)] = found.problems
+    folder = "wo" if file.name[:3] in ("wo/", b"wo/") else ""
+    assert (work_order, code) == (folder, "UNREADABLE_NAME"), "a work order lacks it that it may belong to"
     assert found.files == GOOD_FILES
+
+
+# Code pages.
+
+REPAIR = "REPARACIÓN 17"
+CHANCE = "闸 7/1.jpg".encode("gbk")  # a floodgate; these bytes are UTF-8, too, of an Armenian letter
+
+
+@pytest.mark.parametrize(
+    ("name", "code_page"),
+    [
+        (REPAIR, "cp850"),
+        (REPAIR, "cp1252"),
+        ("Œuvre", "cp1252"),
+        ("заявка 7", "cp866"),
+        ("заявка 7", "cp1251"),
+        ("表示 ソ", "cp932"),
+        ("工单", "gbk"),
+        ("工單", "cp950"),
+        ("작업", "cp949"),
+        ("İş", "cp857"),
+        ("łódź", "cp852"),
+        ("été", "cp437"),
+    ],
+)
+def test_a_name_that_is_not_utf8_is_read_only_where_its_code_page_is_named(name: str, code_page: str) -> None:
+    content = zipped([*GOOD, File(f"{name}/1.jpg".encode(code_page), PHOTO)])
+    for certain in (False, True):
+        found = taken(content, names=Names(code_page, certain=certain))
+        assert found.files == {**GOOD_FILES, (name, "1.jpg"): PHOTO}
+        assert found.problems == []
+    refused = taken(content)
+    assert refused.files == GOOD_FILES, "no other work order is made of it"
+    assert [code for _, _, code in refused.problems] == ["UNKNOWN_CODE_PAGE"]
+
+
+def test_backslashes_in_half_a_letter_separate_nothing() -> None:
+    """In Shift JIS, the second byte of 表 and ソ is a backslash."""
+    files = [File("表\\ソ-1.jpg".encode("cp932"), PHOTO), File("構造/表.jpg".encode("cp932"), PHOTO)]
+    found = taken(zipped(files), names=Names("cp932"))
+    assert (found.problems, set(found.files)) == ([], {("表", "ソ-1.jpg"), ("構造", "表.jpg")})
+    assert {code for _, _, code in taken(zipped(files)).problems} == {"UNKNOWN_CODE_PAGE"}
+
+
+def test_a_code_page_that_has_no_such_letter_reads_nothing() -> None:
+    content = zipped([*GOOD, File(b"wo \x81/1.jpg", PHOTO)])
+    found = taken(content, names=Names("cp1252"))
+    assert (found.files, found.problems) == (GOOD_FILES, [("wo \\x81", "", "UNKNOWN_CODE_PAGE")])
+
+
+def test_names_that_are_utf8_need_no_code_page_unless_it_is_certain() -> None:
+    content = zipped([File("été/1.jpg".encode(), PHOTO), File("Ж/1.jpg", PHOTO)])
+    for names in (Names(), Names("cp850")):
+        assert set(taken(content, names=names).files) == {("été", "1.jpg"), ("Ж", "1.jpg")}
+    [first, _] = entries(content, names=Names("cp1252", certain=True))
+    assert first.path == "Ã©tÃ©/1.jpg"
+
+
+def test_names_that_are_utf8_by_chance_are_as_the_others_of_the_archive() -> None:
+    assert CHANCE.decode() == "\u0562 7/1.jpg"
+    content = zipped([File(CHANCE, PHOTO), File("工单/1.jpg".encode("gbk"), PHOTO), File("Ж/1.jpg", PHOTO)])
+    found = taken(content)
+    assert set(found.files) == {("Ж", "1.jpg")}
+    assert [code for _, _, code in found.problems] == ["UNKNOWN_CODE_PAGE"] * 2
+    for names in (Names("gbk"), Names("gbk", certain=True)):
+        assert set(taken(content, names=names).files) == {
+            ("闸 7", "1.jpg"),
+            ("工单", "1.jpg"),
+            ("Ж", "1.jpg"),
+        }
+    alone = zipped([File(CHANCE, PHOTO)])
+    assert set(taken(alone, names=Names("gbk", certain=True)).files) == {("闸 7", "1.jpg")}
 
 
 # Archives that are refused.

@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from shared.batches import archive, folders
-from shared.batches.archive import STORED, Entry, encode
+from shared.batches.archive import STORED, Entry, decode, encode
 from shared.batches.folders import IMAGE_LARGEST, JSON_LARGEST, MAX_FILES, MAX_PROBLEMS, Folder, slices
 from shared.batches.problems import BadArchive
 from tests.archives import GENEROUS, UTF8, File, taken, zipped
@@ -316,6 +316,41 @@ def test_the_first_problem_of_a_file_stands() -> None:
     )
     assert found.problems == [("a", "1.exe", "UNKNOWN_COMPRESSION"), ("a", "b/2.jpg", "SYMLINK")]
     assert found.files == {("a", "3.jpg"): X}
+
+
+def test_the_code_page_of_a_folder_that_wraps_does_not_matter() -> None:
+    names = [f"Données été/{each}/1.jpg".encode("cp850") for each in ("a", "b", "ñ")]
+    plan = folders.plan(directory([*names, "Données été/a/é-1.jpg".encode("cp850")]))
+    found = {folder.name: [entry.problem for entry in decode(folder.lines)] for folder in plan.folders}
+    assert found == {"a": ["", "UNKNOWN_CODE_PAGE"], "b": [""]}
+    [one] = plan.problems
+    assert (one.work_order, one.code, plan.failed) == ("\\xa4", "UNKNOWN_CODE_PAGE", 1)
+
+
+def test_a_folder_in_an_unknown_code_page_is_named_once_with_how_it_could_read() -> None:
+    plan = folders.plan(directory([f"REPARACIÓN 17/{n}.jpg".encode("cp850") for n in range(3)]))
+    [one] = plan.problems
+    assert (one.work_order, one.file, plan.failed) == ("REPARACI\\xe0N 17", "", 1)
+    could = "It would be “REPARACIÓN 17” in cp850, “REPARACIàN 17” in cp1252, “REPARACIαN 17” in cp437."
+    assert could in one.message
+    assert "code_page" in one.message
+    [entry] = [archive.decode_one(each) for each in directory(["wo/é-1.jpg".encode("cp850")])]
+    detail = folders.unknown_code_page(entry, wrapped=False, code_page="")
+    assert detail.startswith("It would be “é-1.jpg” in cp850, “‚-1.jpg” in cp1252")
+    assert folders.unknown_code_page(entry, wrapped=False, code_page="cp1252").startswith(
+        "It is not in cp1252"
+    )
+
+
+def test_a_folder_whose_name_cannot_be_read_is_counted() -> None:
+    content = zipped([File(b"\xff/1.jpg", X, flags=UTF8), File("wo/1.jpg", X)])
+    plan = folders.plan(archive.directory(lambda start, end: content[start:end], len(content), GENEROUS))
+    assert ([each.code for each in plan.problems], plan.failed) == (["UNREADABLE_NAME"], 1)
+
+
+def directory(names: list[bytes]) -> list[bytes]:
+    content = zipped([File(name, X) for name in names])
+    return list(archive.directory(lambda start, end: content[start:end], len(content), GENEROUS))
 
 
 def test_a_work_order_of_too_many_files_is_one_line() -> None:

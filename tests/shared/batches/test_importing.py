@@ -146,7 +146,9 @@ def hold_sentence(row: dict[str, str]) -> None:
     assert set(row) == {"work_order", "file", "code", "level", "message"}, row
     assert row["level"] == type.level, row
     assert row["message"].endswith(type.action), row
-    if "{file}" in type.meaning:
+    if "{name}" in type.meaning:
+        assert f"“{row['file'] or row['work_order']}”" in row["message"], row
+    elif "{file}" in type.meaning:
         assert f"“{row['file']}”" in row["message"], row
     elif "{work_order}" in type.meaning:
         assert f"“{row['work_order']}”" in row["message"], row
@@ -210,7 +212,16 @@ NAMES = {
     "outside": Case([File("stray.jpg", PHOTO)], [("", "stray.jpg", "FILE_OUTSIDE_FOLDER")]),
     "nested": Case([File("BAD/deeper/meter.jpg", PHOTO)], [("BAD", "deeper/meter.jpg", "NESTED_FOLDER")]),
     "not the utf-8 it claims": Case(
-        [File(b"BAD/meter\xff.jpg", PHOTO, flags=UTF8)], [("", "BAD/meter\\xff.jpg", "UNREADABLE_NAME")]
+        [File(b"BAD/meter\xff.jpg", PHOTO, flags=UTF8), File("BAD/meter-1.jpg", PHOTO)],
+        [("BAD", "meter\\xff.jpg", "UNREADABLE_NAME")],
+    ),
+    "an unknown code page": Case(
+        [File("REPARACIÓN 17/meter.jpg".encode("cp850"), PHOTO)],
+        [("REPARACI\\xe0N 17", "", "UNKNOWN_CODE_PAGE")],
+    ),
+    "a file in an unknown code page": Case(
+        [File("BAD/métier.jpg".encode("cp1252"), PHOTO), File("BAD/meter-1.jpg", PHOTO)],
+        [("BAD", "m\\xe9tier.jpg", "UNKNOWN_CODE_PAGE")],
     ),
     "bad name, told once": Case(
         [File("BAD?/meter-1.jpg", PHOTO), File("BAD?/meter-2.jpg", PHOTO)],
@@ -377,7 +388,6 @@ GOOD_FORMS = {
     ),
     "utf-8": Case([File("Zoë 山/meter.jpg", PHOTO)], photos={"Zoë 山": 1}),
     "utf-8, not said": Case([File("Œuvre/meter.jpg".encode(), PHOTO)], photos={"Œuvre": 1}),
-    "cp437": Case([File("Café/meter.jpg".encode("cp437"), PHOTO)], photos={"Café": 1}),
     "unicode path": Case(
         [File(b"?/meter.jpg", PHOTO, extra=unicode_path(b"?/meter.jpg", "Łódź/meter.jpg"))],
         photos={"Łódź": 1},
@@ -573,6 +583,29 @@ def test_one_folder_that_wraps_everything_is_looked_through(world: World) -> Non
         ("", "batch 7/read me.txt", "FILE_OUTSIDE_FOLDER"),
         ("WO_BAD", "deeper/door-1.jpg", "NESTED_FOLDER"),
     ]
+
+
+def test_names_are_read_in_the_code_page_of_the_batch_or_else_of_its_site(world: World) -> None:
+    archive = zipped([File("REPARACIÓN 17/door-1.jpg".encode("cp850"), jpeg("1"))])
+    refused = world.import_archive(archive)
+    counts = (refused["status"], refused["work_orders_total"], refused["work_orders_failed"])
+    assert (counts, world.imported()) == (("FAILED", 1, 1), {})
+    taken = world.import_archive(archive, code_page="CP850")
+    assert (taken["status"], taken["code_page"], set(world.imported())) == (
+        "COMPLETED",
+        "cp850",
+        {"REPARACIÓN 17"},
+    )
+    site(world, code_page="cp1252")
+    world.import_archive(zipped([File("RÉPARATION 2/door-1.jpg".encode("cp1252"), jpeg("1"))]))
+    world.import_archive(archive, code_page="850")
+    assert set(world.imported()) == {"REPARACIÓN 17", "RÉPARATION 2"}
+
+
+@pytest.mark.parametrize("code_page", ["latin1", "utf-16", "cp99999", "unicode_escape", "", "850\0", 850])
+def test_a_code_page_that_is_none_is_refused_by_name(world: World, code_page: Any) -> None:
+    answer = world.request("POST", "/v0.2/batches?site_id=" + SITE, {"code_page": code_page})
+    assert (answer.status, [each["field"] for each in answer.body["errors"]]) == (400, ["code_page"])
 
 
 def test_parameters_are_held_against_what_the_site_asks_for(world: World) -> None:

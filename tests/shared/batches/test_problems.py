@@ -16,7 +16,7 @@ def rows() -> list[list[str]]:
 
 def test_the_documentation_lists_every_code_with_its_meaning() -> None:
     expected = [
-        [f"`{code}`", type.level, type.meaning.format(file="…", work_order="…"), type.action]
+        [f"`{code}`", type.level, type.meaning.format(file="…", work_order="…", name="…"), type.action]
         for code, type in PROBLEM_TYPES.items()
     ]
     assert rows() == expected
@@ -28,7 +28,8 @@ def test_every_message_says_what_happened_to_what_and_what_to_do(code: str) -> N
     type = PROBLEM_TYPES[code]
     assert found.level == type.level
     assert found.message.endswith(f" It is so. {type.action}"), found.message
-    assert ("“meter {0}-1.jpg”" in found.message) == ("{file}" in type.meaning), found.message
+    names_file = "{file}" in type.meaning or "{name}" in type.meaning
+    assert ("“meter {0}-1.jpg”" in found.message) == names_file, found.message
     assert ("“wo-7”" in found.message) == ("{work_order}" in type.meaning), found.message
     assert found.message.count(".") >= 3, found.message
 

@@ -493,9 +493,10 @@ def test_waiting_goes_on_after_ctrl_c(world: World, client: Client, host: str, a
 
 
 def test_who_is_to_be_told_is_passed_on(world: World, client: Client, host: str, archive: Path) -> None:
-    run = client(host, archive, "--notify", "ann@example.com", "bob@example.com")
+    run = client(host, archive, "--notify", "ann@example.com", "bob@example.com", "--code-page", "850")
     assert run.code == 0, run
     (snapshot,) = world.cloud.db.collection("batches").stream()
+    assert snapshot.get("code_page") == "cp850"
     assert snapshot.get("notify") == ["ann@example.com", "bob@example.com"]
     assert snapshot.get("declared") == len(CONTENT)
 
@@ -549,6 +550,11 @@ def test_a_wrong_command_sends_nothing(tmp_path: Path, capsys: pytest.CaptureFix
             "there is no folder",
         ),
         ("wb_the_key", [host, archive, "--batch", "1", "--notify", "a@b.c"], "--notify is for a new batch"),
+        (
+            "wb_the_key",
+            [host, archive, "--batch", "1", "--code-page", "850"],
+            "--code-page is for a new batch",
+        ),
         ("wb_the_key", [host], "required: archive"),
     ):
         client = Client(capsys, key)
