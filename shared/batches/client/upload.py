@@ -595,6 +595,8 @@ class Waybill:
             ):
                 if answer.status_code != 200:
                     raise refused(answer, f"The errors of the batch {id} could not be read")
+                if _is_page(answer):
+                    raise _intercepted(answer)
                 read(answer)
 
         self._line.until_it_works(attempt)
@@ -725,12 +727,22 @@ def send_file(line: Line, url: str, local: LocalFile, bar: Bar) -> None:
 
 
 def _put(line: Line, url: str, total: int, sent: str, content: bytes | Piece) -> int:
-    """Send the bytes `sent` of `total`, or `*` to send none; returns how many the server has then. It has
-    all only where it is done with them."""
+    """Send the bytes `sent` of `total`, or `*` to send none; returns how many the server has then.
+
+    It has all only where it says so as Cloud Storage does, with the object and its size. A proxy, or a
+    network that wants you to sign in, answers 200 or a redirect in its place.
+    """
     headers = {"Content-Range": f"bytes {sent}/{total}", "Content-Type": "application/octet-stream"}
     answer = line.send("PUT", url, data=content, headers=headers)
     if answer.status_code in (200, 201):
+        stored = _stored_size(answer)
+        if stored not in (None, total):
+            raise Stop(f"{name_of(url)} has another file there: of {stored} bytes, not {total}.")
+        if stored is None or not (sent == "*" or sent.endswith(f"-{total - 1}")):
+            raise _intercepted(answer)
         return total
+    if answer.status_code // 100 == 3 and "Location" in answer.headers:
+        raise _intercepted(answer)
     if answer.status_code in GONE:
         raise SessionGone
     if answer.status_code != 308:
@@ -744,6 +756,27 @@ def _put(line: Line, url: str, total: int, sent: str, content: bytes | Piece) ->
     if has >= total or (told and not found):
         raise Passing(f"{name_of(url)} has {told} of {total} bytes, it says, and is not done.")
     return has
+
+
+def _stored_size(answer: requests.Response) -> int | None:
+    """The size of the object that Cloud Storage has made, or None where the answer does not have one."""
+    try:
+        return int(answer.json()["size"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_page(answer: requests.Response) -> bool:
+    """Whether a page came in place of a file."""
+    return answer.headers.get("Content-Type", "").lower().startswith("text/html")
+
+
+def _intercepted(answer: requests.Response) -> Passing:
+    """What to say of an answer that is not the server's own."""
+    return Passing(
+        f"What answered {answer.status_code} in place of {name_of(str(answer.url))} is another server. "
+        "Does your network want you to sign in, or go through a proxy?"
+    )
 
 
 def _smaller(chunk: int) -> int:
@@ -1127,6 +1160,8 @@ class ImportUpload(Upload):
                         f"{name_of(url)} answered {answer.status_code}. Run the same command again to try it "
                         f"again, or remove {self._memory.file} first to import the whole file again."
                     )
+                if _is_page(answer):
+                    raise _intercepted(answer)
                 with part.open("wb") as out:
                     for block in answer.iter_content(BLOCK):
                         out.write(block)

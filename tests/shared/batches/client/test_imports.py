@@ -47,7 +47,8 @@ class Server:
 
     `answers` has the statuses to answer the next calls of a name with, after they did what they do. `chunks`
     is what happens to the chunks of the next upload URL, and `gone` what a new one answers instead. A job is
-    `at_first` until its file is there, and then `at_end`. So many downloads break off: `breaks_off`.
+    `at_first` until its file is there, and then `at_end`. So many downloads break off: `breaks_off`; `page`
+    is answered once in place of a file.
     """
 
     url: str = ""
@@ -63,6 +64,7 @@ class Server:
     chunks: list[Any] = field(default_factory=list)
     gone: int = 0
     breaks_off: int = 0
+    page: bytes = b""
     rejects: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
 
@@ -164,7 +166,7 @@ def server() -> Iterator[Server]:
             server.calls.append("PUT")
             length = int(self.headers["Content-Length"])
             status, headers = session.put(self.headers["Content-Range"], self.rfile.read, length)
-            self.answer(status, headers)
+            self.answer(status, headers, session.body if status == 200 else b"")
 
         def do_GET(self) -> None:
             assert "Authorization" not in self.headers
@@ -176,6 +178,9 @@ def server() -> Iterator[Server]:
             if link == "secret-session-link":
                 return self.answer(302, {"Location": f"/stored/{name}"})
             content = server.files[name]
+            if server.page:
+                page, server.page = server.page, b""
+                return self.answer(200, {"Content-Type": "text/html; charset=utf-8"}, page)
             if server.breaks_off:
                 server.breaks_off -= 1
                 self.send_response(200)
@@ -486,6 +491,15 @@ def test_a_download_that_breaks_off_is_tried_again(server: Server, client: Clien
     run = client(*command)
     assert (run.code, len(run.slept)) == (3, 1), run
     assert records.with_name("technicians.rejected.csv").read_bytes() == REJECTED
+
+
+def test_a_sign_in_page_is_no_file_of_records(server: Server, client: Client, records: Path) -> None:
+    partly_rejected(server)
+    server.page = b"<html><title>Sign in</title></html>"
+    run = client(server.url, records, "--import", "Technician", "--wait")
+    assert run.code == 3, run
+    assert records.with_name("technicians.rejected.csv").read_bytes() == REJECTED
+    assert "Does your network want you to sign in" in run.err
 
 
 def test_records_that_cannot_be_written_end_it(

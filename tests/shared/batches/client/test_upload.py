@@ -597,7 +597,8 @@ def test_addresses(text: str, address: str) -> None:
 class Stub:
     """Answers as Waybill and Cloud Storage do, but for what `next` says of each PUT of bytes to come.
 
-    A status is answered and nothing kept; ("keep", n) keeps n bytes of the chunk; ("back to", n) forgets all
+    A status is answered and nothing kept; ("answer", status, headers, body) is another server's answer, and
+    nothing is kept either; ("keep", n) keeps n bytes of the chunk; ("back to", n) forgets all
     but n; ("meanwhile", f) does something else first; None goes well.
     """
 
@@ -614,6 +615,8 @@ class Stub:
     forgetful: bool = False
     url: str = ""
     upload_url: str = ""
+    body: bytes = b""
+    page: bytes = b""
 
     def put(
         self, content_range: str, read: Callable[[int], bytes], length: int
@@ -637,6 +640,9 @@ class Stub:
             block = read(min(length, 1 << 16))
             length -= len(block)
             content += b"" if self.forgetful else block
+        if what and not isinstance(what, int) and what[0] == "answer":
+            self.body = what[3]
+            return what[1], what[2]
         if isinstance(what, int):
             return what, {"Retry-After": self.retry_after} if self.retry_after else {}
         if what and what[0] == "meanwhile":
@@ -645,6 +651,7 @@ class Stub:
             keep = what[1]
         assert start <= len(self.kept) or self.forgetful, "a hole"
         if self.forgetful:
+            self.body = json.dumps({"size": str(self.total)}).encode()
             return (200, {}) if end == self.total else (308, {"Range": f"bytes=0-{end - 1}"})
         self.kept[start:] = content[:keep]
         if what and what[0] == "back to":
@@ -653,6 +660,7 @@ class Stub:
 
     def standing(self) -> tuple[int, dict[str, str]]:
         if len(self.kept) == self.total:
+            self.body = json.dumps({"kind": "storage#object", "size": str(self.total)}).encode()
             return 200, {}
         return 308, {"Range": f"bytes=0-{len(self.kept) - 1}"} if self.kept else {}
 
@@ -684,13 +692,19 @@ def stub() -> Iterator[Stub]:
             return self.answer(201, {}, json.dumps(made).encode())
 
         def do_GET(self) -> None:
-            self.answer(200, {}, json.dumps({**stub.shown, "batch_id": BATCH}).encode())
+            if "/errors" in self.path and stub.page:
+                page, stub.page = stub.page, b""
+                return self.answer(200, {"Content-Type": "text/html"}, page)
+            if "/errors" in self.path:
+                return self.answer(200, {"Content-Type": "application/x-ndjson"}, b"{}\n")
+            return self.answer(200, {}, json.dumps({**stub.shown, "batch_id": BATCH}).encode())
 
         def do_PUT(self) -> None:
             assert "Authorization" not in self.headers
             length = int(self.headers["Content-Length"])
+            stub.body = b""
             status, headers = stub.put(self.headers["Content-Range"], self.rfile.read, length)
-            self.answer(status, headers)
+            self.answer(status, headers, stub.body)
 
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as stub.url:
         yield stub
@@ -724,6 +738,80 @@ def test_it_goes_by_what_the_server_has(
     ends = [(start * QUANTUM, min(end * QUANTUM, len(CONTENT))) for start, end in sent]
     assert stub.sent == ends
     assert stub.made == [{"filename": "archive.zip", "size": len(CONTENT)}]
+
+
+SIGN_IN = b"<html><title>Sign in to Airport WiFi</title></html>"
+HTML = {"Content-Type": "text/html"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param((200, HTML, SIGN_IN), id="a sign-in page"),
+        pytest.param((200, {}, b""), id="nothing"),
+        pytest.param((200, {}, b"[]"), id="other JSON"),
+        pytest.param((200, {}, b'{"status": "ok"}'), id="another object"),
+        pytest.param((200, {}, json.dumps({"size": None}).encode()), id="no size"),
+        pytest.param((201, HTML, SIGN_IN), id="another status"),
+        pytest.param((302, {"Location": "https://wifi.example/sign-in"}, b""), id="a redirect"),
+        pytest.param((307, {"Location": "https://wifi.example/sign-in"}, b""), id="a temporary redirect"),
+        pytest.param((308, {"Location": "https://wifi.example/sign-in"}, b""), id="a permanent redirect"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [0, 1, 3], ids=["the first", "one in the middle", "the last"])
+def test_what_another_server_answers_to_a_chunk_is_not_the_end(
+    stub: Stub, stubbed: Client, archive: Path, answer: tuple[int, dict[str, str], bytes], chunk: int
+) -> None:
+    stub.next = [None] * chunk + [("answer", *answer)]
+    run = stubbed(stub.url, archive)
+    assert (run.code, len(run.slept)) == (0, 1), run
+    assert bytes(stub.kept) == CONTENT
+    assert stub.asked == 2, "at first, and again after what was not the server's answer"
+    assert "Does your network want you to sign in" in run.err
+
+
+def test_a_chunk_in_the_middle_is_not_the_end_whatever_the_answer_says(
+    stub: Stub, stubbed: Client, archive: Path
+) -> None:
+    stub.next = [None, ("answer", 200, {}, json.dumps({"size": len(CONTENT)}).encode())]
+    run = stubbed(stub.url, archive)
+    assert (run.code, bytes(stub.kept)) == (0, CONTENT), run
+
+
+def test_a_sign_in_page_that_stays_ends_it_and_the_next_run_goes_on(
+    stub: Stub, stubbed: Client, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = stub.standing
+
+    def page() -> tuple[int, dict[str, str]]:
+        stub.body = SIGN_IN
+        return 200, HTML
+
+    stub.next = [None, ("meanwhile", lambda: monkeypatch.setattr(stub, "standing", page))]
+    run = stubbed(stub.url, archive)
+    assert (run.code, len(run.slept), run.out) == (1, upload.TRIES_MOST - 1, ""), run
+    assert "Run the same command again" in run.err
+    monkeypatch.setattr(stub, "standing", standing)
+    run = stubbed(stub.url, archive)
+    assert (run.code, bytes(stub.kept)) == (0, CONTENT), run
+
+
+def test_another_file_at_the_upload_url_is_not_this_one(stub: Stub, stubbed: Client, archive: Path) -> None:
+    stub.next = [None, None, None, ("answer", 200, {}, b'{"size": "17"}')]
+    run = stubbed(stub.url, archive)
+    assert (run.code, run.out) == (1, ""), run
+    assert f"another file there: of 17 bytes, not {len(CONTENT)}" in run.err
+
+
+def test_a_sign_in_page_is_no_list_of_errors(stub: Stub, stubbed: Client, archive: Path) -> None:
+    stub.shown = {"status": "COMPLETED_WITH_ERRORS", "errors": 1}
+    for options in ([], ["--errors", archive.with_name("errors.csv")]):
+        stub.page = SIGN_IN
+        run = stubbed(stub.url, archive, "--wait", *options)
+        assert run.code == 3, run
+        assert "Sign in to" not in run.out
+        assert "Does your network want you to sign in" in run.err
+    assert archive.with_name("errors.csv").read_bytes() == b"{}\n"
 
 
 def test_a_server_says_how_long_to_wait(stub: Stub, stubbed: Client, archive: Path) -> None:
