@@ -21,7 +21,7 @@ READ_AT_ONCE = 4
 DUPLICATE = DataConformity("duplicate", "DUPLICATE", "warning")
 """Of a photograph whose bytes the work order has already under another name."""
 
-GONE = DataConformity("readable", "UNREADABLE", "error")
+MISSING = DataConformity("readable", "MISSING", "error")
 """Of a photograph that is no longer in our bucket as it was imported."""
 
 _looking = threading.Lock()
@@ -79,6 +79,6 @@ def _looked_at(cloud: Cloud, site: Site, image: Image) -> tuple[DataConformity, 
     except NotFound:
         # Where all of the bucket is gone, this raises: that is no photograph's fault.
         cloud.objects.stat(stored.bucket, stored.name)
-        return (GONE,)
+        return (MISSING,)
     with _looking:
         return pictures.check(content)

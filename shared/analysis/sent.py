@@ -27,13 +27,11 @@ https://cloud.google.com/run/quotas#request_limits"""
 FETCH_SECONDS = 20.0
 """How long it may take to get one photograph from its URL."""
 
-EXTENSIONS = ("jpg", "png", "webp")
-"""How photographs are kept, by what they are: clients say jpg of all of them."""
-
 SENTENCES = {
     "EMPTY_FILE": "is empty",
-    "NOT_AN_IMAGE": "is no JPEG, PNG or WEBP image",
-    "TOO_MANY_PIXELS": f"has more than {pictures.MAX_PIXELS:,} pixels: send a smaller one",
+    "NOT_AN_IMAGE": "is no JPEG, PNG, WEBP or HEIC image",
+    "DAMAGED_IMAGE": "is a damaged image: its header breaks off, or says nothing that is an image's",
+    "TOO_MANY_PIXELS": "has too many pixels: send a smaller one",
 }
 """The sentence about a file that is refused."""
 
@@ -107,13 +105,10 @@ def _fetched(settings: Settings, url: str) -> bytes:
 
 
 def _extension(content: bytes) -> str:
-    refusals = {extension: pictures.refusal(content, extension) for extension in EXTENSIONS}
-    for extension, refusal in refusals.items():
-        if refusal is None:
-            return extension
-    # What is too large is told as that, not as the kinds that it is not either.
-    said = set(refusals.values()) - {"NOT_AN_IMAGE"}
-    raise _wrong(SENTENCES[said.pop() or "" if said else "NOT_AN_IMAGE"])
+    refusal = pictures.refusal(content)
+    if refusal is None:
+        return pictures.extension(content)  # clients say jpg of all of them
+    raise _wrong(f"{SENTENCES[refusal.code]}. {refusal.detail}".removesuffix(". "))
 
 
 def _wrong(sentence: str) -> Invalid:

@@ -125,7 +125,7 @@ class Input(TypedDict):
     id: str
     """Its id."""
     file_extension: str
-    """What kind of file it is: `jpg`, `png` or `webp`."""
+    """What kind of file it is: `jpg`, `jpeg`, `png`, `webp`, `heic` or `heif`."""
     metadata: dict[str, Any]
     """What was sent with it."""
     data_conformity: list[DataConformity]

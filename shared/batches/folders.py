@@ -15,9 +15,10 @@ from typing import Literal
 
 from shared.batches.archive import HERE, Entry, decode, decode_one, encode, readings
 from shared.batches.problems import BadArchive, Problem, problem
+from shared.workorders import pictures
 
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp"})
-"""What an image's name may end in, in any case."""
+IMAGE_EXTENSIONS = frozenset(pictures.EXTENSIONS)
+"""What an image's name may end in, in any case. It may be of another of these kinds than its name says."""
 
 JSON_NAMES = frozenset({"metadata.json", "parameters.json"})
 """What the other two files of a work order are called."""

@@ -206,15 +206,16 @@ class _Importer:
             if entry.file in folders.JSON_NAMES:
                 reading.documents[entry.file] = json_files.parse(unpacked)
                 return
-            refusal = pictures.refusal(unpacked, reading.extension(entry))
+            refusal = pictures.refusal(unpacked)
             if refusal:
-                raise BadFile(refusal)
+                raise BadFile(*refusal)
         except BadFile as bad:
             reading.wrong(bad.code, entry.file, bad.detail)
             return
         if reading.problems:
             return  # it will not be imported: what there is left to do is to see what else is wrong
-        id, extension = store.input_id(reading.id, entry.file, unpacked), reading.extension(entry)
+        id = store.input_id(reading.id, entry.file, unpacked)
+        extension = pictures.extension(unpacked, entry.file.rpartition(".")[2])
         stored = await self._many.create(
             self._cloud.settings.images_bucket,
             images.name_of(self._site.customer, self._site.id, id, extension),
@@ -320,11 +321,6 @@ class _Reading:
             detail = f"{more} more of this work order are not listed."
             found[MAX_PROBLEMS:] = [problem("MORE_ERRORS", work_order=self.name, detail=detail)]
         return found
-
-    @staticmethod
-    def extension(entry: Entry) -> str:
-        """The extension that an image keeps: in small letters, without the dot."""
-        return entry.file.rpartition(".")[2].lower()
 
 
 def _spans(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

@@ -187,7 +187,7 @@ PROBLEM_TYPES = {
     "UNKNOWN_FILE": ProblemType(
         "error",
         "The file {file} is not an image, metadata.json or parameters.json.",
-        "Send only jpg, jpeg, png and webp images, and these two files.",
+        "Send only jpg, jpeg, png, webp and heic images, and these two files.",
     ),
     "SYMLINK": ProblemType(
         "error",
@@ -247,7 +247,12 @@ PROBLEM_TYPES = {
     "NOT_AN_IMAGE": ProblemType(
         "error",
         "The file {file} is called an image and cannot be read as one.",
-        "Check that it opens on your computer, and send it as jpg, png or webp.",
+        "Send the photograph as jpg, png, webp or heic.",
+    ),
+    "DAMAGED_IMAGE": ProblemType(
+        "error",
+        "The image {file} is damaged: it ends, or says nothing that is an image's, before its first pixel.",
+        "Check that it opens on your computer, and send it again.",
     ),
     "TOO_MANY_PIXELS": ProblemType(
         "error",

@@ -5,7 +5,8 @@ Pillow does with the rest grows with the pixels.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from PIL import Image as pillow
 from PIL import ImageFilter, ImageStat
@@ -14,20 +15,38 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from shared.workorders.headers import Header, read_header
+from shared.workorders.headers import Header, Kind, kind_of, name_of, pixels_alone, read_header
 from shared.workorders.images import Image
 from shared.workorders.record import DataConformity
 
-DECODERS: dict[str, type[ImageFile]] = {
-    "jpg": JpegImageFile,
+
+def _heic(content: io.BytesIO) -> ImageFile:
+    from pillow_heif import (
+        HeifImageFile,
+    )  # libheif and its codecs take a tenth of a second: only where needed
+
+    picture: ImageFile = HeifImageFile(content)  # type: ignore[no-untyped-call]
+    return picture
+
+
+DECODERS: dict[Kind, Callable[[io.BytesIO], ImageFile]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
     "webp": WebPImageFile,
+    "heic": _heic,
 }
-"""What reads a file of each extension that is taken. `PIL.Image.open` would try others, too."""
+"""What reads a picture of each kind. `PIL.Image.open` would try others, too."""
 
-_KINDS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp"}
-# What a file of each extension is to be, as its header says.
+EXTENSIONS: dict[str, Kind] = {
+    "jpg": "jpeg",
+    "jpeg": "jpeg",
+    "png": "png",
+    "webp": "webp",
+    "heic": "heic",
+    "heif": "heic",
+}
+"""The extensions of pictures, in small letters, and the kind that each means: the first of a kind is that
+which a picture gets whose name has another kind's."""
 
 MAX_PIXELS = 100_000_000
 """Of one picture; telephones make photographs of 12 to 50 million. Looking at a PNG of this size takes 500 MB
@@ -35,6 +54,9 @@ and two seconds; at a JPEG, which is decoded at an eighth, 5 MB, but where it is
 
 MAX_WEBP_PIXELS = 33_000_000
 """A WEBP is unpacked into several copies, 15 bytes a pixel: at this size it takes 500 MB, too."""
+
+MAX_HEIC_PIXELS = 66_000_000
+"""A HEIC takes 7.5 bytes a pixel: at this size 500 MB, and two seconds. Telephones make 12 to 50 million."""
 
 MAX_SCANS = 1_000
 """Passes over a JPEG's pixels: progressive ones have about ten, and one of 80,000 decodes for hours. They are
@@ -70,18 +92,43 @@ _UNREADABLE = (DataConformity("readable", "UNREADABLE", "error"),)
 _LAPLACIAN = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
 
 
-def refusal(content: bytes, extension: str) -> str | None:
-    """Why a file cannot be imported as a picture, from its header alone: 2 µs, for a JPEG 7.
+class Refusal(NamedTuple):
+    """Why a file is not taken: a code, and a sentence about this file, or nothing."""
 
-    `EMPTY_FILE`; `NOT_AN_IMAGE`, also where it is of another kind than its extension says, in any case and
-    without dot; `TOO_MANY_PIXELS`; or None.
+    code: str
+    detail: str = ""
+
+
+def refusal(content: bytes) -> Refusal | None:
+    """Why a file cannot be imported as a picture, from its header alone: 2 µs, for a JPEG 7, for a HEIC 20.
+
+    `EMPTY_FILE`; `NOT_AN_IMAGE`, where it is something else; `DAMAGED_IMAGE`, where it begins as a picture
+    and its header does not go on so; `TOO_MANY_PIXELS`; or None. What its name says does not matter.
     """
     if not content:
-        return "EMPTY_FILE"
+        return Refusal("EMPTY_FILE")
     header = read_header(content)
-    if header is None or header.kind != _KINDS.get(extension.lower()):
-        return "NOT_AN_IMAGE"
-    return "TOO_MANY_PIXELS" if _too_large(header) else None
+    if header is None:
+        if kind_of(content):
+            return Refusal("DAMAGED_IMAGE")
+        name = name_of(content)
+        return Refusal("NOT_AN_IMAGE", f"It is {name}." if name else "")
+    pixels, most = header.width * header.height, _max_pixels(header.kind)
+    if pixels > most:
+        return Refusal("TOO_MANY_PIXELS", f"It has {pixels:,}; {most:,} are allowed.")
+    return None
+
+
+def extension(content: bytes, named: str = "") -> str:
+    """The extension under which a picture is kept: the one that it was named by, in small letters, if that is
+    one of its kind, else the usual one of its kind. ValueError where it is no picture that is taken."""
+    kind = kind_of(content)
+    if EXTENSIONS.get(named.lower(), "") == kind:
+        return named.lower()
+    try:
+        return next(each for each in EXTENSIONS if EXTENSIONS[each] == kind)
+    except StopIteration:
+        raise ValueError("not a picture that is taken") from None
 
 
 def check(content: bytes) -> tuple[DataConformity, ...]:
@@ -125,8 +172,11 @@ def _look(content: bytes) -> tuple[tuple[int, int], pillow.Image]:
         raise ValueError("not a picture that is taken")
     if header.kind == "jpeg" and content.count(b"\xff\xda") > MAX_SCANS:
         raise ValueError("too many scans")
-    picture = DECODERS[header.kind](io.BytesIO(content))
-    if picture.size != (header.width, header.height):
+    picture = DECODERS[header.kind](io.BytesIO(pixels_alone(content, header.kind)))
+    # A HEIC that is cropped to parts of pixels may be rounded otherwise.
+    if header.kind == "heic":
+        header = Header(header.kind, *picture.size)
+    if picture.size != (header.width, header.height) or _too_large(header):
         raise ValueError("another size than its header says")
     # A JPEG is decoded at down to an eighth, and without its colours; for the others this does nothing.
     picture.draft("L", (2 * LOOKED_AT, 2 * LOOKED_AT))
@@ -140,8 +190,11 @@ def _look(content: bytes) -> tuple[tuple[int, int], pillow.Image]:
 
 
 def _too_large(header: Header) -> bool:
-    most = MAX_WEBP_PIXELS if header.kind == "webp" else MAX_PIXELS
-    return header.width * header.height > most
+    return header.width * header.height > _max_pixels(header.kind)
+
+
+def _max_pixels(kind: Kind) -> int:
+    return {"webp": MAX_WEBP_PIXELS, "heic": MAX_HEIC_PIXELS}.get(kind, MAX_PIXELS)
 
 
 def _exposure(grey: pillow.Image) -> str | None:

@@ -51,7 +51,14 @@ METADATA_BYTES = 8 * 1024 * 1024
 NAMESPACE = uuid.UUID("6f4a3a0e-3f0a-4c55-9d8e-0b6a2f5b7c11")
 """The namespace of the ids that are derived from names and contents (UUIDv5)."""
 
-CONTENT_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+CONTENT_TYPES = {
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "heic": "image/heic",
+    "heif": "image/heif",
+}
 """The images we take, by the extension that they keep."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import Image as Picture
+from pillow_heif import register_heif_opener
 
 from infra.local.suite import Suite
 from infra.local.traffic import Fault
@@ -541,6 +542,18 @@ def test_photographs_are_added_and_checked(world: World) -> None:
     assert not world.suite.pubsub.outstanding()
 
 
+def test_a_heic_is_added_as_it_came_whatever_its_client_calls_it(world: World) -> None:
+    register_heif_opener()  # so that Pillow writes it
+    out = io.BytesIO()
+    Picture.new("RGB", (200, 100), (9, 99, 199)).save(out, "HEIF")
+    answer = analyze(world, create(world), ("meter", data(out.getvalue(), "jpg")))
+    [one] = photographs(answer)
+    assert one["file_extension"] == "heic"
+    assert [each["code"] for each in one["data_conformity"]] == ["LOW_RESOLUTION", "BLURRED"]
+    stored = world.suite.storage.read("waybill-local-images", f"acme/{SITE}/{one['id']}.heic")
+    assert stored == out.getvalue()
+
+
 def test_a_photograph_sent_again_is_the_same_input(world: World) -> None:
     id = create(world)
     first = analyze(world, id, ("meter", data(jpeg("1"))))
@@ -634,11 +647,11 @@ def test_one_that_failed_is_analysed_again_on_request(world: World) -> None:
 WRONG_INPUTS: list[tuple[Any, str, str]] = [
     (("roof", data(jpeg("1"))), "name", "'roof' is none of the site's task groups: meter, door"),
     (("meter", data(b"")), "data.value", "is empty"),
-    (("meter", data(b"GIF89a")), "data.value", "is no JPEG, PNG or WEBP image"),
+    (("meter", data(b"GIF89a")), "data.value", "is no JPEG, PNG, WEBP or HEIC image. It is a GIF image"),
     (
         ("meter", data(png((20_000, 20_000)))),
         "data.value",
-        "has more than 100,000,000 pixels: send a smaller",
+        "has too many pixels: send a smaller one. It has 400,000,000; 100,000,000 are allowed",
     ),
     (
         ("meter", {"type": "image", "value": "data:image/jpg;base64,AA AA"}),
@@ -681,7 +694,7 @@ def test_an_input_that_is_wrong_is_named_and_nothing_is_added(
     [
         (Reply(404, b"s3cr3t"), "could not be fetched: it was answered 404, and redirects are not followed"),
         (Reply(302, headers={"Location": "http://127.0.0.1/"}), "could not be fetched: it was answered 302"),
-        (Reply(200, b"s3cr3t"), "is no JPEG, PNG or WEBP image"),
+        (Reply(200, b"s3cr3t"), "is no JPEG, PNG, WEBP or HEIC image"),
         (Reply(200), "is empty"),
         (Reply(200, b"x" * 65_536, endless=True), "is larger than 5000000 bytes"),
     ],

@@ -99,13 +99,13 @@ def test_only_new_photographs_are_read_again(world: World) -> None:
     assert len(world.suite.traffic.calls("storage.objects.get_media")) == 1
 
 
-def test_a_photograph_that_is_gone_is_unreadable(world: World) -> None:
+def test_a_photograph_that_is_gone_is_missing(world: World) -> None:
     id = made(world, world.site, CONTENTS)
     name = f"acme/{SITE}/{inputs(held(world, id))[0].id}.png"
     world.suite.storage.remove(world.cloud.settings.images_bucket, name)
     world.drain()
     found = [[c.code for c in each.data_conformity] for each in inputs(held(world, id))]
-    assert (found, held(world, id).analysis) == ([["UNREADABLE"], []], "DONE")
+    assert (found, held(world, id).analysis) == ([["MISSING"], []], "DONE")
 
 
 def test_what_cannot_be_checked_in_time_is_left_to_the_next_message(world: World) -> None:

@@ -16,6 +16,7 @@ import orjson
 import pytest
 from google.cloud.firestore_v1 import FieldFilter
 from PIL import Image as Picture
+from pillow_heif import register_heif_opener
 
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import Parameter, add_site
@@ -181,6 +182,9 @@ def png(width: int, height: int) -> bytes:
     )
 
 
+register_heif_opener()  # so that Pillow writes HEIC
+
+
 def picture(kind: str, size: tuple[int, int] = (16, 16)) -> bytes:
     out = io.BytesIO()
     Picture.new("RGB", size, (9, 99, 199)).save(out, kind)
@@ -312,7 +316,11 @@ IMAGES_OF_ALL_SORTS = {
     "not an image": Case([File("BAD/meter.jpg", b"just text")], [("BAD", "meter.jpg", "NOT_AN_IMAGE")]),
     "of zero bytes": Case([File("BAD/meter.jpg", b"")], [("BAD", "meter.jpg", "EMPTY_FILE")]),
     "of zero bytes, stored": Case([File("BAD/meter.jpg", b"", STORED)], [("BAD", "meter.jpg", "EMPTY_FILE")]),
-    "png as jpg": Case([File("BAD/meter.jpg", picture("PNG"))], [("BAD", "meter.jpg", "NOT_AN_IMAGE")]),
+    "png as jpg": Case([File("PNG/meter.jpg", picture("PNG"))], photos={"PNG": 1}),
+    "half a header": Case(
+        [File("BAD/meter.jpg", picture("JPEG")[:300])], [("BAD", "meter.jpg", "DAMAGED_IMAGE")]
+    ),
+    "gif as jpg": Case([File("BAD/meter.jpg", picture("GIF"))], [("BAD", "meter.jpg", "NOT_AN_IMAGE")]),
     "zip as jpg": Case(
         [File("BAD/meter.jpg", zipped([File("a", b"b")]))], [("BAD", "meter.jpg", "NOT_AN_IMAGE")]
     ),
@@ -343,8 +351,10 @@ IMAGES_OF_ALL_SORTS = {
             File("KINDS/meter-2.jpeg", picture("JPEG", (17, 16))),
             File("KINDS/meter-3.PnG", picture("PNG")),
             File("KINDS/door.webp", picture("WEBP")),
+            File("KINDS/meter-4.HEIC", picture("HEIF")),
+            File("KINDS/meter-5.heif", picture("HEIF", (17, 16))),
         ],
-        photos={"KINDS": 4},
+        photos={"KINDS": 6},
     ),
 }
 
@@ -583,6 +593,48 @@ def test_one_folder_that_wraps_everything_is_looked_through(world: World) -> Non
         ("", "batch 7/read me.txt", "FILE_OUTSIDE_FOLDER"),
         ("WO_BAD", "deeper/door-1.jpg", "NESTED_FOLDER"),
     ]
+
+
+NAMED_WRONGLY = {
+    "meter-1.jpg": ("PNG", "png"),
+    "meter-2.png": ("JPEG", "jpg"),
+    "meter-3.webp": ("HEIF", "heic"),
+    "meter-4.jpg": ("HEIF", "heic"),
+    "meter-5.HEIC": ("JPEG", "jpg"),
+    "meter-6.jpeg": ("WEBP", "webp"),
+    "meter-7.JPEG": ("JPEG", "jpeg"),
+}
+
+
+def test_a_photograph_is_stored_as_it_came_under_the_extension_of_what_it_is(world: World) -> None:
+    files = {name: picture(kind, (16 + n, 16)) for n, (name, (kind, _)) in enumerate(NAMED_WRONGLY.items())}
+    archive = zipped([File(f"WO/{name}", content) for name, content in files.items()])
+    world.import_archive(archive)
+    [item] = world.imported()["WO"]["work_items"]
+    assert [each["file_extension"] for each in item["input"]] == [own for _, own in NAMED_WRONGLY.values()]
+    assert contents(world, "WO") == {"meter": list(files.values())}
+    lines = list(images.decode(document(world, "WO")["images"]))
+    assert [(each.width, each.height) for each in lines] == [(16 + n, 16) for n in range(len(files))]
+    types = {each.name.rpartition(".")[2]: each.content_type for each in world.suite.storage.list(IMAGES)}
+    assert types == {
+        "png": "image/png",
+        "jpg": "image/jpeg",
+        "heic": "image/heic",
+        "webp": "image/webp",
+        "jpeg": "image/jpeg",
+    }
+    before = document(world, "WO")
+    world.import_archive(archive)
+    assert document(world, "WO") == before, "the same archive again changes nothing"
+
+
+def test_an_image_that_is_none_is_named_as_what_it_is(world: World) -> None:
+    shown = world.import_archive(
+        zipped([File("BAD/meter-1.jpg", picture("GIF")), File("BAD/meter-2.png", png(20_000, 10_000))])
+    )
+    gif, large = [row["message"] for row in world.errors(shown["id"])]
+    assert "It is a GIF image. Send the photograph as jpg, png, webp or heic." in gif
+    assert "It has 200,000,000; 100,000,000 are allowed." in large
 
 
 def test_names_are_read_in_the_code_page_of_the_batch_or_else_of_its_site(world: World) -> None:
