@@ -3,7 +3,7 @@
 The piece is written in the very commit that makes an analysis due: so none can be lost, whatever dies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -27,10 +27,13 @@ def document(cloud: Cloud, site: Site) -> firestore.DocumentReference:
     return cloud.db.document(_path(site))
 
 
-def due(site: Site, status: str = OPEN) -> Callable[[StoredWorkOrder, datetime], Documents]:
+def due(
+    site: Site, status: str = OPEN, wakes: Mapping[str, Any] | None = None
+) -> Callable[[StoredWorkOrder, datetime], Documents]:
     """The piece that is written with a work order, at Firestore's time, where that makes an analysis due.
 
     OPEN where its writer publishes it, too (`publish`); QUEUED where there are many (`publish_queued`).
+    `wakes`: the function, work and piece that wait for its checks, and note that as `awaits` (`wake`).
     """
 
     def beside(work_order: StoredWorkOrder, at: datetime) -> Documents:
@@ -39,9 +42,19 @@ def due(site: Site, status: str = OPEN) -> Callable[[StoredWorkOrder, datetime],
         id = work_order.work_order.id
         piece = pieces.new(site.customer, FUNCTION, STAGE, PLAN, id, at, status)
         path = f"{_path(site)}/pieces/{pieces.id_of(PLAN, id)}"
-        return {path: {**piece, "next": at + pieces.STALLED}}
+        return {path: {**piece, "next": at + pieces.STALLED, "wakes": wakes}}
 
     return beside
+
+
+def wake(cloud: Cloud, wakes: Mapping[str, Any] | None, id: str) -> None:
+    """Wake the piece that awaits the checks of a work order, which are made. Doing it twice is doing it
+    once."""
+    if wakes is None:
+        return
+    piece: Any = cloud.db.document(f"{wakes['work']}/pieces/{wakes['piece']}").get(["awaits"])
+    if piece.exists and (piece.to_dict() or {}).get("awaits") == id:
+        cloud.messages.publish(wakes["function"], pieces.message(wakes["work"], wakes["piece"]))
 
 
 def publish(cloud: Cloud, site: Site, work_order: StoredWorkOrder) -> None:

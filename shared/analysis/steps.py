@@ -65,6 +65,8 @@ def analyse(cloud: Cloud, analyses: Analyses, attempt: Attempt) -> Done | Later:
             return Done()
         except Conflict as others:
             raise Retry(str(others)) from others
+        if not after.unchecked:
+            queue.wake(cloud, attempt.fields.get("wakes"), id)
     return Later() if after.analysis == DUE else Done()
 
 
@@ -77,6 +79,7 @@ def failed(cloud: Cloud, analyses: Analyses, attempt: Attempt, error: GiveUp) ->
     try:
         site = get_site(cloud.db, analyses.site, analyses.customer)
         store.change(cloud, site, piece.name, lambda now: _given_up(now.stored, failure))
+        queue.wake(cloud, piece.fields.get("wakes"), piece.name)
     except NotFound as gone:
         logs.info("nothing to analyse", reason=str(gone))
 

@@ -69,7 +69,8 @@ class Batch:
     listing      its files, work order by work order (`planning`)
     slices       the plan of its slices, which are pieces
     work_orders  how many work orders the archive holds
-    problems     what the plan found wrong with files of no work order, and the folders that can be none
+    problems     what the plan found wrong with files of no work order, and the folders that can be none; in
+                 the end also what the checks of photographs found
     totals       how far it came, once it has ended by itself
     code         what is wrong (`problems`), where it failed
     error        the same as a sentence; for INTERNAL what we met, which is not for its customer

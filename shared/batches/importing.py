@@ -6,14 +6,14 @@ work orders it writes down how far it is, with the errors found since, in one tr
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from shared import logs
 from shared.accounts.customers import Site, get_site
 from shared.analysis import queue, steps
-from shared.batches import errors_file, folders, json_files, naming
+from shared.batches import errors_file, folders, json_files, naming, reporting
 from shared.batches.archive import Entry, region, unpack
 from shared.batches.batch import Batch, Progress
 from shared.batches.problems import BadFile, Problem, problem
@@ -62,12 +62,14 @@ GROUPS_NAMED = 20
 
 @dataclass
 class _Outcome:
-    """What came of one work order; `stored` is None if it was not imported."""
+    """What came of one work order; `stored` is None if it was not imported. `files` has the files of its
+    photographs, by input."""
 
     problems: list[Problem] = field(default_factory=list)
     stored: StoredWorkOrder | None = None
     images: int = 0
     bytes: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | Later:
@@ -89,7 +91,15 @@ async def _import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | 
             if any(each.stored and each.stored.analysis == DUE for each in outcomes):
                 queue.publish_queued(cloud, site)
             problems = [problem for each in outcomes for problem in each.problems]
-            documents = errors_file.documents(batch, attempt.piece.name, position, problems)
+            imported = [
+                reporting.Imported(each.stored.work_order.id, each.stored.work_order.name, each.files)
+                for each in outcomes
+                if each.stored is not None and each.files
+            ]
+            documents = {
+                **errors_file.documents(batch, attempt.piece.name, position, problems),
+                **reporting.documents(batch, attempt.piece.name, position, imported),
+            }
             position += len(chunk)
             reached = reached.plus(_counted(outcomes, problems))
             attempt.save({**asdict(reached), "position": position}, documents)
@@ -161,6 +171,7 @@ class _Importer:
         if batch.archive is None:
             raise ValueError(f"the batch {batch.id} is {batch.state} and has no archive")
         self._cloud = cloud
+        self._batch = batch
         self._archive = batch.archive
         self._site = site
         self._attempt = attempt
@@ -231,7 +242,7 @@ class _Importer:
     def _write(self, readings: Sequence["_Reading"]) -> list[_Outcome]:
         """The work orders' documents, of those with which nothing is wrong."""
         arrivals = {reading.name: reading.arrive for reading in readings if not reading.problems}
-        due = queue.due(self._site, QUEUED)
+        due = queue.due(self._site, QUEUED, reporting.waker(self._batch, self._attempt.piece.function))
         written = store.import_many(self._cloud, self._site, arrivals, due)
         return [reading.outcome(written.get(reading.name)) for reading in readings]
 
@@ -300,7 +311,9 @@ class _Reading:
             unknown = parameters.unknown(self._site, self.documents.get("parameters.json", {}))
             for sentence in list(unknown.values())[:UNKNOWN_LISTED]:
                 self.wrong("UNKNOWN_PARAMETER", "parameters.json", sentence)
-            return _Outcome(self.problems, written, len(images), sum(each.size for each in images))
+            files = {photo.input.id: file for file, photo in self.taken.items()}
+            size = sum(each.size for each in images)
+            return _Outcome(self.problems, written, len(images), size, files)
         if isinstance(written, _WrongParameters):
             file = "parameters.json" if "parameters.json" in self.documents else ""
             for each in written.found:

@@ -284,6 +284,17 @@ PROBLEM_TYPES = {
         "The file {file} has lists and objects nested more than 64 deep.",
         "Nest them less deeply.",
     ),
+    # A photograph that was imported, and what its checks found.
+    "UNREADABLE": ProblemType(
+        "warning",
+        "The image {file} was imported, but cannot be shown: its pixels are damaged or incomplete.",
+        "Check that it opens on your computer, and send the photograph again.",
+    ),
+    "MISSING": ProblemType(
+        "warning",
+        "The image {file} was imported, but is gone from Waybill's storage; your archive did not cause it.",
+        "Send the photograph again.",
+    ),
     # A work order.
     "EMPTY_FOLDER": ProblemType(
         "warning",

@@ -4,7 +4,8 @@
 2. receive  its archive: it is pinned as it stands (`receiving`)
 3. plan     the archive's directory, cut into slices of whole work orders (`planning`)
 4. import   slice by slice: photographs, then work orders, errors as they come (`importing`)
-5. finish   add up what the slices came to (`finishing`)
+5. report   what the checks of the photographs found, once they are made (`reporting`)
+6. finish   add up what the slices came to (`finishing`)
 
 At its end the addresses of `notify` are mailed (`finishing.ending`).
 """
@@ -12,7 +13,7 @@ At its end the addresses of `notify` are mailed (`finishing.ending`).
 from collections.abc import Mapping
 
 from shared.batches import batch as batches
-from shared.batches import finishing, importing, planning, receiving
+from shared.batches import finishing, importing, planning, receiving, reporting
 from shared.batches.batch import IMPORT, PROCESSING, UPLOADED, WAITING_FOR_UPLOAD, Batch
 from shared.gcp.clients import Cloud
 from shared.gcp.messages import ObjectFinalised
@@ -40,6 +41,7 @@ KIND = Kind(
         Stage(receiving.STAGE, WAITING_FOR_UPLOAD, _function, receiving.receive),
         Stage("plan", UPLOADED, _function, planning.plan),
         Stage(IMPORT, PROCESSING, _function, importing.import_slice),
+        Stage(reporting.STAGE, PROCESSING, _function, reporting.report),
         Stage("finish", PROCESSING, _function, finishing.finish),
     ),
     parse=batches.from_snapshot,

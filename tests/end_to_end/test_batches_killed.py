@@ -60,10 +60,8 @@ STEPS = {
     "import": Step("ingest_work_orders", "storage.objects.insert", "-images/", REFUSED, "PROCESSING", nth=5),
     # The work orders are there, nobody has asked for their analysis, and the slice does not know of them.
     "save": Step("ingest_work_orders", "pubsub.Publish", "/topics/analyse_work_order", REFUSED, "PROCESSING"),
-    # The batch has ended, and a photograph is being looked at.
-    "analyse": Step(
-        "analyse_work_order", "storage.objects.get_media", "-images/", HELD, "COMPLETED_WITH_ERRORS"
-    ),
+    # All is imported, and the batch waits for a photograph that is being looked at.
+    "analyse": Step("analyse_work_order", "storage.objects.get_media", "-images/", HELD, "PROCESSING"),
 }
 
 

@@ -41,7 +41,7 @@ do("receive")
 slices = batches.get(cloud, batch.id).slices
 for piece in pieces.of_plan(cloud, batch.path, slices, ["OPEN", "QUEUED"]).stream():
     do(piece.id)
-do("finish")
+do("report")
 print(peak() - before)
 """
 
@@ -57,6 +57,7 @@ def taken(world: World, suite: Suite, archive: Path) -> int:
         [sys.executable, "-c", SCRIPT, id], env=environment, capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
+    world.drain()  # what is to be checked, and the end
     assert world.shown(id)["status"] == "COMPLETED", world.shown(id)
     return int(done.stdout.splitlines()[-1])
 

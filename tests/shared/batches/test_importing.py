@@ -925,11 +925,9 @@ def outcome(shown: dict[str, Any]) -> dict[str, Any]:
 
 
 def deliver(world: World, between: Callable[[Delivery], None]) -> None:
-    """Deliver everything but what is to be analysed, and look after each delivery."""
+    """Deliver everything, and look after each delivery."""
 
     def push(delivery: Delivery) -> bool:
-        if delivery.function not in OURS:
-            return True
         answered = world.push(delivery)
         between(delivery)
         return answered
@@ -947,7 +945,9 @@ def test_progress_and_errors_are_seen_while_it_runs_and_only_grow(step_by_step: 
     def look(delivery: Delivery) -> None:
         shown = world.shown(id)
         counts = [shown[f"work_orders_{name}"] for name in ("done", "failed")]
-        seen.append((shown["status"], *counts, shown["images"], len(world.errors(id))))
+        now = (shown["status"], *counts, shown["images"], len(world.errors(id)))
+        if now not in seen[-1:]:
+            seen.append(now)
 
     deliver(world, look)
     assert seen == [
@@ -978,9 +978,9 @@ def test_small_slices_come_to_the_same_as_large_ones(world: World, monkeypatch: 
 @pytest.mark.parametrize(
     ("bound", "value", "seen_done"),
     [
-        ("CHUNK_ORDERS", 1, [0, 1, 2, 3, 4, 5, 6, 6]),
-        ("CHUNK_FILES", 5, [0, 1, 2, 4, 6, 6]),
-        ("CHUNK_JSON_BYTES", 30, [0, 1, 2, 5, 6, 6]),
+        ("CHUNK_ORDERS", 1, [0, 1, 2, 3, 4, 5, 6]),
+        ("CHUNK_FILES", 5, [0, 1, 2, 4, 6]),
+        ("CHUNK_JSON_BYTES", 30, [0, 1, 2, 5, 6]),
     ],
 )
 def test_an_attempt_without_time_does_a_piece_and_leaves_the_rest_to_the_next(
@@ -993,9 +993,12 @@ def test_an_attempt_without_time_does_a_piece_and_leaves_the_rest_to_the_next(
     seen: list[int] = []
 
     def look(delivery: Delivery) -> None:
-        assert len(seen) < 10, f"it goes round in circles: {seen}"
         shown = world.shown(id)
-        seen.append(shown["work_orders_done"] + shown["work_orders_failed"])
+        now = shown["work_orders_done"] + shown["work_orders_failed"]
+        if now not in seen[-1:]:
+            seen.append(now)
+        if now == 6:
+            monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", "60")  # without time, no photograph is checked
 
     deliver(world, look)
     assert seen == seen_done

@@ -1,0 +1,183 @@
+"""What the checks of photographs find is in the report of their batch, as warnings, and in its mail."""
+
+import io
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from PIL import Image as Picture
+
+from infra.local.pubsub import Delivery
+from shared.analysis import queue
+from shared.batches import reporting
+from shared.batches.batch import Batch
+from shared.batches.problems import PROBLEM_TYPES
+from shared.gcp.documents import count, fields_of
+from shared.workorders import store
+from tests.archives import File, zipped
+from tests.world import SITE, World, jpeg
+
+AT = datetime(2026, 11, 22, tzinfo=UTC)
+PHOTO = jpeg("a photograph")
+
+
+def cut() -> bytes:
+    """A JPEG whose header is whole, and of whose pixels a half is there."""
+    out = io.BytesIO()
+    Picture.effect_noise((200, 200), 90).save(out, "JPEG")
+    return out.getvalue()[: out.tell() // 2]
+
+
+CUT = cut()
+ARCHIVE = zipped(
+    [
+        File("WO_1/meter-1.jpg", PHOTO),
+        File("WO_1/meter-2.jpg", CUT),
+        File("WO_2/door.jpg", jpeg("2")),
+        File("WO_3/door-1.JPG", CUT),
+        File("WO_3/meter.jpg", jpeg("3")),
+        File("BAD/roof.jpg", PHOTO),
+    ]
+)
+FOUND = [
+    ("BAD", "roof.jpg", "UNKNOWN_TASK_GROUP", "error"),
+    ("WO_1", "meter-2.jpg", "UNREADABLE", "warning"),
+    ("WO_3", "door-1.JPG", "UNREADABLE", "warning"),
+]
+
+
+def report(world: World, batch: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    rows = world.errors(batch["id"])
+    return [(row["work_order"], row["file"], row["code"], row["level"]) for row in rows]
+
+
+def left(world: World, id: str) -> int:
+    return count(world.cloud.db.collection(f"batches/{id}/photographs"))
+
+
+def test_a_truncated_photograph_is_a_warning_of_its_batch_and_in_its_mail(world: World) -> None:
+    shown = world.import_archive(ARCHIVE, notify=["zoe@acme.example"])
+    assert report(world, shown) == FOUND
+    counts = ("work_orders_done", "work_orders_failed", "errors", "warnings")
+    assert [shown[name] for name in counts] == [3, 1, 1, 2]
+    assert shown["status"] == "COMPLETED_WITH_ERRORS"
+    [row] = [row for row in world.errors(shown["id"]) if row["file"] == "meter-2.jpg"]
+    assert row["message"] == (
+        "The image “meter-2.jpg” was imported, but cannot be shown: its pixels are damaged or incomplete. "
+        "Check that it opens on your computer, and send the photograph again."
+    )
+    [mail] = world.cloud.db.collection(f"batches/{shown['id']}/mails").stream()
+    assert (mail.get("address"), mail.get("facts")["warnings"]) == ("zoe@acme.example", 2)
+    assert left(world, shown["id"]) == 0
+
+
+def test_warnings_alone_are_no_errors(world: World) -> None:
+    shown = world.import_archive(zipped([File("WO_1/meter.jpg", CUT)]))
+    assert (shown["status"], shown["errors"], shown["warnings"]) == ("COMPLETED", 0, 1)
+
+
+def test_an_archive_sent_again_is_told_again_and_only_of_its_own_photographs(world: World) -> None:
+    world.import_archive(ARCHIVE)
+    again = world.import_archive(ARCHIVE)
+    assert report(world, again) == FOUND
+    other = world.import_archive(zipped([File("WO_1/door.jpg", jpeg("more"))]))
+    assert report(world, other) == []
+
+
+def test_a_photograph_that_is_gone_when_it_is_checked_is_a_warning(world: World) -> None:
+    id = world.batch(zipped([File("WO_1/meter.jpg", PHOTO)]))
+    without_analyses(world)
+    [one] = world.suite.storage.list("waybill-local-images")
+    world.suite.storage.remove("waybill-local-images", one.name)
+    world.wait(timedelta(minutes=16))
+    world.sweep()
+    world.drain()
+    assert report(world, world.shown(id)) == [("WO_1", "meter.jpg", "MISSING", "warning")]
+
+
+def without_analyses(world: World) -> None:
+    """Deliver everything but what is to be analysed, which is lost."""
+    pushed = world.push
+    while world.suite.pubsub.deliver_due(lambda each: each.function == queue.FUNCTION or pushed(each)):
+        pass
+
+
+def test_a_batch_waits_for_its_checks_and_is_woken_by_the_last(world: World) -> None:
+    id = world.batch(ARCHIVE)
+    without_analyses(world)
+    assert world.shown(id)["status"] == "PROCESSING"
+    assert world.shown(id)["work_orders_done"] == 3
+    world.wait(timedelta(minutes=16))
+    world.sweep()
+    world.drain()
+    assert report(world, world.shown(id)) == FOUND
+    assert world.shown(id)["status"] == "COMPLETED_WITH_ERRORS"
+    assert not world.failures
+
+
+def test_a_batch_does_not_wait_for_checks_for_ever(world: World) -> None:
+    id = world.batch(ARCHIVE)
+    without_analyses(world)
+    for _ in range(2):
+        world.wait(reporting.MAX_CHECKS)
+        world.sweep()
+        without_analyses(world)
+    assert report(world, world.shown(id)) == FOUND[:1]
+    assert world.shown(id)["status"] == "COMPLETED_WITH_ERRORS"
+
+
+def test_work_orders_and_sites_that_are_gone_are_not_waited_for(world: World) -> None:
+    id = world.batch(ARCHIVE)
+    without_analyses(world)
+    store.delete(world.cloud, world.site, store.work_order_id(SITE, "WO_1"))
+    world.wait(timedelta(minutes=16))
+    world.sweep()
+    world.drain()
+    assert report(world, world.shown(id)) == [FOUND[0], FOUND[2]]
+
+
+@pytest.mark.parametrize("size", [200, 256 * 1024], ids=["a document a work order", "one document"])
+def test_a_report_goes_on_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Without time, an attempt reports one work order, and leaves the rest to the next."""
+    monkeypatch.setattr(reporting, "DOCUMENT_BYTES", size)
+    id = world.batch(ARCHIVE)
+    waited: list[Any] = []
+    piece = f"batches/{id}/pieces/{reporting.STAGE}"
+
+    def push(delivery: Delivery) -> bool:
+        """Deliver the analyses first, then leave the report no time."""
+        reporting_now = world.cloud.db.document(piece).get().exists
+        if delivery.function == queue.FUNCTION or not reporting_now:
+            return world.push(delivery)
+        if store_checked(world):
+            monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", "0")
+            waited.append(fields_of(world.cloud.db.document(piece).get()).get("position"))
+        return world.push(delivery)
+
+    while world.suite.pubsub.deliver_due(push):
+        pass
+    assert report(world, world.shown(id)) == FOUND
+    assert (world.shown(id)["warnings"], left(world, id)) == (2, 0)
+    assert len(waited) >= 3, waited
+
+
+def store_checked(world: World) -> bool:
+    """Whether every work order is checked."""
+    return all(each.get("analysis") == "DONE" for each in world.cloud.db.collection("work_orders").stream())
+
+
+def test_photographs_of_a_slice_are_remembered_in_documents_that_fit() -> None:
+    many = [
+        reporting.Imported(
+            f"{n:036}", f"WO_{n}", {f"{each:036}": f"meter-{each}.jpg" for each in range(5_000)}
+        )
+        for n in range(3)
+    ]
+    made = reporting.documents(Batch("b", "acme", SITE, "key", "PROCESSING", AT), "000001", 50, many)
+    assert len(made) == 3
+    assert max(len(fields["lines"]) for fields in made.values()) < 1_000_000
+
+
+def test_every_code_that_is_reported_is_a_warning() -> None:
+    assert {PROBLEM_TYPES[code].level for code in reporting.REPORTED} == {"warning"}
