@@ -21,7 +21,8 @@ class HttpServer:
         self._running = 0
         app.middlewares.append(self._count)
         self._loop = asyncio.new_event_loop()
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+        # A body stays as it was sent, and fits its Content-Length. Whoever reads it decodes it.
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, auto_decompress=False)
         self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
 
     def start(self, port: int = 0) -> int:

@@ -53,7 +53,12 @@ WHOLE_IN_MEMORY = MIB
 
 _DEFAULT_TYPE = "application/octet-stream"
 
-_LIST = {"delimiter", "endOffset", "matchGlob", "maxResults", "pageToken", "prefix", "startOffset"}
+_LIST = {
+    *("delimiter", "endOffset", "matchGlob", "maxResults", "pageToken", "prefix", "startOffset"),
+    "includeFoldersAsPrefixes",
+}
+_LIST_OFF = {"includeTrailingDelimiter", "softDeleted", "versions"}
+"""What Google's tools turn off in so many words; turned on, it is not built."""
 _REWRITE = {
     "ifSourceGenerationMatch",
     "ifSourceGenerationNotMatch",
@@ -71,14 +76,19 @@ class JsonApi:
 
     # Which call a request is
 
-    def operation(self, method: str, target: str, prefix: str, body: bytes, range_header: str) -> Operation:
-        """The call that a request to `prefix` (`/storage/v1/`) makes. 501 for one that is not built."""
+    def operation(
+        self, method: str, target: str, prefix: str, body: bytes, range_header: str, root: str
+    ) -> Operation:
+        """The call that a request to `prefix` (`/storage/v1/`) makes. 501 for one that is not built.
+
+        `root` is what links to objects begin with: the URL that the server was reached at.
+        """
         segments, query = split_target(target, prefix)
         match method, segments:
             case "GET", ["b", bucket]:
                 known: set[str] = {"ifMetagenerationMatch", "ifMetagenerationNotMatch"}
                 Query(query, known=known)
-                return Operation("storage.buckets.get", bucket, partial(self._bucket, bucket))
+                return Operation("storage.buckets.get", bucket, partial(self._bucket, bucket, root))
             case "GET", ["b", bucket, "iam", "testPermissions"]:
                 asked = Query(query, known={"permissions"})
                 return Operation(
@@ -87,18 +97,22 @@ class JsonApi:
                     partial(self._test_permissions, bucket, asked),
                 )
             case "GET", ["b", bucket, "o"]:
-                asked = Query(query, known=_LIST)
+                asked = Query(query, known=_LIST | _LIST_OFF)
+                asked.flag("includeFoldersAsPrefixes")
+                for name in sorted(_LIST_OFF):
+                    if asked.flag(name):
+                        raise unimplemented(f"parameter {name}")
                 return Operation(
                     "storage.objects.list",
                     f"{bucket}/{asked.text('prefix')}",
-                    partial(self._list, bucket, asked),
+                    partial(self._list, bucket, asked, root),
                 )
             case "GET", ["b", bucket, "o", name]:
                 asked = Query(query, known=CONDITIONS | {"generation"})
                 if asked.text("alt") == "media":
                     run = partial(self.media, bucket, name, asked, range_header)
                     return Operation("storage.objects.get_media", f"{bucket}/{name}", run, plain=True)
-                run = partial(self._get, bucket, name, asked)
+                run = partial(self._get, bucket, name, asked, root)
                 return Operation("storage.objects.get", f"{bucket}/{name}", run)
             case "DELETE", ["b", bucket, "o", name]:
                 asked = Query(query, known=CONDITIONS | {"generation"})
@@ -106,17 +120,19 @@ class JsonApi:
                 return Operation("storage.objects.delete", f"{bucket}/{name}", run)
             case "POST", ["b", bucket, "o", name, "compose"]:
                 asked = Query(query, known={"ifGenerationMatch", "ifMetagenerationMatch"})
-                run = partial(self._compose, bucket, name, asked, body)
+                run = partial(self._compose, bucket, name, asked, body, root)
                 return Operation("storage.objects.compose", f"{bucket}/{name}", run)
             case "POST", ["b", source_bucket, "o", source, "rewriteTo", "b", bucket, "o", name]:
                 asked = Query(query, known=CONDITIONS | _REWRITE)
-                run = partial(self._rewrite, (source_bucket, source), (bucket, name), asked, body)
+                run = partial(self._rewrite, (source_bucket, source), (bucket, name), asked, body, root)
                 resource = f"{source_bucket}/{source} -> {bucket}/{name}"
                 return Operation("storage.objects.rewrite", resource, run)
             case _:
                 raise unimplemented(f"{method} {target.partition('?')[0]}")
 
-    def insert(self, bucket: str, name: str, asked: Query, sent: Wanted, content: bytes) -> Operation:
+    def insert(
+        self, bucket: str, name: str, asked: Query, sent: Wanted, content: bytes, root: str
+    ) -> Operation:
         """The call that writes an object whose whole content came with the request."""
 
         def run(principal: str) -> Answer:
@@ -127,9 +143,9 @@ class JsonApi:
                 check_hashes(crc, md5, {"crc32c": sent.crc32c, "md5": sent.md5})
                 pieces = self._store.write(content)
                 stored = self.store_object(
-                    bucket, name, sent.metadata, pieces, size=len(content), crc=crc, md5=md5
+                    bucket, name, sent.metadata, pieces, size=len(content), crc=crc, md5=md5, root=root
                 )
-            return Answer(200, orjson.dumps(object_resource(stored)))
+            return Answer(200, orjson.dumps(object_resource(stored, root)))
 
         return Operation("storage.objects.insert", f"{bucket}/{name}", run)
 
@@ -181,6 +197,7 @@ class JsonApi:
         crc: int,
         md5: bytes | None,
         components: int | None = None,
+        root: str = "",
     ) -> Stored:
         """Write an object, all checks done, and have whoever wants to know told of it.
 
@@ -210,7 +227,7 @@ class JsonApi:
                 "objectGeneration": str(generation),
                 "eventTime": timestamp(now),
             }
-            self._store.add_event(topic, orjson.dumps(object_resource(stored)), attributes)
+            self._store.add_event(topic, orjson.dumps(object_resource(stored, root)), attributes)
         return stored
 
     def _find(self, principal: str, bucket: str, name: str, generation: int | None = None) -> Stored:
@@ -227,10 +244,10 @@ class JsonApi:
 
     # The calls
 
-    def _bucket(self, name: str, principal: str) -> Answer:
+    def _bucket(self, name: str, root: str, principal: str) -> Answer:
         bucket = self.need_bucket(name)
         self.need(principal, "storage.buckets.get", name)
-        return Answer(200, orjson.dumps(bucket_resource(bucket)))
+        return Answer(200, orjson.dumps(bucket_resource(bucket, root)))
 
     def _test_permissions(self, name: str, asked: Query, principal: str) -> Answer:
         self.need_bucket(name)
@@ -244,11 +261,11 @@ class JsonApi:
             body["permissions"] = held
         return Answer(200, orjson.dumps(body))
 
-    def _get(self, bucket: str, name: str, asked: Query, principal: str) -> Answer:
+    def _get(self, bucket: str, name: str, asked: Query, root: str, principal: str) -> Answer:
         stored = self._readable(bucket, name, asked, principal)
         if stored is None:
             return Answer(304)
-        return Answer(200, orjson.dumps(object_resource(stored)))
+        return Answer(200, orjson.dumps(object_resource(stored, root)))
 
     def _readable(self, bucket: str, name: str, asked: Query, principal: str) -> Stored | None:
         """The object to be read, or None if it has the generation that the caller knows already (304)."""
@@ -299,11 +316,13 @@ class JsonApi:
             return Answer(status, b"".join(content), resource["contentType"], headers)
         return Answer(status, b"", resource["contentType"], headers, content, end - start)
 
-    def _list(self, bucket: str, asked: Query, principal: str) -> Answer:
+    def _list(self, bucket: str, asked: Query, root: str, principal: str) -> Answer:
         self.need_bucket(bucket)
         prefix, delimiter = asked.text("prefix"), asked.text("delimiter")
         self.need(principal, "storage.objects.list", bucket, prefix)
         wanted = matching(asked.text("matchGlob"))
+        if delimiter and asked.text("matchGlob"):
+            raise unimplemented("matchGlob with a delimiter")
         most = asked.number("maxResults")
         if most is not None and most < 0:
             raise invalid("Invalid value for maxResults")
@@ -330,7 +349,7 @@ class JsonApi:
                     break
                 cut = stored.name.find(delimiter, len(prefix)) if delimiter else -1
                 if cut < 0:
-                    items.append(object_resource(stored))
+                    items.append(object_resource(stored, root))
                     low = stored.name + "\0"
                     continue
                 group = stored.name[: cut + len(delimiter)]
@@ -357,7 +376,9 @@ class JsonApi:
             self._store.delete(bucket, name)
         return Answer(204)
 
-    def _compose(self, bucket: str, name: str, asked: Query, body: bytes, principal: str) -> Answer:
+    def _compose(
+        self, bucket: str, name: str, asked: Query, body: bytes, root: str, principal: str
+    ) -> Answer:
         request = json_body(body)
         sources = request.get("sourceObjects")
         if request.keys() - {"kind", "sourceObjects", "destination"}:
@@ -394,12 +415,26 @@ class JsonApi:
                 size += stored.size
                 components += stored.components or 1
             made = self.store_object(
-                bucket, name, sent.metadata, pieces, size=size, crc=crc, md5=None, components=components
+                bucket,
+                name,
+                sent.metadata,
+                pieces,
+                size=size,
+                crc=crc,
+                md5=None,
+                components=components,
+                root=root,
             )
-        return Answer(200, orjson.dumps(object_resource(made)))
+        return Answer(200, orjson.dumps(object_resource(made, root)))
 
     def _rewrite(
-        self, source: tuple[str, str], target: tuple[str, str], asked: Query, body: bytes, principal: str
+        self,
+        source: tuple[str, str],
+        target: tuple[str, str],
+        asked: Query,
+        body: bytes,
+        root: str,
+        principal: str,
     ) -> Answer:
         sent = wanted(json_body(body), bucket=target[0])
         bucket, name = target
@@ -420,7 +455,7 @@ class JsonApi:
             if apart:
                 done, token = self._rewritten(stored, target, asked)
                 if token:
-                    return _rewrite_answer(stored.size, done, token)
+                    return _rewrite_answer(stored.size, done, token, root)
             components = stored.components if not apart or stored.components is None else 1
             made = self.store_object(
                 bucket,
@@ -431,8 +466,9 @@ class JsonApi:
                 crc=stored.crc32c,
                 md5=stored.md5,
                 components=components,
+                root=root,
             )
-        return _rewrite_answer(stored.size, stored.size, made)
+        return _rewrite_answer(stored.size, stored.size, made, root)
 
     def _rewritten(self, stored: Stored, target: tuple[str, str], asked: Query) -> tuple[int, str]:
         """How far a rewrite between locations is after this call, and the token to go on with, if any.
@@ -459,7 +495,7 @@ class JsonApi:
         return done, base64.urlsafe_b64encode(orjson.dumps([*about, done, started])).decode()
 
 
-def _rewrite_answer(size: int, done: int, then: str | Stored) -> Answer:
+def _rewrite_answer(size: int, done: int, then: str | Stored, root: str) -> Answer:
     body: dict[str, Any] = {
         "kind": "storage#rewriteResponse",
         "totalBytesRewritten": str(done),
@@ -469,7 +505,7 @@ def _rewrite_answer(size: int, done: int, then: str | Stored) -> Answer:
     if isinstance(then, str):
         body["rewriteToken"] = then
     else:
-        body["resource"] = object_resource(then)
+        body["resource"] = object_resource(then, root)
     return Answer(200, orjson.dumps(body), JSON)
 
 

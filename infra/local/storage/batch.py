@@ -1,4 +1,4 @@
-"""Batches: many calls in one multipart request, many answers in one.
+"""Multipart bodies, and batches: many calls in one multipart request, many answers in one.
 
 https://cloud.google.com/storage/docs/batch
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from email.message import Message
 from urllib.parse import urlsplit
 
-from infra.local.storage.errors import invalid
+from infra.local.storage.errors import StorageError, invalid
 from infra.local.storage.requests import Answer
 
 CALLS = 100
@@ -19,6 +19,8 @@ PAYLOAD_BYTES = 10 * 1024 * 1024
 """https://cloud.google.com/storage/docs/batch#overview"""
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,17 @@ class Part:
 
 
 def boundary_of(content_type: str, kind: str) -> bytes:
-    """The boundary in a Content-Type; 400 if it is not of this multipart kind or has none."""
+    """The boundary in a Content-Type; 400 if it is not of this multipart kind or has none.
+
+    Google's apitools, and so gcloud, put it in apostrophes, which are no quotes to the standard.
+    """
     message = Message()
     message["Content-Type"] = content_type
     boundary = message.get_param("boundary")
     if message.get_content_type() != kind or not isinstance(boundary, str) or not boundary:
         raise invalid(f"The Content-Type must be {kind} with a boundary.")
+    if len(boundary) > 2 and boundary[0] == boundary[-1] == "'":
+        boundary = boundary[1:-1]
     return boundary.encode()
 
 
@@ -50,12 +57,47 @@ def parts(body: bytes, boundary: bytes) -> list[bytes]:
     return [part.lstrip(b" \t").removeprefix(b"\r").removeprefix(b"\n") for part in found[1:-1]]
 
 
+def two_parts(body: bytes, boundary: bytes) -> tuple[bytes, bytes]:
+    """The two parts of an upload, headers included; 400 for what has another number of them.
+
+    The second one is content of any kind: it ends at the last line that can end the body, and at the kind of
+    line break that the body itself uses. https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1
+    """
+    line = b"--" + re.escape(boundary)
+    opening = re.search(rb"(?:\A|\n)" + line + rb"[ \t]*(?=(\r?\n))", body)
+    if opening is None:
+        raise _malformed()
+    before = b"\n" if opening[1] == b"\n" else b"\r?\n"
+    middle = re.compile(before + line + rb"[ \t]*(?=(\r?\n))")
+    between = middle.search(body, opening.end())
+    if between is None:
+        raise _malformed()
+    ends = re.compile(before + line + rb"--[ \t]*(?=\r?\n|\Z)").finditer(body, between.end())
+    end = max((found.start() for found in ends), default=-1)
+    if end < 0 or middle.search(body, between.end(), end):
+        raise _malformed()
+    return body[opening.end(1) : between.start()], body[between.end(1) : end]
+
+
+def _malformed() -> StorageError:
+    return invalid("Malformed multipart body.")
+
+
 def head_and_body(part: bytes) -> tuple[list[str], bytes]:
-    """The lines before the first blank one, and what comes after it."""
-    if part.startswith((b"\r\n", b"\n")):
-        return [], part.lstrip(b"\r").removeprefix(b"\n")
+    """The lines before the first blank one, each header in one line, and what comes after it."""
+    for blank in (b"\r\n", b"\n"):
+        if part.startswith(blank):
+            return [], part[len(blank) :]
     head, *rest = _BLANK_LINE.split(part, maxsplit=1)
-    return head.decode("utf-8", "replace").splitlines(), rest[0] if rest else b""
+    return _FOLD.sub(b"", head).decode("utf-8", "replace").splitlines(), rest[0] if rest else b""
+
+
+def headers_and_body(part: bytes) -> tuple[dict[str, str], bytes]:
+    """The headers of a part, of which there may be none, and what comes after them; 400 for other lines."""
+    lines, content = head_and_body(part)
+    if not all(_HEADER.match(line) for line in lines):
+        raise _malformed()
+    return headers_of(lines), content
 
 
 def headers_of(lines: list[str]) -> dict[str, str]:

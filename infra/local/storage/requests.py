@@ -14,6 +14,9 @@ from infra.local.storage.resources import Conditions
 
 JSON = "application/json; charset=UTF-8"
 
+_GLOB = re.compile(r"\*\*|\\.|\[[!^]?[^]]+\]|.", re.DOTALL)
+_WILD = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+
 _EVERYWHERE = {"alt", "fields", "key", "prettyPrint", "projection", "quotaUser", "uploadType", "userProject"}
 """https://cloud.google.com/storage/docs/json_api/v1/parameters; these change no effect: ignored."""
 
@@ -56,16 +59,47 @@ def failure(error: StorageError, *, plain: bool = False) -> Answer:
 
 
 def matching(glob: str) -> Callable[[str], bool]:
-    """Whether a name matches a `matchGlob`: `**` is any text, `*` any text without a slash. An empty one
-    matches every name; of the rest of the syntax nothing is built.
-    https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob"""
+    """Whether a name matches a `matchGlob`; 400 for one that does not close what it opens.
+
+    `**` is any text and `*` any text without a slash. `?` is one character, `[a-e]` one of those, `[!a-e]`
+    one that is none of those: never a slash. `{a,b}` is `a` or `b`, and a backslash takes a character as it
+    is. An empty glob matches every name.
+    https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob
+    """
     if not glob:
         return lambda _: True
-    if unknown := set(glob) & set("?[]{}\\"):
-        raise unimplemented(f"{min(unknown)} in matchGlob")
-    parts = re.split(r"(\*\*|\*)", glob)
-    pattern = "".join({"**": ".*", "*": "[^/]*"}.get(part) or re.escape(part) for part in parts)
-    return lambda name: re.fullmatch(pattern, name, re.DOTALL) is not None
+    pattern, braces = "", 0
+    for each in _GLOB.findall(glob):
+        if each in _WILD:
+            pattern += _WILD[each]
+        elif each == "{":
+            pattern, braces = pattern + "(?:", braces + 1
+        elif each == "}" and braces:
+            pattern, braces = pattern + ")", braces - 1
+        elif each == "," and braces:
+            pattern += "|"
+        elif each in ("[", "\\"):
+            raise _no_glob(glob)
+        elif each[0] == "[":
+            pattern += _one_of(each[1:-1])
+        else:
+            pattern += re.escape(each[-1])
+    try:
+        compiled = re.compile(pattern, re.DOTALL)
+    except re.error:
+        raise _no_glob(glob) from None
+    return lambda name: compiled.fullmatch(name) is not None
+
+
+def _one_of(characters: str) -> str:
+    """The pattern of what stands in a bracket."""
+    others = characters[0] in "!^"
+    inside = re.sub(r"[][\\^&~|]", r"\\\g<0>", characters[others:])
+    return f"(?!/)[{'^' if others else ''}{inside}]"
+
+
+def _no_glob(glob: str) -> StorageError:
+    return invalid(f"Invalid value for matchGlob: '{glob}'")
 
 
 class Query:
@@ -88,6 +122,13 @@ class Query:
     def texts(self, name: str) -> list[str]:
         """Each value of a parameter that may come more than once."""
         return [value for key, value in self._pairs if key == name]
+
+    def flag(self, name: str) -> bool:
+        """A parameter that is true or false, in any case, and false unless it is given; else 400."""
+        value = self._values.get(name, "false").lower()
+        if value not in ("true", "false"):
+            raise invalid(f"Invalid value for {name}: '{value}'")
+        return value == "true"
 
     def number(self, name: str) -> int | None:
         """A parameter that is a whole number, or None; 400 where it is something else."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import google_crc32c
 import orjson
@@ -193,8 +194,8 @@ def etag(generation: int) -> str:
     return base64.b64encode(bytes(varint) + bytes([generation]) + b"\x10\x01").decode()
 
 
-def object_resource(stored: Stored) -> dict[str, Any]:
-    """An Object resource."""
+def object_resource(stored: Stored, root: str = "") -> dict[str, Any]:
+    """An Object resource, with links that begin with `root`, the server's URL, if it is given."""
     created = timestamp(stored.created)
     resource: dict[str, Any] = {
         "kind": "storage#object",
@@ -217,14 +218,19 @@ def object_resource(stored: Stored) -> dict[str, Any]:
         resource["md5Hash"] = base64.b64encode(stored.md5).decode()
     if stored.components is not None:
         resource["componentCount"] = stored.components
+    if root:
+        path = f"storage/v1/b/{quote(stored.bucket, safe='')}/o/{quote(stored.name, safe='')}"
+        resource["selfLink"] = f"{root}/{path}"
+        resource["mediaLink"] = f"{root}/download/{path}?generation={stored.generation}&alt=media"
     return resource
 
 
-def bucket_resource(bucket: Bucket) -> dict[str, Any]:
+def bucket_resource(bucket: Bucket, root: str) -> dict[str, Any]:
     """A Bucket resource: https://cloud.google.com/storage/docs/json_api/v1/buckets#resource."""
     created = timestamp(bucket.created)
     return {
         "kind": "storage#bucket",
+        "selfLink": f"{root}/storage/v1/b/{quote(bucket.name, safe='')}",
         "id": bucket.name,
         "name": bucket.name,
         "location": bucket.location,

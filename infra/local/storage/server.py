@@ -1,6 +1,7 @@
 """Cloud Storage over HTTP: requests in, answers and faults out."""
 
-from collections.abc import Awaitable, Callable
+import zlib
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from functools import partial
 
 from aiohttp import web
@@ -26,9 +27,14 @@ from infra.local.traffic import Fault, Traffic
 _JSON_API = "/storage/v1/"
 _DOWNLOAD = "/download/storage/v1/"
 _UPLOAD = "/upload/storage/v1/"
+_RESUMABLE = "/resumable/upload/storage/v1/"
+"""Where gcloud begins a resumable upload: `resumablePath` of the API's discovery document."""
 _OBJECT = r"/{bucket:[a-z0-9][a-z0-9._-]{2,}}/{rest:[\s\S]+}"
 """An object as the XML API names it; no other path of the suite begins like a bucket's name."""
 _INSERT = CONDITIONS | {"name", "upload_id", "contentEncoding"}
+_PART_HEADERS = {"content-type", "content-transfer-encoding", "content-length", "content-id", "mime-version"}
+_PLAIN = {"7bit", "8bit", "binary"}
+"""Encodings of a part that are none. https://www.rfc-editor.org/rfc/rfc2045#section-6.2"""
 
 
 class _Reset(Exception):
@@ -55,7 +61,8 @@ class Server:
         return [
             web.route("*", _JSON_API + anything, partial(self._call, _JSON_API)),
             web.route("*", _DOWNLOAD + anything, partial(self._call, _DOWNLOAD)),
-            web.route("*", _UPLOAD + anything, self._upload),
+            web.route("*", _UPLOAD + anything, partial(self._upload, _UPLOAD)),
+            web.route("*", _RESUMABLE + anything, partial(self._upload, _RESUMABLE)),
             web.route("*", "/batch/storage/v1", self._batch),
             web.route("*", "/batch/storage/v1/", self._batch),
             web.get(_OBJECT, self._signed_url, allow_head=True),
@@ -69,6 +76,7 @@ class Server:
                 prefix,
                 await _body(request),
                 request.headers.get("Range", ""),
+                _root(request),
             )
         except StorageError as error:
             return await _send(request, failure(error), torn=False)
@@ -98,9 +106,9 @@ class Server:
 
         return await respond(request, fault, act, partial(_send, request), fails)
 
-    async def _upload(self, request: web.Request) -> web.StreamResponse:
+    async def _upload(self, prefix: str, request: web.Request) -> web.StreamResponse:
         try:
-            segments, query = split_target(request.raw_path, _UPLOAD)
+            segments, query = split_target(request.raw_path, prefix)
             asked = Query(query, known=_INSERT)
             if asked.text("upload_id"):
                 return await self._session(request, asked.text("upload_id"))
@@ -117,7 +125,10 @@ class Server:
                     )
                 case method, _, kind:
                     raise unimplemented(f"{method} upload of type {kind!r}")
-            operation = self._api.insert(bucket, asked.text("name") or sent.name or "", asked, sent, content)
+            _set_encoding(sent, asked)
+            operation = self._api.insert(
+                bucket, asked.text("name") or sent.name or "", asked, sent, content, _root(request)
+            )
         except StorageError as error:
             return await _send(request, failure(error), torn=False)
         return await self._carry_out(request, operation)
@@ -131,6 +142,7 @@ class Server:
         length = request.headers.get("X-Upload-Content-Length")
         if length is not None and not length.isdecimal():
             raise invalid("Invalid X-Upload-Content-Length.")
+        _set_encoding(sent, asked)
         name = asked.text("name") or sent.name or ""
 
         def run(principal: str) -> Answer:
@@ -140,7 +152,7 @@ class Server:
                 Wanted(name, metadata, sent.crc32c, sent.md5),
                 asked.conditions(),
                 None if length is None else int(length),
-                f"{request.scheme}://{request.host}",
+                _root(request),
             )
 
         return await self._carry_out(request, Operation("storage.uploads.start", f"{bucket}/{name}", run))
@@ -165,14 +177,17 @@ class Server:
 
                     async def act() -> Answer:
                         await _body(request)
-                        return self._uploads.status(upload, asked, hashes)
+                        return self._uploads.status(upload, asked, hashes, _root(request))
 
                 else:
                     kind = "storage.uploads.chunk"
+                    content = _content(request)
+                    # The range is of the bytes as they are kept, the length of those on their way.
+                    length = None if "Content-Encoding" in request.headers else request.content_length
 
                     async def act() -> Answer:
                         return await self._uploads.chunk(
-                            upload, asked, request.content_length, hashes, request.content.iter_any()
+                            upload, asked, length, hashes, content, _root(request)
                         )
 
             case method:
@@ -203,7 +218,7 @@ class Server:
         fault = self._traffic.enter("storage.batch", "", self._principal(outer)[0])
 
         async def act() -> Answer:
-            return batch.write(self._carry_out_all(calls, outer))
+            return batch.write(self._carry_out_all(calls, outer, _root(request)))
 
         try:
             return await respond(request, fault, act, partial(_send, request), _injected)
@@ -212,7 +227,9 @@ class Server:
                 request.transport.abort()
             return web.Response(status=503)
 
-    def _carry_out_all(self, calls: list[batch.Part], outer: str | None) -> list[tuple[batch.Part, Answer]]:
+    def _carry_out_all(
+        self, calls: list[batch.Part], outer: str | None, root: str
+    ) -> list[tuple[batch.Part, Answer]]:
         """Each call by itself: one that fails changes nothing for the others. Written to disk at once."""
         answers = []
         reset = False
@@ -220,7 +237,7 @@ class Server:
             for part in calls:
                 principal, refusal = self._principal(part.headers.get("authorization", outer))
                 try:
-                    operation = self._inner(part)
+                    operation = self._inner(part, root)
                 except StorageError as error:
                     answers.append((part, failure(error)))
                     continue
@@ -238,10 +255,10 @@ class Server:
             raise _Reset
         return answers
 
-    def _inner(self, part: batch.Part) -> Operation:
+    def _inner(self, part: batch.Part, root: str) -> Operation:
         if not part.target.startswith(_JSON_API):
             raise invalid("Batch requests hold calls of the JSON API, and neither uploads nor downloads.")
-        operation = self._api.operation(part.method, part.target, _JSON_API, part.body, "")
+        operation = self._api.operation(part.method, part.target, _JSON_API, part.body, "", root)
         if operation.kind == "storage.objects.get_media":
             raise invalid("Batch requests hold calls of the JSON API, and neither uploads nor downloads.")
         return operation
@@ -277,38 +294,70 @@ def _injected(fault: Fault) -> Answer:
     return failure(injected(fault))
 
 
+def _root(request: web.Request) -> str:
+    """Where the server was reached."""
+    return f"{request.scheme}://{request.host}"
+
+
 async def _body(request: web.Request) -> bytes:
     """The whole body, whatever limit the application sets on bodies."""
     if not request.body_exists:
         return b""
-    return await request.content.read()
+    return b"".join([piece async for piece in _content(request)])
+
+
+def _content(request: web.Request) -> AsyncIterator[bytes]:
+    """A body as it comes, its Content-Encoding taken off as production does; 501 for one that is not built.
+
+    https://cloud.google.com/storage/docs/transcoding#gzip-transport-encoding
+    """
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return request.content.iter_any()
+    if encoding != "gzip":
+        raise unimplemented(f"Content-Encoding: {encoding}")
+    return _unzipped(request.content.iter_any())
+
+
+async def _unzipped(content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """400 for what is no whole gzip file."""
+    unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        async for piece in content:
+            while piece:
+                yield unzip.decompress(piece)
+                piece = unzip.unused_data
+                if piece:  # gzip files may stand one after the other
+                    unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    except zlib.error:
+        raise invalid("The body is not in the encoding that its Content-Encoding names.") from None
+    if not unzip.eof:
+        raise invalid("The body breaks off before its gzip file ends.")
+
+
+def _set_encoding(sent: Wanted, asked: Query) -> None:
+    """Where a query says how the content is encoded, it goes before the resource.
+
+    https://cloud.google.com/storage/docs/json_api/v1/objects/insert
+    """
+    if asked.text("contentEncoding"):
+        sent.metadata["contentEncoding"] = asked.text("contentEncoding")
 
 
 def _multipart(body: bytes, content_type: str, bucket: str) -> tuple[Wanted, bytes]:
     """An Object resource and a content: https://cloud.google.com/storage/docs/uploading-objects#uploading-an-object."""
-    boundary = b"--" + batch.boundary_of(content_type, "multipart/related")
-    start = body.find(boundary)
-    middle = body.find(b"\n" + boundary, start + 1)
-    end = body.rfind(b"\n" + boundary + b"--")
-    if start < 0 or not start < middle < end:
-        raise invalid("Malformed multipart body.")
-    resource = _after_line(body, start, middle)
-    content = _after_line(body, middle + 1, end)
-    _, json = batch.head_and_body(resource)
-    head_end = content.find(b"\r\n\r\n")
-    head = batch.headers_of(content[:head_end].decode("utf-8", "replace").splitlines())
-    if head_end < 0:
-        raise invalid("Malformed multipart body.")
+    resource, content = batch.two_parts(body, batch.boundary_of(content_type, "multipart/related"))
+    head, json = batch.headers_and_body(resource)
+    said, content = batch.headers_and_body(content)
+    for name, value in (*head.items(), *said.items()):
+        if name not in _PART_HEADERS or (name == "content-transfer-encoding" and value.lower() not in _PLAIN):
+            raise unimplemented(f"{name}: {value} in a part of an upload")
+    if head.get("content-type", "application/json").partition(";")[0].strip().lower() != "application/json":
+        raise invalid("The first part of a multipart upload must be the object resource, in JSON.")
     sent = wanted(json_body(json), bucket=bucket)
-    if head.get("content-type"):
-        sent.metadata.setdefault("contentType", head["content-type"])
-    return sent, content[head_end + 4 :]
-
-
-def _after_line(body: bytes, start: int, end: int) -> bytes:
-    """What lies between the end of the line at `start` and the line break before `end`."""
-    first = body.index(b"\n", start) + 1
-    return body[first : end - 1 if body[end - 1 : end] == b"\r" else end]
+    if said.get("content-type"):
+        sent.metadata.setdefault("contentType", said["content-type"])
+    return sent, content
 
 
 async def _send(request: web.Request, answer: Answer, torn: bool) -> web.StreamResponse:

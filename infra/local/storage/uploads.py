@@ -147,13 +147,13 @@ class Uploads:
             del self._live[upload.id]
         return Answer(499)
 
-    def status(self, upload: Upload, asked: ContentRange, hashes: str | None) -> Answer:
+    def status(self, upload: Upload, asked: ContentRange, hashes: str | None, root: str) -> Answer:
         """Tell how many bytes are kept; end the session if the total given is exactly that many."""
         self._still_there(upload)
         if upload.answer is None and asked.total is not None:
             self._check_total(upload, asked.total)
             if asked.total == upload.persisted:
-                return self._finish(upload, hashes)
+                return self._finish(upload, hashes, root)
         return _standing(upload)
 
     async def chunk(
@@ -163,6 +163,7 @@ class Uploads:
         length: int | None,
         hashes: str | None,
         content: AsyncIterable[bytes],
+        root: str,
     ) -> Answer:
         """Take bytes in. What is kept already is skipped; what breaks off is kept in multiples of 256 KiB.
 
@@ -197,7 +198,7 @@ class Uploads:
             total = start + received
             self._check_total(upload, total)
         if last and upload.persisted == total:
-            return self._finish(upload, hashes)
+            return self._finish(upload, hashes, root)
         return _standing(upload)
 
     def _still_there(self, upload: Upload) -> None:
@@ -258,7 +259,7 @@ class Uploads:
                 f"{upload.declared} byte(s) declared in X-Upload-Content-Length."
             )
 
-    def _finish(self, upload: Upload, hashes: str | None) -> Answer:
+    def _finish(self, upload: Upload, hashes: str | None, root: str) -> Answer:
         live = self._live[upload.id]
         if live.md5 is None:
             live.md5 = hashlib.md5(usedforsecurity=False)
@@ -276,9 +277,11 @@ class Uploads:
                 size=upload.persisted,
                 crc=upload.crc32c,
                 md5=md5,
+                root=root,
             )
-            self._store.put_upload(replace(upload, answer=orjson.dumps(object_resource(stored))))
-        upload.answer = orjson.dumps(object_resource(stored))
+            answer = orjson.dumps(object_resource(stored, root))
+            self._store.put_upload(replace(upload, answer=answer))
+        upload.answer = answer
         live.turn += 1
         del self._live[upload.id]
         return _standing(upload)

@@ -1,6 +1,7 @@
 """The front door, before a stand-in for the functions' processes that answers as the tests need it."""
 
 import asyncio
+import gzip
 import http.client
 import json
 import threading
@@ -251,6 +252,20 @@ def test_504_where_a_function_takes_too_long(door: int, backend: Backend) -> Non
 def test_an_answer_that_breaks_off_is_not_made_to_look_whole(door: int) -> None:
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         ask(door, "GET", "/v1/break")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "nonsense"])
+def test_a_body_with_an_encoding_arrives_as_it_was_sent(door: int, encoding: str, chunked: bool) -> None:
+    """The function gets header and body as in the cloud, whether the body is what its header says or not."""
+    packed = gzip.compress(b"a body " * 1000)
+    body = [packed[:10], packed[10:]] if chunked else packed
+    headers = {"Content-Encoding": encoding, **({"Transfer-Encoding": "chunked"} if chunked else {})}
+    answer, told = ask(door, "POST", "/v1/x", body, headers)
+    assert answer.status == 418
+    seen = json.loads(told)
+    assert seen["body"].encode("latin-1") == packed
+    assert ["Content-Encoding", encoding] in seen["headers"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])

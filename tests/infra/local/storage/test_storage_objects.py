@@ -1,10 +1,13 @@
 """Objects: written, read, listed, joined, copied, deleted; each with its preconditions."""
 
 import base64
+import gzip
 import hashlib
 import io
 from collections.abc import Callable
 from datetime import timedelta
+from email.mime.multipart import MIMEMultipart
+from email.mime.nonmultipart import MIMENonMultipart
 from typing import Any
 from urllib.parse import quote
 
@@ -73,8 +76,35 @@ def test_an_object_has_productions_fields(
         "updated": created,
         "timeStorageClassUpdated": created,
         "timeFinalized": created,
+        "selfLink": f"{suite.url}/storage/v1/b/{BUCKET}/o/a%2Fb.txt",
+        "mediaLink": f"{suite.url}/download/storage/v1/b/{BUCKET}/o/a%2Fb.txt"
+        f"?generation={generation}&alt=media",
     }
     assert blob.generation == int(generation)
+
+
+def test_links_lead_to_an_object_from_wherever_it_is_told_of(suite: Suite, http: requests.Session) -> None:
+    """Whoever lists, writes, joins or copies an object is told where its content is, as tools expect it."""
+    name = "sp ace/ü#?%2F.txt"
+    path, objects = quote(name, safe=""), f"{suite.url}/storage/v1/b/{BUCKET}/o"
+    upload = f"{suite.url}/upload/storage/v1/b/{BUCKET}/o?name={path}&uploadType="
+    session = http.post(f"{upload}resumable").headers["Location"]
+    to = f"rewriteTo/b/{BUCKET}/o/{path}"
+    told = {
+        "insert": http.post(f"{upload}media", data=b"hello").json(),
+        "resumable": http.put(session, data=b"hello").json(),
+        "compose": http.post(f"{objects}/{path}/compose", json={"sourceObjects": [{"name": name}]}).json(),
+        "rewrite": http.post(f"{objects}/{path}/{to}").json()["resource"],
+        "list": http.get(objects).json()["items"][0],
+        "get": http.get(f"{objects}/{path}").json(),
+    }
+    for call, resource in told.items():
+        assert resource["selfLink"] == f"{objects}/{path}", call
+        assert f"?generation={resource['generation']}&alt=media" in resource["mediaLink"], call
+    assert http.get(told["list"]["mediaLink"]).content == b"hello"
+    assert http.get(told["get"]["selfLink"]).json()["name"] == name
+    bucket = http.get(f"{suite.url}/storage/v1/b/{BUCKET}").json()
+    assert http.get(bucket["selfLink"]).json() == bucket
 
 
 def test_what_tests_look_at_is_what_was_written(suite: Suite, client: storage.Client) -> None:
@@ -113,6 +143,169 @@ def test_multipart_keeps_every_byte(suite: Suite, http: requests.Session, conten
     assert answer.status_code == 200
     assert suite.storage.read(BUCKET, "x") == content
     assert answer.json()["contentType"] == "text/plain"
+
+
+_JSON = b'{"name": "x"}'
+
+
+def _related(end: bytes, *parts: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
+    """A multipart body whose own lines end in `end`; parts are as they are."""
+    return before + b"".join(b"--B" + end + part + end for part in parts) + b"--B--" + after
+
+
+def _send_related(suite: Suite, http: requests.Session, body: bytes) -> requests.Response:
+    return http.post(
+        f"{suite.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=multipart",
+        data=body,
+        headers={"Content-Type": "multipart/related; boundary=B"},
+    )
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("heads", [True, False])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"first\r\n\r\nsecond",
+        b"first\n\nsecond",
+        b"\r\n\r\nfirst",
+        b"\n",
+        b"",
+        b"last\r",
+        b"a: b\r\n\r\nc",
+        b"--B",
+        b"x\n--Bee\ny",
+        b"x--B--",
+    ],
+)
+def test_multipart_is_parsed_with_either_line_end_and_without_part_headers(
+    suite: Suite, http: requests.Session, content: bytes, heads: bool, end: bytes
+) -> None:
+    first = (b"Content-Type: application/json" + end if heads else b"") + end + _JSON
+    second = (b"Content-Type: text/plain;" + end + b" charset=utf-8" + end if heads else b"") + end + content
+    answer = _send_related(suite, http, _related(end, first, second))
+    assert answer.status_code == 200, answer.text
+    assert suite.storage.read(BUCKET, "x") == content
+    kind = "text/plain; charset=utf-8" if heads else "application/octet-stream"
+    assert answer.json()["contentType"] == kind
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(
+            _related(b"\r\n", b"\n" + _JSON, b"A: b\n\nhello").replace(b"A: b", b"Mime-Version: 1"),
+            id="LF in heads",
+        ),
+        pytest.param(_related(b"\n", b"\r\n" + _JSON, b"\r\nhello"), id="CRLF in heads"),
+        pytest.param(_related(b"\r\n", b"\r\n" + _JSON, b"\r\nhello", before=b"text\r\n"), id="preamble"),
+        pytest.param(_related(b"\r\n", b"\r\n" + _JSON, b"\r\nhello", after=b" \r\ntext"), id="epilogue"),
+        pytest.param(
+            _related(b" \t\r\n", b"\r\n" + _JSON, b"\r\nhello").replace(b" \t\r\n--", b"\r\n--"), id="padding"
+        ),
+    ],
+)
+def test_multipart_as_the_standard_allows_it(suite: Suite, http: requests.Session, body: bytes) -> None:
+    answer = _send_related(suite, http, body)
+    assert answer.status_code == 200, answer.text
+    assert suite.storage.read(BUCKET, "x") == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param(_related(b"\r\n", b"\r\n" + _JSON), 400, id="one part"),
+        pytest.param(_related(b"\r\n", b"\r\n" + _JSON, b"\r\n1", b"\r\n2"), 400, id="three parts"),
+        pytest.param(_related(b"\r\n", b"\r\n" + _JSON, b"\r\n1")[:-2], 400, id="no end"),
+        pytest.param(_related(b"\r\n", b"\r\n" + _JSON, b"1"), 400, id="no blank line"),
+        pytest.param(_related(b"\r\n", b"Content-Type: text/x\r\n\r\n" + _JSON, b"\r\n1"), 400, id="no JSON"),
+        pytest.param(
+            _related(b"\r\n", b"\r\n" + _JSON, b"Content-Transfer-Encoding: base64\r\n\r\naGk="),
+            501,
+            id="base64",
+        ),
+        pytest.param(
+            _related(b"\r\n", b"\r\n" + _JSON, b"Content-Encoding: gzip\r\n\r\n1"), 501, id="encoded part"
+        ),
+        pytest.param(b"", 400, id="nothing"),
+    ],
+)
+def test_multipart_that_is_none_writes_nothing(
+    suite: Suite, http: requests.Session, body: bytes, status: int
+) -> None:
+    answer = _send_related(suite, http, body)
+    assert answer.status_code == status, answer.text
+    assert suite.storage.list(BUCKET) == []
+
+
+@pytest.mark.parametrize("boundary", ["B", '"B"', "'B'", 'B; start="<a>"'])
+@pytest.mark.parametrize("kind", ["multipart/related", "Multipart/Related"])
+def test_the_boundary_in_each_form(suite: Suite, http: requests.Session, kind: str, boundary: str) -> None:
+    """With apostrophes, as gcloud writes it, too."""
+    answer = http.post(
+        f"{suite.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=multipart",
+        data=_related(b"\n", b"\n" + _JSON, b"\nhello"),
+        headers={"Content-Type": f"{kind}; boundary={boundary}"},
+    )
+    assert answer.status_code == 200, answer.text
+    assert suite.storage.read(BUCKET, "x") == b"hello"
+
+
+def test_multipart_from_pythons_own_writer(suite: Suite, http: requests.Session) -> None:
+    """As Google's older clients send it: line feeds, folded headers, a Mime-Version in each part."""
+    whole = MIMEMultipart("related", boundary="B")
+    for kind, payload in (("application/json", '{"name": "x"}'), ("text/plain", "one\n\ntwo")):
+        part = MIMENonMultipart(*kind.split("/"), charset="utf-8")
+        part["Content-Transfer-Encoding"] = "binary"
+        part.set_payload(payload)
+        whole.attach(part)
+    answer = _send_related(suite, http, whole.as_bytes().partition(b"\n\n")[2])
+    assert answer.status_code == 200, answer.text
+    assert suite.storage.read(BUCKET, "x") == b"one\n\ntwo"
+
+
+@pytest.mark.parametrize("cut", [0, 5])
+@pytest.mark.parametrize("kind", ["media", "multipart", "resumable"])
+def test_a_gzipped_request_is_kept_as_it_was_before(
+    suite: Suite, http: requests.Session, kind: str, cut: int
+) -> None:
+    """Transport encoding, as `gcloud storage cp -J` sends it; one that breaks off is refused."""
+    plain = b"hello " * 1000
+    url = f"{suite.url}/upload/storage/v1/b/{BUCKET}/o?uploadType={kind}&name=x"
+    headers = {"Content-Encoding": "gzip"}
+    if kind == "resumable":
+        url = http.post(url).headers["Location"]
+        headers["Content-Range"] = f"bytes 0-{len(plain) - 1}/{len(plain)}"
+    body = plain
+    if kind == "multipart":
+        body = _related(b"\r\n", b"\r\n{}", b"\r\n" + plain)
+        headers["Content-Type"] = "multipart/related; boundary=B"
+    packed = gzip.compress(body[:2000]) + gzip.compress(body[2000:])
+    answer = http.request(
+        "PUT" if kind == "resumable" else "POST", url, data=packed[: -cut or None], headers=headers
+    )
+    assert answer.status_code == (400 if cut else 200), answer.text
+    if cut:
+        assert suite.storage.list(BUCKET) == []
+    else:
+        assert suite.storage.read(BUCKET, "x") == plain
+        assert "contentEncoding" not in answer.json()
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "nonsense"])
+def test_a_body_in_another_encoding_is_refused(suite: Suite, http: requests.Session, encoding: str) -> None:
+    url = f"{suite.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name=x"
+    assert http.post(url, data=b"hello", headers={"Content-Encoding": encoding}).status_code == 501
+    assert suite.storage.list(BUCKET) == []
+
+
+@pytest.mark.parametrize("kind", ["media", "resumable"])
+def test_the_query_says_how_a_content_is_encoded(suite: Suite, http: requests.Session, kind: str) -> None:
+    url = f"{suite.url}/upload/storage/v1/b/{BUCKET}/o?uploadType={kind}&name=x&contentEncoding=gzip"
+    answer = http.post(url, data=b"" if kind == "resumable" else b"hello")
+    if kind == "resumable":
+        answer = http.put(answer.headers["Location"], data=b"hello")
+    assert answer.json()["contentEncoding"] == "gzip"
 
 
 def test_media_upload(suite: Suite, http: requests.Session) -> None:
@@ -441,6 +634,20 @@ def test_a_list_is_in_the_order_of_utf_8(suite: Suite, client: storage.Client) -
         ({"match_glob": "a/*"}, ["a/1", "a/2"], []),
         ({"match_glob": "a/**"}, ["a/1", "a/2", "a/b/3"], []),
         ({"match_glob": "**3", "prefix": "a/"}, ["a/b/3"], []),
+        ({"match_glob": "?"}, ["c"], []),
+        ({"match_glob": "?/?"}, ["a/1", "a/2", "b/4"], []),
+        ({"match_glob": "a?1"}, [], []),
+        ({"match_glob": "a[!x]1"}, [], []),
+        ({"match_glob": "[a-b]/*"}, ["a/1", "a/2", "b/4"], []),
+        ({"match_glob": "[!a]**"}, ["b/4", "c"], []),
+        ({"match_glob": "[^a-b]"}, ["c"], []),
+        ({"match_glob": "{a/*,c}"}, ["a/1", "a/2", "c"], []),
+        ({"match_glob": "a{0,/{1,b/?}}"}, ["a/1", "a/b/3", "a0"], []),
+        ({"match_glob": "\\c"}, ["c"], []),
+        ({"match_glob": "a\\*"}, [], []),
+        ({"match_glob": "a,c"}, [], []),
+        ({"versions": False}, ["a/1", "a/2", "a/b/3", "a0", "b/4", "c"], []),
+        ({"delimiter": "/", "include_folders_as_prefixes": True}, ["a0", "c"], ["a/", "b/"]),
         ({}, ["a/1", "a/2", "a/b/3", "a0", "b/4", "c"], []),
         ({"prefix": "a/"}, ["a/1", "a/2", "a/b/3"], []),
         ({"delimiter": "/"}, ["a0", "c"], ["a/", "b/"]),
@@ -467,6 +674,14 @@ def test_lists_page_by_page(
     assert [name for page in pages for name in page] == items
     assert sorted(iterator.prefixes) == prefixes
     assert all(len(page) <= size for page in pages)
+
+
+@pytest.mark.parametrize(
+    "query", ["matchGlob=a%5B", "matchGlob=%7Ba", "matchGlob=a%5C", "matchGlob=%5Bb-a%5D", "versions=maybe"]
+)
+def test_a_list_that_makes_no_sense_is_refused(suite: Suite, http: requests.Session, query: str) -> None:
+    answer = http.get(f"{suite.url}/storage/v1/b/{BUCKET}/o?{query}")
+    assert (answer.status_code, error(answer)["reason"]) == (400, "invalid")
 
 
 def test_what_comes_between_two_pages_is_listed_where_it_stands(suite: Suite, http: requests.Session) -> None:
@@ -686,7 +901,9 @@ def test_a_composed_object_rewritten_elsewhere_has_one_component(
         ("DELETE", f"/storage/v1/b/{BUCKET}"),
         ("GET", f"/storage/v1/b/{BUCKET}/iam"),
         ("GET", f"/storage/v1/b/{BUCKET}/o?versions=true"),
-        ("GET", f"/storage/v1/b/{BUCKET}/o?matchGlob=a%3F"),
+        ("GET", f"/storage/v1/b/{BUCKET}/o?softDeleted=True"),
+        ("GET", f"/storage/v1/b/{BUCKET}/o?includeTrailingDelimiter=true"),
+        ("GET", f"/storage/v1/b/{BUCKET}/o?matchGlob=a&delimiter=/"),
         ("GET", f"/storage/v1/b/{BUCKET}/o/a/b"),
         ("POST", f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name=x&predefinedAcl=publicRead"),
         ("POST", f"/upload/storage/v1/b/{BUCKET}/o?uploadType=other&name=x"),

@@ -51,6 +51,14 @@ def _standing(answer: requests.Response) -> tuple[int, str | None]:
     return answer.status_code, answer.headers.get("Range")
 
 
+@pytest.mark.parametrize("beginning", ["", "/resumable"])
+def test_a_session_begins_on_either_path(suite: Suite, anybody: requests.Session, beginning: str) -> None:
+    path = f"{beginning}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&name=x"
+    url = suite.session().post(suite.url + path).headers["Location"]
+    assert anybody.put(url, data=b"hello").status_code == 200
+    assert suite.storage.read(BUCKET, "x") == b"hello"
+
+
 def test_chunk_by_chunk(suite: Suite, anybody: requests.Session) -> None:
     made = _start(suite, query="&ifGenerationMatch=0")
     assert (made.status_code, made.content) == (200, b"")
