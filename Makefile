@@ -7,7 +7,7 @@ PHOTOS    := $(VENV)/.photographs
 READERS   := $(VENV)/readers
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test check lint format bench up tick pins clean
+.PHONY: help demo test check lint format bench up tick ls get pins clean
 help:           ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -59,6 +59,12 @@ up: $(INSTALLED) ## Google Cloud on this machine, in the foreground
 
 tick: $(INSTALLED) ## set the suite's clock and tick: make tick AT=2026-11-23T02:00:00Z
 	@$(BIN)/python -m infra.local tick $(AT)
+
+ls: $(INSTALLED) ## list a bucket of the suite, the demo customer's or another: make ls PLACE=gs://bucket/prefix
+	@$(BIN)/python -m infra.local ls $(if $(PLACE),'$(PLACE)')
+
+get: $(INSTALLED) ## fetch what is in it: make get PLACE=gs://bucket/prefix TO=folder
+	@$(BIN)/python -m infra.local get $(if $(PLACE)$(TO),'$(PLACE)') $(if $(TO),'$(TO)')
 
 pins: $(INSTALLED) ## write constraints.txt from what is installed
 	@{ echo "# Every package that the virtual environment holds, pinned. Made by \`make pins\`."; $(BIN)/pip freeze --exclude scikit-image --exclude scikit-learn; } > constraints.txt

@@ -1,4 +1,4 @@
-"""The commands of the suite: `python -m infra.local up | tick [AT] | demo`."""
+"""The commands of the suite, `python -m infra.local COMMAND`: up, tick, ls, get, demo."""
 
 import argparse
 import importlib
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import requests
 
+from infra.local import buckets
 from infra.local.demo_customer import SETTINGS
 from infra.local.processes import REPOSITORY
 from infra.local.suite import Emulators, Ports, PortTaken, StateInUse, Suite
@@ -32,6 +33,8 @@ OPERATOR = "waybill-exporter"
 """Whom `python -m infra` runs as on a laptop: one of our accounts that may act as customers do."""
 
 TICK_SECONDS = 30
+
+_NO_SUITE = "No suite is running on the state in {}: start one with `make up`."
 
 
 class _Sentence(Exception):
@@ -72,6 +75,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tick.add_argument(
         "at", metavar="AT", nargs="?", help="a time with its zone, such as 2026-11-23T02:00:00Z"
     )
+    looking = commands.add_parser(
+        "ls",
+        help="list what is in a bucket of the running suite",
+        description="List size, time and name of each object in PLACE, gs://bucket/prefix. Without PLACE it "
+        "is the demo customer's bucket.",
+    )
+    fetching = commands.add_parser(
+        "get",
+        help="fetch what is in a bucket of the running suite",
+        description="Write each object in PLACE, gs://bucket/prefix, below the folder TO. Without them it is "
+        "the demo customer's bucket, and .local/got. Files that are there are replaced.",
+    )
+    for each in (looking, fetching):
+        each.add_argument("place", metavar="PLACE", nargs="?", help="such as gs://demo-telecom-bi/first")
+    fetching.add_argument("to", metavar="TO", nargs="?", type=_directory, help="a folder, made if need be")
     commands.add_parser("demo", help="two days of a scheduled export, end to end, in about a minute")
     asked = parser.parse_args(arguments)
     try:
@@ -79,8 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _up(asked.state, asked.root, os.environ)
         if asked.command == "tick":
             return _tick(asked.state, asked.at)
+        if asked.command == "ls":
+            return _list(asked.state, asked.place)
+        if asked.command == "get":
+            return _get(asked.state, asked.place, asked.to)
         return int(importlib.import_module("infra.local.demo").main() or 0)
-    except _Sentence as told:
+    except (_Sentence, buckets.Refused) as told:
         print(told, file=sys.stderr)
         return 1
 
@@ -155,14 +177,57 @@ def _emulators(environment: Mapping[str, str]) -> Emulators:
     )
 
 
-def _tick(state: Path, at: str | None) -> int:
-    file = state / ENV_FILE
-    no_suite = f"No suite is running on the state in {state}: start one with `make up`."
+def _running(state: Path) -> dict[str, str]:
+    """How to reach the running suite."""
     try:
-        lines = file.read_text().splitlines()
+        lines = (state / ENV_FILE).read_text().splitlines()
     except FileNotFoundError as error:
-        raise _Sentence(no_suite) from error
-    env = dict(line.split("=", 1) for line in lines)
+        raise _Sentence(_NO_SUITE.format(state)) from error
+    return dict(line.split("=", 1) for line in lines)
+
+
+def _list(state: Path, said: str | None) -> int:
+    env = _running(state)
+    where = _place(env, said)
+    number = size = 0
+    for each in buckets.listed(env["STORAGE_EMULATOR_HOST"], where):
+        print(f"{each.size:>12}  {each.updated[:19]:19}  gs://{where.bucket}/{buckets.shown(each.name)}")
+        number, size = number + 1, size + each.size
+    print(
+        f"{_count(number, 'object')}, {_count(size, 'byte')} in gs://{where.bucket}/{buckets.shown(where.prefix)}"
+    )
+    return 0
+
+
+def _get(state: Path, said: str | None, to: Path | None) -> int:
+    """Fetch all that can be; 1 where something could not, after a sentence for each."""
+    env = _running(state)
+    where = _place(env, said)
+    folder = to or state / "got"
+    number = failed = 0
+    for each in buckets.listed(env["STORAGE_EMULATOR_HOST"], where):
+        try:
+            number += buckets.fetch(env["STORAGE_EMULATOR_HOST"], where, each, folder) is not None
+        except buckets.Refused as refused:
+            print(refused, file=sys.stderr)
+            failed += 1
+    print(f"{_count(number, 'file')} from gs://{where.bucket}/{buckets.shown(where.prefix)}, now in {folder}")
+    return 1 if failed else 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _place(env: Mapping[str, str], said: str | None) -> buckets.Place:
+    bucket = said or env.get("WAYBILL_CUSTOMER_BUCKET")
+    if not bucket:
+        raise _Sentence("Say which bucket: gs://bucket or gs://bucket/prefix.")
+    return buckets.place(bucket)
+
+
+def _tick(state: Path, at: str | None) -> int:
+    env = _running(state)
     try:
         answer = requests.post(
             f"{env['IAM_CREDENTIALS_URL']}/_suite/tick",
@@ -170,7 +235,7 @@ def _tick(state: Path, at: str | None) -> int:
             timeout=TICK_SECONDS,
         )
     except requests.ConnectionError as error:
-        raise _Sentence(no_suite) from error
+        raise _Sentence(_NO_SUITE.format(state)) from error
     told = answer.json()
     if answer.status_code != 200:
         raise _Sentence(f"Not ticked: {told['error']['message']}.")

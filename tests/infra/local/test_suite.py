@@ -470,6 +470,131 @@ def test_tick_moves_the_clock_of_the_running_suite(
     assert "never goes back" in capsys.readouterr().err
 
 
+# Looking into buckets
+
+
+NAMES = ("first/a.csv", "first/d\u00e9p\u00f4t/#?%2F.jpg", "second/b.csv")
+
+
+@pytest.fixture
+def filled(services: Suite) -> Suite:
+    services.storage.create_bucket("customers-bucket")
+    services.storage.grant("customers-bucket", "allUsers", "roles/storage.objectViewer")
+    for name in NAMES:
+        services.storage.put("customers-bucket", name, name.encode())
+    env = {**services.env(), "WAYBILL_CUSTOMER_BUCKET": "customers-bucket"}
+    (services.state / "env").write_text("".join(f"{key}={value}\n" for key, value in env.items()))
+    return services
+
+
+@pytest.mark.parametrize(
+    ("place", "names"),
+    [
+        ([], NAMES),
+        (["gs://customers-bucket"], NAMES),
+        (["customers-bucket/first/"], NAMES[:2]),
+        (["gs://customers-bucket/nothing"], ()),
+    ],
+)
+def test_a_bucket_is_listed_and_fetched(
+    filled: Suite,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    place: list[str],
+    names: tuple[str, ...],
+) -> None:
+    state = ["--state", str(filled.state)]
+    assert main([*state, "ls", *place]) == 0
+    *lines, total = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[-1] for line in lines] == [f"gs://customers-bucket/{name}" for name in names]
+    assert [int(line.split()[0]) for line in lines] == [len(name.encode()) for name in names]
+    assert total.startswith(f"{len(names)} objects, {sum(len(name.encode()) for name in names)} bytes in ")
+    for _ in "twice":
+        assert main([*state, "get", *(place or [""]), str(tmp_path / "to")]) == 0
+    fetched = [each for each in (tmp_path / "to").rglob("*") if each.is_file()]
+    assert {str(each.relative_to(tmp_path / "to")): each.read_text() for each in fetched} == {
+        name: name for name in names
+    }
+
+
+def test_more_than_a_page_is_listed(filled: Suite, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(1001):
+        filled.storage.put("customers-bucket", f"many/{number:04}", b"")
+    assert main(["--state", str(filled.state), "ls", "customers-bucket/many/"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1002
+
+
+def test_names_that_are_no_files_stay_and_the_others_come(
+    filled: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("../out", "/root", "a//b", "first/a.csv/below", "\x1b[31m/../x", "folder/"):
+        filled.storage.put("customers-bucket", name, b"")
+    assert main(["--state", str(filled.state), "get", "", str(tmp_path / "deep" / "to")]) == 1
+    told = capsys.readouterr()
+    assert len(told.err.splitlines()) == 5
+    assert "../out is no name for a file" in told.err
+    assert "\x1b" not in told.err
+    fetched = {
+        str(each.relative_to(tmp_path / "deep")) for each in (tmp_path / "deep").rglob("*") if each.is_file()
+    }
+    assert fetched == {f"to/{name}" for name in NAMES}
+
+
+@pytest.mark.parametrize("command", ["ls", "get"])
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("gs://nowhere", "there is no bucket nowhere"),
+        ("gs://waybill-local-goods", "is not open to everyone"),
+        ("s3://customers-bucket", "names no bucket"),
+        ("gs:///first", "names no bucket"),
+    ],
+)
+def test_a_place_that_cannot_be_looked_into_is_told_in_a_sentence(
+    filled: Suite, capsys: pytest.CaptureFixture[str], command: str, place: str, says: str
+) -> None:
+    assert main(["--state", str(filled.state), command, place]) == 1
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["ls", "get"])
+def test_nothing_is_looked_into_without_a_suite(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main(["--state", str(tmp_path), command]) == 1
+    (tmp_path / "env").write_text("STORAGE_EMULATOR_HOST=http://127.0.0.1:9\nWAYBILL_CUSTOMER_BUCKET=b\n")
+    assert main(["--state", str(tmp_path), command]) == 1
+    told = capsys.readouterr().err
+    assert "No suite is running" in told
+    assert "cannot be reached" in told
+
+
+def test_make_lists_and_fetches(filled: Suite, tmp_path: Path) -> None:
+    """The words of the Makefile, with its virtual environment taken for this one."""
+
+    def make(*words: str) -> str:
+        lines = (
+            subprocess.run(
+                ["make", "--dry-run", "INSTALLED=Makefile", *words],
+                cwd=REPOSITORY,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            .stdout.replace(".venv/bin/python", sys.executable)
+            .replace("infra.local", f"infra.local --state {filled.state}")
+        )
+        return subprocess.run(
+            ["sh", "-c", lines], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert make("ls").endswith("3 objects, 46 bytes in gs://customers-bucket/\n")
+    assert "2 objects" in make("ls", "PLACE=gs://customers-bucket/first")
+    assert "3 files" in make("get", f"TO={tmp_path / 'a folder'}")
+    assert "1 file from" in make("get", "PLACE=gs://customers-bucket/second", f"TO={tmp_path / 'second'}")
+    assert (tmp_path / "second" / "second" / "b.csv").read_text() == "second/b.csv"
+
+
 # Whole, with real processes
 
 
