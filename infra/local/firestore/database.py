@@ -361,11 +361,12 @@ def _check_precondition(request: Any, draft: _Draft, name: str) -> None:
         if not precondition.exists and exists:
             raise Refused(StatusCode.ALREADY_EXISTS, f"Document already exists: {name}")
     elif kind == "update_time":
-        wanted = precondition.update_time.seconds * 1_000_000 + precondition.update_time.nanos // 1000
-        if not exists:
-            raise Refused(StatusCode.NOT_FOUND, f"No document to update: {name}")
-        stored = draft.old.since if draft.old is not None and draft.document is draft.before else -1
-        if precondition.update_time.nanos % 1000 or wanted != stored:
+        wanted = from_timestamp(precondition.update_time, "update_time of a precondition")
+        # A version that this commit itself makes is later than any that can be named; what is not there is 0.
+        stored = draft.old.since if draft.old is not None and draft.document is draft.before else 0
+        if exists and stored and wanted > stored:
+            raise invalid(f"Invalid base version, it is greater than the stored version: {name}")
+        if not exists or wanted != stored:
             # https://github.com/GoogleCloudPlatform/spring-cloud-gcp/issues/2163
             raise Refused(
                 StatusCode.FAILED_PRECONDITION,

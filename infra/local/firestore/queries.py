@@ -118,8 +118,15 @@ def understand(request: Any, *, space: int, root: str, parent: str, indexes: Ind
     query.limit = request.limit.value if request.HasField("limit") else None
     if request.HasField("select") and request.select.fields:
         query.select = [_field(f) for f in request.select.fields]
+    if query.across and query.parent and not _by_names_alone(query):
+        # Google's emulator, in these words.
+        raise invalid("collection group queries are only allowed at the root parent")
     _choose(query, indexes)
     return query
+
+
+def _by_names_alone(query: Query) -> bool:
+    return {path for path, _ in query.orders} | set(query.equal) | {query.range_on or _NAME} == {_NAME}
 
 
 def _field(reference: Any) -> FieldPath:

@@ -18,7 +18,7 @@ from infra.local.firestore.database import Database, Space
 from infra.local.firestore.errors import Refused, invalid, unimplemented
 from infra.local.firestore.queries import project, relative
 from infra.local.firestore.store import Version
-from infra.local.firestore.values import parse_path
+from infra.local.firestore.values import check_alias, parse_path
 from infra.local.traffic import Fault, Traffic
 
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
@@ -26,6 +26,9 @@ MAX_REQUEST_BYTES = 10 * 1024 * 1024
 
 WRITE_SECONDS = 10.0
 """How long `reset` waits for a write."""
+
+MAX_AGGREGATIONS = 5
+"""https://cloud.google.com/firestore/docs/reference/rpc/google.firestore.v1#structuredaggregationquery."""
 
 _TRANSPORT_BYTES = 64 * 1024 * 1024
 _THREADS = 64
@@ -296,14 +299,25 @@ class FirestoreService:
         space, query = self._query(request, asked.structured_query, call)
         if not asked.aggregations:
             raise invalid("an aggregation query needs at least one aggregation")
-        limits = {}
-        for number, aggregation in enumerate(asked.aggregations, 1):
+        if len(asked.aggregations) > MAX_AGGREGATIONS:
+            raise invalid(f"an aggregation query has at most {MAX_AGGREGATIONS} aggregations")
+        limits: dict[str, int | None] = {}
+        nameless = 0
+        for aggregation in asked.aggregations:
             if aggregation.WhichOneof("operator") != "count":
                 raise unimplemented("an aggregation other than count")
             up_to = aggregation.count.up_to.value if aggregation.count.HasField("up_to") else None
             if up_to is not None and up_to <= 0:
                 raise invalid("up_to of a count is greater than zero")
-            limits[aggregation.alias or f"field_{number}"] = up_to
+            alias = aggregation.alias
+            if alias:
+                check_alias(alias)
+            else:
+                nameless += 1
+                alias = f"field_{nameless}"
+            if alias in limits:
+                raise invalid(f"Aggregation aliases contain duplicate alias: {alias}.")
+            limits[alias] = up_to
         time, transaction, begun = self._database.reading(space, request)
         reply = m.RunAggregationQueryResponse(transaction=begun, read_time=m.timestamp(time))
         for alias, up_to in limits.items():

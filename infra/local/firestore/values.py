@@ -112,13 +112,21 @@ def encode(value: Any) -> bytes:
     raise invalid(f"a value of the kind {kind} cannot be stored or compared")
 
 
+_NAN = _number(math.nan)
+
+
 def class_bounds(key: bytes) -> tuple[bytes, bytes]:
-    """The least encoding of a value's type class, and the least above all of them.
+    """The least encoding that a range with this bound can find, and the least above all that it can.
 
     A range compares only values of one class (https://firebase.google.com/docs/firestore/query-data/queries).
+    NaN is in no range of numbers, and a range from or to NaN finds nothing: so Google's emulator answers.
     """
     if key[:1] in (_FALSE, _TRUE):
         return _FALSE, b"\x0c"
+    if key == _NAN:
+        return after_prefix(_NAN), after_prefix(_NAN)
+    if key[:1] == _NUMBER:
+        return after_prefix(_NAN), bytes([key[0] + 1])
     return key[:1], bytes([key[0] + 1])
 
 
@@ -193,6 +201,12 @@ def check_id(segment: str, what: str) -> None:
         raise invalid(f"{what} has an invalid id {segment!r}")
     if len(segment.encode()) > MAX_NAME_BYTES:
         raise invalid(f"{what} has an id longer than {MAX_NAME_BYTES} bytes")
+
+
+def check_alias(alias: str) -> None:
+    """Hold the name of an aggregation's result against what a field may be called, else INVALID_ARGUMENT."""
+    if _RESERVED.fullmatch(alias) or len(alias.encode()) > MAX_NAME_BYTES:
+        raise invalid(f"the alias {alias[:200]!r} is reserved, or longer than {MAX_NAME_BYTES} bytes")
 
 
 def check_document(path: str, fields: Any) -> None:

@@ -73,6 +73,11 @@ FILTERS: list[tuple[list[tuple[str, str, Any]], list[str]]] = [
     ([("v", ">", datetime(2025, 1, 1, tzinfo=UTC))], ["time"]),
     ([("v", ">=", b"")], ["bytes"]),
     ([("v", ">", 3), ("v", "<", 2)], []),
+    ([("v", "<", 1)], ["low", "half"]),
+    ([("v", "<=", -1)], ["low"]),
+    ([("v", "<", float("-inf"))], []),
+    ([("v", ">=", float("-inf"))], ["low", "half", "one", "two"]),
+    ([("v", "==", float("nan")), ("v", "<", 1)], []),
     ([("v", "in", [1, "b", 1.0, "none"])], ["one", "text"]),
     ([("v", "==", 1), ("m.v", "==", 1)], ["one"]),
     ([("v", "==", 1), ("m.v", "==", 2)], []),
@@ -214,8 +219,87 @@ def test_count_stops_at_up_to(bench: Bench) -> None:
     query.aggregations.add(alias="few").count.up_to.value = 3
     query.aggregations.add().count.SetInParent()
     (reply,) = bench.call("RunAggregationQuery", request)
-    assert {k: v.integer_value for k, v in reply.result.aggregate_fields.items()} == {"few": 3, "field_2": 5}
+    assert {k: v.integer_value for k, v in reply.result.aggregate_fields.items()} == {"few": 3, "field_1": 5}
     assert bench.db.collection("never").count(alias="none").get()[0][0].value == 0
+
+
+@pytest.mark.parametrize("op", ["LESS_THAN", "LESS_THAN_OR_EQUAL", "GREATER_THAN", "GREATER_THAN_OR_EQUAL"])
+def test_a_range_with_nan_finds_nothing(bench: Bench, values: Any, op: str) -> None:
+    query = {"from_": [{"collection_id": "things"}]}
+    for bound, finds in ((float("nan"), False), (0.75, True)):
+        asked = query | {"where": field_filter(op, {"double_value": bound}, "v")}
+        replies = bench.call("RunQuery", RunQueryRequest(parent=ROOT, structured_query=asked))
+        assert any(reply.HasField("document") for reply in replies) is finds
+
+
+def test_nan_is_in_no_range_of_an_index(bench: Bench) -> None:
+    for name, value in {"nan": float("nan"), "one": 1, "less": float("-inf")}.items():
+        bench.put(f"boxes/{name}", site="s", shard=1, at=value)
+    query = where(bench.db.collection("boxes"), ("site", "==", "s"), ("shard", "==", 1))
+    assert bench.ids(query.order_by("at")) == ["nan", "less", "one"]
+    assert bench.ids(where(query, ("at", "<", 5)).order_by("at")) == ["less", "one"]
+    assert where(query, ("at", "<", 5)).count().get()[0][0].value == 2
+
+
+@pytest.mark.parametrize(
+    ("aliases", "answer"),
+    [
+        (["a", "a"], None),
+        (["", "field_1"], None),
+        (["__a__"], None),
+        (["a" * 1501], None),
+        (["a", "b", "c", "d", "e", "f"], None),
+        (["", ""], ["field_1", "field_2"]),
+        (["field_2", ""], ["field_1", "field_2"]),
+        (["a b", "a.b", "A", "a", "1"], ["1", "A", "a", "a b", "a.b"]),
+    ],
+)
+def test_aliases_of_counts_as_googles_emulator_takes_them(
+    bench: Bench, aliases: list[str], answer: list[str] | None
+) -> None:
+    request = RunAggregationQueryRequest(parent=ROOT)
+    request.structured_aggregation_query.structured_query.from_.add(collection_id="a")
+    for alias in aliases:
+        request.structured_aggregation_query.aggregations.add(alias=alias).count.SetInParent()
+    if answer is None:
+        assert bench.refused("RunAggregationQuery", request)[0] is StatusCode.INVALID_ARGUMENT
+    else:
+        (reply,) = bench.call("RunAggregationQuery", request)
+        assert sorted(reply.result.aggregate_fields) == answer
+
+
+@pytest.mark.parametrize(
+    ("more", "goes"),
+    [
+        ({}, True),
+        ({"order_by": [{"field": {"field_path": "__name__"}}]}, True),
+        ({"where": ("EQUAL", {"reference_value": f"{ROOT}/a/1/runs/1"}, "__name__")}, True),
+        ({"where": ("EQUAL", {"string_value": "OPEN"}, "state")}, False),
+        ({"order_by": [{"field": {"field_path": "due"}}]}, False),
+        ({"where": ("GREATER_THAN", {"integer_value": 0}, "due")}, False),
+    ],
+)
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_collection_group_below_a_parent_is_found_by_names_alone(
+    bench: Bench, more: dict[str, Any], goes: bool, counts: bool
+) -> None:
+    for path in ("a/1/runs/1", "a/10/runs/2", "runs/3"):
+        bench.put(path, state="OPEN", due=1)
+    asked = {"from_": [{"collection_id": "runs", "all_descendants": True}]} | more
+    if "where" in more:
+        asked["where"] = field_filter(*more["where"])
+    method, request = "RunQuery", RunQueryRequest(parent=f"{ROOT}/a/1", structured_query=asked)
+    if counts:
+        counting = {"structured_query": asked, "aggregations": [{"alias": "n", "count": {}}]}
+        method = "RunAggregationQuery"
+        request = RunAggregationQueryRequest(parent=f"{ROOT}/a/1", structured_aggregation_query=counting)
+    if not goes:
+        code, sentence = bench.refused(method, request)
+        assert (code, "only allowed at the root" in sentence) == (StatusCode.INVALID_ARGUMENT, True)
+    elif counts:
+        assert bench.call(method, request)[0].result.aggregate_fields["n"].integer_value == 1
+    else:
+        assert [reply.document.name for reply in bench.call(method, request)] == [f"{ROOT}/a/1/runs/1"]
 
 
 def test_an_empty_answer_still_says_when_it_was_read(bench: Bench) -> None:

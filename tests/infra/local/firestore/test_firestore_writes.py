@@ -232,8 +232,11 @@ def test_a_delete_has_no_update_time(bench: Bench) -> None:
     [
         ("exists", StatusCode.NOT_FOUND, None),
         ("absent", None, StatusCode.ALREADY_EXISTS),
-        ("same", StatusCode.NOT_FOUND, None),
-        ("older", StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION),
+        ("same", StatusCode.FAILED_PRECONDITION, None),
+        ("older", StatusCode.FAILED_PRECONDITION, StatusCode.FAILED_PRECONDITION),
+        ("later", StatusCode.FAILED_PRECONDITION, StatusCode.INVALID_ARGUMENT),
+        ("finer", StatusCode.INVALID_ARGUMENT, StatusCode.INVALID_ARGUMENT),
+        ("year 0", StatusCode.INVALID_ARGUMENT, StatusCode.INVALID_ARGUMENT),
     ],
 )
 def test_preconditions(
@@ -248,6 +251,9 @@ def test_preconditions(
         "absent": {"exists": False},
         "same": {"update_time": stamp(new)},
         "older": {"update_time": stamp(old)},
+        "later": {"update_time": stamp(new + timedelta(microseconds=1))},
+        "finer": {"update_time": {"seconds": 1, "nanos": 1}},
+        "year 0": {"update_time": {"seconds": -62_135_596_801}},
     }[condition]
     name = f"{ROOT}/a/b"
     asked = {
