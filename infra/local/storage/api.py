@@ -5,6 +5,7 @@ What each needs: https://cloud.google.com/storage/docs/access-control/iam-json
 """
 
 import base64
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,17 @@ from infra.local.storage.errors import (
     unimplemented,
 )
 from infra.local.storage.iam import PERMISSIONS
-from infra.local.storage.requests import CONDITIONS, JSON, Answer, Operation, Query, matching, split_target
+from infra.local.storage.requests import (
+    CONDITIONS,
+    JSON,
+    Answer,
+    Operation,
+    Query,
+    check_headers,
+    matching,
+    named,
+    split_target,
+)
 from infra.local.storage.resources import (
     Conditions,
     Wanted,
@@ -29,6 +40,7 @@ from infra.local.storage.resources import (
     check_hashes,
     check_name,
     checksums,
+    etag,
     object_resource,
     timestamp,
     wanted,
@@ -52,6 +64,9 @@ WHOLE_IN_MEMORY = MIB
 """A content up to this size is answered at once, a larger one in blocks."""
 
 _DEFAULT_TYPE = "application/octet-stream"
+
+READING = ("if-match", "if-none-match")
+"""The headers of a call that reads an object: https://cloud.google.com/storage/docs/json_api/v1/parameters#etag."""
 
 _LIST = {
     *("delimiter", "endOffset", "matchGlob", "maxResults", "pageToken", "prefix", "startOffset"),
@@ -77,13 +92,16 @@ class JsonApi:
     # Which call a request is
 
     def operation(
-        self, method: str, target: str, prefix: str, body: bytes, range_header: str, root: str
+        self, method: str, target: str, prefix: str, body: bytes, headers: Mapping[str, str], root: str
     ) -> Operation:
         """The call that a request to `prefix` (`/storage/v1/`) makes. 501 for one that is not built.
 
-        `root` is what links to objects begin with: the URL that the server was reached at.
+        `headers` has names in lower case. Links to objects begin with `root`, the URL at which the server was
+        reached.
         """
         segments, query = split_target(target, prefix)
+        if not (method == "GET" and len(segments) == 4 and segments[2] == "o"):
+            check_headers(headers)
         match method, segments:
             case "GET", ["b", bucket]:
                 known: set[str] = {"ifMetagenerationMatch", "ifMetagenerationNotMatch"}
@@ -109,10 +127,11 @@ class JsonApi:
                 )
             case "GET", ["b", bucket, "o", name]:
                 asked = Query(query, known=CONDITIONS | {"generation"})
+                check_headers(headers, *READING)
                 if asked.text("alt") == "media":
-                    run = partial(self.media, bucket, name, asked, range_header)
+                    run = partial(self.media, bucket, name, asked, headers)
                     return Operation("storage.objects.get_media", f"{bucket}/{name}", run, plain=True)
-                run = partial(self._get, bucket, name, asked, root)
+                run = partial(self._get, bucket, name, asked, headers, root)
                 return Operation("storage.objects.get", f"{bucket}/{name}", run)
             case "DELETE", ["b", bucket, "o", name]:
                 asked = Query(query, known=CONDITIONS | {"generation"})
@@ -261,14 +280,18 @@ class JsonApi:
             body["permissions"] = held
         return Answer(200, orjson.dumps(body))
 
-    def _get(self, bucket: str, name: str, asked: Query, root: str, principal: str) -> Answer:
-        stored = self._readable(bucket, name, asked, principal)
+    def _get(
+        self, bucket: str, name: str, asked: Query, headers: Mapping[str, str], root: str, principal: str
+    ) -> Answer:
+        stored = self._readable(bucket, name, asked, headers, principal)
         if stored is None:
             return Answer(304)
         return Answer(200, orjson.dumps(object_resource(stored, root)))
 
-    def _readable(self, bucket: str, name: str, asked: Query, principal: str) -> Stored | None:
-        """The object to be read, or None if it has the generation that the caller knows already (304)."""
+    def _readable(
+        self, bucket: str, name: str, asked: Query, headers: Mapping[str, str], principal: str
+    ) -> Stored | None:
+        """The object to be read, or None if it is the one that the caller knows already (304)."""
         self.need_bucket(bucket)
         self.need(principal, "storage.objects.get", bucket, name)
         stored = self._find(principal, bucket, name, asked.number("generation"))
@@ -278,18 +301,23 @@ class JsonApi:
             if unchanged.hold(stored):
                 return None
             raise condition_not_met()
-        return stored
+        tag = etag(stored.generation)
+        if "if-match" in headers and not named(headers["if-match"], tag):
+            raise condition_not_met()
+        return None if named(headers.get("if-none-match", ""), tag) else stored
 
-    def media(self, bucket: str, name: str, asked: Query, range_header: str, principal: str) -> Answer:
+    def media(
+        self, bucket: str, name: str, asked: Query, headers: Mapping[str, str], principal: str
+    ) -> Answer:
         """An object's content, or the part of it that a Range header asks for."""
-        stored = self._readable(bucket, name, asked, principal)
+        stored = self._readable(bucket, name, asked, headers, principal)
         if stored is None:
             return Answer(304)
         resource = object_resource(stored)
         hashes = [f"crc32c={resource['crc32c']}"]
         if stored.md5 is not None:
             hashes.append(f"md5={resource['md5Hash']}")
-        headers = {
+        told = {
             "ETag": f'"{resource["etag"]}"',
             "X-Goog-Generation": resource["generation"],
             "X-Goog-Metageneration": "1",
@@ -305,16 +333,16 @@ class JsonApi:
             ("contentLanguage", "Content-Language"),
         ):
             if field in resource:
-                headers[header] = resource[field]
+                told[header] = resource[field]
         start, end, status = 0, stored.size, 200
-        part = byte_range(range_header, stored.size)
+        part = byte_range(headers.get("range", ""), stored.size)
         if part is not None:
             start, end, status = *part, 206
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size}"
+            told["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size}"
         content = self._store.read(orjson.loads(stored.pieces), start, end)
         if end - start <= WHOLE_IN_MEMORY:
-            return Answer(status, b"".join(content), resource["contentType"], headers)
-        return Answer(status, b"", resource["contentType"], headers, content, end - start)
+            return Answer(status, b"".join(content), resource["contentType"], told)
+        return Answer(status, b"", resource["contentType"], told, content, end - start)
 
     def _list(self, bucket: str, asked: Query, root: str, principal: str) -> Answer:
         self.need_bucket(bucket)

@@ -5,7 +5,7 @@ character, so nothing may decode or tidy it up before. https://cloud.google.com/
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
@@ -19,6 +19,33 @@ _WILD = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 _EVERYWHERE = {"alt", "fields", "key", "prettyPrint", "projection", "quotaUser", "uploadType", "userProject"}
 """https://cloud.google.com/storage/docs/json_api/v1/parameters; these change no effect: ignored."""
+
+
+_HARMLESS = {
+    *("x-goog-api-client", "x-goog-request-params", "x-goog-request-reason", "x-goog-user-project"),
+    *("x-goog-gcs-idempotency-token", "x-upload-content-type"),
+}
+"""Headers of Google's that change no effect here, as the parameters above. Its Python client sends the type
+of an upload with every call."""
+
+_EFFECTIVE = ("x-goog-", "x-upload-", "if-", "content-md5", "x-http-method", "x-method")
+"""How headers begin that change what a call does: preconditions, keys, checksums, another method."""
+
+
+def check_headers(headers: Mapping[str, str], *known: str) -> None:
+    """501 for a header that is not built, never ignored, so that no test passes here for want of it.
+
+    `headers` has names in lower case; `known` are those that this call looks at.
+    """
+    for name in headers:
+        if name.startswith(_EFFECTIVE) and name not in _HARMLESS and name not in known:
+            raise unimplemented(f"header {name}")
+
+
+def named(header: str, etag: str) -> bool:
+    """Whether an If-Match or If-None-Match names this ETag; they come with quotation marks or without."""
+    each = [one.strip().removeprefix("W/").strip('"') for one in header.split(",")]
+    return "*" in each or etag in each
 
 
 @dataclass(frozen=True, slots=True)

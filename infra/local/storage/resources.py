@@ -6,7 +6,7 @@ https://cloud.google.com/storage/docs/json_api/v1/objects#resource
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,8 @@ from infra.local.storage.store import Bucket, Stored
 
 NAME_BYTES = 1024
 """https://cloud.google.com/storage/docs/objects#naming"""
+
+_HASH_BYTES = {"crc32c": 4, "md5": 16}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -124,7 +126,11 @@ def wanted(resource: Any, *, bucket: str = "") -> Wanted:
     name = resource.get("name")
     if name is not None and not isinstance(name, str):
         raise invalid("Invalid value for: name")
-    return Wanted(name, metadata, resource.get("crc32c"), resource.get("md5Hash"))
+    crc, md5 = resource.get("crc32c"), resource.get("md5Hash")
+    for kind, value in (("crc32c", crc), ("md5", md5)):
+        if value is not None:
+            _check_hash(kind, value)
+    return Wanted(name, metadata, crc, md5)
 
 
 def check_name(name: str) -> str:
@@ -160,13 +166,38 @@ def check_hashes(content_crc32c: int, content_md5: bytes, said: Mapping[str, str
 
 
 def said_hashes(header: str | None) -> dict[str, str | None]:
-    """The checksums in an x-goog-hash header: `crc32c=...,md5=...`."""
+    """The checksums in an x-goog-hash header, `crc32c=...,md5=...`; 400 for what is none.
+
+    https://cloud.google.com/storage/docs/xml-api/reference-headers#xgooghash
+    """
     said: dict[str, str | None] = {}
-    for part in (header or "").split(","):
+    for part in header.split(",") if header else ():
         kind, _, value = part.strip().partition("=")
-        if kind in ("crc32c", "md5"):
-            said[kind] = value
+        if said.setdefault(kind, value) != value:
+            raise invalid(f"The header x-goog-hash has two values of {kind}.")
+    for kind, declared in said.items():
+        _check_hash(kind, declared)
     return said
+
+
+def declaring(sent: Wanted, header: str | None) -> Wanted:
+    """What is to be written, with the checksums of an x-goog-hash header, too; 400 where they disagree."""
+    said = {"crc32c": sent.crc32c, "md5": sent.md5}
+    for kind, value in said_hashes(header).items():
+        if said[kind] not in (None, value):
+            raise invalid(f"The {kind} of the object resource is not that of the header x-goog-hash.")
+        said[kind] = value
+    return replace(sent, crc32c=said["crc32c"], md5=said["md5"])
+
+
+def _check_hash(kind: str, value: Any) -> None:
+    """400 for what cannot be a checksum of its kind, in base64."""
+    try:
+        length = len(base64.b64decode(value, validate=True))
+    except (TypeError, ValueError):
+        length = -1
+    if length != _HASH_BYTES.get(kind):
+        raise invalid(f"Invalid value for: {kind}: '{value}'")
 
 
 def checksums(content: bytes) -> tuple[int, bytes]:

@@ -18,8 +18,16 @@ from infra.local.storage.errors import (
     invalid_credentials,
     unimplemented,
 )
-from infra.local.storage.requests import CONDITIONS, Answer, Operation, Query, failure, split_target
-from infra.local.storage.resources import Wanted, wanted
+from infra.local.storage.requests import (
+    CONDITIONS,
+    Answer,
+    Operation,
+    Query,
+    check_headers,
+    failure,
+    split_target,
+)
+from infra.local.storage.resources import Wanted, declaring, wanted
 from infra.local.storage.store import Store
 from infra.local.storage.uploads import Superseded, Uploads, content_range
 from infra.local.traffic import Fault, Traffic
@@ -29,7 +37,8 @@ _DOWNLOAD = "/download/storage/v1/"
 _UPLOAD = "/upload/storage/v1/"
 _RESUMABLE = "/resumable/upload/storage/v1/"
 """Where gcloud begins a resumable upload: `resumablePath` of the API's discovery document."""
-_OBJECT = r"/{bucket:[a-z0-9][a-z0-9._-]{2,}}/{rest:[\s\S]+}"
+_BUCKET = r"/{bucket:[a-z0-9][a-z0-9._-]{2,}}"
+_OBJECT = _BUCKET + r"/{rest:[\s\S]*}"
 """An object as the XML API names it; no other path of the suite begins like a bucket's name."""
 _INSERT = CONDITIONS | {"name", "upload_id", "contentEncoding"}
 _PART_HEADERS = {"content-type", "content-transfer-encoding", "content-length", "content-id", "mime-version"}
@@ -65,7 +74,8 @@ class Server:
             web.route("*", _RESUMABLE + anything, partial(self._upload, _RESUMABLE)),
             web.route("*", "/batch/storage/v1", self._batch),
             web.route("*", "/batch/storage/v1/", self._batch),
-            web.get(_OBJECT, self._signed_url, allow_head=True),
+            web.route("*", _OBJECT, self._signed_url),
+            web.route("*", _BUCKET, self._signed_url),
         ]
 
     async def _call(self, prefix: str, request: web.Request) -> web.StreamResponse:
@@ -75,7 +85,7 @@ class Server:
                 request.raw_path,
                 prefix,
                 await _body(request),
-                request.headers.get("Range", ""),
+                _headers(request),
                 _root(request),
             )
         except StorageError as error:
@@ -83,8 +93,7 @@ class Server:
         return await self._carry_out(request, operation)
 
     async def _signed_url(self, request: web.Request) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        came = signed.Request(request.method, request.raw_path, headers)
+        came = signed.Request(request.method, request.raw_path, _headers(request))
         try:
             principal, operation = signed.operation(
                 self._api, self._identity.has_signed, came, machine_time()
@@ -110,6 +119,8 @@ class Server:
         try:
             segments, query = split_target(request.raw_path, prefix)
             asked = Query(query, known=_INSERT)
+            starts = asked.text("uploadType") == "resumable" and not asked.text("upload_id")
+            check_headers(_headers(request), "x-goog-hash", *(["x-upload-content-length"] if starts else []))
             if asked.text("upload_id"):
                 return await self._session(request, asked.text("upload_id"))
             match request.method, segments, asked.text("uploadType"):
@@ -126,6 +137,7 @@ class Server:
                 case method, _, kind:
                     raise unimplemented(f"{method} upload of type {kind!r}")
             _set_encoding(sent, asked)
+            sent = declaring(sent, request.headers.get("X-Goog-Hash"))
             operation = self._api.insert(
                 bucket, asked.text("name") or sent.name or "", asked, sent, content, _root(request)
             )
@@ -134,7 +146,8 @@ class Server:
         return await self._carry_out(request, operation)
 
     async def _start(self, request: web.Request, bucket: str, asked: Query) -> web.StreamResponse:
-        sent = wanted(json_body(await _body(request)), bucket=bucket)
+        said = wanted(json_body(await _body(request)), bucket=bucket)
+        sent = declaring(said, request.headers.get("X-Goog-Hash"))
         metadata = sent.metadata
         kind = request.headers.get("X-Upload-Content-Type")
         if kind:
@@ -212,6 +225,7 @@ class Server:
         try:
             if request.method != "POST":
                 raise unimplemented(f"{request.method} on a batch")
+            check_headers(_headers(request))
             calls = batch.read(await _body(request), request.headers.get("Content-Type", ""))
         except StorageError as error:
             return await _send(request, failure(error), torn=False)
@@ -258,7 +272,7 @@ class Server:
     def _inner(self, part: batch.Part, root: str) -> Operation:
         if not part.target.startswith(_JSON_API):
             raise invalid("Batch requests hold calls of the JSON API, and neither uploads nor downloads.")
-        operation = self._api.operation(part.method, part.target, _JSON_API, part.body, "", root)
+        operation = self._api.operation(part.method, part.target, _JSON_API, part.body, part.headers, root)
         if operation.kind == "storage.objects.get_media":
             raise invalid("Batch requests hold calls of the JSON API, and neither uploads nor downloads.")
         return operation
@@ -297,6 +311,11 @@ def _injected(fault: Fault) -> Answer:
 def _root(request: web.Request) -> str:
     """Where the server was reached."""
     return f"{request.scheme}://{request.host}"
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    """Its headers, their names in lower case."""
+    return {name.lower(): value for name, value in request.headers.items()}
 
 
 async def _body(request: web.Request) -> bytes:

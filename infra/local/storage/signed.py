@@ -13,9 +13,9 @@ from functools import partial
 from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
-from infra.local.storage.api import JsonApi
+from infra.local.storage.api import READING, JsonApi
 from infra.local.storage.errors import StorageError, no_bucket, unimplemented
-from infra.local.storage.requests import Answer, Operation, Query, split_target
+from infra.local.storage.requests import Answer, Operation, Query, check_headers, split_target
 
 LONGEST = timedelta(days=7)
 """How long a URL is good at most. https://cloud.google.com/storage/quotas#requests"""
@@ -72,6 +72,10 @@ def operation(api: JsonApi, verify: Verify, request: Request, now: datetime) -> 
     signature is not the account's over exactly this request.
     """
     (bucket, *name), query = split_target(request.target, "/")
+    if request.method not in ("GET", "HEAD") or not any(name):
+        raise unimplemented(f"{request.method} of the XML API" if any(name) else "the XML API on buckets")
+    own = [name for name in request.headers if name.startswith("x-goog-meta-")]
+    check_headers(request.headers, *READING, "x-goog-content-sha256", *own)
     asked = dict(_pairs(query))
     missing = [f"X-Goog-{each}" for each in _SIGNED if f"X-Goog-{each}" not in asked]
     if missing:
@@ -82,7 +86,7 @@ def operation(api: JsonApi, verify: Verify, request: Request, now: datetime) -> 
     if unknown:
         raise unimplemented(f"parameter {min(unknown)}")
     key = "/".join(name)
-    run = partial(_read, api, bucket, key, rest, request.headers.get("range", ""))
+    run = partial(_read, api, bucket, key, rest, request.headers)
     return email, Operation("storage.signed_urls.get", f"{bucket}/{key}", run)
 
 
@@ -100,13 +104,13 @@ def failure(error: StorageError) -> Answer:
 
 
 def _read(
-    api: JsonApi, bucket: str, name: str, asked: Mapping[str, str], range_header: str, principal: str
+    api: JsonApi, bucket: str, name: str, asked: Mapping[str, str], headers: Mapping[str, str], principal: str
 ) -> Answer:
     if not api.has_bucket(bucket):
         raise StorageError(404, no_bucket().message, reason="NoSuchBucket")
     generation = f"generation={quote(asked['generation'])}" if "generation" in asked else ""
     query = Query(generation, known={"generation"})
-    answer = api.media(bucket, name, query, range_header, principal)
+    answer = api.media(bucket, name, query, headers, principal)
     if "response-content-disposition" not in asked:
         return answer
     disposition = {"Content-Disposition": asked["response-content-disposition"]}

@@ -83,7 +83,11 @@ class Stored:
 
 @dataclass(slots=True)
 class Upload:
-    """A resumable session as it is kept. `answer` is the object's resource, as JSON, once it is final."""
+    """A resumable session as it is kept.
+
+    `answer` is the object's resource, as JSON, once it is final. Of a cancelled one it is why the server
+    ended it, or None.
+    """
 
     id: str
     bucket: str

@@ -23,7 +23,7 @@ from infra.local.storage.resources import Conditions, Wanted, check_hashes, obje
 from infra.local.storage.store import SESSION_LIFE, Store, Upload
 
 QUANTUM = 256 * 1024
-"""A chunk is a multiple of this, the last one excepted; what of a chunk is beyond a multiple is not kept."""
+"""A chunk has at least so many bytes, the last one excepted; what of one is beyond a multiple is not kept."""
 
 SAVED_EVERY = 8 * 1024 * 1024
 """Bytes after which a long chunk's progress is saved, for the case of a kill."""
@@ -191,8 +191,10 @@ class Uploads:
             )
         live = self._live[upload.id]
         live.turn += 1
-        expected = None if asked.end is None else asked.end - start + 1
         last = asked.whole or (total is not None and asked.end == total - 1)
+        if asked.end is not None and not last and asked.end - start + 1 < QUANTUM:
+            raise self._refuse_for_good(upload, asked.end - start + 1)
+        expected = None if asked.end is None else asked.end - start + 1
         received = await self._take_in(live, start, content, expected if last else 0)
         if asked.whole:
             total = start + received
@@ -202,11 +204,30 @@ class Uploads:
         return _standing(upload)
 
     def _still_there(self, upload: Upload) -> None:
-        """404 for a session given up, 410 for one older than a week."""
+        """404 for a session given up, 400 for one that a chunk has ended, 410 for one older than a week."""
+        if upload.cancelled and upload.answer is not None:
+            raise StorageError(400, upload.answer.decode(), plain=True)
         if upload.cancelled:
             raise _no_session()
         if self._store.now() - upload.created >= SESSION_LIFE // timedelta(microseconds=1):
             raise StorageError(410, "The upload session has expired.")
+
+    def _refuse_for_good(self, upload: Upload, received: int) -> StorageError:
+        """End a session with what was wrong with its chunk, as each later request to it is told, too.
+
+        https://github.com/googleapis/google-resumable-media-python, tests/system/requests/test_upload.py,
+        test_resumable_upload_bad_chunk_size
+        """
+        why = (
+            "Invalid request.  The number of bytes uploaded is required to be equal or greater than "
+            f"{QUANTUM}, except for the final request (it's recommended to be the exact multiple of "
+            f"{QUANTUM}).  The received request contained {received} bytes, which does not meet this "
+            "requirement."
+        )
+        upload.cancelled, upload.answer = True, why.encode()
+        self._store.put_upload(upload)
+        self._store.file(upload.file).unlink(missing_ok=True)
+        return StorageError(400, why, plain=True)
 
     async def _take_in(self, live: _Live, start: int, content: AsyncIterable[bytes], last: int | None) -> int:
         """Append a request's bytes to the session's file. Returns how many the request had.
@@ -266,7 +287,9 @@ class Uploads:
             for block in self._store.read([(upload.file, 0, upload.persisted)], 0, upload.persisted):
                 live.md5.update(block)
         md5 = live.md5.digest()
-        check_hashes(upload.crc32c, md5, {**orjson.loads(upload.hashes), **said_hashes(hashes)})
+        # What was declared at the start and what comes with the last bytes must both be so.
+        check_hashes(upload.crc32c, md5, orjson.loads(upload.hashes))
+        check_hashes(upload.crc32c, md5, said_hashes(hashes))
         with self._store.transaction():
             self._api.may_replace(upload.principal, upload.bucket, upload.name, live.conditions)
             stored = self._api.store_object(

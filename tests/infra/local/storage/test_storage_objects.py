@@ -923,3 +923,125 @@ def test_copy_blob_is_not_built_and_leaves_nothing(suite: Suite, client: storage
     with pytest.raises(GoogleAPICallError, match="Not implemented here"):
         bucket.copy_blob(bucket.blob("x"), bucket, "y", if_generation_match=None, retry=None)
     assert [o.name for o in suite.storage.list(BUCKET)] == ["x"]
+
+
+KEY = {
+    "X-Goog-Encryption-Algorithm": "AES256",
+    "X-Goog-Encryption-Key": base64.b64encode(b"k" * 32).decode(),
+    "X-Goog-Encryption-Key-Sha256": base64.b64encode(hashlib.sha256(b"k" * 32).digest()).decode(),
+}
+OBJECT = f"/storage/v1/b/{BUCKET}/o/x"
+UPLOAD = f"/upload/storage/v1/b/{BUCKET}/o?name=x&uploadType="
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", OBJECT),
+        ("GET", f"{OBJECT}?alt=media"),
+        ("GET", f"/download{OBJECT}?alt=media"),
+        ("GET", f"/storage/v1/b/{BUCKET}/o"),
+        ("GET", f"/storage/v1/b/{BUCKET}"),
+        ("DELETE", OBJECT),
+        ("POST", f"{OBJECT}/compose"),
+        ("POST", f"{OBJECT}/rewriteTo/b/{BUCKET}/o/y"),
+        ("POST", f"{UPLOAD}media"),
+        ("POST", f"{UPLOAD}multipart"),
+        ("POST", f"{UPLOAD}resumable"),
+        ("PUT", "session"),
+        ("POST", "/batch/storage/v1"),
+        ("inner", OBJECT),
+    ],
+)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        KEY,
+        {"X-Goog-Copy-Source-Encryption-Algorithm": "AES256"},
+        {"If-Unmodified-Since": "Mon, 23 Nov 2026 08:00:00 GMT"},
+        {"If-Modified-Since": "Mon, 23 Nov 2026 08:00:00 GMT"},
+        {"If-Range": '"x"'},
+        {"X-Goog-If-Generation-Match": "0"},
+        {"X-HTTP-Method-Override": "DELETE"},
+        {"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="},
+    ],
+    ids=lambda headers: next(iter(headers)),
+)
+def test_a_header_that_is_not_built_is_refused(
+    suite: Suite, http: requests.Session, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """Never ignored: a test that passes here would fail in production, or pass for another reason."""
+    suite.storage.put(BUCKET, "x", b"hello")
+    if path == "session":
+        path = http.post(f"{suite.url}{UPLOAD}resumable").headers["Location"].removeprefix(suite.url)
+    if method == "inner":
+        call = f"GET {path} HTTP/1.1\n" + "".join(f"{name}: {value}\n" for name, value in headers.items())
+        answer = http.post(
+            f"{suite.url}/batch/storage/v1",
+            data=f"--B\nContent-Type: application/http\n\n{call}\n\n--B--",
+            headers={"Content-Type": "multipart/mixed; boundary=B"},
+        )
+        assert "HTTP/1.1 501 " in answer.text
+    else:
+        answer = http.request(method, suite.url + path, data=b"{}", headers=headers)
+        assert answer.status_code == 501, answer.text
+    assert "header " in answer.text
+    assert suite.storage.read(BUCKET, "x") == b"hello"
+    assert [each.name for each in suite.storage.list(BUCKET)] == ["x"]
+
+
+@pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
+@pytest.mark.parametrize(("method", "path"), [("DELETE", OBJECT), ("POST", f"{UPLOAD}media")])
+def test_an_etag_is_no_condition_of_a_write_here(
+    suite: Suite, http: requests.Session, method: str, path: str, header: str
+) -> None:
+    suite.storage.put(BUCKET, "x", b"hello")
+    assert http.request(method, suite.url + path, headers={header: "*"}).status_code == 501
+    assert suite.storage.read(BUCKET, "x") == b"hello"
+
+
+@pytest.mark.parametrize("media", ["", "?alt=media"])
+@pytest.mark.parametrize(
+    ("header", "form", "status"),
+    [
+        ("If-Match", "{}", 200),
+        ("If-Match", '"{}"', 200),
+        ("If-Match", '"another", W/"{}"', 200),
+        ("If-Match", "*", 200),
+        ("If-Match", '"another"', 412),
+        ("If-None-Match", "{}", 304),
+        ("If-None-Match", '"another", "{}"', 304),
+        ("If-None-Match", "*", 304),
+        ("If-None-Match", '"another"', 200),
+    ],
+)
+def test_an_etag_is_a_condition_of_a_read(
+    suite: Suite, http: requests.Session, media: str, header: str, form: str, status: int
+) -> None:
+    suite.storage.put(BUCKET, "x", b"hello")
+    etag = http.get(suite.url + OBJECT).json()["etag"]
+    answer = http.get(suite.url + OBJECT + media, headers={header: form.format(etag)})
+    assert answer.status_code == status
+    if status == 304:
+        assert answer.content == b""
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "DELETE", "OPTIONS", "GET", "HEAD"])
+@pytest.mark.parametrize("path", [f"/{BUCKET}", f"/{BUCKET}/", f"/{BUCKET}/x"])
+def test_what_the_xml_api_has_beside_signed_downloads_says_that_it_is_not_built(
+    suite: Suite, http: requests.Session, method: str, path: str
+) -> None:
+    suite.storage.put(BUCKET, "x", b"hello")
+    answer = http.request(method, suite.url + path, data=b"other")
+    assert answer.status_code == 501
+    if method != "HEAD":
+        assert "<Code>NotImplemented</Code>" in answer.text
+    assert suite.storage.read(BUCKET, "x") == b"hello"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PROPFIND"])
+@pytest.mark.parametrize("path", [OBJECT, f"{UPLOAD}media", "/batch/storage/v1"])
+def test_a_method_that_is_not_built_is_refused(
+    suite: Suite, http: requests.Session, method: str, path: str
+) -> None:
+    assert http.request(method, suite.url + path).status_code == 501

@@ -170,6 +170,16 @@ def test_a_header_that_was_signed_must_come(stored: Suite) -> None:
         assert told(requests.get(url, headers=headers, timeout=5))[1] == "SignatureDoesNotMatch"
 
 
+def test_a_browser_asks_whether_it_has_the_content_already(stored: Suite) -> None:
+    url = url_of(stored)
+    tag = requests.get(url, timeout=5).headers["ETag"]
+    for header, status in (("If-None-Match", 304), ("If-Match", 200)):
+        assert requests.get(url, headers={header: tag}, timeout=5).status_code == status
+    assert requests.get(url, headers={"If-Match": '"another"'}, timeout=5).status_code == 412
+    key = {"X-Goog-Encryption-Algorithm": "AES256"}
+    assert told(requests.get(url, headers=key, timeout=5))[:2] == (501, "NotImplemented")
+
+
 def test_an_account_signs_for_itself_alone(stored: Suite) -> None:
     class Liar(Signer):
         @property

@@ -2,7 +2,9 @@
 
 import base64
 import contextlib
+import hashlib
 import io
+import json
 import socket
 from datetime import timedelta
 from typing import Any
@@ -139,7 +141,6 @@ def test_a_content_of_unknown_length_in_one_request(suite: Suite, anybody: reque
         ([(0, Q, "*"), (0, 2 * Q + 7, "all")], (200, None)),
         ([(0, 2 * Q, "*"), (2 * Q, 2 * Q + 7, "all")], (200, None)),
         # Not a multiple of 256 KiB: only whole quanta are kept.
-        ([(0, 1000, "*")], (308, None)),
         ([(0, Q + 1000, "*")], (308, f"bytes=0-{Q - 1}")),
         ([(0, Q + 1000, "all")], (308, f"bytes=0-{Q - 1}")),
     ],
@@ -166,6 +167,39 @@ def test_chunks_lost_doubled_and_overlapping(
     rest = _put(anybody, url, CONTENT[at:], f"{at}-{len(CONTENT) - 1}/{len(CONTENT)}")
     assert rest.status_code == 200
     assert suite.storage.read(BUCKET, "x") == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "total"),
+    [(0, 1000, "*"), (0, Q - 1, "*"), (Q, 2 * Q - 1, "*"), (Q, Q + 1, str(len(CONTENT))), (0, 1, "*")],
+)
+def test_a_chunk_too_small_that_is_not_the_last_ends_the_session(
+    suite: Suite, anybody: requests.Session, start: int, end: int, total: str
+) -> None:
+    """As Google's own system test of resumable uploads has it of production, in its words."""
+    url = _start(suite).headers["Location"]
+    if start:
+        assert _put(anybody, url, CONTENT[:Q], f"0-{Q - 1}/*").status_code == 308
+    refused = (
+        400,
+        "Invalid request.  The number of bytes uploaded is required to be equal or greater than 262144, "
+        "except for the final request (it's recommended to be the exact multiple of 262144).  The received "
+        f"request contained {end - start} bytes, which does not meet this requirement.",
+    )
+    chunk = _put(anybody, url, CONTENT[start:end], f"{start}-{end - 1}/{total}")
+    assert (chunk.status_code, chunk.text) == refused
+    for content, content_range in ((CONTENT, None), (b"", "*/*"), (b"", f"*/{start}")):
+        again = _put(anybody, url, content, content_range)
+        assert (again.status_code, again.text) == refused, content_range
+    assert anybody.delete(url).status_code == 400
+    assert suite.storage.list(BUCKET) == []
+
+
+def test_the_last_chunk_may_be_small(suite: Suite, anybody: requests.Session) -> None:
+    url = _start(suite).headers["Location"]
+    assert _put(anybody, url, CONTENT[:Q], f"0-{Q - 1}/*").status_code == 308
+    assert _put(anybody, url, CONTENT[Q : Q + 1], f"{Q}-{Q}/{Q + 1}").status_code == 200
+    assert suite.storage.read(BUCKET, "x") == CONTENT[: Q + 1]
 
 
 def test_a_gap_is_told_in_productions_words(suite: Suite, anybody: requests.Session) -> None:
@@ -246,6 +280,76 @@ def test_the_checksum_sent_last(suite: Suite, anybody: requests.Session, kind: s
     answer = _put(anybody, url, CONTENT, None, X_Goog_Hash=f"{kind}={right if goes else 'AAAAAA=='}")
     assert answer.status_code == (200 if goes else 400)
     assert len(suite.storage.list(BUCKET)) == goes
+
+
+RIGHT = {
+    "crc32c": base64.b64encode(google_crc32c.value(CONTENT).to_bytes(4)).decode(),
+    "md5": base64.b64encode(hashlib.md5(CONTENT).digest()).decode(),
+}
+WRONG = {"crc32c": "AAAAAA==", "md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
+
+
+@pytest.mark.parametrize("kind", ["crc32c", "md5"])
+@pytest.mark.parametrize("where", ["resource", "header"])
+@pytest.mark.parametrize("right", [True, False])
+def test_a_checksum_declared_at_the_start_holds_whatever_comes_later(
+    suite: Suite, anybody: requests.Session, kind: str, where: str, right: bool
+) -> None:
+    value = (RIGHT if right else WRONG)[kind]
+    field = {"crc32c": "crc32c", "md5": "md5Hash"}[kind]
+    url = (
+        suite.session()
+        .post(
+            f"{suite.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&name=x",
+            json={field: value} if where == "resource" else {},
+            headers={"X-Goog-Hash": f"{kind}={value}"} if where == "header" else {},
+        )
+        .headers["Location"]
+    )
+    # The last request's own checksum is right, but takes nothing back.
+    answer = _put(anybody, url, CONTENT, None, X_Goog_Hash=f"{kind}={RIGHT[kind]}")
+    assert answer.status_code == (200 if right else 400), answer.text
+    assert len(suite.storage.list(BUCKET)) == right
+
+
+@pytest.mark.parametrize(
+    ("resource", "header"),
+    [
+        ({"crc32c": "AAA="}, ""),
+        ({"crc32c": "no base64!"}, ""),
+        ({"crc32c": 5}, ""),
+        ({"md5Hash": "AAAAAA=="}, ""),
+        ({}, "crc32c=AAA="),
+        ({}, "md5=AAAAAA=="),
+        ({}, "sha256=AAAAAA=="),
+        ({}, "crc32c=AAAAAA==,crc32c=AAAAAQ=="),
+        ({"crc32c": "AAAAAA=="}, "crc32c=AAAAAQ=="),
+    ],
+)
+@pytest.mark.parametrize("kind", ["resumable", "multipart"])
+def test_a_checksum_that_is_none_is_refused_at_once(
+    suite: Suite, kind: str, resource: dict[str, Any], header: str
+) -> None:
+    said = json.dumps({"name": "x", **resource}).encode()
+    headers = {"X-Goog-Hash": header} if header else {}
+    if kind == "multipart":
+        said = b"--B\n\n" + said + b"\n--B\n\n\n--B--"
+        headers["Content-Type"] = "multipart/related; boundary=B"
+    url = f"{suite.url}/upload/storage/v1/b/{BUCKET}/o?uploadType={kind}"
+    assert suite.session().post(url, data=said, headers=headers).status_code == 400
+    assert suite.storage.list(BUCKET) == []
+
+
+@pytest.mark.parametrize("kind", ["media", "multipart"])
+@pytest.mark.parametrize("right", [True, False])
+def test_a_checksum_in_the_header_of_an_insert_holds(suite: Suite, kind: str, right: bool) -> None:
+    body, headers = CONTENT, {"X-Goog-Hash": f"md5={(RIGHT if right else WRONG)['md5']}"}
+    if kind == "multipart":
+        body = b"--B\n\n{}\n--B\n\n" + CONTENT + b"\n--B--"
+        headers["Content-Type"] = "multipart/related; boundary=B"
+    url = f"{suite.url}/upload/storage/v1/b/{BUCKET}/o?name=x&uploadType={kind}"
+    assert suite.session().post(url, data=body, headers=headers).status_code == (200 if right else 400)
+    assert len(suite.storage.list(BUCKET)) == right
 
 
 # Checked when made, and when final
