@@ -4,12 +4,14 @@ import argparse
 import importlib
 import json
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import grpc
 import requests
 
 from infra.local import buckets
@@ -25,6 +27,19 @@ PORTS = {
     "scheduler": ("WAYBILL_SCHEDULER_PORT", 8089),
 }
 """For each service its variable and its port where that is not set."""
+
+SERVERS = {
+    "firestore": "FIRESTORE_EMULATOR_HOST",
+    "pubsub": "PUBSUB_EMULATOR_HOST",
+    "storage": "STORAGE_EMULATOR_HOST",
+}
+"""The variable that names a server of the user's own, for each service that can be one."""
+
+OWN = "WAYBILL_OWN_SERVERS"
+"""Which of those variables name the own servers of the suite that shows them: VARIABLE=HOST, with commas."""
+
+ANSWER_SECONDS = 5
+"""How long a server of the user's own may take to answer at all."""
 
 ENV_FILE = "env"
 """In the state's directory: how to reach the running suite, as KEY=VALUE lines. There while it runs."""
@@ -115,6 +130,7 @@ def _directory(said: str) -> Path:
 def _up(state: Path, root: Path, environment: Mapping[str, str]) -> int:
     ports = Ports(**{service: _port(environment, *named) for service, named in PORTS.items()})
     emulators = _emulators(environment)
+    _check(emulators)
     stop = threading.Event()
 
     def stopping(_number: int, _frame: object) -> None:
@@ -158,7 +174,8 @@ def _shown(suite: Suite, root: Path) -> dict[str, str]:
     if root == REPOSITORY:
         customer = importlib.import_module("infra.local.demo_customer").ensure(suite)
         shown = {**suite.env(OPERATOR), **customer}
-    return {**shown, "WAYBILL_OUTBOX": str(suite.outbox)}
+    own = ",".join(f"{variable}={host}" for variable, host in suite.own_hosts().items())
+    return {**shown, "WAYBILL_OUTBOX": str(suite.outbox), OWN: own}
 
 
 def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
@@ -169,11 +186,58 @@ def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
 
 
 def _emulators(environment: Mapping[str, str]) -> Emulators:
-    storage = environment.get("STORAGE_EMULATOR_HOST", "")
+    """The servers of the user's own; what a shell has from a suite's `env` file names none of those."""
+    ours = set(environment.get(OWN, "").split(","))
+    said = {
+        variable: "" if f"{variable}={host}" in ours else host
+        for variable in SERVERS.values()
+        if (host := environment.get(variable, ""))
+    }
+    storage = said.get(SERVERS["storage"], "").rstrip("/")
+    if storage and "://" not in storage:
+        storage = f"http://{storage}"
     return Emulators(
-        firestore=environment.get("FIRESTORE_EMULATOR_HOST", ""),
-        pubsub=environment.get("PUBSUB_EMULATOR_HOST", ""),
-        storage=storage if "://" in storage or not storage else f"http://{storage}",
+        firestore=said.get(SERVERS["firestore"], ""), pubsub=said.get(SERVERS["pubsub"], ""), storage=storage
+    )
+
+
+def _check(emulators: Emulators) -> None:
+    """A sentence where a server of the user's own does not answer as what it is to be.
+
+    Google's clients try for minutes, and say nothing.
+    """
+    for service in ("firestore", "pubsub"):
+        host = getattr(emulators, service)
+        if not host:
+            continue
+        if not re.fullmatch(r"[^/\s:]+:\d+|\[[^/\s]+\]:\d+", host):
+            raise _Sentence(f"{SERVERS[service]}={host} is no server: it must be HOST:PORT.")
+        with grpc.insecure_channel(host) as channel:
+            try:
+                grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
+            except grpc.FutureTimeoutError as error:
+                raise _silent(service, host) from error
+    if emulators.storage:
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                session.get(
+                    f"{emulators.storage}/storage/v1/b?project=any", timeout=ANSWER_SECONDS, stream=True
+                )
+        except requests.ConnectionError as error:
+            raise _silent("storage", emulators.storage) from error
+        except requests.Timeout as error:
+            raise _silent("storage", emulators.storage) from error
+        except (requests.RequestException, ValueError) as error:
+            raise _Sentence(
+                f"{SERVERS['storage']}={emulators.storage} is no server: it must be http://HOST:PORT."
+            ) from error
+
+
+def _silent(service: str, host: str) -> _Sentence:
+    return _Sentence(
+        f"{SERVERS[service]} is set to {host}, and no server answers there: start that server, or unset "
+        f"{SERVERS[service]} to use the suite's own."
     )
 
 

@@ -108,13 +108,20 @@ def make_customer_account(suite: "Suite", customer: str, slug: str, project: str
     return email
 
 
-def make_customer_bucket(suite: "Suite", bucket: str, account: str, *, location: str = LOCATION) -> None:
-    """Make a customer's bucket and grant an account (an email) what customers grant: `customer_grant`."""
+def make_customer_bucket(
+    suite: "Suite", bucket: str, account: str, *, location: str = LOCATION, open_to_all: bool = False
+) -> None:
+    """Make a customer's bucket and grant an account (an email) what customers grant: `customer_grant`.
+
+    `open_to_all`: everyone may look into it, as the customer's own people do, who have no account of ours.
+    """
     if suite.emulators.storage:
         _make_their_bucket(suite, bucket, location)
         return
     suite.storage.create_bucket(bucket, location=location)
     suite.storage.grant(bucket, account, *suite.bundle.customer_grant)
+    if open_to_all:
+        suite.storage.grant(bucket, "allUsers", "roles/storage.objectViewer", "storage.buckets.get")
 
 
 def publish_to(host: str, topic: str, data: bytes, attributes: Mapping[str, str] | None = None) -> None:

@@ -172,8 +172,8 @@ class Suite:
     def start(self) -> None:
         """Listen, make the project, and deliver what waits. PortTaken where a port is not free."""
         try:
-            for field in fields(self._asked):
-                _refuse_taken(field.name, getattr(self._asked, field.name))
+            for service in self._listens():
+                _refuse_taken(service, getattr(self._asked, service))
             self._start()
         except BaseException:
             self.stop()
@@ -281,6 +281,16 @@ class Suite:
         else:
             self.pubsub.publish(topic, TICK_DATA)
 
+    def own_hosts(self) -> dict[str, str]:
+        """Of the variables that name a server, those that name one of this suite's own."""
+        servers = {
+            "FIRESTORE_EMULATOR_HOST": self.emulators.firestore,
+            "PUBSUB_EMULATOR_HOST": self.emulators.pubsub,
+            "STORAGE_EMULATOR_HOST": self.emulators.storage,
+        }
+        addresses = self._addresses(None)
+        return {variable: addresses[variable] for variable, theirs in servers.items() if not theirs}
+
     def tick_each_minute(self) -> None:
         """From now on tick at each whole minute of the suite's clock; minutes that it leaps are left out.
 
@@ -297,6 +307,14 @@ class Suite:
     def push(self, delivery: Delivery) -> bool:
         """Deliver one message to its function, as the dispatcher does."""
         return self._push(delivery)
+
+    def _listens(self) -> list[str]:
+        """The fields of Ports that this suite listens at."""
+        given = {"firestore": self.emulators.firestore, "pubsub": self.emulators.pubsub}
+        unused = {service for service, host in given.items() if host}
+        if not self._run_functions:
+            unused.add("front_door")
+        return [field.name for field in fields(self._asked) if field.name not in unused]
 
     def _start(self) -> None:
         app = web.Application(client_max_size=0)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import requests
+from aiohttp import web
 from google.api_core.exceptions import Forbidden
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore, storage
@@ -24,10 +25,13 @@ from infra.bundle import Bundle
 from infra.local import secrets
 from infra.local.__main__ import main
 from infra.local.clock import SuiteClock, machine_time
+from infra.local.firestore import FirestoreService
+from infra.local.http_server import HttpServer
 from infra.local.identity import Identity
 from infra.local.processes import REPOSITORY
 from infra.local.project import make_customer_account, make_customer_bucket, make_project
 from infra.local.pubsub import Delivery, PubSubService
+from infra.local.storage import StorageService
 from infra.local.suite import Emulators, Ports, PortTaken, StateInUse, Suite
 from infra.local.traffic import Fault, Traffic
 from tests.infra.local.standin import alive, checkout, notes, until
@@ -418,6 +422,30 @@ def test_buckets_are_made_on_a_storage_server_of_the_user(
     assert made == ["waybill-local-goods", "waybill-local-arrivals", "acme-out"]
 
 
+@pytest.mark.parametrize("service", ["firestore", "pubsub"])
+def test_a_port_that_is_not_used_may_be_taken(root: Path, tmp_path: Path, service: str) -> None:
+    """A server of the user's own often listens where ours would."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        theirs = PubSubService(clock=SuiteClock(), traffic=Traffic(), file=None)
+        host = f"127.0.0.1:{theirs.start()}" if service == "pubsub" else f"127.0.0.1:{port}"
+        with Suite(
+            state=tmp_path / "state",
+            root=root,
+            run_functions=False,
+            ports=Ports(**{service: port}),
+            emulators=Emulators(**{service: host}),
+        ) as suite:
+            assert suite.env()[f"{service.upper()}_EMULATOR_HOST"] == host
+        theirs.stop()
+
+
+def test_a_door_that_is_not_opened_may_be_taken(root: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = Ports(front_door=taken.getsockname()[1])
+        Suite(state=tmp_path / "state", root=root, run_functions=False, ports=ports).start()
+
+
 def test_ticks_by_itself_at_whole_minutes(root: Path, tmp_path: Path) -> None:
     clock = SuiteClock()
     with Suite(state=tmp_path / "state", clock=clock, run_functions=False, root=root) as suite:
@@ -450,6 +478,61 @@ def test_up_refuses_what_is_no_port(
         monkeypatch.setenv(name, value)
     assert main(["--state", str(tmp_path), "up"]) == 1
     assert capsys.readouterr().err.startswith(says)
+
+
+@pytest.fixture
+def mute() -> Iterator[int]:
+    """A port where something takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "variable", ["FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"]
+)
+@pytest.mark.parametrize("dead", [True, False])
+def test_up_says_at_once_that_a_server_of_the_user_does_not_answer(
+    variable: str,
+    dead: bool,
+    mute: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("infra.local.__main__.ANSWER_SECONDS", 0.5)
+    host = "127.0.0.1:9" if dead else f"127.0.0.1:{mute}"
+    monkeypatch.setenv(variable, host)
+    began = machine_time()
+    assert main(["--state", str(tmp_path), "up"]) == 1
+    assert machine_time() - began < timedelta(seconds=5)
+    told = capsys.readouterr().err
+    assert told.startswith(f"{variable} is set to ")
+    assert host in told
+    assert "no server answers there" in told
+
+
+@pytest.mark.parametrize(
+    ("variable", "host"),
+    [
+        ("FIRESTORE_EMULATOR_HOST", "localhost"),
+        ("FIRESTORE_EMULATOR_HOST", "http://localhost:8080"),
+        ("PUBSUB_EMULATOR_HOST", "localhost:port"),
+        ("STORAGE_EMULATOR_HOST", "file:///tmp"),
+        ("STORAGE_EMULATOR_HOST", "localhost:port"),
+    ],
+)
+def test_up_refuses_what_is_no_server(
+    variable: str,
+    host: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(variable, host)
+    assert main(["--state", str(tmp_path), "up"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"{variable}=")
+    assert "is no server: it must be " in told
 
 
 def test_tick_without_a_suite_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -509,7 +592,7 @@ def test_a_bucket_is_listed_and_fetched(
     assert [line.split("  ")[-1] for line in lines] == [f"gs://customers-bucket/{name}" for name in names]
     assert [int(line.split()[0]) for line in lines] == [len(name.encode()) for name in names]
     assert total.startswith(f"{len(names)} objects, {sum(len(name.encode()) for name in names)} bytes in ")
-    for _ in "twice":
+    for _ in range(2):
         assert main([*state, "get", *(place or [""]), str(tmp_path / "to")]) == 0
     fetched = [each for each in (tmp_path / "to").rglob("*") if each.is_file()]
     assert {str(each.relative_to(tmp_path / "to")): each.read_text() for each in fetched} == {
@@ -643,13 +726,135 @@ class Up:
 def up(root: Path, tmp_path: Path) -> Iterator[Callable[..., Up]]:
     begun: list[Up] = []
 
-    def start(**environment: str) -> Up:
-        begun.append(Up(root, tmp_path / "state", **environment))
+    def start(state: Path = tmp_path / "state", *, root: Path = root, **environment: str) -> Up:
+        begun.append(Up(root, state, **environment))
         return begun[-1]
 
     yield start
     for each in begun:
         each.end(signal.SIGKILL)
+
+
+class Anybody(Identity):
+    """Takes every caller for nobody in particular, as emulators do."""
+
+    def principal(self, authorization: str | None) -> str:
+        return ""
+
+
+class Theirs:
+    """Servers of a user's own: the suite's parts, on ports of their own, where nobody has an identity."""
+
+    def __init__(self, directory: Path) -> None:
+        clock, traffic = SuiteClock(), Traffic()
+        self.firestore = FirestoreService(
+            clock=clock, traffic=traffic, file=None, indexes=REPOSITORY / "infra" / "firestore.indexes.json"
+        )
+        self.pubsub = PubSubService(clock=clock, traffic=traffic, file=None)
+        self.storage = StorageService(
+            clock=clock,
+            traffic=traffic,
+            identity=Anybody(traffic=traffic, file=directory / "identity.json"),
+            directory=directory / "storage",
+        )
+        app = web.Application()
+        app.router.add_get("/storage/v1/b", self._list)
+        app.router.add_post("/storage/v1/b", self._create)
+        app.add_routes(self.storage.routes())
+        self._http = HttpServer(app)
+        self.buckets: list[str] = []
+        self.hosts = {
+            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.firestore.start()}",
+            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{self.pubsub.start()}",
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self._http.start()}",
+        }
+
+    async def _list(self, _: web.Request) -> web.Response:
+        return web.json_response({"items": [{"name": name} for name in self.buckets]})
+
+    async def _create(self, request: web.Request) -> web.Response:
+        name = (await request.json())["name"]
+        if name in self.buckets:
+            return web.json_response({"error": {"code": 409, "message": "it exists"}}, status=409)
+        self.buckets.append(name)
+        self.storage.create_bucket(name)
+        self.storage.grant(name, "allUsers", "roles/storage.admin")
+        return web.json_response({"kind": "storage#bucket", "name": name})
+
+    def stop(self) -> None:
+        self._http.stop()
+        self.storage.close()
+        self.firestore.stop()
+        self.pubsub.stop()
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Iterator[Callable[[], Theirs]]:
+    made: list[Theirs] = []
+
+    def make() -> Theirs:
+        made.append(Theirs(tmp_path / f"theirs-{len(made)}"))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+def exports(env: dict[str, str]) -> int:
+    """The status with which the customer's list of exports is answered, by a function in its own process."""
+    headers = {"Authorization": f"Token {env['WAYBILL_API_KEY']}"}
+    return requests.get(f"{env['WAYBILL_URL']}/v1/exports", headers=headers, timeout=60).status_code
+
+
+EACH = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variables", [[each] for each in EACH] + [list(EACH)], ids=lambda each: "+".join(each)
+)
+def test_up_with_servers_of_the_user(
+    up: Callable[..., Up], theirs: Callable[[], Theirs], tmp_path: Path, variables: list[str]
+) -> None:
+    """Each documented mode by its command, in this checkout. The second time the servers know nothing of the
+    customer whom the state remembers."""
+    for _ in range(2):
+        servers = theirs()
+        suite = up(tmp_path / "state", root=REPOSITORY, **{each: servers.hosts[each] for each in variables})
+        env = suite.ready()
+        for each in EACH:
+            assert (env[each] == servers.hosts[each]) is (each in variables), each
+        assert exports(env) == 200
+        if "STORAGE_EMULATOR_HOST" in variables:
+            assert "demo-telecom-bi" in servers.buckets
+            assert "waybill-local-uploads" in servers.buckets
+        if "PUBSUB_EMULATOR_HOST" in variables:
+            assert servers.pubsub.has_topic("projects/waybill-local/topics/tick")
+        assert main(["--state", str(suite.state), "ls"]) == 0
+        assert suite.end(signal.SIGTERM) == 0, suite.output()
+
+
+@pytest.mark.slow
+def test_up_in_a_shell_that_read_what_another_up_wrote(up: Callable[..., Up], tmp_path: Path) -> None:
+    first = up(tmp_path / "state", root=REPOSITORY)
+    env = first.ready()
+    # Beside the first one, on a state of its own.
+    beside = up(tmp_path / "beside", root=REPOSITORY, **env)
+    other = beside.ready()
+    for each in EACH:
+        assert other[each] != env[each], "its own servers, not the first one's"
+    assert exports(other) == 200
+    assert beside.end(signal.SIGTERM) == 0, beside.output()
+    # On the same state, while it runs and after it.
+    second = up(tmp_path / "state", root=REPOSITORY, **env)
+    assert second.process.wait(30) == 1
+    assert "already runs" in second.output()
+    assert "Traceback" not in second.output()
+    assert first.end(signal.SIGTERM) == 0
+    again = up(tmp_path / "state", root=REPOSITORY, **env)
+    assert exports(again.ready()) == 200
+    assert again.end(signal.SIGTERM) == 0, again.output()
 
 
 def publish(env: dict[str, str], topic: str, **asked: str) -> None:
