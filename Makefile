@@ -7,7 +7,7 @@ PHOTOS    := $(VENV)/.photographs
 READERS   := $(VENV)/readers
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test check lint format bench up tick ls get pins clean
+.PHONY: help demo test check lint format bench up tick customer ls get pins clean
 help:           ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -59,6 +59,9 @@ up: $(INSTALLED) ## Google Cloud on this machine, in the foreground
 
 tick: $(INSTALLED) ## set the suite's clock and tick: make tick AT=2026-11-23T02:00:00Z
 	@$(BIN)/python -m infra.local tick $(AT)
+
+customer: $(INSTALLED) ## an account and a bucket for another customer: make customer ID=acme SLUG=acme BUCKET=acme-bi
+	@$(BIN)/python -m infra.local customer '$(ID)' '$(SLUG)' '$(BUCKET)'
 
 ls: $(INSTALLED) ## list a bucket of the suite, the demo customer's or another: make ls PLACE=gs://bucket/prefix
 	@$(BIN)/python -m infra.local ls $(if $(PLACE),'$(PLACE)')

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import requests
@@ -47,7 +48,7 @@ ENV_FILE = "env"
 OPERATOR = "waybill-exporter"
 """Whom `python -m infra` runs as on a laptop: one of our accounts that may act as customers do."""
 
-TICK_SECONDS = 30
+CONTROL_SECONDS = 30
 
 _NO_SUITE = "No suite is running on the state in {}: start one with `make up`."
 
@@ -90,6 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tick.add_argument(
         "at", metavar="AT", nargs="?", help="a time with its zone, such as 2026-11-23T02:00:00Z"
     )
+    onboard = commands.add_parser(
+        "customer",
+        help="make a customer's account and bucket in the running suite",
+        description="Make the account that ID and SLUG name, as Terraform does, and the BUCKET, granted to that "
+        "account as the customer does. `python -m infra add-customer` tells Waybill of the customer.",
+    )
+    for argument in ("id", "slug", "bucket"):
+        onboard.add_argument(argument, metavar=argument.upper())
     looking = commands.add_parser(
         "ls",
         help="list what is in a bucket of the running suite",
@@ -112,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _up(asked.state, asked.root, os.environ)
         if asked.command == "tick":
             return _tick(asked.state, asked.at)
+        if asked.command == "customer":
+            return _customer(asked.state, id=asked.id, slug=asked.slug, bucket=asked.bucket)
         if asked.command == "ls":
             return _list(asked.state, asked.place)
         if asked.command == "get":
@@ -291,20 +302,28 @@ def _place(env: Mapping[str, str], said: str | None) -> buckets.Place:
 
 
 def _tick(state: Path, at: str | None) -> int:
-    env = _running(state)
+    told = _control(state, "POST", "tick", {"at": at} if at else {}, "Not ticked")
+    print(f"Ticked; the suite's clock stands at {told['now']}.")
+    return 0
+
+
+def _customer(state: Path, **customer: str) -> int:
+    made = _control(state, "PUT", "customers", customer, "Nothing is made")
+    print(f"The account {made['account']} may write to gs://{made['bucket']}.")
+    return 0
+
+
+def _control(state: Path, method: str, path: str, body: Mapping[str, str], otherwise: str) -> Any:
+    """Have the running suite do something; a sentence that begins with `otherwise` where it does not."""
+    url = f"{_running(state)['IAM_CREDENTIALS_URL']}/_suite/{path}"
     try:
-        answer = requests.post(
-            f"{env['IAM_CREDENTIALS_URL']}/_suite/tick",
-            data=json.dumps({"at": at} if at else {}),
-            timeout=TICK_SECONDS,
-        )
+        answer = requests.request(method, url, data=json.dumps(body), timeout=CONTROL_SECONDS)
     except requests.ConnectionError as error:
         raise _Sentence(_NO_SUITE.format(state)) from error
     told = answer.json()
     if answer.status_code != 200:
-        raise _Sentence(f"Not ticked: {told['error']['message']}.")
-    print(f"Ticked; the suite's clock stands at {told['now']}.")
-    return 0
+        raise _Sentence(f"{otherwise}: {told['error']['message']}.")
+    return told
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The suite's own HTTP interface, under /_suite/: clock, ticks, journal, faults, suppressions, what is
-outstanding."""
+"""The suite's own HTTP interface, under /_suite/: clock, ticks, journal, faults, suppressions, customers, and what
+is outstanding."""
 
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from aiohttp import web
 
-from infra.local.project import trigger_topic
+from infra.local.project import make_customer_account, make_customer_bucket, trigger_topic
 from infra.local.pubsub import Delivery
 from infra.local.sendgrid import LISTS
 from infra.local.traffic import Action, Fault
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from infra.local.suite import Suite
 
 _Handler = Callable[[web.Request], Awaitable[Any]]
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
+"""https://cloud.google.com/storage/docs/buckets#naming"""
 
 _FAULT_FIELDS = {
     "kind": str,
@@ -53,6 +57,7 @@ def routes(suite: "Suite") -> list[web.RouteDef]:
         web.post("/_suite/faults", _answering(control.arm)),
         web.delete("/_suite/faults", _answering(control.disarm)),
         web.get("/_suite/outstanding", _answering(control.outstanding)),
+        web.put("/_suite/customers", _answering(control.onboard)),
         web.put("/_suite/suppressions", _answering(control.suppress)),
         web.delete("/_suite/suppressions", _answering(control.forgive)),
         web.post("/_suite/push/{function}", _answering(control.push)),
@@ -104,6 +109,31 @@ class _Control:
         pubsub = self._suite.pubsub
         held = [{"topic": letter.topic, "message_id": letter.message_id} for letter in pubsub.held()]
         return {"outstanding": [asdict(each) for each in pubsub.outstanding()], "undelivered": held}
+
+    async def onboard(self, request: web.Request) -> Any:
+        """What Terraform and a customer's own people do for a customer: docs/operators/deploying.md."""
+        asked = await _body(request, {"id": str, "slug": str, "bucket": str})
+        for field in ("id", "slug", "bucket"):
+            if not asked.get(field):
+                raise _Refused(400, f"{field}: missing")
+        if "/" in asked["id"]:
+            raise _Refused(400, f"id: {asked['id']!r} must not hold a slash")
+        if not _BUCKET.fullmatch(asked["bucket"]):
+            raise _Refused(
+                400,
+                "bucket: 3 to 63 lower-case letters, digits and -, _, or dots; no gs:// and no prefix",
+            )
+        return await asyncio.to_thread(self._onboard, asked["id"], asked["slug"], asked["bucket"])
+
+    def _onboard(self, id: str, slug: str, bucket: str) -> Any:
+        if bucket in {f"{self._suite.project}-{each.name}" for each in self._suite.bundle.buckets.values()}:
+            raise _Refused(409, f"bucket: {bucket} is one of ours")
+        try:
+            account = make_customer_account(self._suite, id, slug)
+        except ValueError as error:
+            raise _Refused(400, f"slug: {error}") from error
+        make_customer_bucket(self._suite, bucket, account, open_to_all=True)
+        return {"account": account, "bucket": bucket}
 
     async def suppress(self, request: web.Request) -> Any:
         self._suite.sendgrid.suppress(*await _suppression(request))

@@ -553,6 +553,47 @@ def test_tick_moves_the_clock_of_the_running_suite(
     assert "never goes back" in capsys.readouterr().err
 
 
+# Other customers
+
+
+CUSTOMER = {"id": "acme-corp", "slug": "acme", "bucket": "acme-bi"}
+
+
+def test_a_customer_gets_an_account_and_a_bucket(services: Suite, capsys: pytest.CaptureFixture[str]) -> None:
+    (services.state / "env").write_text("".join(f"{key}={value}\n" for key, value in services.env().items()))
+    account = "customer-acme-data-export@waybill-local.iam.gserviceaccount.com"
+    for _ in range(2):
+        assert main(["--state", str(services.state), "customer", *CUSTOMER.values()]) == 0
+        assert capsys.readouterr().out == f"The account {account} may write to gs://acme-bi.\n"
+    client(services, account).bucket("acme-bi").blob("new").upload_from_string(b"1", if_generation_match=0)
+    services.storage.put("waybill-local-goods", "acme-corp/x", b"theirs")
+    assert client(services, account).bucket("waybill-local-goods").blob("acme-corp/x").exists()
+    assert main(["--state", str(services.state), "ls", "gs://acme-bi"]) == 0
+    assert "gs://acme-bi/new" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"slug": "far-too-long"}, "slug: a customer's slug is 1 to 9"),
+        ({"slug": ""}, "slug: missing"),
+        ({"id": "a/b"}, "id: 'a/b' must not hold a slash"),
+        ({"bucket": "gs://acme-bi"}, "bucket: 3 to 63 lower-case"),
+        ({"bucket": "Acme"}, "bucket: 3 to 63 lower-case"),
+        ({"bucket": "waybill-local-goods"}, "bucket: waybill-local-goods is one of ours"),
+    ],
+)
+def test_a_customer_that_cannot_be_is_told_in_a_sentence(
+    services: Suite, capsys: pytest.CaptureFixture[str], change: dict[str, str], says: str
+) -> None:
+    state = ["--state", str(services.state)]
+    assert main([*state, "customer", *CUSTOMER.values()]) == 1
+    assert "No suite is running" in capsys.readouterr().err
+    (services.state / "env").write_text("".join(f"{key}={value}\n" for key, value in services.env().items()))
+    assert main([*state, "customer", *(CUSTOMER | change).values()]) == 1
+    assert capsys.readouterr().err.startswith(f"Nothing is made: {says}")
+
+
 # Looking into buckets
 
 
@@ -855,6 +896,35 @@ def test_up_in_a_shell_that_read_what_another_up_wrote(up: Callable[..., Up], tm
     again = up(tmp_path / "state", root=REPOSITORY, **env)
     assert exports(again.ready()) == 200
     assert again.end(signal.SIGTERM) == 0, again.output()
+
+
+@pytest.mark.slow
+def test_another_customer_by_the_operators_recipe(up: Callable[..., Up], tmp_path: Path) -> None:
+    """Word for word what docs/operators/ says, in a shell that read `.local/env`."""
+    suite = up(tmp_path / "state", root=REPOSITORY)
+    env = {**suite.ready(), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=REPOSITORY,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    site = "5f3c1f0e-8a52-4c53-9d2b-0b7d3b1f3a11"
+    made = run("infra.local", "--state", str(suite.state), "customer", "acme-corp", "acme", "acme-bi")
+    told = run("infra", "add-customer", "acme-corp", "--slug", "acme", "--name", "Acme")
+    assert made.split()[2] in told, "the account that Waybill goes by is the one that was made"
+    run("infra", "add-site", site, "--customer", "acme-corp", "--name", "South", "--task-group", "meter")
+    key = run("infra", "add-key", "--customer", "acme-corp", "--scope", "exports").splitlines()[1]
+    steps = run("infra", "check-bucket", "gs://acme-bi/first", "--customer", "acme-corp")
+    assert "failed" not in steps
+    assert exports({**env, "WAYBILL_API_KEY": key}) == 200
 
 
 def publish(env: dict[str, str], topic: str, **asked: str) -> None:
