@@ -7,12 +7,15 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from google.api_core.exceptions import GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
+from infra import command_line
 
-from infra import commands
-from infra.commands import Problem
-from shared.errors import WaybillError
+with command_line.packages():
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+
+    from infra import commands
+    from infra.commands import Problem
+    from shared.errors import WaybillError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,4 +53,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main)

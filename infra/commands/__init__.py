@@ -8,6 +8,7 @@ Google, the usual environment variables say.
 import argparse
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,11 @@ from datetime import UTC, datetime, timedelta
 from shared.gcp.clients import Cloud
 from shared.gcp.clients import connect as _connect
 from shared.settings import Settings
+
+ANSWER_SECONDS = 5
+"""How long a server on this machine may take to answer at all."""
+
+_ON_A_LAPTOP = "On a laptop, while `make up` runs: set -a; . .local/env; set +a"
 
 _RESERVED = re.compile(r"\.\.?|__.*__")
 
@@ -27,13 +33,25 @@ def settings() -> Settings:
     """The settings of this environment; Problem where they cannot be read."""
     try:
         return Settings.from_env(os.environ)
-    except (KeyError, ValueError) as wrong:
+    except KeyError as missing:
+        raise Problem(f"{missing.args[0]}. {_ON_A_LAPTOP}") from missing
+    except ValueError as wrong:
         raise Problem(str(wrong.args[0])) from wrong
 
 
 def connect() -> Cloud:
-    """The clients for this environment; Problem where its settings cannot be read."""
+    """The clients for this environment; Problem where its settings cannot be read, or where the suite or
+    emulator that it names does not run: Google's clients try that for a minute."""
     settings()
+    host = os.environ.get("FIRESTORE_EMULATOR_HOST", "")
+    if host:
+        name, _, port = host.rpartition(":")
+        try:
+            socket.create_connection((name.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+        except (OSError, ValueError) as error:
+            raise Problem(
+                f"FIRESTORE_EMULATOR_HOST is set to {host}, where nothing answers. {_ON_A_LAPTOP}"
+            ) from error
     return _connect()
 
 

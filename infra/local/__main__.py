@@ -12,13 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc
-import requests
+from infra import command_line
 
-from infra.local import buckets
-from infra.local.demo_customer import SETTINGS
-from infra.local.processes import REPOSITORY
-from infra.local.suite import Emulators, Ports, PortTaken, StateInUse, Suite
+with command_line.packages():
+    import grpc
+    import requests
+
+    from infra.local import buckets
+    from infra.local.demo_customer import SETTINGS
+    from infra.local.processes import REPOSITORY
+    from infra.local.suite import Emulators, Ports, PortTaken, StateInUse, Suite
 
 PORTS = {
     "front_door": ("WAYBILL_PORT", 8085),
@@ -94,8 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     onboard = commands.add_parser(
         "customer",
         help="make a customer's account and bucket in the running suite",
-        description="Make the account that ID and SLUG name, as Terraform does, and the BUCKET, granted to that "
-        "account as the customer does. `python -m infra add-customer` tells Waybill of the customer.",
+        description="Make the account that ID and SLUG name, as Terraform does, and the BUCKET with its grant, "
+        "as the customer does. `python -m infra add-customer` tells Waybill of the customer.",
     )
     for argument in ("id", "slug", "bucket"):
         onboard.add_argument(argument, metavar=argument.upper())
@@ -327,4 +330,4 @@ def _control(state: Path, method: str, path: str, body: Mapping[str, str], other
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main)

@@ -1,5 +1,5 @@
-"""The suite's own HTTP interface, under /_suite/: clock, ticks, journal, faults, suppressions, customers, and what
-is outstanding."""
+"""The suite's own HTTP interface, under /_suite/: clock, ticks, journal, faults, suppressions, customers, and
+what is outstanding."""
 
 import asyncio
 import base64
