@@ -97,8 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     onboard = commands.add_parser(
         "customer",
         help="make a customer's account and bucket in the running suite",
-        description="Make the account that ID and SLUG name, as Terraform does, and the BUCKET with its grant, "
-        "as the customer does. `python -m infra add-customer` tells Waybill of the customer.",
+        description="Make the account that ID and SLUG name, as Terraform does, and the BUCKET with its "
+        "grant, as the customer does. `python -m infra add-customer` tells Waybill of the customer.",
     )
     for argument in ("id", "slug", "bucket"):
         onboard.add_argument(argument, metavar=argument.upper())
