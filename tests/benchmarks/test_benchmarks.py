@@ -10,6 +10,7 @@ from tests.benchmarks.datasets import IMAGE_BYTES
 from tests.benchmarks.measure import DifferentWork, Done, Side, compare, digest
 
 
+@pytest.mark.slow
 def test_each_benchmark_runs_and_its_sides_do_the_same_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

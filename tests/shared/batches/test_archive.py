@@ -122,6 +122,7 @@ def test_good_archives_of_every_form(content: bytes) -> None:
     assert taken(content).problems == []
 
 
+@pytest.mark.slow
 def test_seventy_thousand_files() -> None:
     files = [File(f"wo-{n // 7}/{n % 7}.jpg", b"%d" % n, STORED) for n in range(70_000)]
     reads: list[tuple[int, int]] = []

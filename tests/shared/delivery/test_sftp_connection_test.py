@@ -142,6 +142,7 @@ def test_a_probe_file_that_cannot_be_removed_is_a_warning(delivering: Delivering
     assert f"Please remove {left}." in steps[4].sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "step"), [("stat", "path"), ("write", "probe file")])
 def test_a_server_that_never_answers_is_waited_for_in_all_not_step_by_step(
     delivering: Delivering, monkeypatch: pytest.MonkeyPatch, operation: str, step: str

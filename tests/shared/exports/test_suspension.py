@@ -377,6 +377,7 @@ def test_of_more_failed_windows_than_are_taken_up_at_once_the_oldest_go_first_an
     assert in_order_but == sorted(in_order_but)
 
 
+@pytest.mark.slow
 def test_an_export_that_was_suspended_for_five_weeks_delivers_every_window_in_order(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -528,6 +528,7 @@ def test_100_pieces_that_wait_write_the_works_document_twice(toys: Toys) -> None
     assert len(updates) <= 3, len(updates)
 
 
+@pytest.mark.slow
 def test_a_plan_of_12000_pieces_is_written_in_commits_of_a_bounded_size(toys: Toys) -> None:
     work = toys.make(count=12_000)
     toys.world.suite.traffic.forget()

@@ -547,6 +547,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> list[str]:
     return steps
 
 
+@pytest.mark.slow
 def test_a_file_is_imported_once_wherever_the_client_is_killed(
     server: Server, client: Client, records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

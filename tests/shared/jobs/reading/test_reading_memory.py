@@ -98,6 +98,7 @@ def test_one_record_that_is_too_long_is_skipped(file: _Generated, csv: bool) -> 
     assert peak < 3 * (BLOCK_BYTES + MAX_RECORD_BYTES), f"{peak:,} bytes"
 
 
+@pytest.mark.slow
 def test_behind_a_record_that_is_too_long_lines_and_positions_are_right() -> None:
     for begin, unit, end, csv in (
         (b'a,b\n"1\n","', b'x""\n\r\n' * 100, b'"\r\n1,2\n', True),
