@@ -93,6 +93,7 @@ def test_sides_that_do_different_work_are_not_compared(other: list[bytes]) -> No
         compare("words", "words", 1, sides, done)
 
 
+@pytest.mark.slow
 def test_sides_run_by_turns_and_ratios_are_of_the_same_repetition() -> None:
     ran: list[str] = []
 

@@ -98,6 +98,7 @@ def test_nothing_of_infra_or_tests_is_in_a_package(packages: list[Path]) -> None
         assert not [name for name in names if name.startswith("test_")]
 
 
+@pytest.mark.slow
 def test_made_again_it_is_the_same_and_what_was_there_is_gone(tmp_path: Path) -> None:
     def content(folders: list[Path]) -> dict[str, tuple[bytes, int]]:
         files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]

@@ -120,7 +120,10 @@ class Server:
             segments, query = split_target(request.raw_path, prefix)
             asked = Query(query, known=_INSERT)
             starts = asked.text("uploadType") == "resumable" and not asked.text("upload_id")
-            check_headers(_headers(request), "x-goog-hash", *(["x-upload-content-length"] if starts else []))
+            known = ["x-goog-hash", *(["x-upload-content-length"] if starts else [])]
+            # Whoever uploads may send metadata. Nothing that is built here reads any.
+            known += [name for name in _headers(request) if name.startswith("x-goog-meta-")]
+            check_headers(_headers(request), *known)
             if asked.text("upload_id"):
                 return await self._session(request, asked.text("upload_id"))
             match request.method, segments, asked.text("uploadType"):

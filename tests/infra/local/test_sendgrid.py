@@ -319,6 +319,7 @@ def test_nobody_may_call_where_there_is_no_key(tmp_path: Path) -> None:
     served.stop()
 
 
+@pytest.mark.slow
 def test_takes_thirty_megabytes_and_no_more(served: Served) -> None:
     def of(size: int) -> dict[str, Any]:
         request = mail(content=[{"type": "text/plain", "value": ""}])

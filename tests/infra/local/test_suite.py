@@ -699,8 +699,9 @@ def test_make_lists_and_fetches(filled: Suite, tmp_path: Path) -> None:
     def make(*words: str) -> str:
         lines = (
             subprocess.run(
-                ["make", "--dry-run", "INSTALLED=Makefile", *words],
+                ["make", "--no-print-directory", "--dry-run", "INSTALLED=Makefile", *words],
                 cwd=REPOSITORY,
+                env={name: os.environ[name] for name in os.environ if not name.startswith("MAKE")},
                 capture_output=True,
                 text=True,
                 check=True,

@@ -119,6 +119,7 @@ def test_an_analysis_makes_every_kind_of_call(make: Make, kind: type[Small]) -> 
     assert "Commit" in calls
 
 
+@pytest.mark.slow
 @kills.MODES
 @pytest.mark.parametrize("kind", [Event, Request])
 def test_killed_or_paused_at_any_call_it_ends_the_same(

@@ -139,6 +139,7 @@ def test_seventy_thousand_files() -> None:
     assert max(end - start for start, end in reads) == BLOCK, "the directory is read in blocks"
 
 
+@pytest.mark.slow
 def test_exactly_as_many_files_as_the_old_field_can_say() -> None:
     assert len(entries(zipped([File(f"a/{n}", method=STORED) for n in range(FULL16)]))) == FULL16
 

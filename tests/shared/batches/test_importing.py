@@ -828,6 +828,7 @@ def test_a_work_order_that_gets_too_many_with_the_next_archive_stays_as_it_was(
     assert set(world.imported()) == {"WO", "A", "B"}
 
 
+@pytest.mark.slow
 def test_seventy_thousand_files_of_which_nearly_all_are_junk(world: World) -> None:
     junk = [File(f"__MACOSX/WO_{n // 9}/._meter-{n}.jpg", b"x", STORED) for n in range(70_000)]
     shown = world.import_archive(zipped([good("A"), *junk, good("B")], Tail(zip64=True)))
@@ -1131,6 +1132,7 @@ def test_a_batch_whose_plan_always_fails_says_so_to_its_customer_and_to_operator
     assert len(world.failures) == 10
 
 
+@pytest.mark.slow
 def test_slices_that_save_side_by_side_seldom_write_their_batch(step_by_step: World) -> None:
     """A document takes about one write a second, however many slices save."""
     world = step_by_step

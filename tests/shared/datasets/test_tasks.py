@@ -311,6 +311,7 @@ def test_images_that_are_gone_are_left_out_and_named(datasets: Datasets) -> None
         assert not [name for name, body in rest.items() if gone[:8].encode() in name.encode() + body]
 
 
+@pytest.mark.slow
 def test_an_image_of_100_megabytes_is_exported(datasets: Datasets) -> None:
     from shared.workorders.store import Photograph
 

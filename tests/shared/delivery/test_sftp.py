@@ -462,6 +462,7 @@ def test_a_path_that_climbs_out_is_never_asked_for(delivering: Delivering) -> No
     assert all(path == "waybill" or path.startswith("waybill/") for _, path in delivering.sftp.calls if path)
 
 
+@pytest.mark.slow
 def test_the_memory_does_not_grow_with_the_file(
     delivering: Delivering, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,7 @@ def mailed(world: World, count: int) -> int:
     return sum(calls.values())
 
 
+@pytest.mark.slow
 def test_what_a_run_costs_grows_with_its_recipients_and_not_with_their_square(world: World) -> None:
     work(world)
     world.wait(timedelta(minutes=2))

@@ -275,6 +275,7 @@ class AtOnce(Behind):
     GOES_BY = timedelta(0)
 
 
+@pytest.mark.slow
 def test_two_ticks_or_messages_at_once_begin_each_window_once(
     new_world: Callable[[], World], outside: Outside
 ) -> None:

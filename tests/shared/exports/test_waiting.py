@@ -65,6 +65,7 @@ def late(world: World, export: str) -> list[timedelta]:
     return [each["finished"] - each["due"] for each in ended]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_keeps_no_other_export_of_its_customer_waiting(
     world: World, sftp: SftpServer
 ) -> None:

@@ -483,6 +483,7 @@ def test_100_attempts_that_save_write_the_works_document_once_a_heartbeat(toys: 
     assert len(updates) <= 1 + 100 / 45, len(updates)
 
 
+@pytest.mark.slow
 def test_one_customers_many_pieces_do_not_keep_anothers_waiting(toys: Toys) -> None:
     """However many pieces one customer has, at most MAX_PUBLISHED of them stand before another's."""
     toys.make("large", count=300)

@@ -64,6 +64,7 @@ def test_many_records_take_the_memory_of_a_few_blocks(file: _Generated, csv: boo
     assert peak < 6 * BLOCK_BYTES, f"{peak:,} bytes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "csv"),
     [
