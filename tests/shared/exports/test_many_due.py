@@ -262,6 +262,7 @@ class Behind:
         assert self.sent == set(found), "each run is published"
 
 
+@pytest.mark.slow
 @kills.MODES
 def test_a_tick_or_a_message_killed_or_paused_anywhere_begins_each_window_once(
     new_world: Callable[[], World], outside: Outside, mode: kills.Mode[Behind]

@@ -91,6 +91,7 @@ def test_an_example_of_a_query_is_allowed(query: str) -> None:
     assert set(sql.check(query)) <= {"Technician", "WorkOrder"}
 
 
+@pytest.mark.slow
 def test_an_example_of_a_query_runs() -> None:
     lines: list[bytes] = []
     writer = parts.PartWriter(lines.append)

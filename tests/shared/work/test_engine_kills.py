@@ -193,6 +193,7 @@ def test_with_every_message_delivered_twice_it_ends_the_same(fresh: Callable[[],
     kills.twice(Whole(fresh()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "kind"),
     cases((RetriedPlan, RetriedDouble, RetriedFinish), lambda _, kind: kind is RetriedDouble),

@@ -400,6 +400,7 @@ def test_exit_codes(
     assert not memory_of(records).exists()
 
 
+@pytest.mark.slow
 def test_progress_is_shown_while_it_waits(server: Server, client: Client, records: Path) -> None:
     server.at_end = {"status": "Processing", "recordsProcessed": "1200", "recordsRejected": "1"}
     stages = iter([{"status": "Processing", "recordsProcessed": "30000"}] * 40 + [{"status": "Completed"}])
