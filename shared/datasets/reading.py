@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -20,7 +19,7 @@ from shared.datasets.samples import Choice, Sample
 from shared.datasets.task import EXPORT, Task
 from shared.errors import GiveUp
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import IdRange, id_ranges, read_time, transact
+from shared.gcp.documents import READABLE, IdRange, id_ranges, read_time, transact
 from shared.gcp.objects import Stored
 from shared.work import pieces
 from shared.work.attempts import Attempt
@@ -43,10 +42,6 @@ BLOCK_BYTES = 256 * 1024
 
 LINES_TYPE = "application/x-ndjson"
 INDEX_TYPE = "application/json"
-
-READABLE = timedelta(minutes=45)
-"""For how long a part is begun after it was planned. Firestore can be read as of any time of the last hour.
-https://cloud.google.com/firestore/docs/use-pitr"""
 
 PART_DIGITS = 6
 """So that parts and slices are in order as text, too."""

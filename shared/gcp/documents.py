@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import grpc
@@ -23,6 +23,10 @@ PAGE_ATTEMPTS = 5
 
 PAGE_SECONDS = 60
 """How long one page of a scan may take."""
+
+READABLE = timedelta(minutes=45)
+"""For how long a part is begun after it was planned. Firestore can be read as of any time of the last hour.
+https://cloud.google.com/firestore/docs/use-pitr"""
 
 RunQueryRequest: Any = api.RunQueryRequest.pb()
 RunQueryResponse: Any = api.RunQueryResponse.pb()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -12,7 +11,7 @@ from shared.clock import elapsed_since, stopwatch
 from shared.formats import FORMATS
 from shared.formats.base import Column, Records, Style
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import IdRange, read_time
+from shared.gcp.documents import READABLE, IdRange, read_time
 from shared.gcp.objects import Stored, Writer
 from shared.items import store, types
 from shared.items.types import folded
@@ -33,10 +32,6 @@ WRITE = "write"
 
 MAX_COLUMNS = 10_000
 """How many columns a CSV file may have."""
-
-READABLE = timedelta(minutes=45)
-"""For how long a part is begun after it was planned. Firestore can be read as of any time of the last hour.
-https://cloud.google.com/firestore/docs/use-pitr"""
 
 BLOCK_BYTES = 1024 * 1024
 """How much of a part is read, or gathered before it goes into a stream, at once."""

@@ -9,6 +9,7 @@ import pytest
 from infra.local.project import topic_path
 from infra.local.traffic import Fault
 from shared.datasets import reading
+from shared.gcp.documents import READABLE
 from tests.subjects.small_dataset import Datasets, picture
 from tests.world import BUCKET, OTHER_SITE, SITE, World
 
@@ -157,7 +158,7 @@ def test_a_plan_that_is_too_old_is_made_anew(datasets: Datasets, monkeypatch: py
     body = {"dataset_name": "Late", "dataset_type": 0, "site_ids": [SITE]}
     id = datasets.send("POST", "", body).body["dataset_id"]
     assert datasets.world.step(), "it is planned"
-    datasets.world.wait(reading.READABLE * 2)
+    datasets.world.wait(READABLE * 2)
     datasets.work_order("WO-2", [{"results": GOOD}])
     datasets.world.settle()
     assert datasets.got(f"/{id}")["total_sample_count"] == 2
@@ -596,7 +597,7 @@ def test_tasks_are_listed_by_pages_and_by_marker(datasets: Datasets) -> None:
     for number in range(5):
         ids.append(datasets.begin(id, export_type=3 if number % 2 else 2))
         datasets.settled()
-        datasets.world.wait(reading.READABLE)
+        datasets.world.wait(READABLE)
     ids.reverse()
 
     def listed(query: str) -> list[str]:
@@ -656,7 +657,7 @@ def test_datasets_are_listed_by_pages(datasets: Datasets) -> None:
     ids = []
     for number in range(3):
         ids.append(datasets.create(f"Set-{number}"))
-        datasets.world.wait(reading.READABLE)
+        datasets.world.wait(READABLE)
     found = [datasets.got(f"?limit=2&offset={page}") for page in range(3)]
     assert [[each["dataset_id"] for each in page["datasets"]] for page in found] == [ids[:0:-1], ids[:1], []]
     assert {page["total_number"] for page in found} == {3}
@@ -809,7 +810,7 @@ def test_a_version_that_was_read_earlier_and_made_later_is_not_the_newest(datase
     held = world.suite.pubsub.take([topic_path("export_dataset", world.suite.project)])
     assert held is not None
     datasets.correct(order, 0, "state", "bad")
-    world.wait(reading.READABLE / 2)
+    world.wait(READABLE / 2)
     quick = datasets.exported(id)
     world.suite.pubsub.hand_over(held, world.push)
     world.settle()
