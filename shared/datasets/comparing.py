@@ -15,6 +15,7 @@ from shared.datasets import samples
 from shared.datasets.dataset import Version
 from shared.datasets.samples import Label, Sample
 from shared.gcp.clients import Cloud
+from shared.gcp.objects import gathered
 
 Kind = Literal["added", "removed", "relabelled"]
 
@@ -53,15 +54,7 @@ def counts(found: Iterator[Change]) -> Counter[Kind]:
 
 def lines(found: Iterator[Change]) -> Iterator[bytes]:
     """The changes as JSON Lines, some at a time."""
-    held: list[bytes] = []
-    size = 0
-    for change in found:
-        held.append(_line(change))
-        size += len(held[-1])
-        if size >= LINES_BYTES:
-            yield b"".join(held)
-            held, size = [], 0
-    yield b"".join(held)
+    return gathered(map(_line, found), LINES_BYTES)
 
 
 def _line(change: Change) -> bytes:

@@ -20,7 +20,7 @@ from shared.datasets.task import EXPORT, Task
 from shared.errors import GiveUp
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import READABLE, IdRange, id_ranges, read_time, transact
-from shared.gcp.objects import Stored
+from shared.gcp.objects import LazyWriter, Stored
 from shared.work import pieces
 from shared.work.attempts import Attempt
 from shared.work.kinds import COMPLETED, Done, End, PlannedTooLongAgo
@@ -36,9 +36,6 @@ it is written."""
 SLICE_IMAGE_BYTES = 2 * 1024**3
 """After how many bytes of images a slice ends. One attempt copies them, or writes them into one shard, and an
 attempt has minutes."""
-
-BLOCK_BYTES = 256 * 1024
-"""How much is gathered before it goes into a stream."""
 
 LINES_TYPE = "application/x-ndjson"
 INDEX_TYPE = "application/json"
@@ -98,28 +95,24 @@ def read(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     choice = Choice(task.type, task.chosen)
     began, fields = stopwatch(), attempt.fields
     part = IdRange(fields["first"], fields["before"])
-    written = _Part(cloud, tasks.staged(task, f"{attempt.piece.name}-{attempt.id}.jsonl"))
+    name = tasks.staged(task, f"{attempt.piece.name}-{attempt.id}.jsonl")
     rest = {}
-    try:
+    with LazyWriter(cloud.objects, cloud.settings.staging_bucket, name, LINES_TYPE) as lines:
+        written = _Part(lines)
         for found in scan.standing(cloud, fields["site"], part, at):
             if written.bytes and elapsed_since(began) >= cloud.settings.attempt_seconds:
                 rest = {f"{attempt.piece.name}r": {**fields, "first": found.id}}
                 break
             written.add(samples.of_record(found.record, found.images, found.labels, found.created, choice))
             attempt.heartbeat()
-        result = written.close()
-    finally:
-        written.abandon()
-    return Done(result, rest=rest)
+        return Done(written.close(), rest=rest)
 
 
 class _Part:
     """The samples of a part as they are written."""
 
-    def __init__(self, cloud: Cloud, name: str) -> None:
-        self._writer = cloud.objects.writer(cloud.settings.staging_bucket, name, LINES_TYPE)
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+    def __init__(self, lines: LazyWriter) -> None:
+        self._lines = lines
         self.bytes = 0
         self._slices: list[list[int]] = []
         self._start = self._total = self._annotated = 0
@@ -130,8 +123,7 @@ class _Part:
     def add(self, some: list[Sample]) -> None:
         """Add the samples of a work order."""
         for sample, line in zip(some, samples.encode(some), strict=True):
-            self._held.append(line)
-            self._held_bytes += len(line)
+            self._lines.write(line)
             self.bytes += len(line)
             self._samples += 1
             self._slice_labels += len(sample.labels)
@@ -146,14 +138,11 @@ class _Part:
                 or self._image_bytes >= SLICE_IMAGE_BYTES
             ):
                 self._cut()
-        if self._held_bytes >= BLOCK_BYTES:
-            self._flush()
 
     def close(self) -> dict[str, Any]:
         """Make the object visible; returns the fields of the piece."""
         self._cut()
-        self._flush()
-        stored = self._writer.close() if self.bytes else None
+        stored = self._lines.close()
         about = orjson.dumps(self._labels)
         return {
             "stored": asdict(stored) if stored else None,
@@ -167,19 +156,10 @@ class _Part:
             "sum": f"{self._sum % 2**256:x}",
         }
 
-    def abandon(self) -> None:
-        """Leave no object; after `close` it does nothing."""
-        self._writer.abandon()
-
     def _cut(self) -> None:
         if self._samples:
             self._slices.append([self._start, self.bytes, self._samples, self._slice_labels])
         self._start, self._samples, self._slice_labels, self._image_bytes = self.bytes, 0, 0, 0
-
-    def _flush(self) -> None:
-        if self._held:
-            self._writer.write(b"".join(self._held))
-        self._held, self._held_bytes = [], 0
 
 
 def pin(cloud: Cloud, task: Task, attempt: Attempt) -> Done:

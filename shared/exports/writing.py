@@ -14,7 +14,7 @@ from shared.exports import files, names, runs
 from shared.exports.runs import Run, WrittenPart
 from shared.gcp import documents
 from shared.gcp.clients import Cloud
-from shared.gcp.objects import Objects, Stored, Writer
+from shared.gcp.objects import LazyWriter
 from shared.sources.base import Deletion, Item, Part
 from shared.window import Window, floor_minute
 from shared.work.attempts import Attempt
@@ -25,9 +25,6 @@ MAX_PARTS = 50_000
 
 LIST_TYPE = "text/plain"
 """What our own lists in staging say they are."""
-
-BLOCK_BYTES = 256 * 1024
-"""How much is gathered before it goes into a stream."""
 
 
 def plan(cloud: Cloud, run: Run, attempt: Attempt) -> Done:
@@ -76,10 +73,15 @@ def _write(cloud: Cloud, run: Run, part: Part, attempt: Attempt) -> tuple[Writte
     format = config.format
     rows = 0
     rest = None
+
+    def staged(extension: str, content_type: str) -> LazyWriter:
+        name = names.staged(run.customer, run.export, run.label, f"{id}-{attempt.id}.{extension}")
+        return LazyWriter(cloud.objects, cloud.settings.staging_bucket, name, content_type)
+
     with (
-        _Staged(cloud, run, f"{id}-{attempt.id}.{format.extension}", format.content_type) as lines,
-        _Staged(cloud, run, f"{id}-{attempt.id}.images", LIST_TYPE) as images,
-        _Staged(cloud, run, f"{id}-{attempt.id}.deleted", LIST_TYPE) as deleted,
+        staged(format.extension, format.content_type) as lines,
+        staged("images", LIST_TYPE) as images,
+        staged("deleted", LIST_TYPE) as deleted,
     ):
         records = format.records(columns, config.style, lines.write)
         around = len(format.prefix(columns)) + len(format.suffix)
@@ -104,43 +106,3 @@ def _write(cloud: Cloud, run: Run, part: Part, attempt: Attempt) -> tuple[Writte
         if rows:
             records.close()
         return WrittenPart(id, part.site, rows, lines.close(), images.close(), deleted.close()), rest
-
-
-class _Staged:
-    """A staged object that comes to be with its first byte."""
-
-    def __init__(self, cloud: Cloud, run: Run, file: str, content_type: str) -> None:
-        self._content_type = content_type
-        self._objects: Objects = cloud.objects
-        self._bucket = cloud.settings.staging_bucket
-        self._name = names.staged(run.customer, run.export, run.label, file)
-        self._writer: Writer | None = None
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-
-    def write(self, content: bytes) -> None:
-        """Add bytes."""
-        self._held.append(content)
-        self._held_bytes += len(content)
-        if self._held_bytes >= BLOCK_BYTES:
-            self._flush()
-
-    def close(self) -> Stored | None:
-        """Make the object visible; None where nothing was written."""
-        self._flush()
-        return self._writer.close() if self._writer else None
-
-    def _flush(self) -> None:
-        if not self._held_bytes:
-            return
-        if self._writer is None:
-            self._writer = self._objects.writer(self._bucket, self._name, self._content_type)
-        self._writer.write(b"".join(self._held))
-        self._held, self._held_bytes = [], 0
-
-    def __enter__(self) -> "_Staged":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is not None and self._writer is not None:
-            self._writer.abandon()

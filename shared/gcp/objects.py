@@ -8,6 +8,7 @@ https://cloud.google.com/storage/docs/request-preconditions
 
 import base64
 import contextlib
+import functools
 import re
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -38,6 +39,9 @@ https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-uploa
 
 NAMES = "items(name),nextPageToken"
 """Which fields a list of names asks for."""
+
+BLOCK_BYTES = 256 * 1024
+"""How much is gathered before it goes into a stream."""
 
 MAX_COMPOSE = 32
 """How many objects one compose joins. https://cloud.google.com/storage/docs/composite-objects"""
@@ -397,6 +401,58 @@ class Writer:
         """Leave no object; after `close` it does nothing."""
         if not self._stream.closed:
             self._stream.terminate()
+
+
+class LazyWriter:
+    """A new object that comes to be with its first byte, written as a stream. What is written is gathered
+    into blocks of BLOCK_BYTES. Use it as a context manager: an error leaves no object."""
+
+    def __init__(self, objects: Objects, bucket: str, name: str, content_type: str) -> None:
+        self._open = functools.partial(objects.writer, bucket, name, content_type)
+        self._writer: Writer | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+
+    def write(self, content: bytes) -> None:
+        """Add bytes."""
+        self._held.append(content)
+        self._held_bytes += len(content)
+        if self._held_bytes >= BLOCK_BYTES:
+            self._flush()
+
+    def close(self) -> Stored | None:
+        """Make the object visible; None where nothing was written."""
+        self._flush()
+        return self._writer.close() if self._writer else None
+
+    def _flush(self) -> None:
+        if not self._held_bytes:
+            return
+        if self._writer is None:
+            self._writer = self._open()
+        self._writer.write(b"".join(self._held))
+        self._held, self._held_bytes = [], 0
+
+    def __enter__(self) -> "LazyWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is not None and self._writer is not None:
+            self._writer.abandon()
+
+
+def gathered(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
+    """The same bytes in blocks, each of which ends with the piece by which it has `most` bytes."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= most:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from shared.formats import FORMATS
 from shared.formats.base import Column, Records, Style
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import READABLE, IdRange, read_time
-from shared.gcp.objects import Stored, Writer
+from shared.gcp.objects import Stored, Writer, gathered
 from shared.items import store, types
 from shared.items.types import folded
 from shared.jobs import filters, planning, rejects
@@ -55,7 +55,7 @@ def read_part(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
     writer = cloud.objects.writer(cloud.settings.staging_bucket, name, PART_TYPE)
     part = _Columns(writer.write) if job.sql else _Lines(job, writer.write)
     try:
-        for lines in _gathered(_records(cloud, job, attempt)):
+        for lines in gathered(_records(cloud, job, attempt), BLOCK_BYTES):
             part.write(lines)
             attempt.heartbeat()
         rows, about = part.close()
@@ -188,20 +188,6 @@ def _records(cloud: Cloud, job: Job, attempt: Attempt) -> Iterator[bytes]:
     for item in SOURCES[source].items(cloud, selection, read):
         if isinstance(item, Item):
             yield item.lines
-
-
-def _gathered(some: Iterable[bytes]) -> Iterator[bytes]:
-    """The same in larger blocks."""
-    held: list[bytes] = []
-    size = 0
-    for lines in some:
-        held.append(lines)
-        size += len(lines)
-        if size >= BLOCK_BYTES:
-            yield b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
 
 
 def _parts(cloud: Cloud, job: Job) -> list[Piece]:
