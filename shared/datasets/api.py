@@ -21,6 +21,7 @@ from shared.datasets.answers import (
 )
 from shared.datasets.caller import SCOPE, SURFACE
 from shared.datasets.dataset import Dataset
+from shared.datasets.reading import LINES_TYPE
 from shared.datasets.request import BY_CONDITIONS, TYPES, ExportTaskBody
 from shared.datasets.service import MAX_SITES, MAX_TASK_NAMES
 from shared.http.routes import Body, Media, Route, Routes
@@ -198,7 +199,7 @@ def _changes(call: Call, project_id: str, dataset_id: str, first_id: str, second
     dataset = _dataset(call, dataset_id)
     first, second = (service.get_version(call.cloud, dataset, each) for each in (first_id, second_id))
     lines = comparing.lines(comparing.changes(call.cloud, first, second))
-    return flask.Response(lines, content_type="application/x-ndjson")
+    return flask.Response(lines, content_type=LINES_TYPE)
 
 
 def _begin_export(call: Call, project_id: str, dataset_id: str, body: dict[str, Any]) -> TaskId:
@@ -330,7 +331,7 @@ ROUTES = Routes(
             handler=_changes,
             summary="List the samples that changed from a version to another one",
             scope=SCOPE,
-            answer=Media(("application/x-ndjson",), "A line for each sample that changed"),
+            answer=Media((LINES_TYPE,), "A line for each sample that changed"),
             refusals=(404,),
         ),
         Route(

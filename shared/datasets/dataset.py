@@ -5,6 +5,7 @@ dataset that has not changed has no new version. Its samples are JSON Lines in t
 document names the object that lists them.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,31 +26,6 @@ MAX_LABELS = 1_000
 
 MAX_LABELS_BYTES = 256 * 1024
 """How many bytes the names of those labels may have: the document, which holds 1 MiB, has them."""
-
-
-LISTED = (
-    "customer",
-    "name",
-    "description",
-    "type",
-    "sites",
-    "tasks",
-    "current",
-    "version_count",
-    "samples",
-    "annotated",
-    "as_of",
-    "failure",
-    "origin",
-    "deleted",
-    "created",
-    "updated",
-)
-"""The fields of a dataset that lists need: all but its labels, which may have MAX_LABELS_BYTES."""
-
-
-LISTED_OF_VERSION = ("number", "name", "samples", "annotated", "index", "read_time", "created")
-"""The fields of a version that lists need."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +117,15 @@ class Version:
     index: Stored
     read_time: datetime
     created: datetime
+
+
+LISTED = tuple(each.name for each in dataclasses.fields(Dataset) if each.name not in ("id", "labels"))
+"""The fields of a dataset that lists need: all but its labels, which may have MAX_LABELS_BYTES."""
+
+LISTED_OF_VERSION = tuple(
+    each.name for each in dataclasses.fields(Version) if each.name not in ("id", "dataset", "labels")
+)
+"""The same of a version."""
 
 
 def path(id: str) -> str:

@@ -15,10 +15,10 @@ from shared.datasets import task as tasks
 from shared.datasets.dataset import Dataset, Origin, Slice, Version
 from shared.datasets.forms import manifest
 from shared.datasets.forms.base import File, Joined
-from shared.datasets.reading import INDEX_TYPE
+from shared.datasets.reading import INDEX_TYPE, LINES_TYPE
 from shared.datasets.request import NewDataset
 from shared.datasets.task import VERSION, WRITE, Task, staged
-from shared.datasets.writing import SAMPLES
+from shared.datasets.writing import SAMPLES, SECTION_TYPE
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot
@@ -32,7 +32,7 @@ JOIN, FINISH = "join", "finish"
 
 def join(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     """Deliver all files but the manifest."""
-    _, version = _of(cloud, task)
+    _, version = reading.exported(cloud, task)
     exported = destination.exported(task, version)
     form = destination.form(task.request, exported)
     out = _Out(cloud, task, attempt)
@@ -43,13 +43,13 @@ def join(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     if missing := [name for piece in out.written for name in piece["missing"]]:
         lines = b"\n".join(orjson.dumps({"file_name": name}) for name in missing)
         name = manifest.joined(exported).name
-        out.whole(File(f"{name.removesuffix('.manifest')}.missing.jsonl", lines, "application/x-ndjson"))
+        out.whole(File(f"{name.removesuffix('.manifest')}.missing.jsonl", lines, LINES_TYPE))
     return Done()
 
 
 def finish(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     """Deliver the manifest, and end the task; with that the dataset is there that it makes."""
-    dataset, version = _of(cloud, task)
+    dataset, version = reading.exported(cloud, task)
     out = _Out(cloud, task, attempt)
     out.join(manifest.joined(destination.exported(task, version)))
     finished = sum(piece["written"] for piece in out.written)
@@ -74,13 +74,6 @@ def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> 
         return Writes()
     failure = tasks.sentences(end.fields.get("error"), end.fields.get("next_action"))
     return Writes(updates={datasets.path(task.dataset): {"failure": failure}})
-
-
-def _of(cloud: Cloud, task: Task) -> tuple[Dataset, Version]:
-    dataset = reading.needed(cloud, task)
-    if task.version is None:
-        raise ValueError(f"the task {task.id} has no version yet")
-    return dataset, reading.needed_version(cloud, dataset, task.version)
 
 
 class _Out:
@@ -125,7 +118,7 @@ class _Out:
 
     def _some(self, name: str, content: bytes) -> Iterator[Stored]:
         if content:
-            yield self._create(name, content, "application/octet-stream")
+            yield self._create(name, content, SECTION_TYPE)
 
     def _create(self, name: str, content: bytes, content_type: str) -> Stored:
         if name not in self._created:

@@ -18,6 +18,7 @@ from shared.datasets.dataset import MAX_LABELS, MAX_LABELS_BYTES, Dataset, Slice
 from shared.datasets.samples import Choice, Sample
 from shared.datasets.task import EXPORT, Task
 from shared.errors import GiveUp
+from shared.formats import json_lines
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import READABLE, IdRange, id_ranges, read_time, transact
 from shared.gcp.objects import LazyWriter, Stored
@@ -37,7 +38,7 @@ SLICE_IMAGE_BYTES = 2 * 1024**3
 """After how many bytes of images a slice ends. One attempt copies them, or writes them into one shard, and an
 attempt has minutes."""
 
-LINES_TYPE = "application/x-ndjson"
+LINES_TYPE = json_lines.FORMAT.content_type
 INDEX_TYPE = "application/json"
 
 PART_DIGITS = 6
@@ -81,6 +82,14 @@ def needed_version(cloud: Cloud, dataset: Dataset, id: str) -> Version:
     if version is None:
         raise LookupError(f"the dataset {dataset.id} has no version {id}")
     return version
+
+
+def exported(cloud: Cloud, task: Task) -> tuple[Dataset, Version]:
+    """What a task exports, once its version is known. Errors as `needed`."""
+    if task.version is None:
+        raise ValueError(f"the task {task.id} has no version yet")
+    dataset = needed(cloud, task)
+    return dataset, needed_version(cloud, dataset, task.version)
 
 
 def read(cloud: Cloud, task: Task, attempt: Attempt) -> Done:

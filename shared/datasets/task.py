@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import orjson
 
@@ -80,7 +81,7 @@ class Task:
         """Its document."""
         return path(self.id)
 
-    @property
+    @cached_property
     def request(self) -> Request:
         """What was asked for."""
         return request.parse(orjson.loads(self.body), self.type)

@@ -11,7 +11,6 @@ import orjson
 from shared import logs
 from shared.datasets import destination, filters, reading, samples, shards
 from shared.datasets import task as tasks
-from shared.datasets.dataset import Dataset, Version
 from shared.datasets.forms import manifest
 from shared.datasets.forms.base import File, Form, Placed
 from shared.datasets.reading import SELECT
@@ -121,11 +120,8 @@ class _Export:
         self.cloud = cloud
         self.task = task
         self.request = task.request
-        self.dataset: Dataset = reading.needed(cloud, task)
-        if task.version is None:
-            raise ValueError(f"the task {task.id} has no version yet")
-        self.version: Version = reading.needed_version(cloud, self.dataset, task.version)
-        self.exported = destination.exported(task, self.version)
+        self.dataset, version = reading.exported(cloud, task)
+        self.exported = destination.exported(task, version)
         self.form: Form = destination.form(self.request, self.exported)
         place = self.request.path
         self.prefix = place.prefix

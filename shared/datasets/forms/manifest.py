@@ -14,12 +14,10 @@ import orjson
 from shared.datasets.forms import names
 from shared.datasets.forms.base import Exported, Form, Joined, Placed, Section
 from shared.datasets.samples import AUTO, CLASSIFICATION, DETECTION, HUMAN, SEGMENTATION, Label
-from shared.formats import moments
+from shared.formats import json_lines, moments
 
 SECTION = "manifest"
 """The name of its one section."""
-
-CONTENT_TYPE = "application/x-ndjson"
 
 TYPES = {
     CLASSIFICATION: "modelarts/image_classification",
@@ -35,7 +33,9 @@ def joined(exported: Exported) -> Joined:
     """The file, `<dataset>-<version>.manifest`."""
     dataset = names.segment(exported.dataset, _NAME_BYTES)
     version = names.segment(exported.version, _NAME_BYTES)
-    return Joined(f"{dataset}-{version}.manifest", CONTENT_TYPE, (Section(SECTION, between=b"\n"),))
+    return Joined(
+        f"{dataset}-{version}.manifest", json_lines.FORMAT.content_type, (Section(SECTION, between=b"\n"),)
+    )
 
 
 def give(exported: Exported, form: Form, number: int, slice: Sequence[Placed]) -> bytes:
