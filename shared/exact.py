@@ -57,10 +57,10 @@ def parse(content: bytes, max_depth: int = MAX_DEPTH, *, any_integer: bool = Fal
     exponent is the nearest double. https://www.rfc-editor.org/rfc/rfc8259
     """
     content = content.removeprefix(_BOM)
-    has_long_number = _LONG_NUMBER in content.translate(_AS_ZEROS)
-    if not (any_integer and has_long_number):
+    has_long = has_long_number(content)
+    if not (any_integer and has_long):
         value = _quick(content, max_depth)
-        if not has_long_number and _is_plain(content, value):
+        if not has_long and _is_plain(content, value):
             return value
     _check_depth(content, max_depth)
     try:
@@ -82,7 +82,7 @@ def parse(content: bytes, max_depth: int = MAX_DEPTH, *, any_integer: bool = Fal
 def loads(content: bytes) -> Any:
     """A JSON value of valid JSON, such as `dumps` wrote, with integers of any size; ValueError where it is
     none."""
-    return json.loads(content) if _LONG_NUMBER in content.translate(_AS_ZEROS) else orjson.loads(content)
+    return json.loads(content) if has_long_number(content) else orjson.loads(content)
 
 
 def dumps(value: Any) -> bytes:
@@ -91,6 +91,32 @@ def dumps(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def has_long_number(content: bytes) -> bool:
+    """Whether a text may hold an integer that orjson would make a float of."""
+    return _LONG_NUMBER in content.translate(_AS_ZEROS)
+
+
+def has_space_before_colon(content: bytes) -> bool:
+    """Whether white space stands before a colon. Where none does, each name of valid JSON ends with `":`. So
+    where `":` stands in the text as often as there are names in what was parsed, no name was there twice."""
+    return any(each in content for each in _SPACE_BEFORE_COLON)
+
+
+def is_deeper(content: bytes, max_depth: int) -> bool:
+    """Whether more than so many lists and objects stand inside each other."""
+    if content.count(b"{") + content.count(b"[") <= max_depth:
+        return False
+    depth = 0
+    for found in _BRACKETS.finditer(content):
+        if found[0] in b"[{":
+            depth += 1
+            if depth > max_depth:
+                return True
+        elif found[0] in b"]}":
+            depth -= 1
+    return False
 
 
 def _quick(content: bytes, max_depth: int) -> Any:
@@ -105,12 +131,8 @@ def _quick(content: bytes, max_depth: int) -> Any:
 
 def _is_plain(content: bytes, value: Any) -> bool:
     """Whether orjson certainly read it as Python would: no name comes twice, no number becomes 0, and it is
-    not deep enough to be measured.
-
-    Where no white space stands before a colon, each name ends with `":`. So where `":` stands in the text as
-    often as there are names in what was parsed, no name was there twice.
-    """
-    if b"e-" in content or b"E-" in content or any(each in content for each in _SPACE_BEFORE_COLON):
+    not deep enough to be measured."""
+    if b"e-" in content or b"E-" in content or has_space_before_colon(content):
         return False
     names, depth = _measured(value)
     return depth <= MAX_DEPTH and names == content.count(b'":')
@@ -134,16 +156,8 @@ def _measured(value: Any) -> tuple[int, int]:
 
 
 def _check_depth(content: bytes, max_depth: int) -> None:
-    if content.count(b"{") + content.count(b"[") <= max_depth:
-        return
-    depth = 0
-    for found in _BRACKETS.finditer(content):
-        if found[0] in b"[{":
-            depth += 1
-            if depth > max_depth:
-                raise NotExact("depth", "", f"has more than {max_depth} lists and objects inside each other")
-        elif found[0] in b"]}":
-            depth -= 1
+    if is_deeper(content, max_depth):
+        raise NotExact("depth", "", f"has more than {max_depth} lists and objects inside each other")
 
 
 def _syntax(content: bytes, broken: ValueError) -> NotExact:

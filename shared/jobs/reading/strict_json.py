@@ -10,16 +10,8 @@ from typing import Any
 
 import orjson
 
+from shared import exact
 from shared.jobs.reading.base import ERROR_FIELD, MAX_DEPTH, MAX_DIGITS, RECORD_FIELD, Encoding, Problem
-
-_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
-_LONG_NUMBER = b"0" * 19
-# 64 bits, which is what orjson keeps exactly, hold every integer of 18 digits.
-
-_SPACE_BEFORE_COLON = (b" :", b"\n:", b"\r:", b"\t:")
-
-_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
-# Each bracket outside strings. A string that does not end is taken whole, so that nothing is tried twice.
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -46,15 +38,11 @@ def parse(raw: bytes, encoding: Encoding, line: int) -> tuple[dict[str, Any] | N
 
 
 def _quick(raw: bytes) -> dict[str, Any] | None:
-    """The object, where orjson certainly reads it as `_strict` does; else None.
-
-    Where no white space stands before a colon, each key ends with `":`. So where `":` stands in the text as
-    often as there are keys in what was parsed, no key was there twice.
-    """
-    if b"\\u0000" in raw or _LONG_NUMBER in raw.translate(_AS_ZEROS):
+    """The object, where orjson certainly reads it as `_strict` does; else None."""
+    if b"\\u0000" in raw or exact.has_long_number(raw):
         return None
     objects = raw.count(b"{")
-    if objects + raw.count(b"[") > MAX_DEPTH or any(each in raw for each in _SPACE_BEFORE_COLON):
+    if objects + raw.count(b"[") > MAX_DEPTH or exact.has_space_before_colon(raw):
         return None
     try:
         value = orjson.loads(raw)
@@ -91,7 +79,7 @@ def _strict(raw: bytes, encoding: Encoding, line: int) -> tuple[dict[str, Any] |
         text = raw.decode()
     except UnicodeDecodeError as wrong:
         return None, Problem("", not_text(encoding, wrong))
-    if _too_deep(raw):
+    if exact.is_deeper(raw, MAX_DEPTH):
         return None, Problem(
             "",
             f"More than {MAX_DEPTH} objects and arrays stand inside each other: nest the record less deeply.",
@@ -118,20 +106,6 @@ def not_text(encoding: Encoding, wrong: UnicodeDecodeError) -> str:
             f"Byte {wrong.start + 1:,} of the record (0x{byte:02X}) is not UTF-8: save the record in UTF-8."
         )
     return "The record is not valid UTF-16: one half of a character is missing. Write the character again."
-
-
-def _too_deep(raw: bytes) -> bool:
-    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for found in _BRACKETS.finditer(raw):
-        if found[0] in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif found[0] in b"]}":
-            depth -= 1
-    return False
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Any:
