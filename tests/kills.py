@@ -132,6 +132,21 @@ REDELIVERED: Mode[Any] = Mode("killed and redelivered", Pass.deaths, partial(die
 SWEPT: Mode[Any] = Mode("killed and swept", Pass.deaths, partial(die, redelivered=False))
 PAUSED: Mode[Any] = Mode("paused past its lease", Pass.pauses, sleep)
 
+
+def _cancel(subject: Any, place: Place) -> None:
+    """Cancel it there, while its attempt is under way."""
+    subject.outside.arm(place.number, place.when, subject.cancel)
+    subject.run(subject.push)
+    end(subject, place)
+    subject.done_or_cancelled()
+
+
+CANCELLED: Mode[Any] = Mode("cancelled", Pass.pauses, _cancel)
+"""For a `small_work.SmallWork`."""
+
+QUICK = {REDELIVERED: 5, SWEPT: 3, PAUSED: 3}
+"""At how many places the quick tests have a subject die or pause; `make check` takes all."""
+
 MODES = pytest.mark.parametrize("mode", [REDELIVERED, SWEPT, PAUSED], ids=["redelivered", "swept", "paused"])
 
 _passes: dict[type, Pass] = {}

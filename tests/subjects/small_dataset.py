@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from PIL import Image as Picture
 
-from infra.local.pubsub import Delivery
 from shared.accounts.customers import Site
 from shared.accounts.keys import create_key
 from shared.workorders import store, stored
@@ -17,6 +16,7 @@ from shared.workorders.record import WorkOrder
 from shared.workorders.store import Photograph
 from shared.workorders.stored import Correction, Result
 from tests.outside import Outside
+from tests.subjects.small_work import SmallWork
 from tests.world import BUCKET, SITE, Answer, World
 
 ENDED = ("SUCCESSED", "FAILED")
@@ -157,15 +157,16 @@ def picture(text: str, size: tuple[int, int] = (64, 48)) -> bytes:
     return out.getvalue()
 
 
-class SmallTask:
+class SmallTask(SmallWork):
     """An export that makes every kind of call: two work orders, a label file, joined files, and a dataset of
-    its own; its messages are delivered as usual until it ends."""
+    its own."""
+
+    function = "export_dataset"
+    ended = ENDED
 
     def __init__(self, world: World, outside: Outside) -> None:
-        self.world = world
-        self.outside = outside
+        super().__init__(world, outside)
         self.datasets = Datasets(world)
-        self.finished = 0
         self.dataset = self.begin_dataset()
         self.id = self.begin()
 
@@ -185,6 +186,13 @@ class SmallTask:
     def shown(self) -> dict[str, Any]:
         """The task as it stands."""
         return self.datasets.task(self.dataset, self.id)
+
+    def reached(self, shown: dict[str, Any]) -> int:
+        finished: int = shown["finished_sample_count"]
+        return finished
+
+    def cancel(self) -> None:
+        self.datasets.send("DELETE", f"/{self.dataset}/export-tasks/{self.id}")
 
     def done_once(self) -> None:
         """Check that it exported everything, once."""
@@ -208,7 +216,6 @@ class SmallTask:
         assert self.datasets.got(f"/{self.dataset}")["total_sample_count"] == 5
 
     def done_or_cancelled(self) -> None:
-        """Check that it was cancelled, or completed where the cancel came too late."""
         shown = self.shown()
         if shown["status"] == "SUCCESSED":
             self.done_once()
@@ -216,25 +223,6 @@ class SmallTask:
         assert (shown["status"], shown["error_msg"]) == ("FAILED", "The task was cancelled."), shown
         assert self.world.open_pieces() == []
         assert not [name for name in self.datasets.files(shown) if name.endswith(".manifest")]
-
-    def push(self, delivery: Delivery) -> bool:
-        if delivery.function != "export_dataset":
-            return self.world.push(delivery)
-        return bool(self.outside.alive(lambda: self.world.push(delivery)))
-
-    def run(self, push: Callable[[Delivery], bool]) -> None:
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
-
-    def settle(self) -> None:
-        """Let time go by until the task has ended."""
-        self.world.settle_until(self._has_ended, self.shown)
-
-    def _has_ended(self) -> bool:
-        shown = self.shown()
-        assert shown["finished_sample_count"] >= self.finished, "it never goes back"
-        self.finished = shown["finished_sample_count"]
-        return shown["status"] in ENDED
 
 
 class SmallCopy(SmallTask):

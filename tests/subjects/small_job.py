@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import requests
 
-from infra.local.pubsub import Delivery
 from shared import exact
 from shared.accounts.keys import create_key
 from shared.gcp.documents import id_ranges, server_time
 from shared.items import store
 from shared.jobs import importing
 from tests.outside import Outside
+from tests.subjects.small_work import SmallWork
 from tests.world import Answer, World
 
 ENDED = ("Completed", "Rejected", "Canceled", "Failed")
@@ -106,16 +106,25 @@ class Jobs:
         return "\n".join(letters)
 
 
-class SmallJob:
-    """What small jobs have in common: one job, whose messages are delivered as usual until it ends. A process
-    that was killed answers nothing."""
+class SmallJob(SmallWork):
+    """What small jobs have in common."""
+
+    function = "run_job"
+    ended = ENDED
 
     def __init__(self, world: World, outside: Outside) -> None:
-        self.world = world
-        self.outside = outside
+        super().__init__(world, outside)
         self.jobs = Jobs(world)
-        self.processed = 0
         self.id = self.begin()
+
+    def shown(self) -> dict[str, Any]:
+        return self.jobs.status(self.id)
+
+    def reached(self, shown: dict[str, Any]) -> int:
+        return int(shown["recordsProcessed"])
+
+    def cancel(self) -> None:
+        self.jobs.post("cancel", data={"jobId": self.id})
 
     def begin(self) -> str:
         """Begin the job."""
@@ -138,7 +147,6 @@ class SmallJob:
         ]
 
     def done_or_cancelled(self) -> None:
-        """Check that it was cancelled, or completed where the cancel came too late."""
         shown = self.jobs.status(self.id)
         if shown["status"] == "Completed":
             self.done_once()
@@ -146,25 +154,6 @@ class SmallJob:
         assert shown["status"] == "Canceled", shown
         assert self.world.open_pieces() == []
         self.cancelled(shown)
-
-    def push(self, delivery: Delivery) -> bool:
-        if delivery.function != "run_job":
-            return self.world.push(delivery)
-        return bool(self.outside.alive(lambda: self.world.push(delivery)))
-
-    def run(self, push: Callable[[Delivery], bool]) -> None:
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
-
-    def settle(self) -> None:
-        """Let time go by until the job has ended."""
-        self.world.settle_until(self._has_ended, lambda: self.jobs.status(self.id))
-
-    def _has_ended(self) -> bool:
-        shown = self.jobs.status(self.id)
-        assert int(shown["recordsProcessed"]) >= self.processed, "it never goes back"
-        self.processed = int(shown["recordsProcessed"])
-        return shown["status"] in ENDED
 
 
 class SmallImport(SmallJob):

@@ -1,7 +1,5 @@
 """A task dies at every call that it makes, and it ends the same: every sample once, the manifest last."""
 
-from typing import Any
-
 import pytest
 
 from tests import kills
@@ -17,33 +15,18 @@ from tests.subjects.small_dataset import (
 __all__ = ["small_copies", "small_tasks"]
 
 
-def cancel(subject: SmallTask, place: kills.Place) -> None:
-    """Cancel it there, while its attempt is under way."""
-    path = f"/{subject.dataset}/export-tasks/{subject.id}"
-    subject.outside.arm(place.number, place.when, lambda: subject.datasets.send("DELETE", path))
-    subject.run(subject.push)
-    kills.end(subject, place)
-    subject.done_or_cancelled()
-
-
-CANCELLED: kills.Mode[Any] = kills.Mode("cancelled", kills.Pass.pauses, cancel)
-
-QUICK = {kills.REDELIVERED: 5, kills.SWEPT: 3, kills.PAUSED: 3}
-"""At how many places the quick tests have it die or pause; `make check` takes all."""
-
-
 @kills.MODES
 def test_an_export_of_a_dataset_killed_at_some_calls_ends_the_same(
     small_tasks: SmallTasks, mode: kills.Mode[SmallTask]
 ) -> None:
-    kills.each(small_tasks, mode, sample=QUICK[mode])
+    kills.each(small_tasks, mode, sample=kills.QUICK[mode])
 
 
 @kills.MODES
 def test_a_new_dataset_killed_at_some_calls_ends_the_same(
     small_copies: SmallCopies, mode: kills.Mode[SmallCopy]
 ) -> None:
-    kills.each(small_copies, mode, sample=QUICK[mode])
+    kills.each(small_copies, mode, sample=kills.QUICK[mode])
 
 
 @pytest.mark.slow
@@ -65,13 +48,13 @@ def test_a_new_dataset_killed_at_any_call_ends_the_same(
 
 
 def test_a_task_cancelled_between_some_calls_has_no_manifest(small_tasks: SmallTasks) -> None:
-    kills.each(small_tasks, CANCELLED, sample=8)
+    kills.each(small_tasks, kills.CANCELLED, sample=8)
 
 
 @pytest.mark.slow
 @kills.SHARES
 def test_a_task_cancelled_between_any_calls_has_no_manifest(small_tasks: SmallTasks, share: int) -> None:
-    kills.each(small_tasks, CANCELLED, share=share, of=kills.OF)
+    kills.each(small_tasks, kills.CANCELLED, share=share, of=kills.OF)
 
 
 def test_with_every_message_delivered_twice_a_task_ends_the_same(

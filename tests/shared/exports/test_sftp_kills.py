@@ -16,9 +16,6 @@ from tests.world import SITE, World
 
 __all__ = ["loopback_allowed", "sftp"]
 
-QUICK = {kills.REDELIVERED: 5, kills.SWEPT: 3, kills.PAUSED: 3}
-"""At how many places the quick tests have it die or pause; `make check` takes all."""
-
 
 class Small(RunSubject):
     """The smallest run that makes every kind of call: a data file, two images, and the manifest."""
@@ -100,7 +97,7 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
 
 @kills.MODES
 def test_killed_or_paused_at_some_calls_it_ends_the_same(smalls: Smalls, mode: kills.Mode[Small]) -> None:
-    kills.each(smalls, mode, sample=QUICK[mode])
+    kills.each(smalls, mode, sample=kills.QUICK[mode])
 
 
 @pytest.mark.slow

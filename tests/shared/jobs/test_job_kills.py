@@ -1,7 +1,5 @@
 """A job dies at every call that it makes, and it ends the same: items, counts, one mail, one result."""
 
-from typing import Any
-
 import pytest
 
 from tests import kills
@@ -10,7 +8,6 @@ from tests.subjects.small_job import (
     SmallExports,
     SmallImport,
     SmallImports,
-    SmallJob,
     small_exports,
     small_imports,
 )
@@ -18,34 +15,18 @@ from tests.subjects.small_job import (
 __all__ = ["small_exports", "small_imports"]
 
 
-def cancel(subject: SmallJob, place: kills.Place) -> None:
-    """Cancel it there, while its attempt is under way."""
-    subject.outside.arm(
-        place.number, place.when, lambda: subject.jobs.post("cancel", data={"jobId": subject.id})
-    )
-    subject.run(subject.push)
-    kills.end(subject, place)
-    subject.done_or_cancelled()
-
-
-CANCELLED: kills.Mode[Any] = kills.Mode("cancelled", kills.Pass.pauses, cancel)
-
-QUICK = {kills.REDELIVERED: 5, kills.SWEPT: 3, kills.PAUSED: 3}
-"""At how many places the quick tests have it die or pause; `make check` takes all."""
-
-
 @kills.MODES
 def test_an_import_killed_or_paused_at_some_calls_ends_the_same(
     small_imports: SmallImports, mode: kills.Mode[SmallImport]
 ) -> None:
-    kills.each(small_imports, mode, sample=QUICK[mode])
+    kills.each(small_imports, mode, sample=kills.QUICK[mode])
 
 
 @kills.MODES
 def test_an_export_killed_or_paused_at_some_calls_ends_the_same(
     small_exports: SmallExports, mode: kills.Mode[SmallExport]
 ) -> None:
-    kills.each(small_exports, mode, sample=QUICK[mode])
+    kills.each(small_exports, mode, sample=kills.QUICK[mode])
 
 
 @pytest.mark.slow
@@ -67,11 +48,11 @@ def test_an_export_killed_or_paused_at_any_call_ends_the_same(
 
 
 def test_an_import_cancelled_between_some_calls_shows_what_is_true(small_imports: SmallImports) -> None:
-    kills.each(small_imports, CANCELLED, sample=8)
+    kills.each(small_imports, kills.CANCELLED, sample=8)
 
 
 def test_an_export_cancelled_between_some_calls_shows_what_is_true(small_exports: SmallExports) -> None:
-    kills.each(small_exports, CANCELLED, sample=6)
+    kills.each(small_exports, kills.CANCELLED, sample=6)
 
 
 @pytest.mark.slow
@@ -79,7 +60,7 @@ def test_an_export_cancelled_between_some_calls_shows_what_is_true(small_exports
 def test_an_import_cancelled_between_any_calls_shows_what_is_true(
     small_imports: SmallImports, share: int
 ) -> None:
-    kills.each(small_imports, CANCELLED, share=share, of=kills.OF)
+    kills.each(small_imports, kills.CANCELLED, share=share, of=kills.OF)
 
 
 @pytest.mark.slow
@@ -87,7 +68,7 @@ def test_an_import_cancelled_between_any_calls_shows_what_is_true(
 def test_an_export_cancelled_between_any_calls_shows_what_is_true(
     small_exports: SmallExports, share: int
 ) -> None:
-    kills.each(small_exports, CANCELLED, share=share, of=kills.OF)
+    kills.each(small_exports, kills.CANCELLED, share=share, of=kills.OF)
 
 
 def test_with_every_message_delivered_twice_jobs_end_the_same(
