@@ -1,9 +1,7 @@
 """The examples of docs/customers/datasets.md, as a customer runs them, each function in its own process."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,9 @@ from infra.local.processes import REPOSITORY
 from shared.accounts.customers import get_site
 from shared.workorders import store
 from shared.workorders.store import Photograph
+from tests.subjects import page_examples
 from tests.subjects.exported_dataset import READERS
+from tests.subjects.page_examples import blocks
 from tests.subjects.processes import Running, running_suite
 
 pytestmark = pytest.mark.slow
@@ -59,37 +59,21 @@ def result(input: str, task: str, value: str) -> dict[str, Any]:
     }
 
 
-def blocks(language: str) -> list[str]:
-    """The page's blocks in a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-
 def shown(running: Running, folder: Path, *command: str | Path) -> str:
     """What a command prints in that folder, with the page's variables; it must succeed."""
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        env={
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": str(folder),
-            "WAYBILL_URL": running.suite.url,
-            "WAYBILL_API_KEY": running.key,
-            "WAYBILL_PROJECT": CUSTOMER,
-            "WAYBILL_SITE_ID": SITE,
-            "BUCKET": BUCKET,
-            "OS_AUTH_URL": f"{running.suite.url}/v3",
-            "OS_USERNAME": "ada",
-            "OS_PASSWORD": running.key,
-            "OS_PROJECT_NAME": CUSTOMER,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout
+    variables = {
+        "HOME": str(folder),
+        "WAYBILL_URL": running.suite.url,
+        "WAYBILL_API_KEY": running.key,
+        "WAYBILL_PROJECT": CUSTOMER,
+        "WAYBILL_SITE_ID": SITE,
+        "BUCKET": BUCKET,
+        "OS_AUTH_URL": f"{running.suite.url}/v3",
+        "OS_USERNAME": "ada",
+        "OS_PASSWORD": running.key,
+        "OS_PROJECT_NAME": CUSTOMER,
+    }
+    return page_examples.shown(folder, variables, *command)
 
 
 def copied(running: Running, path: str, folder: Path) -> None:
@@ -102,7 +86,7 @@ def copied(running: Running, path: str, folder: Path) -> None:
 
 
 def test_the_program_and_pycocotools(running: Running, tmp_path: Path) -> None:
-    program, loading, _, _ = blocks("python")
+    program, loading, _, _ = blocks(PAGE, "python")
     told = shown(running, tmp_path, sys.executable, "-c", program)
     # One has no label, and is filtered out.
     assert told.splitlines()[-1] == "SUCCESSED: 3 of 3 samples", told
@@ -118,7 +102,7 @@ def test_the_program_and_pycocotools(running: Running, tmp_path: Path) -> None:
 
 
 def test_the_commands_and_the_clients_one_after_another(running: Running, tmp_path: Path) -> None:
-    told = shown(running, tmp_path, "bash", "-euo", "pipefail", "-c", "".join(blocks("bash")))
+    told = shown(running, tmp_path, "bash", "-euo", "pipefail", "-c", "".join(blocks(PAGE, "bash")))
     assert '"labels":[{"name":"crack","type":1,"property":{},"count":2}' in told, told
     assert '"added":0,"removed":0,"relabelled":3' in told, told
     changes = [json.loads(line) for line in (tmp_path / "changes.jsonl").read_text().splitlines()]
@@ -130,7 +114,7 @@ def test_the_commands_and_the_clients_one_after_another(running: Running, tmp_pa
     manifest = running.suite.storage.read(BUCKET, "training/damage/damage-V001.manifest").decode()
     assert {json.loads(line)["usage"] for line in manifest.splitlines()} <= {"TRAIN", "EVAL"}
 
-    _, _, by_login, by_signature = blocks("python")
+    _, _, by_login, by_signature = blocks(PAGE, "python")
     assert shown(running, tmp_path, sys.executable, "-c", by_login).splitlines()[-1] == "SUCCESSED 4 None"
     names = [each.name for each in running.suite.storage.list(BUCKET)]
     assert "training/damage-yolo/data.yaml" in names, names

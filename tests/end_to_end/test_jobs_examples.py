@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +11,8 @@ import requests
 
 from infra.local.demo_customer import SETTINGS
 from infra.local.processes import REPOSITORY
+from tests.subjects import page_examples
+from tests.subjects.page_examples import blocks
 from tests.subjects.processes import Running, running_suite
 
 pytestmark = pytest.mark.slow
@@ -36,27 +35,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def blocks(language: str) -> list[str]:
-    """The page's blocks in a language, in order."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    return [content for name, content in found if name == language]
-
-
 def shown(running: Running, folder: Path, *command: str) -> str:
     """What a command prints in that folder, with the page's two variables; it must succeed."""
-    here = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        env={"PATH": here, "WAYBILL_URL": running.suite.url, "WAYBILL_API_KEY": running.key},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout
+    variables = {"WAYBILL_URL": running.suite.url, "WAYBILL_API_KEY": running.key}
+    return page_examples.shown(folder, variables, *command)
 
 
 def rows(file: Path) -> list[list[str]]:
@@ -64,7 +46,7 @@ def rows(file: Path) -> list[list[str]]:
 
 
 def test_the_program_in_python(running: Running, tmp_path: Path) -> None:
-    [program] = blocks("python")
+    [program] = blocks(PAGE, "python")
     (tmp_path / "technicians.csv").write_text(TECHNICIANS)
     told = shown(running, tmp_path, sys.executable, "-c", program)
     assert told.splitlines() == [
@@ -77,9 +59,9 @@ def test_the_program_in_python(running: Running, tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_shell_one_after_another(running: Running, tmp_path: Path) -> None:
-    told = shown(running, tmp_path, "bash", "-euo", "pipefail", "-c", "".join(blocks("bash")))
+    told = shown(running, tmp_path, "bash", "-euo", "pipefail", "-c", "".join(blocks(PAGE, "bash")))
     assert '"community": "demo"' in told or '"community":"demo"' in told, told
-    rejected = next(each for each in blocks("") if "waybill_error" in each)
+    rejected = next(each for each in blocks(PAGE, "") if "waybill_error" in each)
     assert rejected in told.replace("\r\n", "\n"), told
     assert rows(tmp_path / "noor.csv") == [
         ["number", "name", "level", "since"],

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
-from threading import Thread
 from typing import Any
 
 import flask
@@ -20,7 +19,7 @@ from keystoneauth1 import exceptions as openstack
 from keystoneauth1.identity import generic, v3
 from keystoneauth1.session import Session
 from pydantic import BaseModel, Field
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 
 from infra.local.clock import machine_time
 from shared.accounts.callers import Call
@@ -29,6 +28,8 @@ from shared.datasets.caller import SCOPE, SURFACE
 from shared.datasets.login import ROUTES as LOGIN
 from shared.http.bodies import BODY_BYTES
 from shared.http.routes import Body, Route, Routes, serving
+from tests.http_server import Quiet
+from tests.http_server import serving as serving_at
 from tests.subjects.dataset_clients import OnItsWay, Vendor, header, password
 from tests.world import World
 
@@ -76,26 +77,14 @@ TOY = Routes(
 )
 
 
-class Quiet(WSGIRequestHandler):
-    def log(self, *_: Any) -> None:
-        pass
-
-
 @contextmanager
 def served(routes: Callable[[str], Routes]) -> Iterator[str]:
     def answer(environ: Any, start: Any) -> Any:
         request = flask.Request(environ)
         return routes(request.path).answer(request)(environ, start)
 
-    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Quiet)
-    thread = Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving_at(make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Quiet)) as url:
+        yield url
 
 
 @pytest.fixture

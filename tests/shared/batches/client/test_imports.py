@@ -22,7 +22,8 @@ from infra.local.traffic import Fault
 from shared.accounts.keys import create_key
 from shared.batches.client import upload
 from shared.gcp.clients import connect
-from tests.shared.batches.client.test_upload import QUANTUM, Client, Quiet, Stub, serving
+from tests.http_server import Quiet, serving
+from tests.shared.batches.client.test_upload import QUANTUM, Client, Stub
 from tests.subjects.small_job import Jobs
 from tests.world import World, framework
 

@@ -13,22 +13,21 @@ import re
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import requests
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 
 from infra.local.traffic import Fault
 from shared.accounts.keys import create_key, revoke_key
 from shared.batches.client import upload
 from tests.archives import File, zipped
+from tests.http_server import Quiet, serving
 from tests.world import SITE, THEIR_SITE, World, framework, jpeg
 
 pytestmark = pytest.mark.cuts
@@ -89,23 +88,6 @@ class Client:
         # The function runs in this process, too; its log is not the client's.
         lines = [line for line in out.splitlines(keepends=True) if not line.startswith('{"severity"')]
         return Run(code, "".join(lines), err, slept)
-
-
-@contextmanager
-def serving(server: Any) -> Iterator[str]:
-    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-class Quiet(WSGIRequestHandler):
-    def log(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture
