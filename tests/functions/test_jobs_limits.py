@@ -77,6 +77,7 @@ def test_merges_into_large_items_take_several_commits(jobs: Jobs) -> None:
     assert [each["n"] for each in jobs.items()] == list(range(count))
 
 
+@pytest.mark.slow
 def test_rows_that_a_template_makes_large_take_several_commits(jobs: Jobs) -> None:
     template = b'{"id": "$id", "text": "#foreach($i in [1..9000])' + b"x" * 50 + b'#end"}'
     ended = jobs.imported(b"id\n" + b"".join(b"%03d\n" % n for n in range(40)), template=template)
@@ -84,6 +85,7 @@ def test_rows_that_a_template_makes_large_take_several_commits(jobs: Jobs) -> No
     assert len(jobs.items()) == 40
 
 
+@pytest.mark.slow
 def test_an_item_does_not_grow_without_bound_by_merges(jobs: Jobs) -> None:
     text = "x" * (9 * 2**20)
     records = [{"id": "a", name: text} for name in ("b", "c")]

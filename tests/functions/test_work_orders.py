@@ -734,6 +734,7 @@ def test_nothing_is_fetched_for_a_work_order_that_is_not_there(world: World) -> 
         assert (answer.status, server.asked) == (404, [])
 
 
+@pytest.mark.slow
 def test_five_photographs_of_five_megabytes_fit(world: World) -> None:
     id = create(world)
     start = jpeg("1")

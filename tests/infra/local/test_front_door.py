@@ -242,6 +242,7 @@ def test_502_where_a_function_cannot_be_reached(door: int, path: str) -> None:
     assert (answer.status, json.loads(body)["error"]["code"]) == (502, 502)
 
 
+@pytest.mark.slow
 def test_504_where_a_function_takes_too_long(door: int, backend: Backend) -> None:
     backend.go_on.clear()
     answer, body = ask(door, "GET", "/slow/x")

@@ -693,6 +693,7 @@ def test_nothing_is_looked_into_without_a_suite(
     assert "cannot be reached" in told
 
 
+@pytest.mark.slow
 def test_make_lists_and_fetches(filled: Suite, tmp_path: Path) -> None:
     """The words of the Makefile, with its virtual environment taken for this one."""
 

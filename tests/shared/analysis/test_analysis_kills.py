@@ -141,5 +141,6 @@ def asked_meanwhile(event: Event, place: kills.Place) -> None:
     event.ends(3)
 
 
+@pytest.mark.slow
 def test_a_request_in_the_middle_of_an_event_does_no_harm(make: Make) -> None:
     kills.each(make(Event), kills.Mode("asked meanwhile", kills.Pass.pauses, asked_meanwhile))

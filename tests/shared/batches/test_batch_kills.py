@@ -8,10 +8,6 @@ from tests.subjects.small_batch import Small, Smalls, small, smalls
 __all__ = ["small", "smalls"]
 
 
-QUICK = {kills.REDELIVERED: 5, kills.SWEPT: 3, kills.PAUSED: 3}
-"""At how many places the quick tests have it die or pause; `make check` takes all."""
-
-
 def test_the_small_batch_makes_every_kind_of_call(small: Small) -> None:
     kills.undisturbed(small)
     assert not small.world.failures
@@ -33,7 +29,7 @@ def test_the_small_batch_makes_every_kind_of_call(small: Small) -> None:
 
 @kills.MODES
 def test_killed_or_paused_at_some_calls_it_ends_the_same(smalls: Smalls, mode: kills.Mode[Small]) -> None:
-    kills.each(smalls, mode, sample=QUICK[mode])
+    kills.each(smalls, mode, sample=kills.QUICK[mode])
 
 
 @pytest.mark.slow

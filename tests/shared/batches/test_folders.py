@@ -381,6 +381,7 @@ def test_nothing_but_junk_is_empty(paths: list[str]) -> None:
     assert error.value.code == "ARCHIVE_EMPTY"
 
 
+@pytest.mark.slow
 def test_memory_follows_the_names_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """About 170 bytes a file and its name; as objects they would take a thousand."""
     count = 10_000

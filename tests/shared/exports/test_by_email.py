@@ -323,6 +323,7 @@ def test_where_nobody_could_be_mailed_the_run_fails_and_a_retry_mails_them(world
     assert downloaded(world, token_of(world, ANN)) == content["all"]
 
 
+@pytest.mark.slow
 def test_a_run_waits_out_that_sendgrid_takes_nothing_and_keeps_nobody_waiting(world: World) -> None:
     work(world)
     export = by_email(world)

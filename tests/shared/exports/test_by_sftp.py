@@ -508,6 +508,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(world: World, sftp: Sft
     assert len(there(sftp)) == 4
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_away_fails_the_run_and_is_named(world: World, sftp: SftpServer) -> None:
     world.work_order("WO_1")
     export = by_sftp(world, sftp, end="2026-11-23T00:00:00Z")

@@ -326,6 +326,7 @@ def noise(bytes: int, seed: str) -> dict[str, str]:
     return {"noise": base64.b64encode(random.Random(seed).randbytes(bytes * 3 // 4)).decode()}
 
 
+@pytest.mark.slow
 def test_parts_are_joined_in_every_format_that_can_be(
     world: World, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
@@ -370,6 +371,7 @@ def limit_rows(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
         monkeypatch.setitem(FORMATS, f"{name}.gz", Gzipped(limited))
 
 
+@pytest.mark.slow
 def test_a_file_of_too_many_rows_is_refused_or_split_as_the_config_says(
     world: World, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
@@ -439,6 +441,7 @@ def test_the_rows_of_one_work_order_are_never_cut_in_two(
 # --- too many bytes
 
 
+@pytest.mark.slow
 def test_every_file_is_within_what_the_config_allows(world: World, subtests: pytest.Subtests) -> None:
     names = []
     for number in range(16):

@@ -7,9 +7,6 @@ from tests.subjects.small_run import Small, Smalls, small, smalls
 
 __all__ = ["small", "smalls"]
 
-QUICK = {kills.REDELIVERED: 6, kills.SWEPT: 4, kills.PAUSED: 4}
-"""At how many places the quick tests have it die or pause; `make check` takes all."""
-
 
 def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
     kills.undisturbed(small)
@@ -35,7 +32,7 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
 
 @kills.MODES
 def test_killed_or_paused_at_some_calls_it_ends_the_same(smalls: Smalls, mode: kills.Mode[Small]) -> None:
-    kills.each(smalls, mode, sample=QUICK[mode])
+    kills.each(smalls, mode, sample=kills.QUICK[mode])
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ def landed_once(world: World, export: str, rows: int) -> None:
     assert [(each["rows"], each["bytes"]) for each in manifest["files"]] == [(rows, len(content))]
 
 
+@pytest.mark.slow
 def test_more_parts_than_one_compose_takes_become_one_file(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -393,6 +393,7 @@ def test_an_edit_or_a_cancel_at_any_call_takes_effect_whole_or_not_at_all(
     kills.each(smalls, mode, share=share, of=kills.OF)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["backfill", "run", "retry"])
 def test_nothing_begins_of_an_export_that_is_deleted_meanwhile(
     world: World, outside: Outside, call: str

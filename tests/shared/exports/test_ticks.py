@@ -127,6 +127,7 @@ def test_monthly_windows_of_a_year_without_ticks_are_all_exported_oldest_first(w
     assert exported(world) == [(start, end, names.get(end, [])) for start, end in pairwise(bounds)]
 
 
+@pytest.mark.slow
 def test_an_export_far_behind_is_caught_up_a_few_windows_a_tick_and_another_is_not_kept_waiting(
     world: World,
 ) -> None:

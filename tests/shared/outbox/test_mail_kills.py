@@ -140,6 +140,7 @@ def test_a_mail_that_sendgrid_did_not_take_is_sent_at_most_once_wherever_it_dies
     not_taken(new_world, outside, mode)
 
 
+@pytest.mark.slow
 def test_paused_at_any_call_it_is_sent_at_most_once(ones: Callable[[], One]) -> None:
     kills.each(ones, kills.PAUSED)
 

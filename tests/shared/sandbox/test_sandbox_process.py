@@ -103,6 +103,7 @@ def test_a_child_that_hangs_is_killed_at_its_deadline() -> None:
             os.kill(child._process.pid, 0)
 
 
+@pytest.mark.slow
 def test_a_child_that_uses_its_cpu_seconds_is_over_its_limit() -> None:
     with (
         started(Limits(memory=LIMITS.memory, seconds=20, cpu_seconds=1)) as child,

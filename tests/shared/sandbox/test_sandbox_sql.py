@@ -101,6 +101,7 @@ def test_a_query_that_is_wrong_is_refused_in_a_sentence(text: str, sentence: str
 ROWS_1000 = part(*({"n": n} for n in range(1_000)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -118,6 +119,7 @@ def test_a_query_without_end_is_stopped_at_its_time(text: str) -> None:
         ask(text, {"t": [ROWS_1000]}, limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -153,6 +155,7 @@ def test_a_result_of_too_many_bytes_is_over_its_limit() -> None:
         ask("select repeat('x', 1000) x from t", {"t": [ROWS_1000]}, limits)
 
 
+@pytest.mark.slow
 def test_one_row_of_too_many_bytes_is_over_its_limit() -> None:
     with pytest.raises(OverLimit, match="a row of more than"):
         ask("select repeat('x', 70000000) x", limits=QueryLimits(seconds=20))
@@ -412,6 +415,7 @@ def test_a_part_that_cannot_be_read_ends_the_child() -> None:
         ask("select a from t", {"t": [Part(part({"a": 1}).types, broken)]})
 
 
+@pytest.mark.slow
 def test_records_beyond_the_memory_are_over_the_limit() -> None:
     given = part(*({"n": n, "x": f"{n:08d}" * 500} for n in range(5_000)))
     limits = QueryLimits(memory=320 * 1024**2, seconds=20, cpu_seconds=20)

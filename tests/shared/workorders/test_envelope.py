@@ -34,6 +34,7 @@ def test_labels_that_do_not_fit_into_the_document_are_refused() -> None:
         kept(labels(1, boxes))
 
 
+@pytest.mark.slow
 def test_labels_that_do_not_fit_into_memory_are_refused_however_small_they_are_compressed() -> None:
     with pytest.raises(Invalid, match="at most 8388608 bytes of labels"):
         kept(labels(250, [[1.0, 2.0, 3.0, 4.0]] * 1_000))

@@ -136,6 +136,7 @@ def commit(bench: Bench, documents: int, *, first: int = 0, transaction: bool = 
     batch._commit() if transaction else batch.commit()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transaction", [False, True])
 def test_a_commit_of_more_than_10_mib_with_its_index_entries_is_refused(
     bench: Bench, transaction: bool
@@ -147,6 +148,7 @@ def test_a_commit_of_more_than_10_mib_with_its_index_entries_is_refused(
     assert len(bench.ids(bench.db.collection_group("tasks"))) == 1_800
 
 
+@pytest.mark.slow
 def test_fields_that_are_exempt_weigh_little(make_bench: Callable[..., Bench], tmp_path: Path) -> None:
     bench = make_bench(None, declared(tmp_path, overrides=[override("*")]))
     commit(bench, 10_000)
@@ -166,6 +168,7 @@ def test_a_few_documents_with_many_fields_are_counted_too(bench: Bench) -> None:
     commit_of(12)
 
 
+@pytest.mark.slow
 def test_deletions_count(bench: Bench) -> None:
     """https://github.com/firebase/firebase-tools/issues/1036."""
     commit(bench, 1_800)

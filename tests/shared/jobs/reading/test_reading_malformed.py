@@ -186,6 +186,7 @@ def test_utf16_with_half_a_unit_at_the_end_costs_that_row() -> None:
     assert found[-1].end.offset == len(content)
 
 
+@pytest.mark.slow
 def test_fields_of_ten_megabytes() -> None:
     long = "x" * 10_000_000
     quoted = 'y"\n' * 3_000_000
