@@ -28,6 +28,9 @@ _AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19
 # 64 bits, which is what orjson keeps exactly, hold every integer of 18 digits.
 
+_NUL = rb"\u0000"
+# The only way in which JSON can write one. It may also stand for a backslash and five characters.
+
 _SPACE_BEFORE_COLON = (b" :", b"\n:", b"\r:", b"\t:")
 
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
@@ -38,12 +41,14 @@ class NotExact(ValueError):
     """A text that is no JSON, or that two readers could take for two different things.
 
     kind     `syntax`: it is no JSON in UTF-8; `depth`: it is nested too deeply; `twice`: an object has a name
-             twice; `number`: a number would have to be rounded to be kept
+             twice; `number`: a number would have to be rounded to be kept; `nul`: a text holds NUL
     path     where, such as `metadata.readings[2]`; empty for the text as a whole
     message  what is wrong there and what to do, to be read after the path
     """
 
-    def __init__(self, kind: Literal["syntax", "depth", "twice", "number"], path: str, message: str) -> None:
+    def __init__(
+        self, kind: Literal["syntax", "depth", "twice", "number", "nul"], path: str, message: str
+    ) -> None:
         self.kind = kind
         self.path = path if len(path) <= MAX_PATH else path[: MAX_PATH - 1] + "…"
         self.message = message
@@ -55,12 +60,17 @@ def parse(content: bytes, max_depth: int = MAX_DEPTH, *, any_integer: bool = Fal
 
     Integers have 64 bits, unless `any_integer` says that they may have more. A number with a fraction or an
     exponent is the nearest double. https://www.rfc-editor.org/rfc/rfc8259
+
+    No text holds a NUL character: BigQuery does not load one from CSV, PostgreSQL does not store one, and
+    many programs end a text there.
+    https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-csv
+    https://www.postgresql.org/docs/current/datatype-json.html
     """
     content = content.removeprefix(_BOM)
-    has_long = has_long_number(content)
+    has_long, has_nul = has_long_number(content), _NUL in content
     if not (any_integer and has_long):
         value = _quick(content, max_depth)
-        if not has_long and _is_plain(content, value):
+        if not (has_long or has_nul) and _is_plain(content, value):
             return value
     _check_depth(content, max_depth)
     try:
@@ -74,6 +84,8 @@ def parse(content: bytes, max_depth: int = MAX_DEPTH, *, any_integer: bool = Fal
     except ValueError as broken:
         raise _syntax(content, broken) from None
     wrong = _first_wrong(value, "")
+    if wrong is None and has_nul:
+        wrong = _first_nul(value, "")
     if wrong is not None:
         raise wrong
     return value
@@ -227,6 +239,23 @@ def _first_wrong(value: Any, path: str) -> NotExact | None:
         inner = ((f"{path}[{place}]", each) for place, each in enumerate(value))
     found = (_first_wrong(each, where) for where, each in inner if isinstance(each, dict | list | _Wrong))
     return next((wrong for wrong in found if wrong is not None), None)
+
+
+def _first_nul(value: Any, path: str) -> NotExact | None:
+    if isinstance(value, str):
+        if "\0" not in value:
+            return None
+        return NotExact("nul", path, "holds a NUL character (\\u0000): remove it")
+    inner: Any = ()
+    if isinstance(value, dict):
+        for name, each in value.items():
+            where = _inside(path, name.replace("\0", "\\u0000"))
+            found = _first_nul(name, where) or _first_nul(each, where)
+            if found is not None:
+                return found
+    elif isinstance(value, list):
+        inner = (_first_nul(each, f"{path}[{place}]") for place, each in enumerate(value))
+    return next((found for found in inner if found is not None), None)
 
 
 def _inside(path: str, name: str) -> str:

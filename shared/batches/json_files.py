@@ -9,6 +9,7 @@ from shared.batches.problems import BadFile
 _CODES = {
     "syntax": "JSON_NOT_VALID",
     "number": "JSON_NOT_VALID",
+    "nul": "JSON_HOLDS_NUL",
     "depth": "JSON_TOO_DEEP",
     "twice": "JSON_DUPLICATE_KEY",
 }
@@ -20,7 +21,7 @@ def parse(content: bytes) -> dict[str, Any]:
     """The dictionary that the file holds; what orjson can write again.
 
     BadFile JSON_TOO_DEEP, JSON_NOT_VALID (also NaN, lone surrogates, what is not UTF-8, numbers that would
-    have to be rounded to be kept), JSON_NOT_AN_OBJECT, JSON_DUPLICATE_KEY.
+    have to be rounded to be kept), JSON_NOT_AN_OBJECT, JSON_DUPLICATE_KEY, JSON_HOLDS_NUL.
     """
     try:
         found = exact.parse(content)
@@ -35,4 +36,6 @@ def _sentence(wrong: exact.NotExact) -> str:
     if wrong.kind == "depth":
         return ""
     what = f"“{wrong.path[:_MAX_SHOWN]}”" if wrong.path else "It"
+    if wrong.kind == "nul":
+        return f"It is in {what}."
     return f"It is {what}." if wrong.kind == "twice" else f"{what} {wrong.message}."

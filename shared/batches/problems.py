@@ -279,6 +279,11 @@ PROBLEM_TYPES = {
         "The file {file} has the same name twice in one object.",
         "Keep one of them.",
     ),
+    "JSON_HOLDS_NUL": ProblemType(
+        "error",
+        "The file {file} has a text with a NUL character (\\u0000).",
+        "Remove the character; many programs cannot read it.",
+    ),
     "JSON_TOO_DEEP": ProblemType(
         "error",
         "The file {file} has lists and objects nested more than 64 deep.",

@@ -61,6 +61,8 @@ class Export(TypedDict):
     """The format of its files."""
     date_format: DateFormat
     """How dates are written."""
+    bom: bool
+    """Whether a CSV file begins with a byte order mark, for Excel."""
     split: bool
     """Whether each site has files of its own."""
     max_file_bytes: int

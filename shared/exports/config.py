@@ -70,6 +70,7 @@ class ExportConfig(BaseModel):
     export_type: str = DEFAULT
     file_format: str = "json"
     date_format: DateFormat = "iso8601"
+    bom: bool = False
     split: bool = False
     max_file_bytes: int = Field(default=FILE_BYTES, ge=FILE_BYTES_LEAST, le=MAX_FILE_BYTES)
     interval: str
@@ -106,6 +107,17 @@ class ExportConfig(BaseModel):
         format = FORMATS.get(info.data.get("file_format", ""))
         if format is not None and value != "iso8601" and not format.has_date_format:
             raise ValueError(f"must be iso8601 or left out: the format {format.name} supports no other")
+        return value
+
+    @field_validator("bom")
+    @classmethod
+    def _bom(cls, value: bool, info: ValidationInfo) -> bool:
+        format = FORMATS.get(info.data.get("file_format", ""))
+        if format is not None and value and not format.has_bom:
+            having = " and ".join(each.name for each in FORMATS.values() if each.has_bom)
+            raise ValueError(
+                f"must be false or left out: a byte order mark is for {having}, not for {format.name}"
+            )
         return value
 
     @field_validator("connector_config", mode="wrap")
@@ -165,7 +177,7 @@ class ExportConfig(BaseModel):
     @property
     def style(self) -> Style:
         """How values are written."""
-        return Style(self.date_format, self.zone)
+        return Style(self.date_format, self.zone, self.bom)
 
     @property
     def connector(self) -> ConnectorType[Any]:

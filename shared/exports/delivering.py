@@ -145,7 +145,7 @@ def _joined(cloud: Cloud, run: Run, planned: Planned) -> Stored:
     sources = list(planned.parts)
     if format.joinable:
         between = fixed("separator", format.separator) if len(sources) > 1 else []
-        before = fixed("prefix", format.prefix(run.source.columns))
+        before = fixed("prefix", format.prefix(run.source.columns, run.config.style))
         behind = fixed("suffix", format.suffix)
         first, *others = sources
         sources = [*before, first, *(each for part in others for each in (*between, part)), *behind]

@@ -107,7 +107,9 @@ def _extra(run: Run) -> tuple[int, int]:
     format = run.config.format
     if not format.joinable:
         return 0, 0
-    return len(format.prefix(run.source.columns)) + len(format.suffix), len(format.separator)
+    return len(format.prefix(run.source.columns, run.config.style)) + len(format.suffix), len(
+        format.separator
+    )
 
 
 def _bytes(part: WrittenPart) -> int:

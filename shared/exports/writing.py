@@ -84,7 +84,7 @@ def _write(cloud: Cloud, run: Run, part: Part, attempt: Attempt) -> tuple[Writte
         staged("deleted", LIST_TYPE) as deleted,
     ):
         records = format.records(columns, config.style, lines.write)
-        around = len(format.prefix(columns)) + len(format.suffix)
+        around = len(format.prefix(columns, config.style)) + len(format.suffix)
         last: Item | Deletion | None = None
         for item in run.source.items(cloud, run.selection, part):
             if isinstance(item, Deletion):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
-ColumnType = Literal["text", "integer", "number", "boolean", "moment", "json"]
+ColumnType = Literal["text", "code", "integer", "number", "boolean", "moment", "json", "value"]
 
 DateFormat = Literal["iso8601", "day/month/year", "month/day/year", "epoch"]
 """How a CSV file writes a moment."""
@@ -19,8 +19,11 @@ MAX_SHEET_ROWS = 100_000
 class Column(NamedTuple):
     """A field of a record, and the type of its values. A value of any type may be null.
 
+    text    what a person, or a customer's program, may have written
+    code    text that Waybill made: an id, a checksum, one of a few words
     moment  text such as 2023-02-23T08:52:30.110425Z
-    json    any JSON: an object, an array, or a value whose type differs from record to record
+    json    an object or an array
+    value   a text, a number, true or false, which differs from record to record
     """
 
     name: str
@@ -29,11 +32,12 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Style:
-    """What an export's config says of how values are written: moments, and in which time zone those that do
-    not carry one."""
+    """What an export's config says of how files are written: moments, in which time zone those that do not
+    carry one, and whether a file begins with a byte order mark."""
 
     dates: DateFormat = "iso8601"
     zone: ZoneInfo = field(default=UTC)
+    bom: bool = False
 
 
 class Records(Protocol):
@@ -68,6 +72,7 @@ class Format(Protocol):
     joinable         whether pieces can be joined to one file: prefix, piece, separator, piece, ..., suffix;
                   without, each piece is a file of its own
     has_date_format         whether the config may say how moments are written
+    has_bom                 whether the config may ask for a byte order mark
     """
 
     @property
@@ -84,8 +89,10 @@ class Format(Protocol):
     def joinable(self) -> bool: ...  # noqa: D102
     @property
     def has_date_format(self) -> bool: ...  # noqa: D102
+    @property
+    def has_bom(self) -> bool: ...  # noqa: D102
 
-    def prefix(self, columns: Sequence[Column]) -> bytes:
+    def prefix(self, columns: Sequence[Column], style: Style) -> bytes:
         """What stands before the first piece; empty where nothing does."""
         ...
 

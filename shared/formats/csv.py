@@ -1,12 +1,17 @@
-"""csv: comma-separated values as RFC 4180 has them: a header, CRLF, UTF-8 without a byte order mark.
+"""csv: comma-separated values as RFC 4180 has them: a header, CRLF, UTF-8.
 https://www.rfc-editor.org/rfc/rfc4180
+
+A byte order mark stands before the header where the export's config asks for one: Excel reads a file without
+one in the code page of the computer.
+https://support.microsoft.com/en-us/office/8a935af5-3416-4edd-ba7e-3dfd2bc4a032
 
 What is in a cell:
 - null, and a field that the record lacks: nothing; an empty text is `""`, for those who tell them apart
 - a number, true, false: as JSON writes it
 - an object or an array, and whatever is in a column of type json: compact JSON text
 - a moment: as the export's config says; see `base.DateFormat`
-- a text: itself, but one that a spreadsheet would run has a `'` before it
+- a text in a column of type code: itself, since Waybill made it
+- any other text: itself, but one that a spreadsheet would run has a `'` before it
 
 Spreadsheets run a cell that begins with one of GUARDED; a `'` before it has them take it for text.
 https://owasp.org/www-community/attacks/CSV_Injection
@@ -14,6 +19,7 @@ A text that begins with `'` gets one more. So nothing is lost: a reader who want
 each cell that begins with one.
 """
 
+import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -46,12 +52,13 @@ class Csv:
     max_rows: int | None = MAX_SHEET_ROWS
     joinable: bool = True
     has_date_format: bool = True
+    has_bom: bool = True
     separator: bytes = b""
     suffix: bytes = b""
 
-    def prefix(self, columns: Sequence[Column]) -> bytes:
-        """The header."""
-        return row(column.name for column in columns)
+    def prefix(self, columns: Sequence[Column], style: Style) -> bytes:
+        """The header, behind a byte order mark where one is wanted."""
+        return (codecs.BOM_UTF8 if style.bom else b"") + row(column.name for column in columns)
 
     def records(self, columns: Sequence[Column], style: Style, put: Callable[[bytes], None]) -> "_Rows":
         """Begin a piece. It holds the columns in their order, and no other field."""
@@ -98,6 +105,8 @@ def _joined(cells: list[bytes]) -> bytes:
 def _writer(column: Column, style: Style) -> Callable[[Any], bytes]:
     if column.type == "json":
         return _json
+    if column.type == "code":
+        return _code
     if column.type != "moment":
         return _cell
     match style.dates:
@@ -117,6 +126,13 @@ def _cell(value: Any) -> bytes:
     if isinstance(value, str):
         return _text(value)
     return _json(value)
+
+
+def _code(value: Any) -> bytes:
+    if not value or not isinstance(value, str):
+        return _cell(value)
+    content = value.encode()
+    return _quoted(content) if _TO_QUOTE(content) else content
 
 
 def _text(text: str) -> bytes:

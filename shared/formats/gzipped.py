@@ -60,9 +60,14 @@ class Gzipped:
         """The inner format's."""
         return self.inner.has_date_format
 
-    def prefix(self, columns: Sequence[Column]) -> bytes:
+    @property
+    def has_bom(self) -> bool:
+        """The inner format's."""
+        return self.inner.has_bom
+
+    def prefix(self, columns: Sequence[Column], style: Style) -> bytes:
         """The inner format's, as a member; empty where that is."""
-        return _member(self.inner.prefix(columns))
+        return _member(self.inner.prefix(columns, style))
 
     @property
     def separator(self) -> bytes:

@@ -19,10 +19,11 @@ class JsonArray:
     max_rows: int | None = MAX_SHEET_ROWS
     joinable: bool = True
     has_date_format: bool = False
+    has_bom: bool = False
     separator: bytes = _BETWEEN
     suffix: bytes = b"\n]\n"
 
-    def prefix(self, columns: Sequence[Column]) -> bytes:
+    def prefix(self, columns: Sequence[Column], style: Style) -> bytes:
         """The bracket that opens."""
         return b"[\n"
 

@@ -20,10 +20,11 @@ class JsonLines:
     max_rows: int | None = None
     joinable: bool = True
     has_date_format: bool = False
+    has_bom: bool = False
     separator: bytes = b""
     suffix: bytes = b""
 
-    def prefix(self, columns: Sequence[Column]) -> bytes:
+    def prefix(self, columns: Sequence[Column], style: Style) -> bytes:
         """Nothing."""
         return b""
 

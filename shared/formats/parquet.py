@@ -1,8 +1,9 @@
 """parquet: columns with types, for those who query files as tables.
 
 A record's fields become columns: text a string, integer an int64, number a double, boolean a bool, moment a
-timestamp in microseconds of UTC, json a string of compact JSON text. Null stays null, and a field that the
-record lacks is null. https://parquet.apache.org/docs/file-format/types/logicaltypes/
+timestamp in microseconds of UTC, json a string of compact JSON text, value a string: a text itself, anything
+else as JSON text. A column's type comes from the source alone, so it is the same in every file. Null stays
+null, and a field that the record lacks is null. https://parquet.apache.org/docs/file-format/types/logicaltypes/
 
 pyarrow is loaded when the first records are written, not before: it takes a third of a second and some 40 MB,
 which no other export is to pay.
@@ -47,10 +48,11 @@ class Parquet:
     max_rows: int | None = None
     joinable: bool = False
     has_date_format: bool = False
+    has_bom: bool = False
     separator: bytes = b""
     suffix: bytes = b""
 
-    def prefix(self, columns: Sequence[Column]) -> bytes:
+    def prefix(self, columns: Sequence[Column], style: Style) -> bytes:
         """Nothing."""
         return b""
 
@@ -149,11 +151,13 @@ class _File:
         arrow: Any = pyarrow  # it has no types
         types = {
             "text": arrow.string(),
+            "code": arrow.string(),
             "integer": arrow.int64(),
             "number": arrow.float64(),
             "boolean": arrow.bool_(),
             "moment": arrow.timestamp("us", tz="UTC"),
             "json": arrow.string(),
+            "value": arrow.string(),
         }
         self._arrow = arrow
         self._columns = columns
@@ -164,9 +168,9 @@ class _File:
             self._schema,
             compression=COMPRESSION,
             # Texts such as a site's repeat; JSON text hardly does.
-            use_dictionary=[column.name for column in columns if column.type == "text"],
+            use_dictionary=[column.name for column in columns if column.type in ("text", "code", "value")],
             # The least and the greatest of texts would be as long as the texts.
-            write_statistics=[column.name for column in columns if column.type not in ("text", "json")],
+            write_statistics=[column.name for column in columns if types[column.type] != arrow.string()],
             # Parquet's own types say all that these columns are.
             store_schema=False,
         )
@@ -241,6 +245,10 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
 def _moment(value: Any) -> int:
     at = moments.parse(value)
     if at is None:
@@ -250,11 +258,13 @@ def _moment(value: Any) -> int:
 
 _OF_TYPE: dict[ColumnType, Callable[[Any], Any]] = {
     "text": _of(str),
+    "code": _of(str),
     "integer": _of(int),
     "number": _number,
     "boolean": _of(bool),
     "moment": _moment,
     "json": orjson.dumps,
+    "value": _value,
 }
 
 FORMAT = Parquet()

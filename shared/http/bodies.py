@@ -93,7 +93,8 @@ def json_object(request: flask.Request, max_bytes: int = BODY_BYTES) -> dict[str
 
 def exact_object(content: bytes) -> dict[str, Any]:
     """The JSON object that a content is, exactly as it was sent. Invalid where it is something else, naming
-    the field where an object has it twice, or where its number would have to be rounded to be kept."""
+    the field that an object has twice, whose number would have to be rounded to be kept, or whose text holds
+    NUL."""
     try:
         value = exact.parse(content, BODY_DEPTH)
     except exact.NotExact as wrong:

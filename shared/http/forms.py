@@ -76,12 +76,14 @@ class Part:
     blocks: Iterator[bytes]
 
     def text(self, max_bytes: int = FORM_BYTES) -> str:
-        """All of it as text. Invalid, naming the field, where it is longer or not UTF-8."""
+        """All of it as text. Invalid, naming the field, where it is longer, not UTF-8, or holds NUL."""
         whole = bytearray()
         for block in self.blocks:
             whole += block
             if len(whole) > max_bytes:
                 raise Invalid.field(self.name, f"is larger than {max_bytes} bytes")
+        if b"\0" in whole:  # as of JSON: see `shared.exact.parse`
+            raise Invalid.field(self.name, "holds a NUL character: remove it")
         try:
             return whole.decode()
         except UnicodeDecodeError as error:

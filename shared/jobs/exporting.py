@@ -85,7 +85,7 @@ def _write(cloud: Cloud, job: Job, attempt: Attempt, parts: list[Piece]) -> Done
     done, files = attempt.fields.get("parts", 0), list(attempt.fields.get("files", ()))
     if done < len(parts) or not files:
         try:
-            with _File(cloud, job, attempt, len(files) + 1, _columns(parts)) as file:
+            with _File(cloud, job, attempt, len(files) + 1, _columns(job, parts)) as file:
                 for part in parts[done:]:
                     for lines in _blocks(cloud, Stored(**part.fields["staged"])):
                         file.write(lines)
@@ -197,11 +197,14 @@ def _parts(cloud: Cloud, job: Job) -> list[Piece]:
     return list(pieces.results(cloud, job.path, plan))
 
 
-def _columns(parts: Iterable[Piece]) -> list[Column]:
-    """The fields of all parts. Refused where they are too many for one file."""
+def _columns(job: Job, parts: Iterable[Piece]) -> list[Column]:
+    """The fields of all parts: of our own types as their source has them, of items as texts. Refused where
+    they are too many for one file."""
     names = dict.fromkeys(name for part in parts for name in orjson.loads(part.fields["about"]))
     _check_number(names)
-    return [Column(name, "text") for name in names]
+    source = types.SOURCES.get(folded(job.item_type))
+    known = {column.name: column for column in SOURCES[source].columns} if source else {}
+    return [known.get(name, Column(name, "text")) for name in names]
 
 
 def _check_number(names: Sized) -> None:
@@ -236,7 +239,7 @@ class _File:
         self._rows = 0
         # What a template makes has columns that only its writer knows.
         if not job.csv or (job.header_row and not job.template):
-            self._writer.write(format.prefix(columns))
+            self._writer.write(format.prefix(columns, Style()))
 
     def write(self, lines: bytes) -> None:
         """Add records: whole JSON Lines. Refused where the template cannot be filled in with one."""

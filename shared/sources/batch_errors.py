@@ -18,8 +18,8 @@ from shared.sources.stamped import Document, Stamped
 LINE = (
     Column("work_order", "text"),
     Column("file", "text"),
-    Column("code", "text"),
-    Column("level", "text"),
+    Column("code", "code"),
+    Column("level", "code"),
     Column("message", "text"),
 )
 """The fields of a line of a batch's errors file."""
@@ -44,8 +44,8 @@ SOURCE = Stamped(
     name="batch-errors",
     description="What was found wrong with batches in the window, one row an error or warning.",
     columns=(
-        Column("batch_id", "text"),
-        Column("site_id", "text"),
+        Column("batch_id", "code"),
+        Column("site_id", "code"),
         *LINE,
         Column("found_date", "moment"),
     ),

@@ -36,9 +36,9 @@ SOURCE = Stamped(
     name="deletions",
     description="The work orders that were deleted in the window and stayed so until its end, one row each.",
     columns=(
-        Column("id", "text"),
+        Column("id", "code"),
         Column("name", "text"),
-        Column("site_id", "text"),
+        Column("site_id", "code"),
         Column("delete_date", "moment"),
     ),
     stamp="update_date",

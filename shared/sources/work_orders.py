@@ -10,9 +10,9 @@ from shared.workorders import scan
 from shared.workorders.scan import Found
 
 COLUMNS = (
-    Column("id", "text"),
+    Column("id", "code"),
     Column("name", "text"),
-    Column("site_id", "text"),
+    Column("site_id", "code"),
     Column("create_date", "moment"),
     Column("update_date", "moment"),
     Column("metadata", "json"),

@@ -9,6 +9,8 @@ import pytest
 
 from shared.accounts.keys import create_key, revoke_key
 from shared.jobs import exporting, importing, planning
+from tests.shared.exports.landed import read
+from tests.shared.exports.test_read_by_others import beginning_with, crc32c, photograph
 from tests.shared.outbox.post import TOKEN
 from tests.subjects.small_job import Jobs
 from tests.world import World
@@ -382,6 +384,20 @@ def test_work_orders_are_exported(jobs: Jobs) -> None:
         [url] = ended["links"]
         records = json.loads(jobs.download(url))
         assert type == "Conformity" or records, type
+
+
+def test_what_waybill_made_is_as_it_is_in_a_csv_and_what_people_wrote_is_guarded(jobs: Jobs) -> None:
+    content = beginning_with("+")
+    jobs.world.work_order("=WO", photos=[photograph("=1+1", "Red", 5, content=content)])
+    [url] = jobs.exported("Input")["links"]
+    [row] = read("csv", jobs.download(url))
+    assert (row["crc32c"], row["work_order_name"]) == (crc32c(content), "'=WO")
+    [url] = jobs.exported("Conformity")["links"]
+    rows = [row for row in read("csv", jobs.download(url)) if row["kind"] == "job_conformity"]
+    assert [row["analyzed_value"] for row in rows] == ["'=1+1", "Red", "5"]
+    jobs.imported(b'[{"id": "1", "crc32c": "+theirs"}]', contentType="application/json")
+    [url] = jobs.exported()["links"]
+    assert read("csv", jobs.download(url)) == [{"id": "1", "crc32c": "'+theirs"}]
 
 
 def test_no_site_is_left_out_where_a_customer_has_too_many(

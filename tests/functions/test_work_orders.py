@@ -214,6 +214,8 @@ NOT_EXACT = [
     (b'{"n": 1e-400}', ".n", "1e-400 is beyond the range of a double: write it as text, in quotes"),
     (b'{"n": 1, "m": 2, "n": 1}', ".n", "stands twice in the same object: leave one out"),
     (b'{"n": {"a": 1, "a": 2}}', ".n.a", "stands twice in the same object: leave one out"),
+    (rb'{"n": ["a\u0000b"]}', ".n[0]", r"holds a NUL character (\u0000): remove it"),
+    (rb'{"n\u0000": 1}', r".n\u0000", r"holds a NUL character (\u0000): remove it"),
 ]
 """What an archive refuses of a dictionary, where it is, and how that is said."""
 
@@ -249,7 +251,11 @@ def test_corrections_and_results_are_kept_as_sent_or_refused(world: World) -> No
         ("PATCH", path, "corrections", "corrected_value"),
     ):
         more = b'"input_id": "%b", "task_name": "reading"' % photograph["id"].encode()
-        for value, where in ((b"%d" % 2**64, name), (b'1, "%b": 1' % name.encode(), name)):
+        for value, where in (
+            (b"%d" % 2**64, name),
+            (b'1, "%b": 1' % name.encode(), name),
+            (rb'"a\u0000"', name),
+        ):
             body = b'{"%b": [{%b, "%b": %b}]}' % (field.encode(), more, name.encode(), value)
             [(wrong, _)] = problems(world.request(method, asked, body))
             assert wrong == f"{field}[0].{where}"

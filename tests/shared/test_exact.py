@@ -115,3 +115,28 @@ def test_whatever_is_read_is_what_pythons_reader_finds_with_no_name_twice(text: 
         return
     expected = json.loads(content, object_pairs_hook=unique)
     assert typed(found) == typed(expected), text
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        (rb'{"a": "b\u0000c"}', "a"),
+        (rb'{"a": [1, {"b": "\u0000"}]}', "a[1].b"),
+        (rb'{"a\u0000b": 1}', r"a\u0000b"),
+        (rb'{"a\u0000": {"c": "\u0000"}}', r"a\u0000"),
+        (rb'"\u0000"', ""),
+        (rb'{"n": 1234567890123456789, "a" : "\u0000"}', "a"),
+    ],
+)
+@pytest.mark.parametrize("any_integer", [False, True])
+def test_a_text_with_nul_is_refused(content: bytes, path: str, any_integer: bool) -> None:
+    assert refusal(content, any_integer=any_integer) == (
+        "nul",
+        path,
+        r"holds a NUL character (\u0000): remove it",
+    )
+
+
+def test_what_only_looks_like_nul_is_read() -> None:
+    assert parse(rb'{"a": "\\u0000", "b\\u0000": "\u0001"}') == {"a": r"\u0000", r"b\u0000": "\x01"}
+    assert refusal(rb'{"a": "\\u0000", "a": 1}')[:2] == ("twice", "a")

@@ -58,6 +58,7 @@ def test_what_is_kept(content: bytes, expected: dict[str, Any]) -> None:
         pytest.param(b"{'a': 1}", "JSON_NOT_VALID", id="Python's quotes"),
         pytest.param(b'{"a": 1,}', "JSON_NOT_VALID", id="a comma more"),
         pytest.param(b'{"a": NaN}', "JSON_NOT_VALID", id="NaN"),
+        pytest.param(rb'{"a": "\u0000"}', "JSON_HOLDS_NUL", id="NUL"),
         pytest.param(b'{"a": Infinity}', "JSON_NOT_VALID", id="Infinity"),
         pytest.param(b'{"a": 1e999}', "JSON_NOT_VALID", id="a float beyond floats"),
         pytest.param(rb'{"a": "\ud800"}', "JSON_NOT_VALID", id="a lone surrogate"),
@@ -104,6 +105,7 @@ def test_as_deep_as_allowed() -> None:
         (b'{"a": 123456789012345678901}', "123456789012345678901"),
         (b'{"meter": 1, "meter": 2}', "“meter”"),
         (b'{"a": "\xff"}', "byte 8"),
+        (rb'{"a": ["\u0000"]}', "It is in “a[0]”."),
     ],
 )
 def test_the_place_is_named(content: bytes, said: str) -> None:
@@ -112,19 +114,21 @@ def test_the_place_is_named(content: bytes, said: str) -> None:
     assert said in error.value.detail
 
 
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
 values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=20,
 )
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.text(), values, max_size=5))
+@given(st.dictionaries(texts, values, max_size=5))
 def test_whatever_can_be_written_is_read(found: dict[str, Any]) -> None:
     assert parse(orjson.dumps(found)) == found
 

@@ -67,16 +67,19 @@ def as_read(format: str, columns: Sequence[Column], record: Row) -> Row:
     """What a reader of that format has of a record."""
     if format.startswith("json"):
         return record
-    if format == "parquet":
-        return {column.name: _typed(column, record[column.name]) for column in columns}
+    typed = {column.name: _typed(column, record[column.name], format == "parquet") for column in columns}
     # A cell says of null, and of an empty text, nothing.
-    return {column.name: None if record[column.name] == "" else record[column.name] for column in columns}
+    return (
+        typed if format == "parquet" else {name: None if each == "" else each for name, each in typed.items()}
+    )
 
 
-def _typed(column: Column, value: Any) -> Any:
-    if value is not None and column.type == "moment":
+def _typed(column: Column, value: Any, parquet: bool) -> Any:
+    if value is not None and column.type == "value" and not isinstance(value, str):
+        return json.dumps(value)
+    if value is not None and column.type == "moment" and parquet:
         return datetime.fromisoformat(value).astimezone(UTC)
-    return float(value) if value is not None and column.type == "number" else value
+    return float(value) if value is not None and column.type == "number" and parquet else value
 
 
 def undone(format: str, columns: Sequence[Column], row: Row) -> Row:
@@ -99,7 +102,11 @@ def _of_parquet(column: Column, value: Any) -> Any:
 def _of_csv(column: Column, text: str) -> Any:
     if not text:
         return None
-    if column.type in ("text", "moment"):
+    if column.type == "code":
+        return text
+    if column.type == "value" and re.fullmatch(r"-[0-9].*", text):
+        return text  # a number
+    if column.type in ("text", "moment", "value"):
         assert text[0] not in FORMULAS, f"a spreadsheet would run {column.name}: {text!r}"
         return text.removeprefix("'")
     return json.loads(text)

@@ -26,6 +26,8 @@ COLUMNS = (
     Column("done", "boolean"),
     Column("at", "moment"),
     Column("extra", "json"),
+    Column("sum", "code"),
+    Column("read", "value"),
 )
 
 PLAIN: dict[str, Any] = {
@@ -35,6 +37,8 @@ PLAIN: dict[str, Any] = {
     "done": True,
     "at": "2023-02-23T08:52:30.110425Z",
     "extra": {"team": {"size": 4}},
+    "sum": "+bq2Cg==",
+    "read": 7,
 }
 
 ANY: tuple[Any, ...] = ("=x", "", 5, -5, 1.5, True, False, [], {}, [None])
@@ -51,6 +55,10 @@ AWKWARD: dict[str, Sequence[dict[str, Any]]] = {
     "NUL": [{**PLAIN, "id": "a\0b", "extra": "\0"}],
     "emoji": [{**PLAIN, "id": "👩🏽‍🔧 Bảo عمر", "extra": {"👍": "é"}}],
     "nested": [{**PLAIN, "extra": {"a": [{"b": [[], {}, None, {"c": [1.5, False]}]}]}}],
+    "values": [
+        {**PLAIN, "read": value} for value in ("=x", "'", "", "5", 5, -5, 0.5, 2**64 - 1, True, False)
+    ],
+    "codes": [{**PLAIN, "sum": value} for value in ("=", "-a", "'", "a,b", '"', "\n")],
     "any json": [{**PLAIN, "extra": value} for value in ANY],
     "null": [dict.fromkeys(PLAIN), PLAIN, dict.fromkeys(PLAIN)],
     "missing": [{}, {"id": "b"}, {"extra": []}],
@@ -110,7 +118,7 @@ def files(format: Format, pieces: list[bytes]) -> list[bytes]:
     """What becomes of pieces: one file where they can be joined."""
     if not format.joinable:
         return pieces
-    return [format.prefix(COLUMNS) + format.separator.join(pieces) + format.suffix]
+    return [format.prefix(COLUMNS, Style()) + format.separator.join(pieces) + format.suffix]
 
 
 def read_csv(content: bytes) -> list[dict[str, Any]]:
@@ -129,9 +137,9 @@ def read_csv(content: bytes) -> list[dict[str, Any]]:
 def _cell(column: Column, text: str) -> Any:
     if not text:
         return None
-    if column.type in ("text", "moment"):
+    if column.type in ("text", "moment", "value"):
         return text.removeprefix("'")
-    return json.loads(text)
+    return text if column.type == "code" else json.loads(text)
 
 
 def read_parquet(content: bytes) -> list[dict[str, Any]]:
@@ -166,9 +174,11 @@ def expected(format: str, record: dict[str, Any]) -> dict[str, Any]:
     if format.startswith("json"):
         return record
     record = {column.name: record.get(column.name) for column in COLUMNS}
+    if record["read"] is not None and not isinstance(record["read"], str):
+        record["read"] = json.dumps(record["read"])
     if format == "parquet":
         return {**record, "at": record["at"] and datetime.fromisoformat(record["at"])}
-    return {name: None if value == "" and name == "id" else value for name, value in record.items()}
+    return {name: None if value == "" and name in ("id", "read") else value for name, value in record.items()}
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -206,16 +216,24 @@ def test_a_piece_without_records_has_no_bytes(name: str) -> None:
 
 def test_the_formats_are_these() -> None:
     assert [
-        (each.name, each.extension, each.content_type, each.max_rows, each.joinable, each.has_date_format)
+        (
+            each.name,
+            each.extension,
+            each.content_type,
+            each.max_rows,
+            each.joinable,
+            each.has_date_format,
+            each.has_bom,
+        )
         for each in FORMATS.values()
     ] == [
-        ("json", "jsonl", "application/x-ndjson", None, True, False),
-        ("json-array", "json", "application/json", 100_000, True, False),
-        ("csv", "csv", "text/csv; charset=utf-8", 100_000, True, True),
-        ("parquet", "parquet", "application/vnd.apache.parquet", None, False, False),
-        ("json.gz", "jsonl.gz", "application/gzip", None, True, False),
-        ("json-array.gz", "json.gz", "application/gzip", 100_000, True, False),
-        ("csv.gz", "csv.gz", "application/gzip", 100_000, True, True),
+        ("json", "jsonl", "application/x-ndjson", None, True, False, False),
+        ("json-array", "json", "application/json", 100_000, True, False, False),
+        ("csv", "csv", "text/csv; charset=utf-8", 100_000, True, True, True),
+        ("parquet", "parquet", "application/vnd.apache.parquet", None, False, False, False),
+        ("json.gz", "jsonl.gz", "application/gzip", None, True, False, False),
+        ("json-array.gz", "json.gz", "application/gzip", 100_000, True, False, False),
+        ("csv.gz", "csv.gz", "application/gzip", 100_000, True, True, True),
     ]
     assert all(key == format.name for key, format in FORMATS.items())
     assert all(format.description.endswith(".") for format in FORMATS.values())

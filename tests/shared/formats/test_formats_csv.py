@@ -1,6 +1,7 @@
 """CSV, byte for byte: cells, dates, and the guard against formulas."""
 
 import csv
+import gzip
 import io
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -73,7 +74,23 @@ def cell(value: Any, type: ColumnType, style: Style | None = None) -> str:
         ("json", "", '""""""'),
         ("json", -5, "-5"),
         ("json", False, "false"),
+        ("code", "+bq2Cg==", "+bq2Cg=="),
+        ("code", "=/+-", "=/+-"),
+        ("code", "", '""'),
+        ("code", None, ""),
+        ("code", 'a"b', '"a""b"'),
+        ("value", "plain", "plain"),
+        ("value", "5", "5"),
+        ("value", "=1+1", "'=1+1"),
+        ("value", "-1", "'-1"),
+        ("value", "", '""'),
+        ("value", None, ""),
+        ("value", -1.5, "-1.5"),
+        ("value", 18446744073709551615, "18446744073709551615"),
+        ("value", True, "true"),
         # what a column does not say
+        ("code", 5, "5"),
+        ("value", [1, "a"], '"[1,""a""]"'),
         ("text", {"a": "é"}, '"{""a"":""é""}"'),
         ("number", [1, 2], '"[1,2]"'),
         ("integer", "=1", "'=1"),
@@ -134,9 +151,12 @@ def test_only_moments_are_dated() -> None:
     assert cell(NOW, "json", Style("epoch")) == f'"""{NOW}"""'
 
 
-def test_a_file_begins_with_the_header_and_has_no_byte_order_mark() -> None:
+def test_a_file_begins_with_the_header_and_with_a_byte_order_mark_where_one_is_wanted() -> None:
     columns = [Column("id", "text"), Column("a,b", "integer"), Column("name", "text")]
-    assert CSV.prefix(columns) == b'id,"a,b",name\r\n'
+    assert CSV.prefix(columns, Style()) == b'id,"a,b",name\r\n'
+    assert CSV.prefix(columns, Style(bom=True)) == b'\xef\xbb\xbfid,"a,b",name\r\n'
+    zipped = FORMATS["csv.gz"].prefix(columns, Style(bom=True))
+    assert gzip.decompress(zipped) == CSV.prefix(columns, Style(bom=True))
     assert (CSV.separator, CSV.suffix) == (b"", b"")
 
 

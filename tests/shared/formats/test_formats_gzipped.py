@@ -22,7 +22,7 @@ def hard(size: int, seed: int) -> bytes:
 def test_what_stands_around_pieces_is_a_member_each(name: str) -> None:
     format, inner = FORMATS[name], FORMATS[name.removesuffix(".gz")]
     for compressed, plain in (
-        (format.prefix(COLUMNS), inner.prefix(COLUMNS)),
+        (format.prefix(COLUMNS, Style()), inner.prefix(COLUMNS, Style())),
         (format.separator, inner.separator),
         (format.suffix, inner.suffix),
     ):
@@ -37,7 +37,7 @@ def test_a_member_says_no_time_and_no_name() -> None:
     records = FORMATS["json.gz"].records(COLUMNS, Style(), out.append)
     records.write(b"{}\n")
     records.close()
-    for member in (b"".join(out), FORMATS["csv.gz"].prefix(COLUMNS)):
+    for member in (b"".join(out), FORMATS["csv.gz"].prefix(COLUMNS, Style())):
         # https://www.rfc-editor.org/rfc/rfc1952#page-5: magic, deflate, no flags, mtime
         assert member[:8] == b"\x1f\x8b\x08" + b"\0" * 5
 

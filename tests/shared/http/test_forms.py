@@ -469,3 +469,21 @@ def test_every_answer_of_a_surface_has_its_headers() -> None:
     answers = [routes.answer(posted(URLENCODED, Wire(iter([])), key)) for key in (None, "boats")]
     assert [each.status_code for each in answers] == [401, 400]
     assert [each.headers["Cache-Control"] for each in answers] == ["no-store"] * 2
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (URLENCODED, b"itemType=A&jobName=a%00b"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="jobName"\r\n\r\na\0b\r\n--x--\r\n',
+        ),
+    ],
+)
+def test_a_field_with_nul_is_refused(content_type: str, body: bytes) -> None:
+    builder = EnvironBuilder(method="POST", data=body, content_type=content_type)
+    with pytest.raises(Invalid) as caught:
+        fields(flask.Request(builder.get_environ()))
+    [problem] = caught.value.problems
+    assert (problem.field, problem.message) == ("jobName", "holds a NUL character: remove it")

@@ -12,6 +12,8 @@ from tests.world import OTHER_SITE, SITE, World
 
 TYPES: dict[str, tuple[type, ...]] = {
     "text": (str,),
+    "code": (str,),
+    "value": (str, int, float),
     "integer": (int,),
     "number": (int, float),
     "boolean": (bool,),
@@ -84,7 +86,7 @@ def hold_type(type: str, value: Any, where: str) -> None:
     if value is None or type == "json":
         return
     assert isinstance(value, TYPES[type]), f"{where} is {value!r}"
-    assert isinstance(value, bool) == (type == "boolean"), f"{where} is {value!r}"
+    assert isinstance(value, bool) == (type == "boolean") or type == "value", f"{where} is {value!r}"
     if type == "moment":
         assert datetime.fromisoformat(str(value)).tzinfo, f"{where} is {value!r}"
 
