@@ -94,7 +94,12 @@ def test_excel_gets_a_byte_order_mark_at_the_beginning_of_each_file(world: World
 
 @pytest.mark.parametrize("format", ["json", "json-array", "parquet", "json.gz", "json-array.gz"])
 def test_a_byte_order_mark_is_refused_of_every_other_format(world: World, format: str) -> None:
-    body: dict[str, Any] = {"name": "a", "site_ids": [world.site.id], "interval": "once", "connector_type": "email"}
+    body: dict[str, Any] = {
+        "name": "a",
+        "site_ids": [world.site.id],
+        "interval": "once",
+        "connector_type": "email",
+    }
     body |= {"connector_config": {"emails": ["zoe@acme.example"]}, "bom": True}
     answer = world.request("POST", "/v1/exports", {**body, "file_format": format})
     sentence = f"must be false or left out: a byte order mark is for csv and csv.gz, not for {format}"
