@@ -79,10 +79,18 @@ class NotFound(Refused):
 
 
 class Conflict(Refused):
-    """Right in itself, but not in the state things are in."""
+    """Right in itself, but not in the state things are in.
+
+    Where what it asks for is taken, such as a name, `existing_id` is the id of what has it, if the caller may
+    see that.
+    """
 
     status = 409
     title = "Not possible now"
+
+    def __init__(self, message: str, existing_id: str | None = None) -> None:
+        super().__init__(message)
+        self.existing_id = existing_id
 
 
 class TooLarge(Refused):

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.addresses import checked, once
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
+from shared.gcp.documents import Snapshot, fields_of
 
 SLUG_LONGEST = 9
 """`customer-<slug>-data-export` must fit in an account's 30 characters.
@@ -95,7 +96,7 @@ def add_customer(
     notify = _addresses(notify)
     for other in db.collection("customers").where(filter=FieldFilter("slug", "==", slug)).stream():
         if other.id != id:
-            raise Conflict(f"the slug {slug} belongs to the customer {other.id}: choose another")
+            raise Conflict(f"the slug {slug} belongs to the customer {other.id}: choose another", other.id)
     known = db.document(f"customers/{id}").get()
     if known.exists and known.get("slug") != slug:
         raise Conflict(f"the customer {id} has the slug {known.get('slug')}, which cannot be changed")
@@ -156,7 +157,8 @@ def add_site(
             raise ValueError(f"{parameter.name}: there is no type {parameter.type!r}")
     known = db.document(f"sites/{id}").get()
     if known.exists and known.get("customer") != customer:
-        raise Conflict(f"the site {id} belongs to another customer: choose another id")
+        owner = known.get("customer")
+        raise Conflict(f"the site {id} belongs to the customer {owner}: choose another id", owner)
     db.document(f"sites/{id}").set(
         {
             "customer": customer,
@@ -189,13 +191,15 @@ def sites_of(db: firestore.Client, ids: Sequence[str], customer: str) -> dict[st
     for snapshot in db.get_all([db.document(f"sites/{id}") for id in ids if SITE_ID.fullmatch(id)]):
         fields = snapshot.to_dict()
         if fields is not None and fields["customer"] == customer:
-            found[snapshot.id] = _site(snapshot.id, fields)
+            found[snapshot.id] = site_of(snapshot)
     return found
 
 
-def _site(id: str, fields: dict[str, Any]) -> Site:
+def site_of(snapshot: Snapshot) -> Site:
+    """The site of a document."""
+    fields = fields_of(snapshot)
     return Site(
-        id=id,
+        id=snapshot.id,
         customer=fields["customer"],
         name=fields["name"],
         task_groups=tuple(fields.get("task_groups", ())),

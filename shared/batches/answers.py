@@ -7,13 +7,15 @@ import orjson
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from shared.accounts.customers import ParameterType, Site
+from shared.accounts.api import SiteParameter, TaskGroup, parameters_of, task_groups_of
+from shared.accounts.customers import Site
 from shared.batches import batch as batches
 from shared.batches.batch import ENDED, UNDER_WAY, WAITING_FOR_UPLOAD
 from shared.batches.problems import problem
 from shared.gcp.clients import Cloud
 from shared.http.bodies import Moment, documented
 from shared.http.errors import FieldError
+from shared.workorders.listing import Listed
 from shared.workorders.record import Level, Value, encode, iso, timeline_line
 from shared.workorders.store import Held
 from shared.workorders.stored import DONE, DUE, FAILED, WAITING
@@ -181,25 +183,36 @@ class WorkOrder(TypedDict):
 
 
 @documented
-class TaskGroup(TypedDict):
-    """What photographs may show."""
+class ListedWorkOrder(TypedDict):
+    """What a list says of a work order."""
 
+    id: str
+    """Its id, a UUID."""
     name: str
-    """Its name."""
-    required: bool
-    """Whether it counts for `progress_score`."""
+    """Its name. No other work order of its site has it."""
+    site_id: str
+    """The site that it is of."""
+    create_date: Moment
+    """When it was made."""
+    update_date: Moment
+    """When it was changed last."""
+    tags: list[str]
+    """Its tags."""
+    analysis: Analysis
+    """How far its analysis is."""
+    failure: NotRequired[str]
+    """Why its analysis failed, where it did."""
 
 
 @documented
-class SiteParameter(TypedDict):
-    """A value that each work order of a site has."""
+class WorkOrderList(TypedDict):
+    """A page of work orders: the last changed first, or by their names where `name_prefix` is given."""
 
-    name: str
-    """Its name."""
-    type: ParameterType | None
-    """Its type; null where any will do."""
-    required: bool
-    """Whether a work order needs it."""
+    work_orders: list[ListedWorkOrder]
+    """The work orders. A page can have fewer than were asked for, or none, and a next page all the same."""
+    next_page_token: str | None
+    """Asks for the next page; null on the last. It is good for 55 minutes from when the first page was asked
+    for."""
 
 
 @documented
@@ -260,11 +273,24 @@ def work_order(held: Held, *, inputs: bool = True, warnings: Mapping[str, str] |
     return cast(WorkOrder, record | beside | failure | ({"warnings": said} if said else {}))
 
 
+def listed_work_order(shown: Listed) -> ListedWorkOrder:
+    """What a list says of a work order."""
+    made: dict[str, Any] = {
+        "id": shown.id,
+        "name": shown.name,
+        "site_id": shown.site,
+        "create_date": iso(shown.created),
+        "update_date": iso(shown.updated),
+        "tags": list(shown.tags),
+        "analysis": shown.analysis,
+        **({"failure": shown.failure} if shown.failure else {}),
+    }
+    return cast(ListedWorkOrder, made)
+
+
 def task_groups(site: Site) -> TaskGroups:
     """What a site asks of its work orders."""
     return {
-        "task_groups": [{"name": group, "required": group in site.required} for group in site.task_groups],
-        "parameters": [
-            {"name": each.name, "type": each.type, "required": each.required} for each in site.parameters
-        ],
+        "task_groups": task_groups_of(site),
+        "parameters": parameters_of(site),
     }

@@ -2,12 +2,13 @@
 that the request names (`caller`)."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from shared import logs
+from shared import logs, moments
 from shared.accounts.customers import Site
 from shared.analysis import queue, results, sent, steps
 from shared.analysis.results import Name, PlainValue, Results, Text
@@ -16,10 +17,12 @@ from shared.batches.caller import SCOPE, SiteCall
 from shared.errors import FieldProblem, Invalid, NotFound
 from shared.exact import MAX_DEPTH
 from shared.gcp.clients import Cloud
+from shared.gcp.documents import server_time
 from shared.http.bodies import OneOf
+from shared.http.paging import Page, page_as_it_was
 from shared.http.routes import Body, Route
-from shared.workorders import parameters, store, stored
-from shared.workorders.stored import DUE, Correction
+from shared.workorders import listing, parameters, store, stored
+from shared.workorders.stored import DONE, DUE, FAILED, WAITING, Correction
 
 MAX_TAGS = 100
 """How many tags a work order may have."""
@@ -111,6 +114,57 @@ class WithInputs(BaseModel):
     include_inputs: Annotated[str, BeforeValidator(str.lower), OneOf(("true", "false"))] = Field(
         default="true", description="Whether the photographs are shown."
     )
+
+
+def _since(value: str) -> datetime:
+    named = moments.read(value)
+    if named.tzinfo is None:
+        raise ValueError("must have an offset, as in 2026-11-23T00:00:00Z; the + of +02:00 is %2B in a URL")
+    return named.astimezone(UTC)
+
+
+_Since = Annotated[
+    datetime, BeforeValidator(_since), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+_FilteredName = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class WorkOrdersPage(Page):
+    """Which work orders of the site are listed: those that every filter holds for."""
+
+    name: _FilteredName | None = Field(default=None, description="The one of this name.")
+    name_prefix: _FilteredName | None = Field(
+        default=None, description="Those whose name begins so. They are listed by their names."
+    )
+    updated_since: _Since | None = Field(
+        default=None,
+        description="Those that were changed then or later: a moment with an offset, as in RFC 3339.",
+    )
+    analysis: Annotated[str, OneOf((DUE, WAITING, DONE, FAILED))] | None = Field(
+        default=None, description="Those whose analysis is that far."
+    )
+
+
+def _list_work_orders(call: SiteCall, query: WorkOrdersPage) -> answers.WorkOrderList:
+    cloud, site = call.cloud, call.site()
+    wanted = listing.Wanted(query.name, query.name_prefix, query.updated_since, query.analysis)
+    if wanted.name is not None:
+        if query.page_token:
+            raise Invalid.field("page_token", "is of no list by `name`, which has one page")
+        found, token = listing.named(cloud, site, wanted), None
+    else:
+        found, token = page_as_it_was(
+            query,
+            listing.query(cloud, site, wanted),
+            cloud.db.collection("work_orders"),
+            server_time(cloud.db),
+            having={"site_id": site.id, "deleted": False},
+            filters=repr(wanted),
+            orders=("name", "update_date"),
+            keep=listing.kept(wanted),
+        )
+    shown = [answers.listed_work_order(listing.listed(each)) for each in found]
+    return {"work_orders": shown, "next_page_token": token}
 
 
 def _create_work_order(call: SiteCall, body: NewWorkOrder) -> answers.WorkOrder:
@@ -210,6 +264,16 @@ ROUTES = [
         answer=answers.WorkOrder,
         status=201,
         refusals=(409,),
+    ),
+    Route(
+        method="GET",
+        path="/v0.2/work-orders",
+        handler=_list_work_orders,
+        summary="List work orders of a site",
+        scope=SCOPE,
+        query=WorkOrdersPage,
+        strict=True,
+        answer=answers.WorkOrderList,
     ),
     Route(
         method="GET",

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
 from shared.datasets import task as tasks
 from shared.datasets.errors import DatasetExists, PathInUse
@@ -52,12 +53,14 @@ def take(cloud: Cloud, transaction: firestore.Transaction, claims: Iterable[Clai
         if claim.what == "path" and _holds(cloud, transaction, found, ended=False):
             raise PathInUse(
                 f"path: the task {found.get('task')} exports to {claim.name}. Choose another path, or wait "
-                "until it has ended"
+                "until it has ended",
+                found.get("task"),
             )
         if claim.what == "name" and _holds(cloud, transaction, found, ended=True):
             raise DatasetExists(
                 f"there is a dataset named {claim.name!r} already, or a task that makes it: choose another "
-                "name"
+                "name",
+                _dataset(cloud, transaction, claim) or found.get("task"),
             )
     for claim in claims:
         fields = {"customer": claim.customer, "task": claim.task, "at": firestore.SERVER_TIMESTAMP}
@@ -77,6 +80,14 @@ def give_back(cloud: Cloud, transaction: firestore.Transaction, claim: Claim) ->
 def _reference(cloud: Cloud, claim: Claim) -> Any:
     digest = hashlib.sha256(f"{claim.customer}\n{claim.what}\n{claim.name}".encode()).hexdigest()
     return cloud.db.document(f"dataset_claims/{digest}")
+
+
+def _dataset(cloud: Cloud, transaction: firestore.Transaction, claim: Claim) -> str | None:
+    """The id of the dataset that has the name, None where its task has yet to make it."""
+    query: Any = cloud.db.collection("datasets")
+    for field, value in (("customer", claim.customer), ("name", claim.name), ("deleted", False)):
+        query = query.where(filter=FieldFilter(field, "==", value))
+    return next((each.id for each in query.select([]).limit(1).stream(transaction=transaction)), None)
 
 
 def _holds(cloud: Cloud, transaction: firestore.Transaction, claim: Snapshot, *, ended: bool) -> bool:

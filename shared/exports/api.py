@@ -8,6 +8,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.accounts import api as accounts
 from shared.accounts import callers
 from shared.accounts.callers import Call
 from shared.errors import Conflict
@@ -346,6 +347,7 @@ ROUTES = Routes(
             answer=answers.Mail,
             refusals=(409,),
         ),
+        *accounts.ROUTES,
         *downloads.ROUTES,
     ],
 )

@@ -92,7 +92,7 @@ def _begin(
         service.must_be_alive(export)
         made = reference.collection("runs").document(run_id).get(transaction=transaction)
         if made.exists:
-            repeatable.must_be(made.get("asked"))
+            repeatable.must_be(made.get("asked"), run_id)
             return runs.from_snapshot(made)
         now = read_time(snapshot)
         window, changes = decide(export, now)

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from shared import moments
 from shared.window import EARLIEST, LATEST, Window, floor_minute
 
 EPOCH = EARLIEST
@@ -45,12 +46,6 @@ INTERVALS = (*NAMED, "every N minutes")
 """Every interval, as the documents of the API list them; N divides the minutes of a day."""
 
 _EVERY = re.compile(r"every ([1-9][0-9]{0,3}|0) minutes")
-
-_MOMENT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
-    r"(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
-)
-# Python itself would read weeks and days of the year, too, and would take a number for seconds since 1970.
 
 
 @dataclass(frozen=True)
@@ -156,16 +151,7 @@ def moment(value: Any, timezone: ZoneInfo) -> datetime:
     """
     if not isinstance(value, str):
         raise ValueError("must be text such as 2026-11-23T00:00:00Z")
-    text = value.upper()
-    if not _MOMENT.fullmatch(text):
-        raise ValueError(f"must be a time such as 2026-11-23T00:00:00Z; got {value[:40]!r}")
-    try:
-        named = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"must be a time that there is; got {value[:40]!r}") from None
-    # By its year first: beyond the years that Python knows there is no other zone's time.
-    if not EARLIEST.year - 1 <= named.year <= LATEST.year:
-        raise ValueError(_OUT_OF_RANGE)
+    named = moments.read(value)
     if named.second or named.microsecond:
         raise ValueError("must be a whole minute")
     if named.tzinfo is None:  # cut as midnights are
@@ -173,11 +159,8 @@ def moment(value: Any, timezone: ZoneInfo) -> datetime:
     else:
         at = named.astimezone(UTC)
     if not EARLIEST <= at <= LATEST:
-        raise ValueError(_OUT_OF_RANGE)
+        raise ValueError(moments.OUT_OF_RANGE)
     return at
-
-
-_OUT_OF_RANGE = f"must be between {EARLIEST.year} and {LATEST.year}"
 
 
 def local_instant(day: date, at: time, timezone: ZoneInfo) -> datetime:

@@ -46,7 +46,7 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
     if repeatable.key:
         made = cloud.db.document(f"exports/{id}").get()
         if made.exists:
-            repeatable.must_be(made.get("asked"))
+            repeatable.must_be(made.get("asked"), id)
             return owned(caller, id, made)
     _check_secret(body, None)
     config = parse(body)
@@ -77,7 +77,7 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
     try:
         batch.commit()
     except AlreadyExists:  # our own write, whose answer was lost, or one of the same key that was quicker
-        repeatable.must_be(reference.get().get("asked"))
+        repeatable.must_be(reference.get().get("asked"), id)
     return get(cloud, caller, id)
 
 

@@ -20,6 +20,7 @@ class Failure:
     request_id  finds the request in the log
     problems    every field that is wrong, where the input is
     code        the error's code, where it is not the one that the status has
+    existing_id the id of what has a name, a path or a key already, where that is why
     """
 
     status: int
@@ -28,6 +29,7 @@ class Failure:
     request_id: str
     problems: Sequence[FieldProblem] = ()
     code: str | None = None
+    existing_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Problem(TypedDict):
     """Finds the request in Waybill's log: quote it when you ask for help."""
     errors: NotRequired[list[FieldError]]
     """Every field that is wrong, where the input is."""
+    existing_id: NotRequired[str]
+    """The id of what is there already, where that is why."""
 
 
 @documented
@@ -78,6 +82,8 @@ class Detail(TypedDict):
     """Finds the request in Waybill's log: quote it when you ask for help."""
     errors: NotRequired[list[FieldError]]
     """Every field that is wrong, where the input is."""
+    existing_id: NotRequired[str]
+    """The id of what is there already, where that is why."""
 
 
 @documented
@@ -104,6 +110,8 @@ class CodedError(TypedDict):
     """The same."""
     request_id: str
     """Finds the request in Waybill's log: quote it when you ask for help."""
+    existing_id: NotRequired[str]
+    """The id of what is there already, where that is why."""
 
 
 @documented
@@ -166,6 +174,8 @@ def _problem(failure: Failure) -> Problem:
     }
     if failure.problems:
         problem["errors"] = _fields(failure)
+    if failure.existing_id is not None:
+        problem["existing_id"] = failure.existing_id
     return problem
 
 
@@ -173,6 +183,8 @@ def _detail(failure: Failure) -> Detail:
     detail: Detail = {"detail": failure.detail, "request_id": failure.request_id}
     if failure.problems:
         detail["errors"] = _fields(failure)
+    if failure.existing_id is not None:
+        detail["existing_id"] = failure.existing_id
     return detail
 
 
@@ -185,12 +197,15 @@ def _oauth(failure: Failure) -> OAuthError:
 
 
 def _coded(failure: Failure) -> CodedError:
-    return {
+    error: CodedError = {
         "error_code": failure.code or GATEWAY_CODES.get(failure.status, PARAMETER_ERROR),
         "error_msg": failure.detail,
         "message": failure.detail,
         "request_id": failure.request_id,
     }
+    if failure.existing_id is not None:
+        error["existing_id"] = failure.existing_id
+    return error
 
 
 def _identity(failure: Failure) -> IdentityError:

@@ -38,10 +38,13 @@ class Repeatable:
             return cloud.new_id()[:digits]
         return hashlib.sha256(f"{scope}\n{self.key}".encode()).hexdigest()[:digits]
 
-    def must_be(self, asked: str) -> None:
-        """Conflict where what was made under this key was asked for by another request."""
+    def must_be(self, asked: str, made: str) -> None:
+        """Conflict where what was made under this key, whose id is `made`, was asked for by another
+        request."""
         if asked != self.asked:
-            raise Conflict(f"the {HEADER} was used for another request: take a new one")
+            raise Conflict(
+                f"the {HEADER} was used for another request, which made {made}: take a new one", made
+            )
 
 
 def repeatable(request: flask.Request, max_bytes: int = BODY_BYTES) -> Repeatable:

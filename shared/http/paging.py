@@ -1,14 +1,22 @@
-"""Pages of a list, newest first: an opaque token says after which document the next one starts."""
+"""Pages of a list: an opaque token says after which document the next one starts.
+
+The order of most lists never changes: what is new comes in front. A list whose documents change their place
+is read on as it was when its first page was asked for (`page_as_it_was`).
+"""
 
 import base64
 import binascii
+import hashlib
 import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from google.cloud import firestore
 from pydantic import BaseModel, BeforeValidator, Field
 
 from shared.errors import Invalid
+from shared.gcp.documents import Snapshot
 
 DEFAULT_PAGE = 50
 """How many entries a page has unless the request says otherwise (docs/contracts/exports.md)."""
@@ -19,8 +27,24 @@ MAX_PAGE = 500
 _NUMBER = re.compile(r"[0-9]{1,9}")
 # A number of thousands of digits is none that Python would read.
 
-_DOCUMENT_ID = re.compile(r"[0-9a-f-]{1,64}")
+LIST_LIFE = timedelta(minutes=55)
+"""For how long a list can be read on as it was. Firestore can be read as of any time of the last hour.
+https://cloud.google.com/firestore/docs/use-pitr"""
+
+MAX_LOOKED_AT = 2_000
+"""At how many documents one page looks where it leaves some out."""
+
+_DOCUMENT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
 """What the ids of listed documents are made of."""
+
+_PINNED = re.compile(r"([^@]+)@([0-9]{1,16})@([0-9a-f]{16})")
+"""What a token of `page_as_it_was` holds: an id, microseconds since 1970, and a digest of what is listed."""
+
+_NONE_OF_THIS = "is none of this list: begin again without it"
+_NONE_OF_OURS = "is none of ours: begin again without it"
+
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def _size(value: Any) -> int:
@@ -48,9 +72,9 @@ def page(
     Invalid where the page's token is none of this list.
     """
     if asked.page_token:
-        after = collection.document(_id(asked.page_token)).get()
+        after = collection.document(_id(_text(asked.page_token))).get()
         if not after.exists or after.get("customer") != customer:
-            raise Invalid.field("page_token", "is none of this list: begin again without it")
+            raise Invalid.field("page_token", _NONE_OF_THIS)
         query = query.start_after(after)
     found = list(query.limit(asked.page_size + 1).stream())
     more = len(found) > asked.page_size
@@ -58,15 +82,88 @@ def page(
     return found, _token(found[-1].id) if more else None
 
 
-def _token(id: str) -> str:
-    return base64.urlsafe_b64encode(id.encode()).decode().rstrip("=")
+def page_as_it_was(
+    asked: Page,
+    query: Any,
+    collection: firestore.CollectionReference,
+    now: datetime,
+    *,
+    having: Mapping[str, Any],
+    filters: str,
+    orders: Sequence[str],
+    keep: Callable[[Snapshot], bool],
+) -> tuple[list[Snapshot], str | None]:
+    """One page of an ordered query, as its documents were when the list's first page was asked for; and the
+    next page's token. So no document is lost or comes twice, whatever changes in between.
+
+    now      Firestore's time
+    having   the fields that every document of the list has, and their values
+    filters  what else it is filtered by: a token is good for the same filters only
+    orders   the fields by which the query orders
+    keep     whether a document that the query finds is shown. A page looks at about MAX_LOOKED_AT, and so
+             can have fewer entries than were asked for, or none, and a next page
+
+    Invalid where the page's token is none of this list, or of one that began more than LIST_LIFE ago.
+    """
+    digest = hashlib.sha256(f"{sorted(having.items())} {filters}".encode()).hexdigest()[:16]
+    at = now
+    if asked.page_token:
+        id, at = _pinned(asked.page_token, digest, now)
+        after = collection.document(id).get([*having, *orders], read_time=at)
+        if not after.exists or any(after.get(field) != value for field, value in having.items()):
+            raise Invalid.field("page_token", _NONE_OF_THIS)
+        query = query.start_after(after)
+    shown: list[Snapshot] = []
+    last: Any = None
+    most, looked_at = asked.page_size + 1, 0
+    while looked_at < MAX_LOOKED_AT:
+        found = list(query.limit(most).stream(read_time=at))
+        for snapshot in found:
+            if len(shown) == asked.page_size:
+                return shown, _pinned_token(last, at, digest)
+            last = snapshot
+            if keep(snapshot):
+                shown.append(snapshot)
+        if len(found) < most:
+            return shown, None
+        looked_at += len(found)
+        query, most = query.start_after(last), MAX_PAGE + 1
+    return shown, _pinned_token(last, at, digest)
 
 
-def _id(token: str) -> str:
+def _pinned_token(last: Snapshot, at: datetime, digest: str) -> str:
+    return _token(f"{last.id}@{(at - _EPOCH) // _MICROSECOND}@{digest}")
+
+
+def _pinned(token: str, digest: str, now: datetime) -> tuple[str, datetime]:
+    """The document after which a page begins, and as of when it is read."""
+    pinned = _PINNED.fullmatch(_text(token))
+    if pinned is None:
+        raise Invalid.field("page_token", _NONE_OF_OURS)
+    if pinned[3] != digest:
+        raise Invalid.field("page_token", "is of a list with other filters: send those of its first page")
+    at = _EPOCH + int(pinned[2]) * _MICROSECOND
+    if not now - LIST_LIFE <= at <= now:
+        minutes = LIST_LIFE // timedelta(minutes=1)
+        raise Invalid.field(
+            "page_token",
+            f"is of a list that was begun more than {minutes} minutes ago: begin again without it",
+        )
+    return _id(pinned[1]), at
+
+
+def _token(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _text(token: str) -> str:
     try:
-        id = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
     except (binascii.Error, ValueError) as error:
-        raise Invalid.field("page_token", "is none of ours: begin again without it") from error
-    if not _DOCUMENT_ID.fullmatch(id):
-        raise Invalid.field("page_token", "is none of ours: begin again without it")
-    return id
+        raise Invalid.field("page_token", _NONE_OF_OURS) from error
+
+
+def _id(text: str) -> str:
+    if not _DOCUMENT_ID.fullmatch(text):
+        raise Invalid.field("page_token", _NONE_OF_OURS)
+    return text

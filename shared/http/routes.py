@@ -22,7 +22,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map, Rule
 
 from shared import logs
-from shared.errors import FieldProblem, Invalid, Refused, Retry, Unauthenticated
+from shared.errors import Conflict, FieldProblem, Invalid, Refused, Retry, Unauthenticated
 from shared.http import forms
 from shared.http.bodies import BODY_BYTES, json_object, no_such, read
 from shared.http.errors import ErrorForm, Failure
@@ -251,7 +251,8 @@ class Routes:
     def _failure(self, request: flask.Request, request_id: str, error: Exception) -> Failure:
         if isinstance(error, Refused):
             problems = error.problems if isinstance(error, Invalid) else ()
-            return Failure(error.status, error.title, str(error), request_id, problems, error.code)
+            existing = error.existing_id if isinstance(error, Conflict) else None
+            return Failure(error.status, error.title, str(error), request_id, problems, error.code, existing)
         if isinstance(error, Retry):
             logs.warning("a request is to be sent again", reason=str(error))
             return Failure(503, "Not possible now", f"{error}: try again", request_id)

@@ -125,7 +125,7 @@ def create(
         if snapshot.exists and not snapshot.get("deleted"):
             if tried and _held(cloud, site, snapshot).stored == new:
                 return new.work_order  # our own write, whose answer was lost
-            raise Conflict(f"the site already has a work order named {name!r}: change that one")
+            raise Conflict(f"the site already has a work order named {name!r}: change that one", id)
         tried = True
         try:
             _write(cloud, site, new, snapshot.update_time)

@@ -681,7 +681,7 @@ def test_another_body_under_the_same_key_is_refused(world: World, call: str, oth
     assert repeated.send().status == 201
     refused = repeated.send(sent=other)
     assert (refused.status, "Idempotency-Key" in refused.body["detail"]) == (409, True)
-    assert len(repeated.made()) == 1
+    assert [refused.body["existing_id"]] == repeated.made()
 
 
 def test_another_call_under_the_same_key_is_refused(world: World) -> None:

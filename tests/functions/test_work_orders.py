@@ -123,11 +123,12 @@ def test_a_name_alone_is_enough(world: World) -> None:
     )
 
 
-def test_a_name_that_is_taken_is_a_conflict(world: World) -> None:
-    create(world)
+def test_a_name_that_is_taken_is_a_conflict_that_names_its_work_order(world: World) -> None:
+    id = create(world)
     again = world.request("POST", "/v0.2/work-orders", {"name": "WO_1"})
     assert again.status == 409
     assert again.body["detail"] == "the site already has a work order named 'WO_1': change that one"
+    assert again.body["existing_id"] == id
     other = world.request("POST", f"/sites/{OTHER_SITE}/v0.2/work-orders", {"name": "WO_1"})
     assert (other.status, other.body["site_id"]) == (201, OTHER_SITE)
 

@@ -350,6 +350,8 @@ def test_two_tasks_into_one_path_at_once_are_not_possible(datasets: Datasets) ->
     first = datasets.begin(id, path)
     assert first in refused(datasets, id, 409, "ModelArts.4358", path=path)
     assert first in refused(datasets, id, 409, "ModelArts.4358", path=f"/{BUCKET}/one")
+    again = datasets.send("POST", f"/{id}/export-tasks", {"path": path})
+    assert (again.status, again.body["existing_id"]) == (409, first)
     datasets.settled()
     assert "Meters-V001.manifest" in refused(datasets, id, 409, "ModelArts.4358", path=path)
     datasets.exported(id, f"gs://{BUCKET}/one/deeper/")
@@ -521,9 +523,13 @@ def test_the_name_of_a_new_dataset_is_its_own(datasets: Datasets) -> None:
     first = datasets.begin(id, export_params=params)
     other = {**params, "export_new_dataset_work_path": f"/{BUCKET}/other/"}
     assert "Copied" in refused(datasets, id, 409, "ModelArts.4351", path=f"/{BUCKET}/p/", export_params=other)
+    answer = datasets.send("POST", "", {"dataset_name": "Copied", "site_ids": [SITE]})
+    assert (answer.status, answer.body["existing_id"]) == (409, first), "the task that is to make it"
     datasets.send("DELETE", f"/{id}/export-tasks/{first}")
     assert datasets.exported(id, export_params=other)["status"] == "SUCCESSED"
-    assert datasets.send("POST", "", {"dataset_name": "Copied", "site_ids": [SITE]}).status == 409
+    answer = datasets.send("POST", "", {"dataset_name": "Copied", "site_ids": [SITE]})
+    [copied] = [each for each in datasets.got("")["datasets"] if each["dataset_name"] == "Copied"]
+    assert (answer.status, answer.body["existing_id"]) == (409, copied["dataset_id"])
 
 
 # --- tasks
@@ -667,9 +673,11 @@ def test_a_name_is_one_datasets(datasets: Datasets) -> None:
     first = datasets.create("Meters")
     answer = datasets.send("POST", "", {"dataset_name": "Meters", "site_ids": [SITE]})
     assert (answer.status, answer.body["error_code"]) == (409, "ModelArts.4351"), answer
+    assert answer.body["existing_id"] == first
     assert datasets.send("PUT", f"/{first}", {"dataset_name": "Doors"}).status == 200
     second = datasets.create("Meters")
-    assert datasets.send("PUT", f"/{second}", {"dataset_name": "Doors"}).status == 409
+    answer = datasets.send("PUT", f"/{second}", {"dataset_name": "Doors"})
+    assert (answer.status, answer.body["existing_id"]) == (409, first)
     assert datasets.send("DELETE", f"/{first}").status == 204
     assert datasets.send("PUT", f"/{second}", {"dataset_name": "Doors"}).status == 200
     assert datasets.got(f"/{second}")["dataset_name"] == "Doors"
