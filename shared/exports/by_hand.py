@@ -1,7 +1,7 @@
 """What a person asks of an export's runs: one now, one of the past, one cancelled, one retried."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,7 +21,7 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, read_time, transact
 from shared.http.bodies import no_such
 from shared.http.idempotency import Repeatable
-from shared.window import Window, floor_minute
+from shared.window import Window, floor_minute, utc_second
 from shared.work import control, stages
 
 _BOUNDS = ("start", "end")
@@ -52,9 +52,10 @@ def run_now(cloud: Cloud, caller: Caller, id: str, repeatable: Repeatable) -> Ru
         if schedule.end is not None:
             end = min(end, schedule.end)
         if end <= export.next_start:
+            start, whole = export.next_start, export.next_start + timedelta(minutes=1)
             raise Conflict(
-                f"the open window began at {names.stamp(export.next_start)} and holds no whole minute yet: "
-                "try again in a minute"
+                f"the next window {'began' if start <= now else 'begins'} at {utc_second(start)} and holds no "
+                f"whole minute before {utc_second(whole)}: try again then"
             )
         return Window(export.next_start, end), next_fields(schedule, end, export.state)
 
@@ -195,7 +196,8 @@ def _window(body: dict[str, Any], timezone: ZoneInfo, now: datetime) -> Window:
             problems.append(FieldProblem(field, str(wrong)))
         else:
             if bounds[field] > now:
-                problems.append(FieldProblem(field, "lies in the future"))
+                at, by = utc_second(bounds[field]), utc_second(now)
+                problems.append(FieldProblem(field, f"lies in the future: it is {by}, try again at {at}"))
     if not problems and bounds["end"] <= bounds["start"]:
         problems.append(FieldProblem("end", "must come after `start`"))
     if problems:

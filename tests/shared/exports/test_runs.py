@@ -354,12 +354,40 @@ def test_run_closes_the_open_window_at_the_last_whole_minute(world: World) -> No
     assert (scheduled["scheduleFrequency"], scheduled["from"]) == ("daily", "Schedule")
 
 
-def test_run_is_refused_while_the_open_window_holds_no_whole_minute(world: World) -> None:
-    export = world.export()
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        (None, "window began at 2026-11-22T09:17:00Z and holds no whole minute before 2026-11-22T09:18:00Z"),
+        # As after `:resume?skip=true`, and after a `:run` that closed the open window.
+        (
+            "2026-11-22T11:17:00Z",
+            "window begins at 2026-11-22T11:17:00Z and holds no whole minute before 2026-11-22T11:18:00Z",
+        ),
+    ],
+)
+def test_run_is_refused_while_the_next_window_holds_no_whole_minute_and_says_from_when_it_does(
+    world: World, start: str | None, says: str
+) -> None:
+    export = world.export(start=start)
     answer = world.request("POST", f"/v1/exports/{export}:run")
     assert answer.status == 409
-    assert "try again in a minute" in answer.body["detail"]
+    assert f"{says}: try again then" in answer.body["detail"], answer
     assert world.audit(export) == []
+    world.move_to(datetime.fromisoformat(says[-20:]) - timedelta(seconds=1))
+    assert world.request("POST", f"/v1/exports/{export}:run").status == 409
+    world.move_to(datetime.fromisoformat(says[-20:]))
+    assert world.request("POST", f"/v1/exports/{export}:run").status == 201
+
+
+def test_a_backfill_of_the_future_is_told_from_when_on_it_can_be_exported(world: World) -> None:
+    path = f"/v1/exports/{world.export()}:backfill"
+    window = {"start": "2026-11-22T09:00:00Z", "end": "2026-11-22T12:00:00Z"}
+    answer = world.request("POST", path, window)
+    assert [each["field"] for each in answer.body["errors"]] == ["end"]
+    assert "it is 2026-11-22T09:17:" in answer.body["errors"][0]["message"]
+    assert "try again at 2026-11-22T12:00:00Z" in answer.body["errors"][0]["message"]
+    world.move_to(datetime.fromisoformat(window["end"]))
+    assert world.request("POST", path, window).status == 201
 
 
 def test_backfill_is_a_run_of_its_own_and_moves_nothing(world: World) -> None:
