@@ -114,7 +114,8 @@ class ResumedExport(Export):
     """An export that goes on."""
 
     left_out: Bounds | None
-    """The window that was not exported while the export was paused; `:backfill` exports it."""
+    """What is left out since the export was paused, as one window; null where nothing is. `:backfill`
+    exports it; with `skip` once it is over."""
 
 
 @documented

@@ -37,6 +37,16 @@ class ExportsPage(Page):
     )
 
 
+class Resume(BaseModel):
+    """With which window a paused export goes on."""
+
+    skip: bool = Field(
+        default=False,
+        description="Whether a paused export leaves out its open window, too, and goes on with the one that "
+        "begins next.",
+    )
+
+
 class Backfill(BaseModel):
     """A window of the past, in whole minutes."""
 
@@ -91,8 +101,8 @@ def _pause_export(call: Call, export: UUID) -> answers.Export:
     return answers.of_export(pausing.pause(call.cloud, call.caller, str(export)))
 
 
-def _resume_export(call: Call, export: UUID) -> answers.ResumedExport:
-    return answers.of_resumed(*pausing.resume(call.cloud, call.caller, str(export)))
+def _resume_export(call: Call, export: UUID, query: Resume) -> answers.ResumedExport:
+    return answers.of_resumed(*pausing.resume(call.cloud, call.caller, str(export), query.skip))
 
 
 def _test_export(call: Call, export: UUID) -> answers.ConnectionTest:
@@ -252,6 +262,7 @@ ROUTES = Routes(
             handler=_resume_export,
             summary="Have an export go on that was paused or suspended",
             scope=SCOPE,
+            query=Resume,
             answer=answers.ResumedExport,
             refusals=(409,),
         ),

@@ -28,6 +28,7 @@ class Export:
 
     user        the id of the key that configured it last
     next_start  where its next window begins; next_due when that is exported, None where there is none
+    paused      when it was paused, if it is
     suspended   `error` and `next_action` of the run for which it was suspended
     """
 
@@ -41,6 +42,7 @@ class Export:
     created: datetime
     next_start: datetime
     next_due: datetime | None
+    paused: datetime | None = None
     suspended: dict[str, Any] | None = None
 
     @property
@@ -68,6 +70,7 @@ def from_snapshot(snapshot: Snapshot) -> Export:
         created=fields["created"],
         next_start=fields["next_start"],
         next_due=fields["next_due"],
+        paused=fields.get("paused"),
         suspended=fields.get("suspended"),
     )
 

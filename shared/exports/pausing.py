@@ -1,6 +1,6 @@
 """Pausing and resuming an export, and suspending one that fails.
 
-A person pauses: the windows that have not begun by then are left out, and can be backfilled. We suspend: the
+A person pauses: the windows that become due meanwhile are left out, and can be backfilled. We suspend: the
 windows wait, and are exported, oldest first, when what was wrong is fixed.
 """
 
@@ -33,24 +33,34 @@ def pause(cloud: Cloud, caller: Caller, id: str) -> Export:
     reference = cloud.db.document(f"exports/{id}")
 
     def change(transaction: firestore.Transaction) -> None:
-        export = service.owned(caller, id, reference.get(transaction=transaction))
+        snapshot = reference.get(transaction=transaction)
+        export = service.owned(caller, id, snapshot)
         service.must_be_alive(export)
         if export.state == ENDED:
             raise Conflict(f"the export {id} has ended: there is nothing to pause")
-        transaction.update(reference, {"state": PAUSED, "suspended": firestore.DELETE_FIELD})
+        if export.state == PAUSED:
+            return
+        paused = {"state": PAUSED, "paused": read_time(snapshot), "suspended": firestore.DELETE_FIELD}
+        transaction.update(reference, paused)
 
     transact(cloud.db, change)
     return service.get(cloud, caller, id)
 
 
-def resume(cloud: Cloud, caller: Caller, id: str) -> tuple[Export, Window | None]:
-    """Go on. A paused export begins with the next window: what lies between, if anything, is returned, and
-    can be backfilled. A suspended one exports all that waits. One that is active stays as it is.
+def resume(cloud: Cloud, caller: Caller, id: str, skip: bool = False) -> tuple[Export, Window | None]:
+    """Go on. A paused export goes on with its open window: the windows that became due while it was paused
+    are left out. With `skip` it goes on with the window that begins next. What is left out, if anything, is
+    returned as one window. A suspended export exports all that waits. One that is active stays as it is.
 
-    Conflict where the export has ended or was deleted.
+    Conflict where the export has ended or was deleted, or where `skip` is asked of one that is suspended.
     """
     reference = cloud.db.document(f"exports/{id}")
     asked = service.get(cloud, caller, id)
+    if asked.state == SUSPENDED and skip:
+        raise Conflict(
+            f"the export {id} is suspended, and its windows wait: to skip them, pause it first and then "
+            "resume it"
+        )
     if asked.state == SUSPENDED:
         # Before it is active: what dies in between leaves it suspended, to be resumed again.
         recover(cloud, reference, asked)
@@ -65,7 +75,7 @@ def resume(cloud: Cloud, caller: Caller, id: str) -> tuple[Export, Window | None
             transaction.update(reference, _active(export, export.next_start))
         if export.state != PAUSED:
             return None
-        start = _next_window(export, read_time(snapshot))
+        start = _next_window(export, read_time(snapshot), skip)
         transaction.update(reference, _active(export, start))
         return Window(export.next_start, start) if start > export.next_start else None
 
@@ -115,12 +125,19 @@ def failed_windows(reference: Any) -> list[Snapshot]:
 
 
 def _active(export: Export, start: datetime) -> dict[str, Any]:
-    return {**next_fields(export.schedule, start), "suspended": firestore.DELETE_FIELD}
+    ended = {"suspended": firestore.DELETE_FIELD, "paused": firestore.DELETE_FIELD}
+    return {**next_fields(export.schedule, start), **ended}
 
 
-def _next_window(export: Export, now: datetime) -> datetime:
-    """Where the first window begins that begins at `now` or later. What runs once has one window, which
+def _next_window(export: Export, now: datetime, skip: bool) -> datetime:
+    """Where the window begins with which a paused export goes on. What runs once has one window, which
     waits."""
-    if export.next_start >= now or export.config.interval == "once":
-        return export.next_start
-    return export.schedule.first_boundary_after(now)
+    schedule, start = export.schedule, export.next_start
+    if start >= now or export.config.interval == "once":
+        return start
+    if skip:
+        return schedule.first_boundary_after(now)
+    first = schedule.first_not_due(start, now)
+    # Where none became due meanwhile, those that had not begun when it was paused are not left out either.
+    unchanged = export.paused is not None and first == schedule.first_not_due(start, export.paused)
+    return start if unchanged else first

@@ -41,6 +41,12 @@ CALENDAR: dict[str, Callable[[date], date]] = {
 }
 """The intervals that are units of a place's calendar: for a day, the first day of the unit after its own."""
 
+_LONGEST = {"daily": timedelta(days=2), "weekly": timedelta(days=8), "monthly": timedelta(days=32)}
+"""No unit of a calendar is longer: it has a day less, but clocks are set back, or leap over a day."""
+
+_LATE = timedelta(days=2)
+"""A window is due sooner than this after its end: within a day, or two where clocks are set back."""
+
 NAMED = ("once", "hourly", *CALENDAR)
 INTERVALS = (*NAMED, "every N minutes")
 """Every interval, as the documents of the API list them; N divides the minutes of a day."""
@@ -84,16 +90,30 @@ class Schedule:
             day += timedelta(days=1)
         return due
 
-    def first_boundary_after(self, moment: datetime) -> datetime:
-        """Where an export that goes on at `moment` goes on: the first boundary that is not before it.
+    def first_not_due(self, start: datetime, moment: datetime) -> datetime:
+        """Where the first window begins, of those from `start` on, that is not due yet at `moment`; the
+        schedule's end where all were due. Not of a schedule that runs once."""
+        # What begins at the first boundary of so long ago was due: however old `start` is, few are looked at.
+        begin = max(start, self._boundary_after(moment - self._longest() - _LATE))
+        while (window := self.window_from(begin)) is not None and self.due(window) <= moment:
+            begin = window.end
+        return self._cut(begin)
 
-        A window that has begun by then is left out, one that begins at `moment` is not. It is the schedule's
-        end where no window begins any more.
+    def first_boundary_after(self, moment: datetime) -> datetime:
+        """Where an export goes on at `moment` that leaves out the open window: the first boundary that is not
+        before it.
+
+        A window that begins at `moment` is not left out. It is the schedule's end where no window begins any
+        more.
         """
         if moment <= self.start:
             return self.start
         # Seen from just before, so that a boundary at `moment` itself counts.
         return self._cut(self._boundary_after(moment - timedelta(microseconds=1)))
+
+    def _longest(self) -> timedelta:
+        """No window between two boundaries is longer."""
+        return _LONGEST.get(self.interval) or timedelta(minutes=minutes_between(self.interval))
 
     def _cut(self, boundary: datetime) -> datetime:
         return boundary if self.end is None else min(boundary, self.end)

@@ -112,12 +112,16 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
         changed = [
             name for name in ("start", "interval") if getattr(config, name) != getattr(export.config, name)
         ]
-        if changed and export.state != PAUSED:  # a paused export leaves out what lies back
+        if changed and export.state != PAUSED:  # a paused one leaves out what lies back
             _check_backlog(schedule, start, now, changed[0])
         kept = export.state if export.state in (PAUSED, SUSPENDED) else ACTIVE
         number = export.version + 1
         version = {"config": config.model_dump(mode="json"), "user": caller.key}
         edited = {**version, "version": number, **next_fields(schedule, start, kept)}
+        if changed and export.state == PAUSED:
+            edited["paused"] = (
+                firestore.DELETE_FIELD
+            )  # what lies back by the new schedule did not wait before
         transaction.update(reference, edited)
         made = {
             **version,

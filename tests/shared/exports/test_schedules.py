@@ -263,6 +263,32 @@ def test_where_an_export_that_was_paused_goes_on(
     assert of.first_boundary_after(utc(moment)) == utc(boundary)
 
 
+@pytest.mark.parametrize(
+    ("interval", "start", "moment", "first"),
+    [
+        # A window is not due between its end and the time of day at which it is exported.
+        ("daily", "2026-11-20 09:17", "2026-11-20 09:18", "2026-11-20 09:17"),
+        ("daily", "2026-11-20 09:17", "2026-11-21 01:59", "2026-11-20 09:17"),
+        ("daily", "2026-11-20 09:17", "2026-11-21 02:00", "2026-11-21 00:00"),
+        ("daily", "2026-11-20 09:17", "2026-12-01 12:00", "2026-12-01 00:00"),
+        ("daily", "2026-11-20 09:17", "2026-12-01 00:30", "2026-11-30 00:00"),
+        ("weekly", "2026-11-20 09:17", "2026-12-02 12:00", "2026-11-30 00:00"),
+        ("monthly", "2026-11-20 09:17", "2026-12-02 12:00", "2026-12-01 00:00"),
+        ("hourly", "2026-11-20 09:17", "2026-12-02 12:34", "2026-12-02 12:00"),
+        ("every 5 minutes", "1970-01-01 00:00", "2026-12-02 12:35", "2026-12-02 12:35"),
+        # The last window ends at the end, and is due after it.
+        ("daily", "2026-11-20 09:17", "2026-12-21 01:59", "2026-12-20 00:00"),
+        ("daily", "2026-11-20 09:17", "2026-12-21 02:00", "2026-12-20 10:30"),
+        ("daily", "2026-11-20 09:17", "2027-12-21 02:00", "2026-12-20 10:30"),
+    ],
+)
+def test_which_window_is_the_first_that_is_not_due(
+    interval: str, start: str, moment: str, first: str
+) -> None:
+    of = schedule(interval, start, end="2026-12-20 10:30")
+    assert of.first_not_due(utc(start), utc(moment)) == utc(first)
+
+
 def test_a_window_under_a_new_rule_is_the_rest_of_what_its_start_lies_in() -> None:
     start = utc("2026-11-23 23:00")  # a Monday, and a midnight of Paris, where the old windows ended
     ends = {
@@ -415,3 +441,17 @@ def test_a_local_time_is_the_first_instant_at_which_the_clock_shows_it_or_has_ju
     instant = local_instant(day, at, zone)
     assert instant.astimezone(zone).replace(tzinfo=None) >= wanted
     assert (instant - timedelta(seconds=1)).astimezone(zone).replace(tzinfo=None) < wanted
+
+
+@settings(max_examples=100, deadline=None)
+@given(rule=RULE, start=MINUTES, after=st.integers(0, 60), seconds=st.integers(-90_000, 90_000))
+def test_the_first_window_that_is_not_due_is_found_as_by_looking_at_each(
+    rule: tuple[str, str, time], start: datetime, after: int, seconds: int
+) -> None:
+    interval, timezone, clock = rule
+    of = Schedule(interval, ZoneInfo(timezone), clock, start, None)
+    moment = windows(of, after + 1)[-1].end + timedelta(seconds=seconds)
+    at = start
+    while (window := of.window_from(at)) is not None and of.due(window) <= moment:
+        at = window.end
+    assert of.first_not_due(start, moment) == at

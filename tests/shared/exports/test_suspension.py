@@ -286,16 +286,16 @@ def test_one_paused_for_a_week_leaves_the_gap_out_and_backfills_on_request(world
     assert asked(world, export, "pause")["state"] == "PAUSED"
     live(world, 2, 7)
     resumed = asked(world, export, "resume")
-    gap = {"start": "2026-11-23T00:00:00Z", "end": "2026-11-30T00:00:00Z"}
+    gap = {"start": "2026-11-23T00:00:00Z", "end": "2026-11-29T00:00:00Z"}
     assert (resumed["state"], resumed["left_out"]) == ("ACTIVE", gap)
     assert resumed["next_window_start"] == gap["end"]
-    live(world, 8, 9)
-    assert exported(world) == [*each_day(1, 1), *each_day(9, 9)]
     asked(world, export, "backfill", gap)
     world.drain()
     (end, names) = exported(world)[1]
-    assert (end, names) == ("2026-11-30", [f"WO_{day}" for day in range(2, 9)])
-    assert shown(world, export)["next_window_start"] == "2026-12-01T00:00:00Z"
+    assert (end, names) == ("2026-11-29", [f"WO_{day}" for day in range(2, 8)])
+    assert shown(world, export)["next_window_start"] == gap["end"]
+    live(world, 8, 9)
+    assert exported(world)[2:] == each_day(8, 9)
 
 
 def test_pausing_a_suspended_export_leaves_out_what_did_not_begin_and_not_what_failed(
@@ -312,10 +312,26 @@ def test_pausing_a_suspended_export_leaves_out_what_did_not_begin_and_not_what_f
     assert asked(world, export, "test")["passed"]
     assert shown(world, export)["state"] == "PAUSED"  # a person paused it, and a person resumes it
     resumed = asked(world, export, "resume")
-    assert resumed["left_out"] == {"start": "2026-11-24T00:00:00Z", "end": "2026-11-27T00:00:00Z"}
+    assert resumed["left_out"] == {"start": "2026-11-24T00:00:00Z", "end": "2026-11-26T00:00:00Z"}
     live(world, 5, 6)
-    assert exported(world) == [*each_day(1, 2), *each_day(6, 6)]
-    assert states(world, export) == ["COMPLETED"] * 3
+    assert exported(world) == [*each_day(1, 2), *each_day(5, 6)]
+    assert states(world, export) == ["COMPLETED"] * 4
+
+
+def test_no_window_of_a_suspended_export_is_skipped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 2)
+    export = nightly(world)
+    refuse(world)
+    live(world, 1, 3)
+    fix(world)
+    refused = world.request("POST", f"/v1/exports/{export}:resume?skip=true")
+    assert (refused.status, "pause it first" in refused.body["detail"]) == (409, True)
+    assert shown(world, export)["state"] == "SUSPENDED"
+    asked(world, export, "pause")
+    assert asked(world, export, "resume?skip=true")["left_out"] == {
+        "start": "2026-11-24T00:00:00Z",
+        "end": "2026-11-26T00:00:00Z",
+    }
 
 
 # --- edited
