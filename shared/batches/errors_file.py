@@ -4,17 +4,18 @@ The documents' ids are in the order of the archive: the plan's, then each slice'
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
 from google.cloud import firestore
 
 from shared.batches.batch import Batch
-from shared.batches.problems import Problem
+from shared.batches.problems import PROBLEM_TYPES, Problem
 from shared.formats import csv
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
+from shared.outbox.letters import MAX_CODES, MAX_PLACES
 from shared.sources.batch_errors import LINE
 
 DOCUMENT_BYTES = 256 * 1024
@@ -22,6 +23,9 @@ DOCUMENT_BYTES = 256 * 1024
 
 PLAN_SLICE = "000000"
 """What the plan's own errors are kept under, before those of the slices."""
+
+MAX_SUMMARY_BYTES = 8 * 1024 * 1024
+"""How many bytes of lines a summary reads."""
 
 COLUMNS = tuple(column.name for column in LINE)
 """The fields of a line, in order."""
@@ -60,6 +64,38 @@ def lines(cloud: Cloud, batch: Batch) -> Iterator[bytes]:
     """The errors file as JSON Lines, as far as it is, in pieces."""
     for snapshot in cloud.db.collection(f"{batch.path}/errors").order_by("__name__").stream():
         yield fields_of(snapshot)["lines"]
+
+
+def summary(cloud: Cloud, batch: Batch) -> list[dict[str, Any]]:
+    """What is wrong with a batch, a code each, for the letter about it (`letters.Batch`): errors first, the
+    most frequent first. Where not all lines were read, no code has a count."""
+    found: dict[str, dict[str, Any]] = {}
+    read = 0
+    for piece in lines(cloud, batch):
+        if read > MAX_SUMMARY_BYTES:
+            break
+        read += len(piece)
+        for line in map(orjson.loads, piece.splitlines()):
+            of = found.setdefault(line["code"], _none_yet(line))
+            of["count"] += 1
+            if len(of["places"]) < MAX_PLACES:
+                place = " / ".join(filter(None, (line["work_order"], line["file"]))) or "The archive"
+                of["places"].append({"place": place, "sentence": line["message"].removesuffix(of["action"])})
+    else:
+        read = 0
+    ordered = sorted(found.values(), key=lambda each: (each["level"], -each["count"]))
+    return [{**each, "count": None} if read else each for each in ordered[:MAX_CODES]]
+
+
+def _none_yet(line: Mapping[str, Any]) -> dict[str, Any]:
+    code = line["code"]
+    return {
+        "code": code,
+        "level": line["level"],
+        "count": 0,
+        "places": [],
+        "action": PROBLEM_TYPES[code].action,
+    }
 
 
 def as_csv(pieces: Iterable[bytes]) -> Iterator[bytes]:

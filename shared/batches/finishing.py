@@ -1,14 +1,16 @@
 """The end of a batch: every slice is imported, or it failed, or no archive came. The mails about it are
 written in the transaction that ends it."""
 
+import codecs
 from dataclasses import asdict
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from google.cloud import firestore
 
 from shared import logs
-from shared.accounts.customers import sites_of
+from shared.accounts.customers import get_customer, sites_of
 from shared.batches import batch as batches
 from shared.batches import errors_file
 from shared.batches.batch import COMPLETED_WITH_ERRORS, Batch, Progress
@@ -17,13 +19,16 @@ from shared.batches.problems import Problem, problem
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, read_time
 from shared.outbox import mails
+from shared.outbox.mails import Files
+from shared.outbox.rendering import file_name
 from shared.work import pieces
 from shared.work.attempts import Attempt
 from shared.work.kinds import CANCELLED, COMPLETED, FAILED, Documents, Done, End, Writes
 
 
-def finish(cloud: Cloud, batch: Batch, _: Attempt) -> Done:
-    """End a batch whose slices are all imported, with what they add up to."""
+def finish(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done:
+    """End a batch whose slices are all imported, with what they add up to; and store its errors as a file for
+    whoever is mailed."""
     if batch.slices is None:
         raise ValueError(f"the batch {batch.id} is {batch.state} and has no slices")
     totals = batch.problems
@@ -31,7 +36,29 @@ def finish(cloud: Cloud, batch: Batch, _: Attempt) -> Done:
         totals = totals.plus(Progress.of(piece.fields))
     state, why = _outcome(totals)
     logs.info("batch ends", state=state, **asdict(totals))
-    return Done(end=ended(state, totals, why))
+    end = ended(state, totals, why)
+    if not batch.notify or not (totals.errors or totals.warnings):
+        return Done(end=end)
+    documents = {f"{_files(batch)}/errors": _errors(cloud, batch, attempt, totals)}
+    return Done(documents=documents, end=End(state, {**end.fields, "errors_stored": True}))
+
+
+def _files(batch: Batch) -> str:
+    """The collection of the files that a batch's mails lead to."""
+    return f"{batch.path}/files"
+
+
+def _errors(cloud: Cloud, batch: Batch, attempt: Attempt, totals: Progress) -> dict[str, Any]:
+    """The document of the errors file, stored as CSV. It begins with a byte order mark, since people open it
+    in Excel."""
+    lines = chain([codecs.BOM_UTF8], errors_file.as_csv(errors_file.lines(cloud, batch)))
+    place = f"{batch.customer}/batches/{batch.id}/errors-{attempt.id}.csv"
+    stored = cloud.objects.create_stream(
+        cloud.settings.staging_bucket, place, lines, "text/csv; charset=utf-8"
+    )
+    stem = file_name((batch.filename or "").removesuffix(".zip")) or "batch"
+    rows = totals.errors + totals.warnings
+    return {"name": f"{stem}-errors.csv", "rows": rows, "bytes": stored.size, "staged": asdict(stored)}
 
 
 def _outcome(totals: Progress) -> tuple[str, Problem | None]:
@@ -76,13 +103,19 @@ def _mails(cloud: Cloud, batch: Batch, end: End, at: datetime) -> Writes:
     if not batch.notify:
         return Writes()
     site = sites_of(cloud.db, [batch.site], batch.customer).get(batch.site)
+    customer = get_customer(cloud.db, batch.customer)
     facts = {
+        "customer": customer.name,
         "batch": batch.id,
         "filename": batch.filename,
         "site": site.name if site is not None else batch.site,
         "status": end.state,
         "error": end.fields.get("error"),
         **(end.fields.get("totals") or asdict(Progress())),
+        "problems": errors_file.summary(cloud, batch),
     }
-    made = mails.documents(batch.path, "batch", batch.id, batch.notify, facts, customer=batch.customer, at=at)
+    link = Files(customer.account, _files(batch)) if end.fields.get("errors_stored") else None
+    made = mails.documents(
+        batch.path, "batch", batch.id, batch.notify, facts, customer=batch.customer, at=at, link=link
+    )
     return Writes(documents=made, messages=mails.messages(made))

@@ -4,7 +4,7 @@ They are documents below the run's (`shared.outbox.mails`), which another functi
 outcome, the run's piece is woken.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,13 +14,14 @@ from typing import Any
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared.accounts.customers import get_customer
+from shared.accounts.customers import get_customer, sites_of
 from shared.addresses import folded
 from shared.errors import CustomerMustAct, Retry
 from shared.exports.runs import Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import count, fields_of, plain, server_time
 from shared.outbox import mails
+from shared.outbox.letters import MAX_SITES, MAX_UNSENT, some
 from shared.outbox.mails import REFUSED, SENT, SKIPPED, UNKNOWN, Files, Mail
 from shared.window import utc_second
 from shared.work import pieces
@@ -37,9 +38,6 @@ STAGE = "mail"
 
 LOOK_AFTER = timedelta(minutes=15)
 """After which time a run looks whether its mails are sent, where no mail has woken it."""
-
-UNDELIVERED_NAMED = 5
-"""How many recipients a report names that were not mailed."""
 
 MAILS_READ = 20
 """In how many mails it is looked why they could not be sent."""
@@ -96,7 +94,7 @@ def make_mails(cloud: Cloud, run: Run) -> None:
     ]
     changes += [
         methodcaller("create", cloud.db.document(path), fields)
-        for path, fields in _documents(run, at)
+        for path, fields in _documents(cloud, run, at)
         if path.partition("/pieces/")[0] not in found
     ]
     for start in range(0, len(changes), CHANGES_A_COMMIT):
@@ -161,7 +159,8 @@ def report(
     """The mails that report a failure, the export's suspension, or that a run waits, by their paths: to be
     created in the transaction that makes it so, at Firestore's time `at`. `why` has the `error` and the
     `next_action`."""
-    return _report(run, letter, occurrence, why, at, _owners(cloud, run))
+    said = {name: why[name] or "" for name in ("error", "next_action")}
+    return _report(cloud, run, letter, occurrence, said, at, _owners(cloud, run))
 
 
 def report_undelivered(
@@ -173,14 +172,19 @@ def report_undelivered(
     if not refused:
         return {}
     gone = {folded(each["address"] or "") for each in refused}
-    some = "; ".join(f"{each['address']}: {each['reason']}" for each in refused[:UNDELIVERED_NAMED])
-    more = f"; and {len(refused) - UNDELIVERED_NAMED} more" if len(refused) > UNDELIVERED_NAMED else ""
-    why = {"error": f"{some}{more}", "next_action": "Correct the addresses in the export's emails."}
+    said = {
+        "unsent": [
+            {"address": each["address"] or "", "reason": each["reason"] or ""}
+            for each in refused[:MAX_UNSENT]
+        ],
+        "count": len(refused),
+        "next_action": "Correct the addresses in the export's emails.",
+    }
     owners = [each for each in _owners(cloud, run) if folded(each) not in gone]
     if not owners:  # whoever is to be told cannot be reached either
         customer = get_customer(cloud.db, run.customer)
         owners = [each for each in customer.notify if folded(each) not in gone]
-    return _report(run, UNDELIVERED_LETTER, run.label, why, at, owners)
+    return _report(cloud, run, UNDELIVERED_LETTER, run.label, said, at, owners)
 
 
 def _owners(cloud: Cloud, run: Run) -> tuple[str, ...]:
@@ -188,27 +192,26 @@ def _owners(cloud: Cloud, run: Run) -> tuple[str, ...]:
 
 
 def _report(
+    cloud: Cloud,
     run: Run,
     letter: str,
     occurrence: str,
-    why: Mapping[str, str | None],
+    said: Mapping[str, Any],
     at: datetime,
-    addresses: Iterable[str],
+    addresses: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
-    facts = {
-        **_subject(run),
-        "error": why["error"] or "",
-        "next_action": why["next_action"] or "",
-    }
+    if not addresses:
+        return {}
+    facts = {**_subject(cloud, run), **said}
     return mails.documents(run.path, letter, occurrence, addresses, facts, customer=run.customer, at=at)
 
 
-def _documents(run: Run, at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
+def _documents(cloud: Cloud, run: Run, at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
     totals, config = run.totals, run.config
     if totals is None:
         raise ValueError(f"the run {run.id} has nothing pinned yet")
     facts = {
-        **_subject(run),
+        **_subject(cloud, run),
         "export_type": config.export_type,
         "file_format": config.file_format,
         "rows": totals.rows,
@@ -228,8 +231,14 @@ def _documents(run: Run, at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
     ).items()
 
 
-def _subject(run: Run) -> dict[str, str]:
+def _subject(cloud: Cloud, run: Run) -> dict[str, Any]:
+    """What each letter about a run names. A site that is no more is named by its id."""
+    named = run.config.site_ids[:MAX_SITES]
+    sites = sites_of(cloud.db, named, run.customer)
+    names = [sites[id].name if id in sites else id for id in named]
     return {
+        "customer": get_customer(cloud.db, run.customer).name,
+        "sites": some([*names, *run.config.site_ids[MAX_SITES:]]),
         "export_name": run.config.name,
         "window_start": utc_second(run.window.start),
         "window_end": utc_second(run.window.end),

@@ -17,7 +17,9 @@ from shared.jobs.job import EXPORT, LINK_LIFE, REJECTED, STATUSES, Job, Progress
 from shared.jobs.planning import NO_RECORDS
 from shared.jobs.reading import Position
 from shared.outbox import links, mails
+from shared.outbox.letters import About
 from shared.outbox.mails import Files
+from shared.outbox.rendering import file_name
 from shared.work.attempts import Attempt
 from shared.work.kinds import CANCELLED, COMPLETED, FAILED, Done, End, Writes
 
@@ -49,11 +51,12 @@ def finish(cloud: Cloud, job: Job, attempt: Attempt) -> Done:
     documents: dict[str, Any] = {f"{job.path}/files/{id}": document for id, document in files.items()}
     fields: dict[str, Any] = {"totals": asdict(totals), "reason": reason}
     if documents:
-        account = get_customer(cloud.db, job.customer).account
-        held = Files(account, f"{job.path}/files")
+        customer = get_customer(cloud.db, job.customer)
+        held = Files(customer.account, f"{job.path}/files")
+        about = About("job", job.name or job.id, customer.name, (), None, None, "UTC")
         expires = read_time(attempt.work) + LINK_LIFE
         id = jobs.digits(job.id)
-        link, document = links.derived(cloud.settings, id, job.customer, held, job.path, expires)
+        link, document = links.derived(cloud.settings, id, job.customer, about, held, job.path, expires)
         fields["link"] = {**link, "files": sorted(files)}
         documents[links.path(id)] = document
     logs.info("job ends", state=state, **asdict(totals))
@@ -70,7 +73,9 @@ def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> 
         return Writes(fields)
     known = {**end.fields, **fields}
     link = known.get("link")
+    customer = get_customer(cloud.db, job.customer)
     facts = {
+        "customer": customer.name,
         "job": job.id,
         "name": job.name or job.id,
         "does": job.does,
@@ -81,7 +86,7 @@ def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> 
         "rejected": known["totals"]["rejected"],
         "files": len(link["files"]) if link else 0,
     }
-    held = Files(get_customer(cloud.db, job.customer).account, f"{job.path}/files") if link else None
+    held = Files(customer.account, f"{job.path}/files") if link else None
     made = mails.documents(
         job.path, "job", job.id, [job.email], facts, customer=job.customer, at=read_time(work), link=held
     )
@@ -165,8 +170,7 @@ def _alive(attempt: Attempt, content: Iterator[bytes]) -> Iterator[bytes]:
 
 def _base(job: Job) -> str:
     """What the files of a job are called by: its name, as far as a file's name may have it."""
-    kept = "".join(each if each.isalnum() or each in "-_." else "-" for each in job.name or job.item_type)
-    return kept.strip("-.")[:80] or job.does
+    return file_name(job.name or job.item_type) or job.does
 
 
 def _document(name: str, rows: int | None, stored: Stored) -> dict[str, Any]:

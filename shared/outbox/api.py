@@ -6,6 +6,7 @@ error.
 """
 
 import re
+from datetime import datetime
 
 import flask
 from pydantic import BaseModel, Field
@@ -40,7 +41,12 @@ HEADERS = {
 _FILE = re.compile("[A-Za-z0-9-]{1,100}")
 """The ids of the documents of files."""
 
-_ASK = "Ask whoever manages this export to send it again."
+_ASK = {
+    "export": "Ask whoever manages this export to send it again.",
+    "batch": "Ask whoever sent this archive for the list of its errors.",
+    "job": "Ask whoever made this job for its files.",
+}
+"""What helps whoever has a link that leads to no file, by what its files are of."""
 
 
 class WhichFile(BaseModel):
@@ -54,7 +60,11 @@ def _download(request: flask.Request, token: str, query: WhichFile) -> flask.Res
         answer = _answer(request, connect(), token, query.file)
     except Retry as passing:
         logs.warning("a download is to be tried again", reason=str(passing))
-        answer = _says(503, "Not possible now", "Try again in a minute.")
+        answer = _says(503, "Busy", "Not possible now", "Try again in a minute.")
+    except Exception as error:
+        # The route alone: the path holds the token.
+        logs.error("a request failed", exception=error, route=ROUTES[0].path)
+        answer = _says(500, "Failed", "Something failed on our side", "Try again in a few minutes.")
     answer.headers.update(HEADERS)
     return answer
 
@@ -70,7 +80,7 @@ ROUTES = [
         scope=PUBLIC,
         query=WhichFile,
         answer=Media(("text/html",), "A page that lists the files."),
-        answers={302: None, 404: _SAYS, 410: _SAYS, 503: _SAYS},
+        answers={302: None, 404: _SAYS, 410: _SAYS, 500: _SAYS, 503: _SAYS},
     )
 ]
 """To be answered by the function that serves `/v1`."""
@@ -79,17 +89,21 @@ ROUTES = [
 def _answer(request: flask.Request, cloud: Cloud, token: str, file: str | None) -> flask.Response:
     found = links.find(cloud, token)
     if found is None:
-        return _says(404, "No such link", "See that it is whole, as it stands in the mail.", _ASK)
+        whole = "See that it is whole, as it stands in the mail. If it is, ask whoever sent you the mail."
+        return _says(404, "Unknown", "No such link", whole)
     with logs.bound(link=found.link.id, customer=found.link.customer):
         return _closed(found) or _open(request, cloud, found.link, file)
 
 
 def _closed(found: Found) -> flask.Response | None:
-    if found.link.revoked:
-        return _says(410, "This link was withdrawn", "It opens nothing any more.", _ASK)
+    link = found.link
+    ask = _ASK[link.about.what]
+    if link.revoked:
+        nothing = f"It opens nothing any more. {ask}"
+        return _says(410, "Withdrawn", "This link was withdrawn", nothing, link=link)
     if found.expired:
-        until = f"{found.link.expires:%Y-%m-%d %H:%M} UTC"
-        return _says(410, "This link has expired", f"It was good for seven days, until {until}.", _ASK)
+        good = f"It was good for seven days. {ask}"
+        return _says(410, "Expired", "This link has expired", good, link=link, ended=link.expires)
     return None
 
 
@@ -103,7 +117,8 @@ def _open(request: flask.Request, cloud: Cloud, link: Link, asked: str | None) -
         return _hand_out(request, cloud, link, some[0] if some else None)
     _record(request, cloud, link, None)
     listed = [_listed(each) for each in some[:MAX_FILES_LISTED]]
-    return _html(pages.files(listed, count(folder) if len(some) > MAX_FILES_LISTED else len(some)))
+    number = count(folder) if len(some) > MAX_FILES_LISTED else len(some)
+    return _html(pages.files(link.about, link.expires, listed, number))
 
 
 def _hand_out(request: flask.Request, cloud: Cloud, link: Link, file: Snapshot | None) -> flask.Response:
@@ -112,7 +127,8 @@ def _hand_out(request: flask.Request, cloud: Cloud, link: Link, file: Snapshot |
     stored = Stored(**fields["staged"]) if fields is not None else None
     if file is None or fields is None or stored is None or not _there(cloud, link, stored):
         _record(request, cloud, link, None)
-        return _says(404, "No such file", "This file is not there, or not any more.", _ASK)
+        gone = f"This file is not there, or not any more. {_ASK[link.about.what]}"
+        return _says(404, "Unknown", "No such file", gone, link=link)
     if request.method == "HEAD":
         # A URL that is signed works for whoever then reads it, and nothing is written down of that.
         return flask.Response()
@@ -146,8 +162,12 @@ def _listed(snapshot: Snapshot) -> Listed:
     return Listed(snapshot.id, fields["name"], fields["rows"], fields["bytes"])
 
 
-def _says(status: int, title: str, *sentences: str) -> flask.Response:
-    return _html(pages.says(title, *sentences), status)
+def _says(
+    status: int, word: str, title: str, sentence: str, link: Link | None = None, ended: datetime | None = None
+) -> flask.Response:
+    tone = pages.WARNING if status == 503 else pages.FAILURE
+    about = link.about if link else None
+    return _html(pages.says(tone, word, title, sentence, about=about, ended=ended), status)
 
 
 def _html(text: str, status: int = 200) -> flask.Response:

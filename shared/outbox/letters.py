@@ -3,7 +3,7 @@
 Each letter is one template in `templates/`, which extends `letter.txt` or `letter.html`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,19 @@ https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1"""
 
 MAX_FACT = 1_000
 """Characters of any other fact, an error's sentence for one."""
+
+MAX_LETTER_BYTES = 100_000
+"""How large either form of a letter may be. Gmail cuts a message that is larger than 102 kB.
+https://github.com/hteumeuleu/email-bugs/issues/41"""
+
+MAX_SITES = 5
+"""How many sites a letter names; it counts the others."""
+
+MAX_CODES, MAX_PLACES = 6, 3
+"""How many kinds of errors a letter about a batch names, and of each how many places."""
+
+MAX_UNSENT = 10
+"""How many recipients a letter names that were not mailed."""
 
 
 @dataclass(frozen=True)
@@ -37,34 +50,56 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Export:
-    """An export is ready. The window's bounds as `2026-11-23T00:00:00Z`."""
+class About:
+    """What the files of a link are, for their page.
 
+    what      `export`, `batch` or `job`
+    sites     the names of the sites, as `some` makes them; none where it is of no site
+    window_*  of an export the bounds of its window, else None
+    timezone  whose clocks the page shows
+    """
+
+    what: str
+    name: str
+    customer: str
+    sites: Sequence[str]
+    window_start: str | None
+    window_end: str | None
+    timezone: str
+
+
+@dataclass(frozen=True)
+class _OfRun:
+    """What each letter about a run names. The window's bounds as `2026-11-23T00:00:00Z`; `customer` is the
+    customer's name, `sites` those of the sites, as `some` makes them."""
+
+    customer: str
+    sites: Sequence[str]
     export_name: str
-    export_type: str
-    file_format: str
     window_start: str
     window_end: str
     timezone: str
-    rows: int
-    bytes: int
-    files: int
     export: str
     run: str
 
 
 @dataclass(frozen=True)
-class Failed:
+class Export(_OfRun):
+    """An export is ready."""
+
+    export_type: str
+    file_format: str
+    rows: int
+    bytes: int
+    files: int
+
+
+@dataclass(frozen=True)
+class Failed(_OfRun):
     """A run of an export failed: why, and what would help, each in a sentence."""
 
-    export_name: str
-    window_start: str
-    window_end: str
-    timezone: str
     error: str
     next_action: str
-    export: str
-    run: str
 
 
 @dataclass(frozen=True)
@@ -78,18 +113,29 @@ class Waiting(Failed):
 
 
 @dataclass(frozen=True)
-class Undelivered(Failed):
-    """A run of an export reached some of its recipients, and not others: `error` says whom, and why."""
+class Undelivered(_OfRun):
+    """A run of an export reached some of its recipients, and not others: `unsent` has the `address` and the
+    `reason` of the first of `count`."""
+
+    unsent: Sequence[Mapping[str, str]]
+    count: int
+    next_action: str
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch has ended. `site` is its name; `error` why it failed, `filename` what the archive was called,
-    where that is known."""
+    """A batch has ended. `customer` and `site` are names; `error` why it failed, `filename` what the archive
+    was called, where that is known.
 
+    problems  what is wrong, a code each: its `code` and `level`; `count`, how often it was found, or None
+              where that is not known; `action`, what to do; and the first `places`, each with the `place` in
+              the archive and the `sentence`
+    """
+
+    customer: str
+    site: str
     batch: str
     filename: str | None
-    site: str
     status: str
     work_orders_done: int
     work_orders_failed: int
@@ -98,6 +144,7 @@ class Batch:
     errors: int
     warnings: int
     error: str | None
+    problems: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -105,6 +152,7 @@ class Job:
     """A job has ended: `reason` says how, in a sentence. `does` is import or export; `files` how many files
     the letter's link leads to."""
 
+    customer: str
     job: str
     name: str
     does: str
@@ -139,7 +187,7 @@ def parse(kind: str, facts: Mapping[str, Any]) -> Facts:
     names = {each.name for each in fields(of)}
     if names != set(facts):
         raise ValueError(f"a letter of the kind {kind} does not take {sorted(names ^ set(facts))} so")
-    return of(**{name: _bounded(name, value) for name, value in facts.items()})
+    return of(**{name: _bounded(value) for name, value in facts.items()})
 
 
 def kept(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,11 +198,38 @@ def kept(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 def write(facts: Facts, url: str, link: Link | None) -> Letter:
     """The letter about these facts. `url` is where Waybill answers, without a slash at its end."""
     [letter] = [name for name, kind in KINDS.items() if kind is type(facts)]
-    values = {"facts": facts, "url": url, "link": link}
+    limits = {"max_codes": MAX_CODES, "max_places": MAX_PLACES, "max_unsent": MAX_UNSENT}
+    values = {"facts": facts, "url": url, "link": link, **limits}
     text = rendering.get(f"{letter}.jinja", html=False).make_module({**values, "form": "letter.txt"})
     html = rendering.get(f"{letter}.jinja", html=True).render({**values, "form": "letter.html"})
     return Letter(one_line(vars(text)["subject"], MAX_SUBJECT), str(text), html)
 
 
-def _bounded(name: str, value: Any) -> Any:
-    return one_line(value, MAX_FACT) if isinstance(value, str) else value
+def about(kind: str, facts: Mapping[str, Any]) -> About:
+    """What the files are that a letter's link leads to. ValueError as `parse`, and for a letter without a
+    link."""
+    match parse(kind, facts):
+        case Export() as of:
+            window = (of.window_start, of.window_end, of.timezone)
+            return About("export", of.export_name, of.customer, of.sites, *window)
+        case Batch() as batch:
+            name = batch.filename or batch.batch
+            return About("batch", name, batch.customer, (batch.site,), None, None, "UTC")
+        case Job() as job:
+            return About("job", job.name, job.customer, (), None, None, "UTC")
+    raise ValueError(f"a letter of the kind {kind} has no link")
+
+
+def some(names: Sequence[str]) -> list[str]:
+    """The first MAX_SITES of some names, and how many more there are."""
+    more = len(names) - MAX_SITES
+    return [*names[:MAX_SITES], *([f"{more:,} more"] if more > 0 else [])]
+
+
+def _bounded(value: Any) -> Any:
+    """A fact with each text in it on one line."""
+    if isinstance(value, str):
+        return one_line(value, MAX_FACT)
+    if isinstance(value, Mapping):
+        return {name: _bounded(each) for name, each in value.items()}
+    return [_bounded(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -12,7 +12,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,8 @@ from shared.accounts.secrets import newest
 from shared.errors import NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time, transact
+from shared.outbox import letters
+from shared.outbox.letters import About
 from shared.outbox.mails import Files, Mail
 from shared.settings import Settings
 
@@ -60,6 +62,7 @@ class Link:
 
     id: str
     customer: str
+    about: About
     files: Files
     recipient: str
     mail: str
@@ -86,14 +89,23 @@ class Found:
 def new(mail: Mail, files: Files, id: str, expires: datetime) -> tuple[str, dict[str, Any]]:
     """A new token, which is not stored, and the document of its link, which belongs at `path`."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    return f"{id}_{secret}", _document(mail.customer, files, mail.address, mail.path, _hash(secret), expires)
+    about = letters.about(mail.letter, mail.facts)
+    document = _document(mail.customer, about, files, mail.address, mail.path, _hash(secret), expires)
+    return f"{id}_{secret}", document
 
 
 def _document(
-    customer: str, files: Files, recipient: str, owner: str, secret_sha256: str, expires: datetime
+    customer: str,
+    about: About,
+    files: Files,
+    recipient: str,
+    owner: str,
+    secret_sha256: str,
+    expires: datetime,
 ) -> dict[str, Any]:
     return {
         "customer": customer,
+        "about": asdict(about),
         "account": files.account,
         "folder": files.folder,
         "recipient": recipient,
@@ -108,12 +120,18 @@ def _document(
 
 
 def derived(
-    settings: Settings, id: str, customer: str, files: Files, owner: str, expires: datetime
+    settings: Settings,
+    id: str,
+    customer: str,
+    about: About,
+    files: Files,
+    owner: str,
+    expires: datetime,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A link whose token can be made again (`token`), for who may read it more than once: what it is made of,
     and its document, which belongs at `path`. `owner` is the path of what it is about."""
     made = {"id": id, "key_version": newest(settings)}
-    document = _document(customer, files, "", owner, _hash(_secret(settings, made)), expires)
+    document = _document(customer, about, files, "", owner, _hash(_secret(settings, made)), expires)
     return made, document
 
 
@@ -182,6 +200,7 @@ def _link(snapshot: Snapshot) -> Link:
     return Link(
         id=snapshot.id,
         customer=fields["customer"],
+        about=About(**fields["about"]),
         files=Files(fields["account"], fields["folder"]),
         recipient=fields["recipient"],
         mail=fields["mail"],

@@ -6,7 +6,7 @@ https://jinja.palletsprojects.com/en/stable/api/#autoescaping
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -14,9 +14,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
+from markupsafe import Markup
 
 MAX_NAME = 80
 """Characters of a name or a file's name inside a letter."""
+
+MAX_SENTENCE = 400
+"""Characters of one error's sentence, or of what helps, where a letter has several."""
+
+_API_VERB = re.compile(r",? (?:with|by) `?:[a-z-]+`?")
+"""How our sentences name a call, as in "with :backfill": words for whoever calls the API."""
 
 _TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """They turn the direction of what follows: a name that holds one could show as another.
@@ -43,6 +50,23 @@ def one_line(text: str, longest: int) -> str:
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 
+def file_name(text: str) -> str:
+    """A text as far as a file's name may have it, without an extension; empty where nothing is left."""
+    kept = "".join(each if each.isalnum() or each in "-_." else "-" for each in text)
+    return kept[:MAX_NAME].strip("-.")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names in one text: `North, South and East`."""
+    *others, last = [one_line(each, MAX_NAME) for each in names] or [""]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def breakable(name: str) -> Markup:
+    """A file's name as HTML, in which a line may end behind each `/`, `_`, `-` and `.`."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_.-])(?=.)", one_line(name, MAX_SENTENCE)))
+
+
 def size(count: int) -> str:
     """Bytes as people read them."""
     amount = float(count)
@@ -59,6 +83,29 @@ def local(at: datetime, timezone: str) -> str:
     return f"{there.day} {there:%B %Y, %H:%M}"
 
 
+def period(about: Any) -> str:
+    """A period as people read it, from its `window_start` and `window_end`, on the clocks of its `timezone`.
+
+    Where the clocks change in it the offsets from UTC stand beside the times: the same time can come twice.
+    """
+    zone = ZoneInfo(about.timezone)
+    start, end = (
+        datetime.fromisoformat(bound).astimezone(zone) for bound in (about.window_start, about.window_end)
+    )
+    if not start.timestamp():  # what runs once without a start exports everything so far
+        return f"up to {local(end, about.timezone)}"
+    changes = start.utcoffset() != end.utcoffset()
+    first, last = (
+        f"{local(at, about.timezone)} (UTC{_offset(at)})" if changes else local(at, about.timezone)
+        for at in (start, end)
+    )
+    return f"{first} to {last}"
+
+
+def _offset(at: datetime) -> str:
+    return f"{at:%z}"[:3] + ":" + f"{at:%z}"[3:5]
+
+
 @cache
 def _environment(html: bool) -> Environment:
     made = Environment(
@@ -71,17 +118,13 @@ def _environment(html: bool) -> Environment:
     )
     made.filters |= {
         "name": lambda text: one_line(text, MAX_NAME),
+        "listed": listed,
+        "breakable": breakable,
+        "sentence": lambda text: one_line(text, MAX_SENTENCE),
+        "plain": lambda text: _API_VERB.sub("", text),
         "number": "{:,}".format,
         "size": size,
         "local": local,
-        "period": _period,
+        "period": period,
     }
     return made
-
-
-def _period(facts: Any) -> str:
-    """The period of an export, from the bounds of its window."""
-    start, end = (datetime.fromisoformat(bound) for bound in (facts.window_start, facts.window_end))
-    until = local(end, facts.timezone)
-    # What runs once without a start exports everything so far.
-    return f"{local(start, facts.timezone)} to {until}" if start.timestamp() else f"up to {until}"

@@ -16,6 +16,8 @@ from tests.world import World
 RUN = "exports/11111111-2222-4333-8444-555555555555/runs/0123456789"
 
 FACTS: dict[str, Any] = {
+    "customer": "Acme",
+    "sites": ["North"],
     "export_name": "Nightly",
     "export_type": "work-orders-timeline",
     "file_format": "csv",
