@@ -20,6 +20,7 @@ from shared.clock import stopwatch
 from shared.delivery.cloud_storage import copying
 from shared.gcp import clients, many
 from tests import in_process
+from tests.emulators.suite import with_emulators
 from tests.outside import outside
 from tests.world import World
 
@@ -38,6 +39,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-golden", action="store_true", help="write golden files anew; then read the diff"
     )
+    parser.addoption(
+        "--google", action="store_true", help="Firestore and Pub/Sub are Google's emulators; see tests/emulators"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --google, take the tests that call the services, and those that are not about ours alone."""
+    if not config.getoption("--google"):
+        return
+    left = [
+        item
+        for item in items
+        if "suite" not in getattr(item, "fixturenames", ()) or item.get_closest_marker("ours_only")
+    ]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture
@@ -73,9 +90,13 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+def services(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """The services that the tests of this process use one after the other."""
     state = tmp_path_factory.mktemp("services")
+    if request.config.getoption("--google"):
+        with with_emulators(state, START) as services:
+            yield services
+        return
     with Suite(state=state, clock=SuiteClock(frozen_at=START), run_functions=False) as services:
         yield services
 

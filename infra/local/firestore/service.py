@@ -106,7 +106,7 @@ class FirestoreService:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        unary: dict[str, tuple[Callable[[Any, _Call], Any], Any]] = {
+        unary: dict[str, tuple[Callable[[Any, Call], Any], Any]] = {
             "GetDocument": (self._get_document, m.GetDocumentRequest),
             "BeginTransaction": (self._begin_transaction, m.BeginTransactionRequest),
             "Commit": (self._commit, m.CommitRequest),
@@ -115,7 +115,7 @@ class FirestoreService:
             "ListDocuments": (self._list_documents, m.ListDocumentsRequest),
             "ListCollectionIds": (self._list_collection_ids, m.ListCollectionIdsRequest),
         }
-        streaming: dict[str, tuple[Callable[[Any, _Call], Iterator[bytes]], Any]] = {
+        streaming: dict[str, tuple[Callable[[Any, Call], Iterator[bytes]], Any]] = {
             "BatchGetDocuments": (self._batch_get_documents, m.BatchGetDocumentsRequest),
             "RunQuery": (self._run_query, m.RunQueryRequest),
             "RunAggregationQuery": (self._run_aggregation_query, m.RunAggregationQueryRequest),
@@ -170,9 +170,9 @@ class FirestoreService:
 
     # The frame around every call
 
-    def _unary(self, name: str, method: "Callable[[Any, _Call], Any]", request: Any) -> Any:
+    def _unary(self, name: str, method: "Callable[[Any, Call], Any]", request: Any) -> Any:
         def answer(payload: bytes, context: Any) -> bytes:
-            call = _Call(self, name, context)
+            call = Call(self, name, context)
             try:
                 reply = method(_parse(request, payload), call)
                 call.leave()
@@ -182,16 +182,12 @@ class FirestoreService:
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
-    def _stream(self, name: str, method: "Callable[[Any, _Call], Iterator[bytes]]", request: Any) -> Any:
+    def _stream(self, name: str, method: "Callable[[Any, Call], Iterator[bytes]]", request: Any) -> Any:
         def answer(payload: bytes, context: Any) -> Iterator[bytes]:
-            call = _Call(self, name, context)
+            call = Call(self, name, context)
             try:
                 replies = method(_parse(request, payload), call)
-                if call.breaks:
-                    every = list(replies)
-                    yield from every if call.breaks == "reset_after" else every[: len(every) // 2]
-                    raise Refused(StatusCode.UNAVAILABLE, "the connection broke (as asked)")
-                yield from replies
+                yield from call.unbroken(replies)
             except Refused as refused:
                 context.abort(refused.code, refused.message)
 
@@ -199,7 +195,7 @@ class FirestoreService:
 
     # Documents
 
-    def _get_document(self, request: Any, call: "_Call") -> Any:
+    def _get_document(self, request: Any, call: "Call") -> Any:
         space = self._space_of(request.name)
         path = self._database.document_path(space, request.name)
         call.enter(path, space, request.transaction)
@@ -209,7 +205,7 @@ class FirestoreService:
             raise Refused(StatusCode.NOT_FOUND, f'Document "{request.name}" not found.')
         return m.Document.FromString(self._document(space, version, _mask(request)))
 
-    def _batch_get_documents(self, request: Any, call: "_Call") -> Iterator[bytes]:
+    def _batch_get_documents(self, request: Any, call: "Call") -> Iterator[bytes]:
         space = self._database.space(request.database)
         paths = {name: self._database.document_path(space, name) for name in request.documents}
         call.enter(" ".join(paths.values()), space, request.transaction)
@@ -230,7 +226,7 @@ class FirestoreService:
             else:
                 yield _bytes(1, self._document(space, version, mask)) + read_time
 
-    def _list_documents(self, request: Any, call: "_Call") -> Any:
+    def _list_documents(self, request: Any, call: "Call") -> Any:
         space, parent = self._parent(request.parent)
         path = f"{parent}/{request.collection_id}" if parent else request.collection_id
         call.enter(path)
@@ -257,7 +253,7 @@ class FirestoreService:
             reply.next_page_token = names[size - 1]
         return reply
 
-    def _list_collection_ids(self, request: Any, call: "_Call") -> Any:
+    def _list_collection_ids(self, request: Any, call: "Call") -> Any:
         space, parent = self._parent(request.parent)
         call.enter(parent)
         time = self._database.present()
@@ -274,7 +270,7 @@ class FirestoreService:
 
     # Queries
 
-    def _run_query(self, request: Any, call: "_Call") -> Iterator[bytes]:
+    def _run_query(self, request: Any, call: "Call") -> Iterator[bytes]:
         space, query = self._query(request, request.structured_query, call)
         time, transaction, begun = self._database.reading(space, request)
         found = self._database.run(query, time, transaction)
@@ -294,7 +290,7 @@ class FirestoreService:
         if empty:
             yield read_time + skipped
 
-    def _run_aggregation_query(self, request: Any, call: "_Call") -> Iterator[bytes]:
+    def _run_aggregation_query(self, request: Any, call: "Call") -> Iterator[bytes]:
         asked = request.structured_aggregation_query
         space, query = self._query(request, asked.structured_query, call)
         if not asked.aggregations:
@@ -325,7 +321,7 @@ class FirestoreService:
             reply.result.aggregate_fields[alias].integer_value = number
         return iter([reply.SerializeToString()])
 
-    def _query(self, request: Any, structured: Any, call: "_Call") -> tuple[Space, Any]:
+    def _query(self, request: Any, structured: Any, call: "Call") -> tuple[Space, Any]:
         space, parent = self._parent(request.parent)
         sources = structured.from_
         collection = sources[0].collection_id if sources else ""
@@ -336,23 +332,23 @@ class FirestoreService:
 
     # Transactions and writes
 
-    def _begin_transaction(self, request: Any, call: "_Call") -> Any:
+    def _begin_transaction(self, request: Any, call: "Call") -> Any:
         call.enter("")
         space = self._database.space(request.database)
         return m.BeginTransactionResponse(transaction=self._database.begin(space, request.options).token)
 
-    def _rollback(self, request: Any, call: "_Call") -> Any:
+    def _rollback(self, request: Any, call: "Call") -> Any:
         call.enter("")
         self._database.rollback(self._database.space(request.database), request.transaction)
         return m.Empty()
 
-    def _commit(self, request: Any, call: "_Call") -> Any:
+    def _commit(self, request: Any, call: "Call") -> Any:
         with self._writing():
             return self._commit_now(request, call)
 
-    def _commit_now(self, request: Any, call: "_Call") -> Any:
+    def _commit_now(self, request: Any, call: "Call") -> Any:
         space = self._database.space(request.database)
-        resource = _written(space, request.writes)
+        resource = written(space.root, request.writes)
         stamp = self._database.stamp()
         call.enter(resource, space, request.transaction)
         for hold in list(self._holds):
@@ -360,13 +356,13 @@ class FirestoreService:
         time, results = self._database.commit(space, list(request.writes), stamp, request.transaction)
         return m.CommitResponse(write_results=results, commit_time=m.timestamp(time))
 
-    def _batch_write(self, request: Any, call: "_Call") -> Any:
+    def _batch_write(self, request: Any, call: "Call") -> Any:
         with self._writing():
             return self._batch_write_now(request, call)
 
-    def _batch_write_now(self, request: Any, call: "_Call") -> Any:
+    def _batch_write_now(self, request: Any, call: "Call") -> Any:
         space = self._database.space(request.database)
-        resource = _written(space, request.writes)
+        resource = written(space.root, request.writes)
         stamp = self._database.stamp()
         call.enter(resource)
         if len(set(resource.split(" "))) < len(request.writes):
@@ -424,17 +420,17 @@ class FirestoreService:
         )
 
 
-class _Call:
-    """One call: written down once, and made to suffer the fault that was asked for."""
+class Call:
+    """One call: written down once, and made to suffer the fault that was asked for. `service` does so."""
 
-    def __init__(self, service: FirestoreService, name: str, context: Any) -> None:
+    def __init__(self, service: Any, name: str, context: Any) -> None:
         self._service = service
         self._name = name
         self._context = context
         self.breaks = ""
         """How a call that took effect ends badly: `reset_after` or `truncate`, or nothing."""
 
-    def enter(self, resource: str, space: Space | None = None, transaction: bytes = b"") -> None:
+    def enter(self, resource: str, space: Any = None, transaction: bytes = b"") -> None:
         """Write the call down. Raises Refused for a fault that leaves it without effect.
 
         `transaction` is the token of the one that it belongs to, in `space`.
@@ -457,6 +453,14 @@ class _Call:
             return
         self.breaks = fault.action
 
+    def unbroken(self, replies: Iterator[bytes]) -> Iterator[bytes]:
+        """The replies of a stream; broken off if that was asked for."""
+        if self.breaks:
+            every = list(replies)
+            yield from every if self.breaks == "reset_after" else every[: len(every) // 2]
+            raise Refused(StatusCode.UNAVAILABLE, "the connection broke (as asked)")
+        yield from replies
+
     def leave(self) -> None:
         """At the end of a call without a stream: break off if that was asked for."""
         if self.breaks:
@@ -469,10 +473,10 @@ def _parse(kind: Any, payload: bytes) -> Any:
     return kind.FromString(payload)
 
 
-def _written(space: Space, writes: Any) -> str:
-    """The paths of the documents that writes are about, joined by a space."""
+def written(root: str, writes: Any) -> str:
+    """The paths below a root of the documents that writes are about, joined by a space."""
     names = [w.update.name or w.delete or w.transform.document for w in writes]
-    return " ".join(name.removeprefix(space.root + "/") for name in names)
+    return " ".join(name.removeprefix(root + "/") for name in names)
 
 
 def _mask(request: Any) -> Any:
