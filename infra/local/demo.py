@@ -324,7 +324,7 @@ class Demo:
                 if run["run_id"] not in known and run["status"] in ("COMPLETED", "FAILED"):
                     if run["status"] == "FAILED":
                         raise WentWrong(f"the run failed: {run['error']} {run['next_action']}")
-                    told = "run {run_id}: {rows} rows, {files} file, {images} images".format(**run)
+                    told = "run {run_id}: {rows} rows, {file_count} file, {images} images".format(**run)
                     self.done(f"{told}; {run['duration_ms'] / 1000:.1f} s from its start")
                     return run
             wait(0.1)

@@ -85,6 +85,12 @@ class ConnectorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @property
+    def destination(self) -> str | None:
+        """Where the names are that `place` gives, such as `gs://bucket`; None where nothing is brought
+        anywhere."""
+        return None
+
     def place(self, name: str) -> str:
         """The full name, at the customer's place, of what the export gives this name. Manifests show it."""
         return name

@@ -11,9 +11,11 @@ from shared.delivery.connectors import CONNECTORS, Config
 from shared.exports import audit, export, runs
 from shared.exports.audit import Outcome, milliseconds
 from shared.exports.config import ExportConfig
+from shared.exports.delivering import first_files
 from shared.exports.schedules import INTERVALS
 from shared.formats import FORMATS
 from shared.formats.base import DateFormat
+from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
 from shared.http.bodies import Moment, documented
 from shared.outbox import links, mails, service
@@ -159,6 +161,16 @@ class Recipient(TypedDict):
     name: str
 
 
+class DeliveredFile(TypedDict):
+    """A file that was delivered, as its manifest has it."""
+
+    name: str
+    site_id: str | None
+    rows: Count
+    bytes: Count
+    crc32c: str
+
+
 class MailNotSent(TypedDict):
     """A mail that was not sent."""
 
@@ -184,7 +196,7 @@ Run = TypedDict(
         "window": Annotated[Bounds, Field(description="The window that is exported.")],
         "status": Annotated[RunStatus, Field(description="How far it is.")],
         "rows": Annotated[Count, Field(description="How many rows its files have.")],
-        "files": Annotated[Count, Field(description="How many files there are.")],
+        "file_count": Annotated[Count, Field(description="How many files it delivers.")],
         "images": Annotated[Count, Field(description="How many images were delivered.")],
         "images_missing": Annotated[Count, Field(description="How many images are gone.")],
         "images_conflicting": Annotated[
@@ -195,6 +207,20 @@ Run = TypedDict(
         "mails_not_sent": Annotated[list[MailNotSent], Field(description="The first that were not.")],
         "bytes": Annotated[Count, Field(description="How large its files are together.")],
         "duration_ms": Annotated[Count | None, Field(description="How long it took.")],
+        "destination": Annotated[
+            str | None,
+            Field(description="Where its files are: `gs://` and a bucket, or an SFTP server; null by mail."),
+        ],
+        "files": Annotated[
+            list[DeliveredFile],
+            Field(
+                description="The first files that are there, at most 100. Their names are of the destination."
+            ),
+        ],
+        "manifest": Annotated[
+            str | None,
+            Field(description="The name of its manifest, which has all files; null until it is there."),
+        ],
         "error": Annotated[str | None, Field(description="Why it failed.")],
         "next_action": Annotated[str | None, Field(description="What to do about it.")],
         "waits_for": NotRequired[
@@ -341,13 +367,13 @@ def of_version(snapshot: Snapshot) -> Version:
     return cast(Version, version)
 
 
-def of_run(snapshot: Snapshot) -> Run:
+def of_run(cloud: Cloud, snapshot: Snapshot) -> Run:
     """A run: its event, which is final once it has ended."""
     ended: dict[str, Any] | None = fields_of(snapshot).get("audit")
     if ended is not None:
         return cast(Run, audit.ordered(ended))
     run = runs.from_snapshot(snapshot)
-    event = audit.event(run, Outcome(status=run.state), None)
+    event = audit.event(run, Outcome(run.state, first_files(cloud, run)), None)
     waits = {"waits_for": run.waits_for, "waits_since": milliseconds(run.since)} if run.since else {}
     return cast(Run, event | waits)
 

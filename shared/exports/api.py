@@ -124,11 +124,11 @@ def _list_runs(call: Call, export: UUID, query: Page) -> answers.RunList:
     collection = call.cloud.db.collection(f"{found_export.path}/runs")
     newest = collection.order_by("due", direction=firestore.Query.DESCENDING)
     found, token = page(query, newest, collection, call.caller.customer)
-    return {"runs": [answers.of_run(each) for each in found], "next_page_token": token}
+    return {"runs": [answers.of_run(call.cloud, each) for each in found], "next_page_token": token}
 
 
 def _get_run(call: Call, export: UUID, run: str) -> answers.Run:
-    return answers.of_run(_found(call, export, run))
+    return answers.of_run(call.cloud, _found(call, export, run))
 
 
 def _cancel_run(call: Call, export: UUID, run: str) -> answers.Run:
@@ -369,4 +369,4 @@ def _found(call: Call, export: UUID, run: str) -> Snapshot:
 
 
 def _run(call: Call, run: runs.Run) -> answers.Run:
-    return answers.of_run(call.cloud.db.document(run.path).get())
+    return answers.of_run(call.cloud, call.cloud.db.document(run.path).get())

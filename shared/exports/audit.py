@@ -1,13 +1,18 @@
 """The audit event of a run, made by a pure function (docs/contracts/audit-event.md)."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
+from shared.exports import names
 from shared.exports.mailing import NO_MAILS, Sent
-from shared.exports.runs import SCHEDULE, Run
+from shared.exports.manifest import File
+from shared.exports.runs import COMPLETED, SCHEDULE, Run
 from shared.outbox.mails import Mail
-from shared.sources.export_runs import COLUMNS
+from shared.sources.export_runs import COLUMNS, FILE_KEYS
 from shared.window import Window, utc_second
 
 DESCRIPTION = "File Export Processed"
@@ -22,12 +27,24 @@ MAILS_NAMED = 100
 """How many mails that were not sent an event names; the run's mails are listed by themselves."""
 
 
+FILES_NAMED = 100
+FILES_BYTES = 40 * 1024
+"""How many files an event names, and how many bytes those may have as JSON; the manifest names all. So a page
+of 500 runs stays below the 32 MiB of an answer. https://cloud.google.com/run/quotas#request_limits"""
+
+MAX_EVENT_BYTES = 512 * 1024
+"""An event is never larger, as JSON: its document may hold 1 MiB, and a message of Pub/Sub 10 MB.
+https://cloud.google.com/firestore/quotas#limits https://cloud.google.com/pubsub/quotas#resource_limits"""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: its status; how many images arrived, were gone, or met something else in their
-    place, and the first IMAGES_NAMED of those that did not arrive; and what came of its mails."""
+    """What came of a run: its status; the first of the files that are there (`first`); how many images
+    arrived, were gone, or met something else in their place, and the first IMAGES_NAMED of those that did not
+    arrive; and what came of its mails."""
 
     status: str
+    files: tuple[File, ...] = ()
     images: int = 0
     images_missing: int = 0
     images_conflicting: int = 0
@@ -37,9 +54,22 @@ class Outcome:
     next_action: str | None = None
 
 
+def first(files: Iterable[File]) -> tuple[File, ...]:
+    """Those files that an event names."""
+    found: list[File] = []
+    room = FILES_BYTES
+    for file in files:
+        room -= len(orjson.dumps(file)) + 1
+        if room < 0 or len(found) == FILES_NAMED:
+            break
+        found.append(file)
+    return tuple(found)
+
+
 def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
     """The event of a run that ended at `at`, by Firestore's time; None while it has not."""
-    totals = run.totals
+    totals, place = run.totals, run.config.connector_config
+    has_manifest = outcome.status == COMPLETED and place.destination is not None
     return {
         "scheduleFrequency": run.config.interval if run.origin == SCHEDULE else "",
         "sftpDetailsKey": run.config.secret_id,
@@ -55,7 +85,7 @@ def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
         "window": bounds(run.window),
         "status": outcome.status,
         "rows": totals.rows if totals else 0,
-        "files": totals.files if totals else 0,
+        "file_count": totals.files if totals else 0,
         "images": outcome.images,
         "images_missing": outcome.images_missing,
         "images_conflicting": outcome.images_conflicting,
@@ -64,6 +94,9 @@ def event(run: Run, outcome: Outcome, at: datetime | None) -> dict[str, Any]:
         "mails_not_sent": [_told(mail) for mail in outcome.mails.others[:MAILS_NAMED]],
         "bytes": totals.bytes if totals else 0,
         "duration_ms": _duration(run, at),
+        "destination": place.destination,
+        "files": [asdict(file) for file in outcome.files],
+        "manifest": place.place(names.manifest(run.export, run.window, run.label)) if has_manifest else None,
         "error": outcome.error,
         "next_action": outcome.next_action,
     }
@@ -91,6 +124,7 @@ def ordered(event: dict[str, Any]) -> dict[str, Any]:
     return keyed(event, *KEYS) | {
         "window": keyed(event["window"], "start", "end"),
         "recipients": [keyed(each, "address", "name") for each in event.get("recipients", ())],
+        "files": [keyed(each, *FILE_KEYS) for each in event.get("files", ())],
         "mails_not_sent": [
             keyed(each, "address", "status", "reason") for each in event.get("mails_not_sent", ())
         ],

@@ -17,7 +17,7 @@ from shared import logs
 from shared.clock import elapsed_since, stopwatch
 from shared.delivery.base import Connector
 from shared.errors import CustomerMustAct
-from shared.exports import files, names, runs
+from shared.exports import audit, files, names, runs
 from shared.exports.files import Planned
 from shared.exports.manifest import File
 from shared.exports.runs import Run, Totals, WrittenPart
@@ -123,11 +123,17 @@ class _Pace:
         self._attempt.heartbeat()
 
 
-def delivered_files(cloud: Cloud, run: Run) -> Iterator[File]:
-    """The data files that are there, in order."""
-    for snapshot in cloud.db.collection(run.files).order_by("__name__").stream():
+def delivered_files(cloud: Cloud, run: Run, most: int | None = None) -> Iterator[File]:
+    """The data files that are there, in order, at most so many."""
+    there = cloud.db.collection(run.files).order_by("__name__")
+    for snapshot in (there if most is None else there.limit(most)).stream():
         fields = fields_of(snapshot)
         yield File(**{each.name: fields[each.name] for each in dataclasses.fields(File)})
+
+
+def first_files(cloud: Cloud, run: Run) -> tuple[File, ...]:
+    """The first of the data files that are there: those that the audit names."""
+    return audit.first(delivered_files(cloud, run, audit.FILES_NAMED)) if run.totals else ()
 
 
 def _joined(cloud: Cloud, run: Run, planned: Planned) -> Stored:

@@ -10,7 +10,7 @@ from google.cloud import firestore
 from shared import logs
 from shared.exports import audit, export, mailing, manifest, names, runs
 from shared.exports.audit import Outcome
-from shared.exports.delivering import delivered_files, destination
+from shared.exports.delivering import delivered_files, destination, first_files
 from shared.exports.manifest import LostImage
 from shared.exports.runs import COMPLETED, FAILED, Run
 from shared.gcp.clients import Cloud
@@ -59,6 +59,7 @@ def finish(cloud: Cloud, run: Run, attempt: Attempt) -> Done:
         there.deliver(staged, names.manifest(run.export, run.window, run.label), attempt.heartbeat)
     outcome = Outcome(
         status=COMPLETED,
+        files=first_files(cloud, run),
         images=run.totals.images - sum(lost.counts.values()),
         images_missing=lost.counts[MISSING],
         images_conflicting=lost.counts[CONFLICTS],
@@ -77,7 +78,12 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
         event = end.fields["audit"]
         reports = mailing.report_undelivered(cloud, run, event["mails_not_sent"], at)
         return Writes({"audit": audit.ended(event, run, at)}, reports, messages=mails.messages(reports))
-    outcome = Outcome(end.state, error=end.fields.get("error"), next_action=end.fields.get("next_action"))
+    outcome = Outcome(
+        end.state,
+        first_files(cloud, run),
+        error=end.fields.get("error"),
+        next_action=end.fields.get("next_action"),
+    )
     event = audit.event(run, outcome, at)
     if end.state != FAILED:
         return Writes({"audit": event})

@@ -30,7 +30,7 @@ COLUMNS = (
     Column("window", "json"),
     Column("status", "code"),
     Column("rows", "integer"),
-    Column("files", "integer"),
+    Column("file_count", "integer"),
     Column("images", "integer"),
     Column("images_missing", "integer"),
     Column("images_conflicting", "integer"),
@@ -39,10 +39,16 @@ COLUMNS = (
     Column("mails_not_sent", "json"),
     Column("bytes", "integer"),
     Column("duration_ms", "integer"),
+    Column("destination", "text"),
+    Column("files", "json"),
+    Column("manifest", "text"),
     Column("error", "text"),
     Column("next_action", "text"),
 )
 """The keys of an audit event, in the order of docs/contracts/audit-event.md."""
+
+FILE_KEYS = ("name", "site_id", "rows", "bytes", "crc32c")
+"""The keys of each of an event's files, as the manifest has them."""
 
 
 def _query(cloud: Cloud, selection: Selection, site: str) -> BaseQuery:
@@ -58,7 +64,8 @@ def _rows(selection: Selection, run: Document) -> Iterator[dict[str, Any]]:
     # A run may have more sites than a query can filter by.
     if event is not None and not set(selection.sites).isdisjoint(run.fields["config"]["site_ids"]):
         window = event["window"]
-        yield {**event, "window": {"start": window["start"], "end": window["end"]}}
+        files = [{key: file[key] for key in FILE_KEYS} for file in event.get("files", ())]
+        yield {**event, "window": {"start": window["start"], "end": window["end"]}, "files": files}
 
 
 SOURCE = Stamped(

@@ -132,7 +132,7 @@ def export(running: Running, filled: Filled, window: Window, part_records: int) 
     event = ended()
     assert event is not None
     sites = len(filled.files)
-    assert (event["status"], event["rows"], event["files"]) == ("COMPLETED", filled.rows, sites), event
+    assert (event["status"], event["rows"], event["file_count"]) == ("COMPLETED", filled.rows, sites), event
     landed = {each.name: each for each in suite.storage.list(BUCKET, f"{folder}/")}
     files = {name.split("/")[1]: name for name in landed if "/dt=" in name}
     assert len(landed) == sites + 1  # and the manifest

@@ -269,7 +269,7 @@ def test_a_step_killed_in_the_middle_is_mended(running: Running, name: str) -> N
 def landed_once(day: Day) -> None:
     """Exactly what a run lands that nobody killed, one event, and nothing that is still to be done."""
     (event,) = day.audit()
-    assert (event["status"], event["rows"], event["files"]) == ("COMPLETED", WORK_ORDERS, 1), event
+    assert (event["status"], event["rows"], event["file_count"]) == ("COMPLETED", WORK_ORDERS, 1), event
     assert (event["images"], event["images_missing"], event["images_conflicting"]) == (IMAGES, 0, 0), event
     landed = day.landed()
     (data_file,) = (name for name in landed if "/dt=" in name)

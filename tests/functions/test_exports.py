@@ -449,7 +449,7 @@ def test_a_cancelled_run_stays_in_the_audit_with_every_key(world: World) -> None
     assert (cancelled.status, cancelled.body["status"]) == (200, "CANCELLED")
     assert list(cancelled.body) == list(begun)
     assert cancelled.body["timestamp"] == "2026-11-22T09:22:00.000Z"
-    counted = ("rows", "files", "images", "bytes", "error", "next_action")
+    counted = ("rows", "file_count", "images", "bytes", "error", "next_action")
     assert [cancelled.body[key] for key in counted] == [0, 0, 0, 0, None, None]
     world.wait(timedelta(minutes=5))
     again = world.request("POST", f"{path}:cancel")

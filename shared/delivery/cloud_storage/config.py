@@ -30,6 +30,11 @@ class CloudStorageConfig(ConnectorConfig):
         """The URI, parsed."""
         return BucketUri.parse(self.storage_uri)
 
+    @property
+    def destination(self) -> str:
+        """The bucket."""
+        return f"gs://{self.uri.bucket}"
+
     def place(self, name: str) -> str:
         """Where a name that an export gives stands in the bucket."""
         return self.uri.prefix + name

@@ -187,6 +187,11 @@ class SftpConfig(ConnectorConfig):
         login = {name: getattr(newest, name) for name in ("username", "host_key", "secret")}
         return self.model_copy(update=login)
 
+    @property
+    def destination(self) -> str:
+        """The server."""
+        return f"sftp://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
     def place(self, name: str) -> str:
         """Where a name below the export's directory stands on the server."""
         return name if not self.path else f"{self.path.rstrip('/')}/{name}"

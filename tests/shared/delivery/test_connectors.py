@@ -185,7 +185,7 @@ def test_a_connector_that_is_registered_delivers(world: World, handed: dict[str,
     shown = world.request("GET", f"/v1/exports/{export}").body["connector_config"]
     assert shown == {"street": "Elm Street", "bell": None, "secret": event["sftpDetailsKey"]}
     assert event["sftpDetailsKey"] is not None
-    assert (event["status"], event["files"], event["images"]) == ("COMPLETED", 1, 0), event
+    assert (event["status"], event["file_count"], event["images"]) == ("COMPLETED", 1, 0), event
     assert (event["operations"], event["recipients"]) == (["COURIER"], [])
     data, manifest = sorted(handed, key=lambda name: "_manifests" in name)
     assert data.startswith("Elm Street/"), data

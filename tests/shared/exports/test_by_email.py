@@ -66,7 +66,7 @@ def test_each_recipient_gets_a_mail_whose_link_opens_the_one_file_of_all_sites(w
     export = by_email(world)
     world.run_due(MORNING)
     event = only(world, export)
-    assert (event["status"], event["rows"], event["files"], event["images"]) == ("COMPLETED", 3, 1, 0)
+    assert (event["status"], event["rows"], event["file_count"], event["images"]) == ("COMPLETED", 3, 1, 0)
     assert event["operations"] == ["EMAIL"]
     assert event["recipients"] == [{"address": ANN, "name": ""}, {"address": BOB, "name": ""}]
     assert (event["mails_sent"], event["mails_not_sent"], event["sftpDetailsKey"]) == (2, [], None)
@@ -104,7 +104,7 @@ def test_of_several_files_the_link_opens_a_page_that_leads_to_each(
     world.run_due(MORNING)
     files = staged(world, export)
     assert len(files) == 3
-    assert only(world, export)["files"] == 3
+    assert only(world, export)["file_count"] == 3
     page = clicked(world, token_of(world, ANN))
     assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     named = re.findall(r'href="(\?file=[^"]+)"', page.body.decode())
@@ -119,7 +119,7 @@ def test_an_empty_window_is_mailed_to_nobody(world: World) -> None:
     export = by_email(world)
     world.run_due(MORNING)
     event = only(world, export)
-    assert (event["status"], event["files"], event["mails_sent"]) == ("COMPLETED", 0, 0)
+    assert (event["status"], event["file_count"], event["mails_sent"]) == ("COMPLETED", 0, 0)
     assert (sent_to(world), listed(world, export)) == ([], {})
 
 

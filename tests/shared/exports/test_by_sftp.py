@@ -74,7 +74,7 @@ def test_what_lands_is_what_lands_in_a_bucket_and_the_manifest_is_the_last(
     into_bucket = world.export(site_ids=sites)
     world.run_due(MORNING)
     event, other = only(world, export), only(world, into_bucket)
-    assert (event["status"], event["rows"], event["files"], event["images"]) == ("COMPLETED", 2, 2, 4)
+    assert (event["status"], event["rows"], event["file_count"], event["images"]) == ("COMPLETED", 2, 2, 4)
     assert event["operations"] == ["SFTP"]
     assert event["sftpDetailsKey"] == secret_of(world, export)
     assert event["recipients"] == []

@@ -36,7 +36,7 @@ class Small(RunSubject):
     def done_once(self) -> None:
         world = self.world
         event = only(world, self.export)
-        assert (event["status"], event["rows"], event["files"]) == ("COMPLETED", 3, 1), event
+        assert (event["status"], event["rows"], event["file_count"]) == ("COMPLETED", 3, 1), event
         ((id, content),) = staged(world, self.export).items()
         assert id == "all"
         assert sorted(line.partition(b",")[0].decode() for line in content.splitlines()[1:]) == self.made

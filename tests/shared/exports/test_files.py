@@ -15,7 +15,7 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from shared.errors import CustomerMustAct
-from shared.exports import files, runs, writing
+from shared.exports import audit, files, runs, writing
 from shared.exports.config import parse
 from shared.exports.files import Planned
 from shared.exports.runs import Run, WrittenPart
@@ -298,7 +298,9 @@ def delivered(world: World, export: str, place: str) -> list[tuple[str | None, b
     names = [file["name"] for file in manifest["files"]]
     assert sorted(names) == sorted(name for name in there if "/dt=" in name and event["run_id"] in name)
     totals = [len(names), total(manifest, "rows"), total(manifest, "bytes")]
-    assert [event["files"], event["rows"], event["bytes"]] == totals
+    assert [event["file_count"], event["rows"], event["bytes"]] == totals
+    assert event["files"] == manifest["files"][: audit.FILES_NAMED]
+    assert (event["destination"], event["manifest"] in there) == (f"gs://{BUCKET}", True)
     assert [manifest["rows"], manifest["bytes"]] == totals[1:]
     return found
 

@@ -29,7 +29,7 @@ def landed_once(world: World, export: str, rows: int) -> None:
     assert [record["name"] for record in world.records()] == in_order(world)
     assert len(set(in_order(world))) == rows
     (event,) = world.audit(export)
-    assert (event["status"], event["rows"], event["files"]) == ("COMPLETED", rows, 1), event
+    assert (event["status"], event["rows"], event["file_count"]) == ("COMPLETED", rows, 1), event
     (manifest,) = world.manifests()
     assert [(each["rows"], each["bytes"]) for each in manifest["files"]] == [(rows, len(content))]
 

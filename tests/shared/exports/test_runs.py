@@ -136,7 +136,7 @@ def test_nothing_to_export_is_the_manifest_alone(world: World) -> None:
     (manifest,) = world.manifests()
     assert (manifest["files"], manifest["rows"], manifest["deleted"]) == ([], 0, [])
     (event,) = world.audit(export)
-    assert (event["status"], event["rows"], event["files"], event["images"]) == ("COMPLETED", 0, 0, 0)
+    assert (event["status"], event["rows"], event["file_count"], event["images"]) == ("COMPLETED", 0, 0, 0)
 
 
 def test_a_site_without_images(world: World) -> None:

@@ -32,7 +32,7 @@ class Small(RunSubject):
         world = self.world
         event = only(world, self.export)
         assert event["status"] == "COMPLETED", event
-        assert (event["rows"], event["files"], event["images"]) == (1, 1, 2), event
+        assert (event["rows"], event["file_count"], event["images"]) == (1, 1, 2), event
         assert (event["images_missing"], event["images_conflicting"]) == (0, 0)
         landed = there(self.sftp)  # nothing under a temporary name
         images = {name: content for name, content in landed.items() if "/images/" in name}
