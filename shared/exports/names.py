@@ -4,16 +4,20 @@ place that the config gives.
 """
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from shared.window import Window
+from shared.window import EARLIEST, Window
 
 RUN_DIGITS = 10
 """How many hex digits a run's id has."""
 
 NUMBER_DIGITS = 5
 """With how many digits files of one run are numbered: a run has at most 50,000 parts, and so files."""
+
+
+BEGINNING = "beginning"
+"""What stands for the start of a window that begins with everything so far."""
 
 
 def stamp(at: datetime) -> str:
@@ -48,11 +52,15 @@ def data_file(
     number: int | None,
     extension: str,
 ) -> str:
-    """A data file: of one site, or of all where that is None; with its number where it is one of several."""
-    folder = f"{source}/dt={window.start.astimezone(timezone).date().isoformat()}"
-    bounds = f"{stamp(window.start)}_{stamp(window.end)}"
+    """A data file: of one site, or of all where that is None; with its number where it is one of several.
+
+    Its folder is a partition by date in Hive's style, so it always has a date. It is the day on which the
+    window begins; where everything so far is in it, the last day.
+    https://cloud.google.com/bigquery/docs/hive-partitioned-queries#supported_data_layouts
+    """
+    folder = f"{source}/dt={_day(window).astimezone(timezone).date().isoformat()}"
     counted = "" if number is None else f"-{number:0{NUMBER_DIGITS}}"
-    name = f"{folder}/{source}_{bounds}_{run}{counted}.{extension}"
+    name = f"{folder}/{source}_{_bounds(window)}_{run}{counted}.{extension}"
     return f"{site}/{name}" if site else name
 
 
@@ -63,12 +71,23 @@ def image(site: str, file_name: str) -> str:
 
 def manifest(export: str, window: Window, run: str) -> str:
     """The run's manifest; written last."""
-    return f"_manifests/{export}/{stamp(window.start)}_{stamp(window.end)}_{run}.json"
+    return f"_manifests/{export}/{_bounds(window)}_{run}.json"
 
 
 def staged(customer: str, export: str, run: str, file: str) -> str:
     """A run's file in staging, in the managed folder that the customer's account may read."""
     return f"{customer}/{export}/{run}/{file}"
+
+
+def _bounds(window: Window) -> str:
+    start = BEGINNING if window.start == EARLIEST else stamp(window.start)
+    return f"{start}_{stamp(window.end)}"
+
+
+def _day(window: Window) -> datetime:
+    """A moment of the day that a window's folder is named by."""
+    # A window that ends at midnight holds nothing of the day that begins there.
+    return window.end - timedelta(minutes=1) if window.start == EARLIEST else window.start
 
 
 def _digits(text: str) -> str:

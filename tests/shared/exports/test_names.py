@@ -1,11 +1,13 @@
 """Names in the customer's bucket (docs/contracts/delivered-files.md)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
+
+import pytest
 
 from shared.delivery.base import TAIL_BYTES
 from shared.exports import names
-from shared.window import Window
+from shared.window import EARLIEST, Window
 
 SITE = "3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b"
 EXPORT = "9d8c7b6a-1111-4222-8333-944455566677"
@@ -40,6 +42,27 @@ def test_a_manifest() -> None:
     assert names.manifest(EXPORT, WINDOW, "0a1b2c3d4e") == (
         "_manifests/9d8c7b6a-1111-4222-8333-944455566677/20261122T230000Z_20261123T230000Z_0a1b2c3d4e.json"
     )
+
+
+@pytest.mark.parametrize(
+    ("zone", "end", "day"),
+    [
+        ("UTC", datetime(2026, 11, 23, 2, tzinfo=UTC), "2026-11-23"),
+        ("UTC", datetime(2026, 11, 23, tzinfo=UTC), "2026-11-22"),
+        ("Europe/Paris", datetime(2026, 11, 22, 23, tzinfo=UTC), "2026-11-22"),
+        ("America/New_York", datetime(2026, 11, 23, 2, tzinfo=UTC), "2026-11-22"),
+        ("Asia/Tokyo", datetime(2026, 11, 22, 15, 1, tzinfo=UTC), "2026-11-23"),
+    ],
+)
+def test_everything_so_far_is_named_so_and_lies_in_the_folder_of_its_last_day(
+    zone: str, end: datetime, day: str
+) -> None:
+    window = Window(EARLIEST, end)
+    bounds = f"beginning_{names.stamp(end)}_r"
+    assert names.data_file(SITE, "s", window, ZoneInfo(zone), "r", None, "csv") == (
+        f"{SITE}/s/dt={day}/s_{bounds}.csv"
+    )
+    assert names.manifest(EXPORT, window, "r") == f"_manifests/{EXPORT}/{bounds}.json"
 
 
 def test_an_image() -> None:

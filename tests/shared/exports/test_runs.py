@@ -305,6 +305,12 @@ def test_once_exports_everything_so_far_and_ends(world: World) -> None:
     world.run_due()
     assert ids(world.records()) == [early.id]
     assert world.manifests()[0]["window"]["start"] == "1970-01-01T00:00:00Z"
+    [name] = world.data_files()
+    [run] = world.audit(export)
+    bounds = f"beginning_20261122T121700Z_{run['run_id']}"
+    folder = f"waybill/{SITE}/work-orders-timeline/dt=2026-11-22"
+    assert name == f"{folder}/work-orders-timeline_{bounds}.jsonl"
+    assert run["manifest"] == f"waybill/_manifests/{export}/{bounds}.json"
     assert world.request("GET", f"/v1/exports/{export}").body["state"] == "ENDED"
     world.run_due(MORNING)
     assert len(world.audit(export)) == 1
