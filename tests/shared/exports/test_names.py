@@ -1,6 +1,6 @@
 """Names in the customer's bucket (docs/contracts/delivered-files.md)."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest

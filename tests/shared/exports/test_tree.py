@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from shared.sources import SOURCES
 from shared.window import utc_second
 from tests.shared.exports.landed import mailed
@@ -45,6 +47,7 @@ def shown(name: str) -> str:
     return name
 
 
+@pytest.mark.slow
 def test_the_tree_of_each_source_is_the_documented_one(world: World) -> None:
     window = fill(world, minutes=2)
     world.cloud.db.document("customers/acme").update({"parallel_exports": 100})

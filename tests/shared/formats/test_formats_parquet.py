@@ -84,9 +84,32 @@ def test_columns_have_types_that_others_see() -> None:
     ]
 
 
+FILES: dict[str, list[dict[str, Any]]] = {
+    "nothing": [{}],
+    "null": [dict.fromkeys(column.name for column in COLUMNS)],
+    "whole numbers": [{"count": 1, "share": 2, "read": 3}],
+    "fractions": [{"share": 0.5, "read": 0.5}],
+    "texts": [{"id": "a", "sum": "+a", "read": "Red", "extra": {}}],
+    "now this, now that": [{"read": True, "extra": []}, {"read": "a"}, {"read": 2**64 - 1}],
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_a_column_has_the_same_type_whatever_is_in_a_file(what: str) -> None:
+    columns = (*COLUMNS, Column("sum", "code"), Column("read", "value"))
+    first, other = (
+        arrow.parquet.ParquetFile(io.BytesIO(written([line(each) for each in records], columns)[0]))
+        for records in (FILES["now this, now that"], FILES[what])
+    )
+    assert other.schema.equals(first.schema), other.schema
+    assert other.schema_arrow.equals(first.schema_arrow, check_metadata=True)
+    assert other.schema_arrow.field("read").type == arrow.string()
+
+
 @pytest.mark.parametrize(
     ("type", "value"),
     [
+        ("code", 5),
         ("text", 5),
         ("text", {"a": 1}),
         ("integer", 1.5),
