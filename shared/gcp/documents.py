@@ -12,6 +12,8 @@ from google.cloud.firestore_v1 import FieldFilter
 from google.cloud.firestore_v1.types import firestore as api
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from shared.errors import Retry
+
 TRANSACTION_ATTEMPTS = 15
 """How often a transaction that met another is tried; the client's own default is 5."""
 
@@ -52,8 +54,9 @@ def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -
 
     Firestore answers ABORTED at the commit or at a read already, where the transaction met another
     (https://firebase.google.com/docs/firestore/transaction-data-contention). The client's own `transactional`
-    tries again after the commit only. Raises what `work` raises, and ValueError where the transaction met
-    others at every attempt.
+    tries again after the commit only. Raises what `work` raises, and Retry where the transaction met others at
+    every attempt: Firestore locks what a transaction reads, and one whose process died keeps its locks for a
+    minute (https://firebase.google.com/docs/firestore/quotas#writes_and_transactions).
     """
     first: bytes | None = None
     met: Aborted | None = None
@@ -73,7 +76,12 @@ def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -
             raise
         else:
             return result
-    raise ValueError(f"the transaction met others at each of {TRANSACTION_ATTEMPTS} attempts") from met
+    raise contention() from met
+
+
+def contention() -> Retry:
+    """What is wrong where a write met others for too long: it passes."""
+    return Retry("others are changing the same data at this moment")
 
 
 def fields_of(snapshot: Snapshot) -> dict[str, Any]:

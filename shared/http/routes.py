@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 import flask
 import orjson
+from google.api_core.exceptions import Aborted
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map, Rule
 
 from shared import logs
 from shared.errors import Conflict, FieldProblem, Invalid, Refused, Retry, Unauthenticated
+from shared.gcp.documents import contention
 from shared.http import forms
 from shared.http.bodies import BODY_BYTES, json_object, no_such, read
 from shared.http.errors import ErrorForm, Failure
@@ -256,6 +258,8 @@ class Routes:
         if isinstance(error, Retry):
             logs.warning("a request is to be sent again", reason=str(error))
             return Failure(503, "Not possible now", f"{error}: try again", request_id)
+        if isinstance(error, Aborted):  # a single write that met a transaction
+            return self._failure(request, request_id, contention())
         if isinstance(error, HTTPException):
             return Failure(error.code or 500, error.name, _sentence(error, request), request_id)
         # The route, not the path: a path can hold a secret.

@@ -11,6 +11,7 @@ from infra.local.traffic import Fault
 from shared.accounts.customers import add_site, get_site
 from shared.accounts.keys import create_key, revoke_key
 from shared.errors import Conflict
+from shared.gcp.documents import TRANSACTION_ATTEMPTS
 from tests.world import BUCKET, SITE, THEIR_SITE, World
 
 
@@ -744,3 +745,28 @@ def test_a_change_whose_answer_was_lost_is_there_and_can_be_sent_again(world: Wo
     assert shown["state"] == states.get(call, "ACTIVE")
     assert shown["version"] == (2 if call == "edit" else 1)
     assert world.audit(export)[0]["status"] == ("CANCELLED" if call in ("cancel", "delete") else "RUNNING")
+
+
+BUSY = "others are changing the same data at this moment: try again"
+
+
+@pytest.mark.parametrize("call", ["delete", "pause", "run"])
+def test_a_change_that_others_keep_out_is_answered_503_and_is_to_be_sent_again(
+    world: World, call: str
+) -> None:
+    """A process that dies in the middle of a transaction keeps its locks for a minute."""
+    export = world.export()
+    world.wait(timedelta(minutes=3))
+    asked = ("DELETE", "") if call == "delete" else ("POST", f":{call}")
+    world.suite.traffic.arm("firestore.Commit", Fault("abort"), times=TRANSACTION_ATTEMPTS)
+    answer = world.request(asked[0], f"/v1/exports/{export}{asked[1]}")
+    assert (answer.status, answer.body["detail"]) == (503, BUSY)
+    again = world.request(asked[0], f"/v1/exports/{export}{asked[1]}")
+    assert again.status in (200, 201, 204), again
+
+
+def test_a_single_write_that_met_a_transaction_is_answered_503(world: World) -> None:
+    world.suite.traffic.arm("firestore.Commit", Fault("error", status=10))  # ABORTED
+    answer = world.request("POST", "/v1/exports", body())
+    assert (answer.status, answer.body["detail"]) == (503, BUSY)
+    assert world.request("POST", "/v1/exports", body()).status == 201

@@ -9,6 +9,7 @@ from google.api_core.exceptions import RetryError, ServiceUnavailable
 
 from infra.local.traffic import Fault
 from shared.errors import Busy, Conflict, GiveUp, Retry
+from shared.gcp.documents import TRANSACTION_ATTEMPTS
 from shared.work import control, engine, pieces, stages
 from shared.work.attempts import Attempt, Stopped
 from shared.work.kinds import Done, End, Later, PlannedTooLongAgo, Stage
@@ -120,6 +121,21 @@ def test_a_final_failure_ends_the_work_and_says_what_to_do(toys: Toys) -> None:
     )
     toys.settle()
     assert [each.id for each in work.collection("ends").stream()] == ["FAILED"]
+
+
+@pytest.mark.parametrize("nth", [1, 2], ids=["when it is taken", "when it is finished"])
+def test_a_transaction_that_others_keep_out_passes_and_is_no_fault_of_ours(toys: Toys, nth: int) -> None:
+    work = toys.make(count=1)
+    (plan,) = toys.open_pieces()
+    toys.world.suite.traffic.arm(
+        "firestore.Commit", Fault("abort"), nth=nth, times=TRANSACTION_ATTEMPTS, resource=plan.reference.path
+    )
+    toys.drain()
+    assert [each for each in toys.faults if "Retry" not in each] == []
+    toys.world.wait(timedelta(minutes=20))
+    toys.sweep()
+    toys.drain()
+    assert fields(work)["state"] == "COMPLETED"
 
 
 def test_a_fault_of_ours_is_raised_and_counted_and_ends_in_a_failure(toys: Toys) -> None:
