@@ -41,6 +41,7 @@ check: $(PHOTOS) $(READERS)/.installed ## what takes longer: real processes, kil
 	@$(BIN)/python -m pytest -n 2 -m slow
 	@WAYBILL_PART_RECORDS=10 WAYBILL_SLICE_IMAGES=3 WAYBILL_SLICE_FILES=3 $(BIN)/python -m pytest -n 2 -m "cuts and not slow"
 	@WAYBILL_PART_RECORDS=10 $(BIN)/python -m pytest -n 2 tests/shared/exports/test_windows_hold.py
+	@$(BIN)/python -m tests.emulators -n 2
 
 lint: $(INSTALLED) ## style and types
 	@$(BIN)/ruff check .

@@ -40,7 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--write-golden", action="store_true", help="write golden files anew; then read the diff"
     )
     parser.addoption(
-        "--google", action="store_true", help="Firestore and Pub/Sub are Google's emulators; see tests/emulators"
+        "--google",
+        action="store_true",
+        help="Firestore and Pub/Sub are Google's emulators; see tests/emulators",
     )
 
 

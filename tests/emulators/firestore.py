@@ -24,6 +24,10 @@ from tests.emulators.forward import Emulator
 SERVICE = "google.firestore.v1.Firestore"
 STREAMS = ("BatchGetDocuments", "RunQuery", "RunAggregationQuery")
 UNARY = ("GetDocument", "BeginTransaction", "Commit", "BatchWrite", "ListDocuments", "ListCollectionIds")
+LOCK_WAIT = timedelta(seconds=20)
+"""How long production waits for a lock, of which the emulator makes two seconds.
+https://firebase.google.com/docs/firestore/transaction-data-contention"""
+
 TIMES = ("create_time", "update_time", "read_time", "commit_time")
 _REQUEST_TIME = m.FieldTransform.ServerValue.Value("REQUEST_TIME")
 
@@ -117,6 +121,8 @@ class GoogleFirestore:
                 answers = [self._emulator.unary(method, content)]
         except grpc.RpcError as error:
             refused: Any = error
+            if refused.code() is grpc.StatusCode.ABORTED and "lock timeout" in refused.details():
+                self._clock.advance(LOCK_WAIT)
             raise Refused(refused.code(), refused.details()) from error
         finally:
             if name in ("Commit", "Rollback"):

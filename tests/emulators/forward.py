@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 from grpc import _channel
+
 METADATA = (("authorization", "Bearer owner"),)
 """Whom the emulator of Firestore takes for someone whom its rules allow everything."""
 

@@ -108,7 +108,9 @@ class GooglePubSub(PubSubService):
                 break
             late = elapsed_since(begun) > ARRIVAL_SECONDS
             assert not late, f"{subscription} did not deliver {wanted or 'any'}: {sorted(pulled)}"
-        assert wanted is None or wanted == pulled.keys(), f"{subscription}: {wanted}, and came {pulled.keys()}"
+        assert wanted is None or wanted == pulled.keys(), (
+            f"{subscription}: {wanted}, and came {pulled.keys()}"
+        )
         return sorted(pulled.values(), key=lambda each: int(each.message.message_id))
 
     def _keep(self, topic: str, subscription: str, message: Any) -> None:

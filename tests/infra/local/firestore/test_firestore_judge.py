@@ -1,13 +1,7 @@
 """The same calls to our Firestore and to Google's emulator, where the machine has it: the same answers."""
 
 import math
-import os
-import shutil
-import signal
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,8 +9,8 @@ import pytest
 
 from infra.local.clock import SuiteClock, machine_time
 from infra.local.firestore import messages as m
+from tests.emulators import programs
 from tests.infra.local.firestore.conftest import ROOT, STREAMS, Bench
-from tests.infra.local.standin import until
 
 pytestmark = pytest.mark.slow
 
@@ -28,30 +22,10 @@ Call = Callable[[str, Any], Any]
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    gcloud = shutil.which("gcloud")
-    program = (
-        Path(gcloud).resolve().parents[1] / "platform/cloud-firestore-emulator/cloud_firestore_emulator"
-        if gcloud
-        else None
-    )
-    if program is None or not program.exists() or shutil.which("java") is None:
+    if programs.found(programs.FIRESTORE) is None:
         pytest.skip("Google's emulator of Firestore is not on this machine: its opinion is missing")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    output = tmp_path_factory.mktemp("emulator") / "output"
-    with output.open("w") as written:
-        process = subprocess.Popen(
-            [str(program), "start", "--host=127.0.0.1", f"--port={port}"],
-            stdout=written,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={"PATH": os.environ["PATH"], "HOME": str(output.parent)},
-        )
-    until(lambda: "is now running" in output.read_text() or process.poll() is not None, "the emulator up")
-    assert process.poll() is None, output.read_text()
-    yield f"127.0.0.1:{port}"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with programs.running(programs.FIRESTORE, tmp_path_factory.mktemp("emulator") / "output") as host:
+        yield host
 
 
 def caller(host: str) -> Call:
