@@ -5,7 +5,7 @@
 3. post   the work order to the site's analyser, if it has one (`analyser`)
 4. store  what that says, beside what changed meanwhile (`results`)
 
-What is passing is tried again for MAX_WAIT; what is not, or stays, makes the analysis FAILED, with a sentence
+What is passing is tried again, for MAX_WAIT at least; what is not, or stays, makes the analysis FAILED, with a sentence
 for the customer.
 """
 
@@ -28,7 +28,8 @@ from shared.workorders.store import Held
 from shared.workorders.stored import DUE, FAILED, WAITING, StoredWorkOrder
 
 MAX_WAIT = timedelta(hours=1)
-"""How long an analyser may be away, from the first failed try on."""
+"""How long an analyser may be away, from the first failed try on. While it answers about others, it is only
+busy: then the engine's MAX_WAIT_ALONE counts."""
 
 AFTER_FIXING = "Once that is fixed, POST to the work order's /analyze to have it analysed again."
 """What to do about every analysis that failed."""
@@ -75,7 +76,7 @@ def failed(cloud: Cloud, analyses: Analyses, attempt: Attempt, error: GiveUp) ->
     piece = attempt.piece
     failure = f"{error} {error.next_action}"
     if isinstance(error, WaitedTooLong):
-        failure = f"The site's analyser was away for an hour. {piece.waits_for} {AFTER_FIXING}"
+        failure = f"The site's analyser was away or busy for {error.time}. {error.reason} {AFTER_FIXING}"
     try:
         site = get_site(cloud.db, analyses.site, analyses.customer)
         store.change(cloud, site, piece.name, lambda now: _given_up(now.stored, failure))

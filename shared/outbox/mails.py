@@ -54,7 +54,7 @@ class Mail:
 
     letter       the kind of letter that it is (`letters.KINDS`)
     facts        what the letter says
-    asked        since when it is to be sent, by Firestore; a person who has it sent again sets it anew
+    refused_at   when SendGrid did not take it for the first time since it is to be sent, by Firestore
     attempt      the attempt that sends it, or that sent it last
     files        what its link leads to
     links        the ids of the links that it was sent with; the last one is the newest
@@ -71,7 +71,7 @@ class Mail:
     facts: Mapping[str, Any]
     state: str
     created: datetime
-    asked: datetime
+    refused_at: datetime | None
     attempt: str | None
     files: Files | None
     links: tuple[str, ...]
@@ -145,7 +145,7 @@ def from_snapshot(snapshot: Snapshot) -> Mail:
         facts=fields["facts"],
         state=fields["state"],
         created=fields["created"],
-        asked=fields["asked"],
+        refused_at=fields["refused_at"],
         attempt=fields["attempt"],
         files=Files(**fields["files"]) if fields["files"] else None,
         links=tuple(fields["links"]),
@@ -203,8 +203,8 @@ def reopen(writes: firestore.WriteBatch, snapshot: Snapshot, at: datetime) -> No
 
 
 def _to_be_sent(at: datetime) -> dict[str, Any]:
-    known_later = dict.fromkeys(("error", "next_action", "message_id", "finished", "attempt"))
-    opened = {"state": WAITING, "stage": ASK, "plan": ASK, "open": True, "heartbeat": at, "asked": at}
+    known_later = dict.fromkeys(("error", "next_action", "message_id", "finished", "attempt", "refused_at"))
+    opened = {"state": WAITING, "stage": ASK, "plan": ASK, "open": True, "heartbeat": at}
     return {**known_later, **opened}
 
 

@@ -62,19 +62,16 @@ class Verdict:
 def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
     """Commit that the mail is being sent, if SendGrid may be called now and would deliver to its address.
 
-    Retry where it is to wait; a mail that waited for TRIED_FOR ends as REFUSED.
+    Retry where it is to wait. A mail that SendGrid has not taken for TRIED_FOR ends as REFUSED.
     """
     piece = attempt.piece
     now = piece.heartbeat
     if attempt.carried:
-        raise Retry(attempt.carried)
+        return _again(mail, attempt, attempt.carried)
     cancelled, paused_until = _look(cloud, mail)
     if cancelled and mail.then is not None:
         reason = "The run that it would have delivered was cancelled."
         return _ended(mail, Verdict(SKIPPED, reason, "Export the window again with :backfill."))
-    if now - mail.asked >= TRIED_FOR:
-        late = f"It could not be sent within a day. {piece.waits_for or ''}".strip()
-        return _ended(mail, Verdict(REFUSED, late, "Have it sent again."))
     if now < paused_until:
         raise Retry(piece.waits_for or "SendGrid is not to be called yet: it did not take another mail.")
     account = _account(cloud)
@@ -89,7 +86,7 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
         if verdict.state != WAITING:
             return _ended(mail, verdict)
         _pause(cloud, verdict)
-        raise Retry(verdict.reason or "SendGrid is not to be called yet.")
+        return _again(mail, attempt, verdict.reason or "SendGrid is not to be called yet.")
     return _intent(cloud, mail, attempt)
 
 
@@ -107,8 +104,21 @@ def send(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
         cloud.db.document(links.path(mail.links[-1])).delete()
     if verdict.state == WAITING:
         _pause(cloud, verdict)
-        return Done(next=ASK, work={"links": list(left), "attempt": None}, carry=verdict.reason)
+        refused_at = mail.refused_at or attempt.piece.heartbeat
+        waiting = {"links": list(left), "attempt": None, "refused_at": refused_at}
+        return Done(next=ASK, work=waiting, carry=verdict.reason)
     return _ended(mail, verdict, left)
+
+
+def _again(mail: Mail, attempt: Attempt, reason: str) -> Done:
+    """Raise Retry for a mail that SendGrid did not take just now, or end one that it has not taken for
+    TRIED_FOR. Time in a queue does not count."""
+    first = mail.refused_at or attempt.piece.since
+    if first is None or attempt.piece.heartbeat - first < TRIED_FOR:
+        raise Retry(reason)
+    return _ended(
+        mail, Verdict(REFUSED, f"It could not be sent within a day. {reason}", "Have it sent again.")
+    )
 
 
 def judge(answer: SendGridAnswer, now: datetime) -> Verdict:

@@ -37,6 +37,9 @@ BACKOFF = timedelta(seconds=10)
 MAX_BACKOFF = timedelta(minutes=10)
 """How long a piece waits after its first failed try; twice as long after each, up to the most."""
 
+MAX_WAIT_ALONE = timedelta(days=1)
+"""How long a piece may wait for something outside while other pieces of its work get on."""
+
 REPORT_WAITING = timedelta(hours=1)
 """After which time of waiting the kind reports it to people."""
 
@@ -101,11 +104,11 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
         stages.go_back(cloud, kind, attempt, passed.stage)
         return None
     except Retry as passing:
-        _save_failure(cloud, kind, attempt, str(passing), counted=False)
+        _wait(cloud, kind, attempt, str(passing))
         return None
     except Exception as error:
         if why := outage(error):
-            _save_failure(cloud, kind, attempt, why, counted=False)
+            _wait(cloud, kind, attempt, why)
             return None
         _save_failure(cloud, kind, attempt, f"a fault of ours ({type(error).__name__})", counted=True)
         raise
@@ -113,7 +116,7 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
 
 def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Attempt | None:
     """Begin an attempt; None where the piece has ended or is the gate. Busy where another attempt is alive at
-    it or it is too early; GiveUp where too many have begun it, or it waited too long."""
+    it or it is too early; GiveUp where too many have begun it."""
     id = cloud.new_id()[:12]
 
     def take(transaction: firestore.Transaction) -> Piece | Stopped | Busy | None:
@@ -137,11 +140,6 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
             return Busy(f"attempt {piece.holder} is at {piece.id}")  # after the commit
         if piece.retry_at and now < piece.retry_at:
             raise Busy(f"{piece.id} is to be tried again at {piece.retry_at:%H:%M:%S}")
-        if piece.since and now - piece.since >= kind.max_wait:
-            raise WaitedTooLong(
-                f"It waited for {_hours(kind.max_wait)}. What it waited for last: {piece.waits_for}",
-                kind.advice,
-            )
         if piece.attempts >= MAX_ATTEMPTS:
             last = f" What it met last: {piece.waits_for}." if piece.waits_for else ""
             raise GiveUp(
@@ -306,6 +304,35 @@ def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -
         _note_waiting(cloud, kind, piece, later.waits_for, waiting=True)
     else:
         show_life(cloud, attempt.work.reference.get(), got_on=True)
+
+
+def _wait(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str) -> None:
+    """Have a piece wait for something outside that failed it, or end its work where that lasts too long."""
+    too_long = _waited_too_long(cloud, kind, attempt)
+    if too_long is None:
+        _save_failure(cloud, kind, attempt, why, counted=False)
+    else:
+        error = WaitedTooLong(_hours(too_long), why, kind.advice)
+        _failed(cloud, kind, attempt.work, attempt.piece, attempt, error)
+
+
+def _waited_too_long(cloud: Cloud, kind: Kind[Any], attempt: Attempt) -> timedelta | None:
+    """For how long a piece that failed now has waited, where that is too long.
+
+    It is counted from its first failed try, and ends at a failed try: time in a queue proves nothing. Where
+    other pieces of its work get on, what it waits for is there, and only busy.
+    """
+    if attempt.piece.since is None:
+        return None
+    snapshot, work = cloud.db.document(attempt.piece.path).get(), attempt.work.reference.get()
+    since = snapshot.get("since") if holds(snapshot, attempt.id) else None  # it may have got on meanwhile
+    if since is None or not work.exists:
+        return None
+    now, all_since = read_time(snapshot), work.get("since")
+    if now - since >= kind.max_wait and all_since and now - all_since >= kind.max_wait:
+        return kind.max_wait
+    longest = max(MAX_WAIT_ALONE, kind.max_wait)
+    return longest if now - since >= longest else None
 
 
 def _save_failure(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str, counted: bool) -> None:

@@ -28,7 +28,16 @@ Documents = Mapping[str, Fields]
 
 
 class WaitedTooLong(GiveUp):
-    """A piece waited for something outside for as long as its kind allows."""
+    """A piece waited for something outside for as long as it may.
+
+    time    for how long, in words
+    reason  what it waited for last
+    """
+
+    def __init__(self, time: str, reason: str, next_action: str) -> None:
+        super().__init__(f"It waited for {time}. What it waited for last: {reason}", next_action)
+        self.time = time
+        self.reason = reason
 
 
 class PlannedTooLongAgo(Exception):

@@ -473,9 +473,41 @@ def test_who_stays_away_for_an_hour_is_given_up(world: World) -> None:
         world.drain()
         assert held(world, id).analysis == "FAILED"
     assert held(world, id).failure == (
-        "The site's analyser was away for an hour. 127.0.0.1 answered 503." + MEND
+        "The site's analyser was away or busy for an hour. 127.0.0.1 answered 503." + MEND
     )
     assert not world.suite.pubsub.outstanding()
+
+
+def test_time_in_a_queue_does_not_count_as_time_that_the_analyser_was_away(world: World) -> None:
+    with analysing(Reply(429)) as server:
+        id = made(world, site_with(world, server.url))
+        world.drain()
+        world.wait(timedelta(hours=5))  # nobody came to ask again
+        server.answers = right
+        world.settle()
+        assert (held(world, id).analysis, len(server.asked)) == ("DONE", 2), held(world, id).failure
+
+
+@pytest.mark.slow
+def test_who_is_busy_with_others_is_asked_again_for_a_day(world: World) -> None:
+    with analysing(right) as server:
+        site = site_with(world, server.url)
+        refused = made(world, site)
+        server.answers = lambda asked: Reply(429) if refused.encode() in asked.content else right(asked)
+        hours = timedelta(0)
+        while held(world, refused).analysis == "DUE":
+            assert hours < timedelta(hours=26)
+            world.sweep()
+            world.drain()
+            other = made(world, site, name=f"WO_{hours.total_seconds():.0f}")
+            world.drain()
+            assert held(world, other).analysis == "DONE"
+            world.wait(timedelta(minutes=50))
+            hours += timedelta(minutes=50)
+    assert hours >= timedelta(hours=24)
+    assert held(world, refused).failure == (
+        "The site's analyser was away or busy for 24 hours. 127.0.0.1 answered 429." + MEND
+    )
 
 
 def test_who_is_down_is_asked_again(world: World) -> None:

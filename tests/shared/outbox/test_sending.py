@@ -220,6 +220,18 @@ def test_a_mail_that_sendgrid_never_takes_is_refused_after_a_day(world: World) -
     assert timedelta(days=1) <= found.finished - found.created < timedelta(days=1, hours=2)
 
 
+@pytest.mark.parametrize("refused_before", [False, True])
+def test_a_mail_is_tried_however_long_nobody_came_to_send_it(world: World, refused_before: bool) -> None:
+    mail = post(world)
+    if refused_before:
+        world.suite.traffic.arm(SEND, Fault("error", 429))
+        world.drain()
+    world.wait(timedelta(days=3))
+    mail.settle()
+    found = mail.one()
+    assert (found.state, found.reason) == (mails.SENT, None)
+
+
 def test_what_could_not_be_reached_was_not_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [SendGridAnswer(UNREACHED, "ConnectionRefusedError")]
     really = sendgrid.send

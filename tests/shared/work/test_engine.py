@@ -109,6 +109,17 @@ def test_what_waits_for_longer_than_its_kind_allows_fails_with_what_it_waited_fo
     assert "the bucket answers 429" in after["error"]
 
 
+def test_time_in_a_queue_is_no_failed_try(toys: Toys) -> None:
+    toys.steps.does["double"] = fails(Retry("the bucket answers 429"))
+    work = toys.make(count=1)
+    toys.drain()
+    del toys.steps.does["double"]
+    toys.world.wait(3 * engine.MAX_WAIT_ALONE)  # nobody came to try it again
+    toys.sweep()
+    toys.drain()
+    assert fields(work)["state"] == "COMPLETED"
+
+
 def test_a_final_failure_ends_the_work_and_says_what_to_do(toys: Toys) -> None:
     toys.steps.does["double"] = fails(GiveUp("the bucket is gone", "Create it."))
     work = toys.make(count=3)
