@@ -8,14 +8,14 @@ from shared.work.sweep import sweep
 
 TICK_SECONDS = 60
 """How long a tick may take: then the next one comes. Each part is bounded: by `tick.MAX_DUE`, by
-`sweep.MAX_SWEPT`, and the last one, which can wait, by `tick.PENDING_SECONDS`."""
+`tick.MAX_RETRIES`, by `sweep.MAX_SWEPT`, and the last one, which can wait, by `tick.PENDING_SECONDS`."""
 
 
 def tick(cloud: Cloud, message: Message) -> None:
-    """Do the parts in turn: have the exports that are due begun, resume stalled pieces, start pending runs. A
-    part that fails stops no other."""
+    """Do the parts in turn: have the exports that are due begun, have failed windows retried, resume stalled
+    pieces, start pending runs. A part that fails stops no other."""
     failures = []
-    for part in (exports.publish_due, sweep, exports.start_pending):
+    for part in (exports.publish_due, exports.publish_retries, sweep, exports.start_pending):
         try:
             part(cloud, message.published)
         except Exception as failure:

@@ -12,6 +12,7 @@ from shared.exports import audit, export, runs
 from shared.exports.audit import Outcome, milliseconds
 from shared.exports.config import ExportConfig
 from shared.exports.delivering import first_files
+from shared.exports.failed import Failed
 from shared.exports.schedules import INTERVALS
 from shared.formats import FORMATS
 from shared.formats.base import DateFormat
@@ -48,8 +49,8 @@ class Suspended(TypedDict):
 
 
 @documented
-class Export(TypedDict):
-    """An export: its config, and how it stands."""
+class ListedExport(TypedDict):
+    """An export as a list shows it: its config, and how it stands."""
 
     id: str
     """Its id, a UUID."""
@@ -112,6 +113,29 @@ class Bounds(TypedDict):
 
 
 @documented
+class FailedWindows(TypedDict):
+    """The windows of an export that failed, and that no run has exported since."""
+
+    count: Count
+    """How many there are."""
+    since: Moment | None
+    """When the oldest of them failed first; null where there is none."""
+    oldest: Bounds | None
+    """The oldest of them; null where there is none."""
+    retrying: bool
+    """Whether those that failed before `:retry-failed`, or before the export was resumed, are being retried:
+    some of them may still count here."""
+
+
+@documented
+class Export(ListedExport):
+    """An export: its config, and how it stands."""
+
+    failed_windows: FailedWindows
+    """Its windows that failed. `:retry-failed` exports them by the config as it is now."""
+
+
+@documented
 class ResumedExport(Export):
     """An export that goes on."""
 
@@ -124,7 +148,7 @@ class ResumedExport(Export):
 class ExportList(TypedDict):
     """A page of exports, the newest first."""
 
-    exports: list[Export]
+    exports: list[ListedExport]
     """The exports."""
     next_page_token: str | None
     """Asks for the next page; null on the last."""
@@ -344,15 +368,26 @@ class Options(TypedDict):
     """Values of `date_format`."""
 
 
-def of_export(shown: export.Export) -> Export:
-    """An export as it stands."""
-    return cast(Export, _export(shown))
+def of_listed(shown: export.Export) -> ListedExport:
+    """An export as it stands, in a list."""
+    return cast(ListedExport, _export(shown))
 
 
-def of_resumed(shown: export.Export, left_out: Window | None) -> ResumedExport:
+def of_export(shown: export.Export, failed: Failed) -> Export:
+    """An export as it stands, and its windows that failed."""
+    windows = {
+        "count": failed.count,
+        "since": milliseconds(failed.since) if failed.since else None,
+        "oldest": audit.bounds(failed.oldest) if failed.oldest else None,
+        "retrying": shown.retrying,
+    }
+    return cast(Export, {**_export(shown), "failed_windows": windows})
+
+
+def of_resumed(shown: export.Export, failed: Failed, left_out: Window | None) -> ResumedExport:
     """An export that goes on, and the window that it has left out."""
-    fields = {**_export(shown), "left_out": audit.bounds(left_out) if left_out else None}
-    return cast(ResumedExport, fields)
+    left = {"left_out": audit.bounds(left_out) if left_out else None}
+    return cast(ResumedExport, {**of_export(shown, failed), **left})
 
 
 def of_version(snapshot: Snapshot) -> Version:

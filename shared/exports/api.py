@@ -12,9 +12,9 @@ from shared.accounts import api as accounts
 from shared.accounts import callers
 from shared.accounts.callers import Call
 from shared.errors import Conflict
-from shared.exports import answers, by_hand, mailing, pausing, runs, service
+from shared.exports import answers, by_hand, failed, mailing, pausing, retrying, runs, service
 from shared.exports.config import MOMENT, ExportConfig
-from shared.exports.export import LISTED, STATES, from_snapshot
+from shared.exports.export import LISTED, STATES, Export, from_snapshot
 from shared.gcp.documents import Snapshot
 from shared.http.bodies import OneOf
 from shared.http.errors import PROBLEM_DETAILS
@@ -57,7 +57,7 @@ class Backfill(BaseModel):
 
 
 def _create_export(call: Call, body: dict[str, Any], once: Repeatable) -> answers.Export:
-    return answers.of_export(service.create(call.cloud, call.caller, body, once))
+    return _shown(call, service.create(call.cloud, call.caller, body, once))
 
 
 def _list_exports(call: Call, query: ExportsPage) -> answers.ExportList:
@@ -69,7 +69,7 @@ def _list_exports(call: Call, query: ExportsPage) -> answers.ExportList:
         .order_by("created", direction=firestore.Query.DESCENDING)
     )
     found, token = page(query, newest, collection, call.caller.customer)
-    exports = [answers.of_export(from_snapshot(snapshot)) for snapshot in found]
+    exports = [answers.of_listed(from_snapshot(snapshot)) for snapshot in found]
     return {"exports": exports, "next_page_token": token}
 
 
@@ -78,11 +78,11 @@ def _show_options(_: Call) -> answers.Options:
 
 
 def _get_export(call: Call, export: UUID) -> answers.Export:
-    return answers.of_export(service.get(call.cloud, call.caller, str(export)))
+    return _shown(call, service.get(call.cloud, call.caller, str(export)))
 
 
 def _edit_export(call: Call, export: UUID, body: dict[str, Any]) -> answers.Export:
-    return answers.of_export(service.edit(call.cloud, call.caller, str(export), body))
+    return _shown(call, service.edit(call.cloud, call.caller, str(export), body))
 
 
 def _delete_export(call: Call, export: UUID) -> None:
@@ -98,11 +98,16 @@ def _list_versions(call: Call, export: UUID, query: Page) -> answers.History:
 
 
 def _pause_export(call: Call, export: UUID) -> answers.Export:
-    return answers.of_export(pausing.pause(call.cloud, call.caller, str(export)))
+    return _shown(call, pausing.pause(call.cloud, call.caller, str(export)))
 
 
 def _resume_export(call: Call, export: UUID, query: Resume) -> answers.ResumedExport:
-    return answers.of_resumed(*pausing.resume(call.cloud, call.caller, str(export), query.skip))
+    resumed, left_out = pausing.resume(call.cloud, call.caller, str(export), query.skip)
+    return answers.of_resumed(resumed, failed.summary(call.cloud, resumed.id), left_out)
+
+
+def _retry_failed(call: Call, export: UUID, once: Repeatable) -> answers.Export:
+    return _shown(call, retrying.retry_failed(call.cloud, call.caller, str(export), once))
 
 
 def _test_export(call: Call, export: UUID) -> answers.ConnectionTest:
@@ -297,6 +302,15 @@ ROUTES = Routes(
             refusals=(409,),
         ),
         Route(
+            method="POST",
+            path=f"{_EXPORT}:retry-failed",
+            handler=_retry_failed,
+            summary="Export every window again that failed, by the config as it is now",
+            scope=SCOPE,
+            repeatable=True,
+            answer=answers.Export,
+        ),
+        Route(
             method="GET",
             path=f"{_EXPORT}/runs",
             handler=_list_runs,
@@ -362,6 +376,10 @@ ROUTES = Routes(
         *downloads.ROUTES,
     ],
 )
+
+
+def _shown(call: Call, export: Export) -> answers.Export:
+    return answers.of_export(export, failed.summary(call.cloud, export.id))
 
 
 def _found(call: Call, export: UUID, run: str) -> Snapshot:

@@ -1,4 +1,5 @@
-"""What the function `begin_exports` does: it begins the windows that are due of some exports of one customer.
+"""What the function `begin_exports` does: it begins the windows that are due of some exports of one customer,
+or retries the failed windows of one export (`retrying`).
 
 The tick (`tick`) publishes one message for each customer and MAX_EXPORTS exports, so that they begin side by
 side. A message that is lost costs a minute: the next tick publishes what is still due.
@@ -11,7 +12,7 @@ from typing import Any
 from google.cloud import firestore
 
 from shared import logs
-from shared.exports import names, pausing, runs
+from shared.exports import names, pausing, retrying, runs
 from shared.exports.export import ACTIVE, from_snapshot, next_fields
 from shared.exports.runs import SCHEDULE
 from shared.exports.steps import KIND, document
@@ -19,8 +20,6 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, read_time, transact
 from shared.gcp.messages import Message
 from shared.work import stages
-
-FUNCTION = "begin_exports"
 
 MAX_EXPORTS = 50
 """How many exports one message names. All are of one customer, so that those of a customer who has no more of
@@ -43,11 +42,15 @@ def body(customer: str, exports: Sequence[str], at: datetime) -> Mapping[str, An
 
 def begin(cloud: Cloud, message: Message) -> None:
     """Begin every scheduled window of these exports that was due at `at`. Windows of an export that failed
-    before run again first. Then start the customer's pending runs, as many as there are free slots.
+    before run again first. Then start the customer's pending runs, as many as there are free slots. A message
+    with `retry` has the failed windows of that export retried.
 
     A message that is delivered twice, or late, begins no window twice. An export that fails here is logged
     and stops no other; the next tick, a minute later, publishes it again.
     """
+    if message.get("retry"):
+        retrying.perform(cloud, message["retry"], message["customer"])
+        return
     at = datetime.fromisoformat(message["at"])
     for export in message["exports"]:
         with logs.bound(export=export, customer=message["customer"]):
@@ -70,9 +73,11 @@ def start_pending(cloud: Cloud, customer: str) -> None:
 
 def _begin(cloud: Cloud, export: str, at: datetime) -> None:
     reference = cloud.db.document(f"exports/{export}")
-    found = reference.get(["state", "next_due"])
+    found = reference.get(["state", "next_due", "retry_asked"])
     if not found.exists or not _due(fields := fields_of(found), at):
         return  # it has begun already, or was paused or deleted since
+    if fields.get("retry_asked"):
+        return  # what failed goes first: a later tick publishes it again
     pausing.try_again(cloud, reference, fields["next_due"])
     for _ in range(MAX_WINDOWS):
         if not _begin_window(cloud, reference, at):
@@ -92,7 +97,11 @@ def _begin_window(cloud: Cloud, reference: Any, at: datetime) -> bool:
         if not snapshot.exists:
             return False
         found = from_snapshot(snapshot)
-        if found.next_due is None or not _due({"state": found.state, "next_due": found.next_due}, at):
+        if (
+            found.retrying
+            or found.next_due is None
+            or not _due({"state": found.state, "next_due": found.next_due}, at)
+        ):
             return False
         schedule = found.schedule
         window = schedule.window_from(found.next_start)

@@ -11,10 +11,10 @@ from google.cloud import firestore
 from shared import logs
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.exports import names, runs, service
+from shared.exports import failed, names, runs, service
 from shared.exports.config import ExportConfig
 from shared.exports.export import DELETED, Export, next_fields
-from shared.exports.runs import BY_HAND, FAILED, Run
+from shared.exports.runs import BY_HAND, FAILED, SCHEDULE, Run
 from shared.exports.schedules import moment
 from shared.exports.steps import KIND, document
 from shared.gcp.clients import Cloud
@@ -52,10 +52,11 @@ def run_now(cloud: Cloud, caller: Caller, id: str, repeatable: Repeatable) -> Ru
         if schedule.end is not None:
             end = min(end, schedule.end)
         if end <= export.next_start:
-            start, whole = export.next_start, export.next_start + timedelta(minutes=1)
+            begins = "began" if export.next_start <= now else "begins"
+            start, whole = utc_second(export.next_start), export.next_start + timedelta(minutes=1)
             raise Conflict(
-                f"the next window {'began' if start <= now else 'begins'} at {utc_second(start)} and holds no "
-                f"whole minute before {utc_second(whole)}: try again then"
+                f"the next window {begins} at {start} and holds no whole minute before {utc_second(whole)}: "
+                "try again then"
             )
         return Window(export.next_start, end), next_fields(schedule, end, export.state)
 
@@ -147,8 +148,10 @@ def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeat
     return run
 
 
-def reopen(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | None:
-    """Have a run that failed wait for a slot again, with these changes.
+def reopen(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any], *, newest: bool = False) -> Run | None:
+    """Have a run that failed wait for a slot again, with these changes. It goes by its own version of the
+    config, with the login that its export has now, or by the `newest`. As an edit may have fixed the cause, a
+    newer one has the due times counted anew at which the run fails.
 
     None where it has not failed, its export was deleted, or it has changed since `snapshot` was read: then
     another caller reopened it, and it may even have failed again.
@@ -159,27 +162,19 @@ def reopen(cloud: Cloud, snapshot: Snapshot, changes: dict[str, Any]) -> Run | N
     owner = snapshot.reference.parent.parent
 
     def again(transaction: firestore.Transaction) -> dict[str, Any] | None:
-        export = owner.get(["state", "config"], transaction=transaction)
+        export = owner.get(["state", "config", "version", "user"], transaction=transaction)
         if export.get("state") == DELETED:
             return None
-        config = _reached_as_now(found.config, export).model_dump(mode="json")
-        return {"config": config, "audit": firestore.DELETE_FIELD, **changes}
+        config, version = ExportConfig.model_validate(export.get("config")), export.get("version")
+        opened = {"audit": firestore.DELETE_FIELD, **failed.tried_again(), **changes}
+        if not newest or version == found.version:
+            return {**opened, "config": found.config.reached_as(config).model_dump(mode="json")}
+        by = {"user": export.get("user")} if found.origin == SCHEDULE else {}
+        return {**opened, **by, "due_times": 1, **runs.by_config(found, config, version)}
 
     if not control.retry(cloud, KIND, snapshot, again):
         return None
     return runs.from_snapshot(snapshot.reference.get())
-
-
-def _reached_as_now(config: ExportConfig, export: Snapshot) -> ExportConfig:
-    """The config of a run with the login that its export has now: a login fixed there is fixed here."""
-    secret = config.connector.secret
-    if secret is None:
-        return config
-    newest = ExportConfig.model_validate(export.get("config"))
-    if newest.connector_type != config.connector_type:
-        return config
-    place = secret.reached_as(config.connector_config, newest.connector_config)
-    return config.model_copy(update={"connector_config": place})
 
 
 def _window(body: dict[str, Any], timezone: ZoneInfo, now: datetime) -> Window:

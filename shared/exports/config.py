@@ -204,6 +204,14 @@ class ExportConfig(BaseModel):
         """The timezone."""
         return ZoneInfo(self.timezone)
 
+    def reached_as(self, newest: "ExportConfig") -> "ExportConfig":
+        """The same config with the login of a newer one, if both deliver to the same server."""
+        secret = self.connector.secret
+        if secret is None or newest.connector_type != self.connector_type:
+            return self
+        place = secret.reached_as(self.connector_config, newest.connector_config)
+        return self.model_copy(update={"connector_config": place})
+
     def schedule(self, created: datetime) -> Schedule:
         """The schedule of an export created then: its windows begin at `start`, or at its creation.
 

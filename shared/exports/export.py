@@ -18,6 +18,9 @@ LISTED = (ACTIVE, PAUSED, SUSPENDED)
 """What the list of exports shows unless it is asked for others."""
 
 
+BEGIN_FUNCTION = "begin_exports"
+"""The function that begins the windows of exports, and retries those that failed."""
+
 MAX_DUE_TIMES = 5
 """At how many due times a window may fail before its export is suspended."""
 
@@ -30,6 +33,7 @@ class Export:
     next_start  where its next window begins; next_due when that is exported, None where there is none
     paused      when it was paused, if it is
     suspended   `error` and `next_action` of the run for which it was suspended
+    retrying    whether its failed windows are being retried
     """
 
     id: str
@@ -44,6 +48,7 @@ class Export:
     next_due: datetime | None
     paused: datetime | None = None
     suspended: dict[str, Any] | None = None
+    retrying: bool = False
 
     @property
     def path(self) -> str:
@@ -72,6 +77,7 @@ def from_snapshot(snapshot: Snapshot) -> Export:
         next_due=fields["next_due"],
         paused=fields.get("paused"),
         suspended=fields.get("suspended"),
+        retrying=fields.get("retry_asked") is not None,
     )
 
 

@@ -3,12 +3,13 @@ that report a failure or whom it did not reach, and that its export is suspended
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from google.cloud import firestore
 
 from shared import logs
-from shared.exports import audit, export, mailing, manifest, names, runs
+from shared.exports import audit, export, failed, mailing, manifest, names, runs
 from shared.exports.audit import Outcome
 from shared.exports.delivering import delivered_files, destination, first_files
 from shared.exports.manifest import LostImage
@@ -57,6 +58,7 @@ def finish(cloud: Cloud, run: Run, attempt: Attempt) -> Done:
     )
     with destination(cloud, run) as there:
         there.deliver(staged, names.manifest(run.export, run.window, run.label), attempt.heartbeat)
+    failed.mark_redone(cloud, run, attempt.heartbeat)
     outcome = Outcome(
         status=COMPLETED,
         files=first_files(cloud, run),
@@ -89,17 +91,33 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
         return Writes({"audit": event})
     why = {"error": outcome.error, "next_action": outcome.next_action}
     fields = fields_of(work)
+    changes = {"audit": event, **failed.fails(fields, at)}
+    updates: dict[str, dict[str, Any]] = {}
     if _suspends(cloud, transaction, run, fields):
         logs.warning("export suspended", due_times=export.MAX_DUE_TIMES, **why)
         reports = mailing.report(cloud, run, mailing.SUSPENDED_LETTER, at.isoformat(), why, at)
         updates = {f"exports/{run.export}": {"state": export.SUSPENDED, "suspended": why}}
+    elif not fields.get("reported"):  # a run's own failure is reported once, however often it fails
+        reports = mailing.report(cloud, run, mailing.FAILED_LETTER, run.id, why, at)
+    elif asked := _unreported_retry(cloud, transaction, run, fields):
+        reports = mailing.report(cloud, run, mailing.FAILED_LETTER, f"{run.id} {asked.isoformat()}", why, at)
+        updates = {f"exports/{run.export}": {"retry_reported": asked}}
     else:
-        # Of a run's own failure once, however often it fails.
-        again = bool(fields.get("reported"))
-        reports = {} if again else mailing.report(cloud, run, mailing.FAILED_LETTER, run.id, why, at)
-        updates = {}
+        reports = {}
     reported = {"reported": True} if reports else {}
-    return Writes({"audit": event, **reported}, reports, updates, mails.messages(reports))
+    return Writes({**changes, **reported}, reports, updates, mails.messages(reports))
+
+
+def _unreported_retry(
+    cloud: Cloud, transaction: firestore.Transaction, run: Run, fields: dict[str, Any]
+) -> datetime | None:
+    """When the retry of the export's failed windows was asked for in which the run fails again. None where it
+    was not retried so, or where another run of that retry has been reported."""
+    asked: datetime | None = fields.get("retry_asked")
+    if asked is None:
+        return None
+    owner = fields_of(cloud.db.document(f"exports/{run.export}").get(transaction=transaction))
+    return None if owner.get("retry_reported") == asked else asked
 
 
 def waiting(cloud: Cloud, run: Run, why: str) -> Writes:

@@ -8,23 +8,19 @@ from datetime import datetime
 from typing import Any
 
 from google.cloud import firestore
-from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.accounts.keys import Caller
 from shared.delivery.base import Step, passed
 from shared.errors import Conflict
-from shared.exports import by_hand, service
+from shared.exports import by_hand, failed, retrying, service
 from shared.exports.export import ENDED, PAUSED, SUSPENDED, Export, next_fields
-from shared.exports.runs import FAILED, SCHEDULE
-from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time, transact
+from shared.gcp.documents import fields_of, read_time, transact
 from shared.window import Window
-from shared.work import stages
 
 MAX_WAITING = 400
-"""How many failed windows of an export wait to be exported again."""
+"""How many failed windows of an export are tried again at a due time."""
 
 
 def pause(cloud: Cloud, caller: Caller, id: str) -> Export:
@@ -50,20 +46,12 @@ def pause(cloud: Cloud, caller: Caller, id: str) -> Export:
 def resume(cloud: Cloud, caller: Caller, id: str, skip: bool = False) -> tuple[Export, Window | None]:
     """Go on. A paused export goes on with its open window: the windows that became due while it was paused
     are left out. With `skip` it goes on with the window that begins next. What is left out, if anything, is
-    returned as one window. A suspended export exports all that waits. One that is active stays as it is.
+    returned as one window. A suspended export also retries all windows that failed (`retrying`). One that is
+    active stays as it is.
 
     Conflict where the export has ended or was deleted, or where `skip` is asked of one that is suspended.
     """
     reference = cloud.db.document(f"exports/{id}")
-    asked = service.get(cloud, caller, id)
-    if asked.state == SUSPENDED and skip:
-        raise Conflict(
-            f"the export {id} is suspended, and its windows wait: to skip them, pause it first and then "
-            "resume it"
-        )
-    if asked.state == SUSPENDED:
-        # Before it is active: what dies in between leaves it suspended, to be resumed again.
-        recover(cloud, reference, asked)
 
     def change(transaction: firestore.Transaction) -> Window | None:
         snapshot = reference.get(transaction=transaction)
@@ -71,8 +59,15 @@ def resume(cloud: Cloud, caller: Caller, id: str, skip: bool = False) -> tuple[E
         service.must_be_alive(export)
         if export.state == ENDED:
             raise Conflict(f"the export {id} has ended: give it another `end`, or make another export")
+        if export.state == SUSPENDED and skip:
+            raise Conflict(
+                f"the export {id} is suspended, and its windows wait: to skip them, pause it first and then "
+                "resume it"
+            )
         if export.state == SUSPENDED:
-            transaction.update(reference, _active(export, export.next_start))
+            retried = retrying.asked(read_time(snapshot))
+            transaction.update(reference, {**_active(export, export.next_start), **retried})
+            logs.info("export resumed", export=id, customer=export.customer)
         if export.state != PAUSED:
             return None
         start = _next_window(export, read_time(snapshot), skip)
@@ -80,7 +75,10 @@ def resume(cloud: Cloud, caller: Caller, id: str, skip: bool = False) -> tuple[E
         return Window(export.next_start, start) if start > export.next_start else None
 
     gap = transact(cloud.db, change)
-    return service.get(cloud, caller, id), gap
+    export = service.get(cloud, caller, id)
+    if export.retrying:
+        retrying.publish(cloud, export)
+    return export, gap
 
 
 def test(cloud: Cloud, caller: Caller, export: Export) -> list[Step]:
@@ -92,36 +90,17 @@ def test(cloud: Cloud, caller: Caller, export: Export) -> list[Step]:
     return steps
 
 
-def recover(cloud: Cloud, reference: Any, export: Export) -> None:
-    """Have every scheduled window that failed wait for its turn again, oldest first."""
-    with logs.bound(export=export.id, customer=export.customer):
-        for snapshot in failed_windows(reference):
-            by_hand.reopen(cloud, snapshot, {"due_times": 1})
-        stages.start_pending(cloud, KIND, export.customer)
-        logs.info("export resumed")
-
-
 def try_again(cloud: Cloud, reference: Any, due: datetime) -> None:
-    """At a due time, have the scheduled windows that failed before wait again: before the window that is due
-    then, so that they go first. Once for each due time, however often it is called."""
-    for snapshot in failed_windows(reference):
+    """At a due time, have the scheduled windows that failed before wait again, by the config as it is now.
+
+    They go before the window that is due then. Once for each due time, however often it is called.
+    """
+    for snapshot in failed.oldest(reference, MAX_WAITING, scheduled=True):
         fields = fields_of(snapshot)
         # A tick that comes late must not have a window tried again that it was itself begun with.
         if fields.get("tried_at", fields["due"]) < due:
             tried = {"due_times": fields.get("due_times", 1) + 1, "tried_at": due}
-            by_hand.reopen(cloud, snapshot, tried)
-
-
-def failed_windows(reference: Any) -> list[Snapshot]:
-    """The scheduled windows of an export that failed, oldest first, at most MAX_WAITING."""
-    failed = (
-        reference.collection("runs")
-        .where(filter=FieldFilter("state", "==", FAILED))
-        .where(filter=FieldFilter("origin", "==", SCHEDULE))
-        .order_by("window_start")
-        .limit(MAX_WAITING)
-    )
-    return list(failed.stream())
+            by_hand.reopen(cloud, snapshot, tried, newest=True)
 
 
 def _active(export: Export, start: datetime) -> dict[str, Any]:

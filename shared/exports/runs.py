@@ -32,6 +32,15 @@ ENDED = (COMPLETED, FAILED, CANCELLED)
 WRITE, COPY = "write", "copy"
 """The stages that have many pieces: parts that are written, and slices of images that are copied."""
 
+PIN = "pin"
+"""The stage between those, in which it is settled what is delivered."""
+
+WRITTEN_BY = ("site_ids", "export_type", "file_format", "date_format", "timezone", "export_images")
+"""What of a config decides what a run writes into staging, and under which names it is delivered."""
+
+DELIVERED_BY = ("connector_type", "connector_config", "split", "max_file_bytes")
+"""What of a config decides how a run delivers what is staged."""
+
 STAGED_FOR = timedelta(days=29)
 """How long a run can go on with what it staged: staging is kept for 30 days (infra/bundle.yaml)."""
 
@@ -55,7 +64,7 @@ class Run:
     parts      how many parts it was planned in
     totals     what is delivered, pinned with the change to DELIVERING
     plans      by stage, the plan whose pieces count
-    replanned  how often it was planned anew, since what it had planned was too old
+    replanned  how often it was planned or pinned anew: what it had planned was too old, or its config changed
     waits_for  what it waits for outside, and `since` when
     """
 
@@ -209,8 +218,37 @@ def replans(run: Run, now: datetime) -> dict[str, Any] | None:
     unreadable = run.totals is None and now - run.planned >= READABLE_FOR
     if not unreadable and now - run.planned < STAGED_FOR:
         return None
-    known = ("read_time", "planned", "parts", "totals", "delivering")
-    return {**dict.fromkeys(known, firestore.DELETE_FIELD), "replanned": run.replanned + 1}
+    return _again_without(run, *_PLANNED, *_PINNED)
+
+
+def by_config(run: Run, config: ExportConfig, version: int) -> dict[str, Any]:
+    """What changes of a run that failed and is retried by a newer config.
+
+    It is planned anew where that writes something else. Where that only delivers otherwise than before, what
+    is written is delivered anew. In both cases under other names, as some may be there already. Else the run
+    goes on from where it was.
+    """
+    changes = {"config": config.model_dump(mode="json"), "version": version}
+    old = run.config.reached_as(config)
+    if _differ(old, config, WRITTEN_BY):
+        anew = _again_without(run, *_PLANNED, *_PINNED)
+        return {**changes, **anew, "stage": None, "plan": None, "plans": {}}
+    if run.totals is None or not _differ(old, config, DELIVERED_BY):
+        return changes
+    back = {"stage": PIN, "plan": PIN, "plans": {WRITE: run.plans[WRITE]}}
+    return {**changes, **_again_without(run, *_PINNED), **back}
+
+
+_PLANNED, _PINNED = ("read_time", "planned", "parts"), ("totals", "delivering")
+
+
+def _again_without(run: Run, *fields: str) -> dict[str, Any]:
+    """What changes of a run that goes back to before these fields were known."""
+    return {**dict.fromkeys(fields, firestore.DELETE_FIELD), "replanned": run.replanned + 1}
+
+
+def _differ(one: ExportConfig, other: ExportConfig, fields: tuple[str, ...]) -> bool:
+    return any(getattr(one, field) != getattr(other, field) for field in fields)
 
 
 def part_id(number: int) -> str:

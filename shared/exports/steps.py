@@ -38,7 +38,7 @@ KIND = Kind(
     stages=(
         _stage("plan", RUNNING, writing.plan),
         _stage(runs.WRITE, RUNNING, writing.write),
-        _stage("pin", RUNNING, delivering.pin),
+        _stage(runs.PIN, RUNNING, delivering.pin),
         _stage("deliver", DELIVERING, delivering.deliver),
         Stage(runs.COPY, DELIVERING, lambda _: copying.FUNCTION, copying.copy, cancellable=False),
         _stage(mailing.STAGE, DELIVERING, mailing.mail),

@@ -1,5 +1,6 @@
 """What the tick does about exports, every minute: it finds those that are due by its publish time, never by a
-clock of ours, and publishes them. `beginning` begins their windows, side by side.
+clock of ours, and publishes them. `beginning` begins their windows, side by side. It also publishes exports
+whose failed windows are to be retried.
 """
 
 from collections import defaultdict
@@ -10,15 +11,18 @@ from typing import Any
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.clock import elapsed_since, stopwatch
-from shared.exports import beginning
+from shared.exports import beginning, retrying
 from shared.exports.beginning import MAX_EXPORTS
-from shared.exports.export import ACTIVE
+from shared.exports.export import ACTIVE, BEGIN_FUNCTION
 from shared.exports.runs import PENDING
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import PAGE_DOCUMENTS, fields_of
 
 MAX_DUE = 20_000
 """How many due exports one tick publishes; the next takes the rest."""
+
+MAX_RETRIES = 500
+"""Of how many exports one tick has failed windows retried; the next takes the rest."""
 
 MAX_PENDING = 500
 """At how many pending runs, the longest due first, one tick looks for customers with free slots."""
@@ -40,7 +44,21 @@ def publish_due(cloud: Cloud, at: datetime) -> None:
         for customer, exports in by_customer.items()
         for start in range(0, len(exports), MAX_EXPORTS)
     )
-    cloud.messages.publish(beginning.FUNCTION, *messages)
+    cloud.messages.publish(BEGIN_FUNCTION, *messages)
+
+
+def publish_retries(cloud: Cloud, at: datetime) -> None:
+    """Publish every export of which failed windows are still to be retried, the longest asked for first: its
+    message was lost, or there are more than one message retries."""
+    query = (
+        cloud.db.collection("exports")
+        .where(filter=FieldFilter("retry_asked", "<=", at))
+        .order_by("retry_asked")
+        .limit(MAX_RETRIES)
+        .select(["customer"])
+    )
+    messages = (retrying.message(each.id, each.get("customer")) for each in query.stream())
+    cloud.messages.publish(BEGIN_FUNCTION, *messages)
 
 
 def start_pending(cloud: Cloud, at: datetime) -> None:

@@ -13,7 +13,8 @@ from infra.local.pubsub import Delivery
 from infra.local.traffic import Fault
 from shared.clock import elapsed_since, stopwatch
 from shared.exports import beginning, tick
-from shared.exports.beginning import BEGIN_WITHIN, FUNCTION
+from shared.exports.beginning import BEGIN_WITHIN
+from shared.exports.export import BEGIN_FUNCTION
 from shared.gcp.documents import PAGE_DOCUMENTS, fields_of
 from shared.minute import TICK_SECONDS
 from tests import kills
@@ -55,7 +56,7 @@ def stall_one(world: World) -> None:
     world.export(at="02:00")
     world.tick(MORNING)
     deliver(world, "tick")
-    deliver(world, FUNCTION)
+    deliver(world, BEGIN_FUNCTION)
     assert len(deliver(world, RUNS, lambda _: True)) == 1
 
 
@@ -126,9 +127,9 @@ def test_many_due_at_once_begin_once_each_by_messages_and_the_sweep_is_reached(
         "firestore.Commit": 1,
         "pubsub.Publish": 2,  # the exports, and the stalled piece
     }
-    assert (published(world), runs(world)) == ({FUNCTION: messages, RUNS: 1}, {})
+    assert (published(world), runs(world)) == ({BEGIN_FUNCTION: messages, RUNS: 1}, {})
 
-    begun = deliver(world, FUNCTION)
+    begun = deliver(world, BEGIN_FUNCTION)
     seconds = [each for _, each in begun]
     print(
         f"{tick_seconds:.1f} s for the tick, "
@@ -143,7 +144,7 @@ def test_many_due_at_once_begin_once_each_by_messages_and_the_sweep_is_reached(
 
     world.tick()
     deliver(world, "tick")
-    assert FUNCTION not in published(world)
+    assert BEGIN_FUNCTION not in published(world)
     for delivery, _ in begun:
         assert world.push(delivery)
     assert (runs(world), published(world)[RUNS]) == (once, 1 + customers)
@@ -160,7 +161,7 @@ def test_a_tick_publishes_only_so_many_and_the_next_ones_the_rest(
     for minute in range(4):
         world.tick(LATER + timedelta(minutes=minute))
         deliver(world, "tick")
-        deliver(world, FUNCTION)
+        deliver(world, BEGIN_FUNCTION)
         begun.append(len(runs(world)))
     assert begun == [20, 40, 45, 45]
     assert not world.failures, world.failures[0]
@@ -185,7 +186,7 @@ def test_pending_runs_that_take_a_tick_too_long_are_left_to_the_next(
     deliver(world, "tick")
     with monkeypatch.context() as patch:
         patch.setattr(beginning, "start_pending", lambda *_: None)
-        deliver(world, FUNCTION)
+        deliver(world, BEGIN_FUNCTION)
     seconds = iter([0.0, 10.0, tick.PENDING_SECONDS - 0.1, tick.PENDING_SECONDS])
     monkeypatch.setattr(tick, "elapsed_since", lambda _: next(seconds))
     tick.start_pending(world.cloud, LATER)
@@ -200,7 +201,7 @@ def test_an_export_that_cannot_be_read_is_logged_and_stops_no_other_of_its_messa
     world.cloud.db.document(f"exports/{exports[1]}").update({"config": {"interval": "never"}})
     world.tick(MORNING)
     deliver(world, "tick")
-    [(delivery, _)] = deliver(world, FUNCTION)
+    [(delivery, _)] = deliver(world, BEGIN_FUNCTION)
     assert all(export in delivery.data.decode() for export in exports)
     assert not world.failures, world.failures[0]
     begun = [len(list(world.cloud.db.collection(f"exports/{each}/runs").stream())) for each in exports]
@@ -229,7 +230,7 @@ class Behind:
         self.exports = [world.export(name=f"Number {number}") for number in range(self.EXPORTS)]
 
     def push(self, delivery: Delivery) -> bool:
-        if delivery.function not in ("tick", FUNCTION):
+        if delivery.function not in ("tick", BEGIN_FUNCTION):
             self.sent.add(json.loads(delivery.data)["work"])
             return True
         return bool(self.outside.alive(lambda: self.world.push(delivery)))

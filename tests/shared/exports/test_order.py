@@ -12,7 +12,7 @@ from google.cloud.firestore_v1 import FieldFilter
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import add_site
 from shared.accounts.keys import create_key
-from shared.exports.beginning import FUNCTION
+from shared.exports.export import BEGIN_FUNCTION
 from shared.exports.runs import DELIVERING, RUNNING
 from shared.gcp.documents import fields_of
 from shared.work.slots import SLOT_LEASE
@@ -57,7 +57,7 @@ class Crowd:
         """Deliver, a moment later, and look at who is at it; what the stuck one's run is sent goes
         unanswered."""
         self.world.wait(timedelta(milliseconds=10))
-        if self.stuck and delivery.function != FUNCTION and self.stuck.encode() in delivery.data:
+        if self.stuck and delivery.function != BEGIN_FUNCTION and self.stuck.encode() in delivery.data:
             return True
         answered = self.world.push(delivery)
         self.look()

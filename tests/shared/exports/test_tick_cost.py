@@ -13,10 +13,10 @@ from shared.gcp.documents import fields_of
 from tests.subjects.small_run import MORNING
 from tests.world import World
 
-CALLS = {"pubsub.push": 1, "firestore.RunQuery": 5}
-"""What a tick without work asks for: which exports are due, which runs are pending, and which pieces are to
-be looked at, a query for each of their three states. The push is the tick itself. A query that finds nothing
-is billed as one read.
+CALLS = {"pubsub.push": 1, "firestore.RunQuery": 6}
+"""What a tick without work asks for: which exports are due, of which failed windows are to be retried, which
+runs are pending, and which pieces are to be looked at, a query for each of their three states. The push is
+the tick itself. A query that finds nothing is billed as one read.
 https://firebase.google.com/docs/firestore/pricing#operations"""
 
 BATCH_WRITES = 500

@@ -1,0 +1,107 @@
+"""Retrying what failed: each failed window of an export is exported again, by its config as it is now.
+
+Whoever asks for it sets `retry_asked` on the export, and that is all the call does. The function
+`begin_exports` then retries the windows that failed by that time, oldest first, in parts of READ_AT_ONCE.
+After each it writes down how far it is, so it may die anywhere: the tick publishes it until all are retried.
+No window begins meanwhile, since the older ones go first.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from google.cloud import firestore
+
+from shared import logs
+from shared.accounts.keys import Caller
+from shared.clock import elapsed_since, stopwatch
+from shared.exports import by_hand, failed, runs, service
+from shared.exports.export import BEGIN_FUNCTION, Export
+from shared.exports.failed import READ_AT_ONCE
+from shared.exports.steps import KIND
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, fields_of, plain, read_time, transact
+from shared.http.idempotency import Repeatable
+from shared.work import stages
+
+RETRY_SECONDS = 45
+"""For how long one message retries windows: the next tick, a minute later, publishes another."""
+
+
+def retry_failed(cloud: Cloud, caller: Caller, id: str, repeatable: Repeatable) -> Export:
+    """Have every window of an export that failed exported again, by the config as it is now; nothing where
+    the same request asked for it already.
+
+    Conflict where the export was deleted.
+    """
+    reference = cloud.db.document(f"exports/{id}")
+
+    def ask(transaction: firestore.Transaction) -> None:
+        snapshot = reference.get(transaction=transaction)
+        service.must_be_alive(service.owned(caller, id, snapshot))
+        if repeatable.key is None or fields_of(snapshot).get("retried") != repeatable.key:
+            transaction.update(reference, {**asked(read_time(snapshot)), "retried": repeatable.key})
+
+    transact(cloud.db, ask)
+    export = service.get(cloud, caller, id)
+    publish(cloud, export)
+    return export
+
+
+def asked(at: datetime) -> dict[str, Any]:
+    """The fields of an export whose windows that failed by `at` are to be retried."""
+    return {"retry_asked": at, "retry_after": None}
+
+
+def publish(cloud: Cloud, export: Export) -> None:
+    """Have the failed windows of an export retried."""
+    cloud.messages.publish(BEGIN_FUNCTION, message(export.id, export.customer))
+
+
+def message(export: str, customer: str) -> Mapping[str, Any]:
+    """The message that has the failed windows of an export retried."""
+    return {"customer": customer, "retry": export}
+
+
+def perform(cloud: Cloud, export: str, customer: str) -> None:
+    """Retry failed windows of an export until none is left, or RETRY_SECONDS have passed. Doing it twice, or
+    twice at once, retries no window twice."""
+    reference, began = cloud.db.document(f"exports/{export}"), stopwatch()
+    with logs.bound(export=export, customer=customer):
+        while _retry_some(cloud, reference) and elapsed_since(began) < RETRY_SECONDS:
+            pass
+        stages.start_pending(cloud, KIND, customer)
+
+
+def _retry_some(cloud: Cloud, reference: Any) -> bool:
+    """Retry the failed windows that come next, at most READ_AT_ONCE; returns whether others follow."""
+    fields = fields_of(reference.get(["retry_asked", "retry_after"]))
+    asked = fields.get("retry_asked")
+    if asked is None:
+        return False
+    found = failed.oldest(reference, READ_AT_ONCE, after=fields["retry_after"])
+    retried = sum(_retried(cloud, snapshot, asked) for snapshot in found)
+    others = len(found) == READ_AT_ONCE
+    reached = {"retry_after": found[-1].id} if others else {"retry_asked": None, "retry_after": None}
+
+    def write(transaction: firestore.Transaction) -> None:
+        # Where it was asked for again meanwhile, that begins with the oldest window.
+        if plain(reference.get(["retry_asked"], transaction=transaction).get("retry_asked")) == asked:
+            transaction.update(reference, reached)
+
+    transact(cloud.db, write)
+    logs.info("failed windows are retried", windows=retried, others=others)
+    return others
+
+
+def _retried(cloud: Cloud, snapshot: Snapshot, asked: datetime) -> bool:
+    if fields_of(snapshot)["finished"] > asked:
+        return False  # it has been retried, and failed again
+    try:
+        runs.from_snapshot(snapshot)
+    except Exception as failure:
+        # It would keep all others from being retried, and new windows from beginning.
+        logs.error("a failed window cannot be read", exception=failure, run=snapshot.id)
+        return False
+    changes = {"due_times": 1, "retry_asked": asked}
+    return by_hand.reopen(cloud, snapshot, changes, newest=True) is not None
