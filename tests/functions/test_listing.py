@@ -127,7 +127,7 @@ def test_a_work_order_is_found_by_its_name(world: World) -> None:
     assert names(page(world, name="WO_10", updated_since=later)) == []
 
 
-@pytest.mark.parametrize("size", [1, 2, 50])
+@pytest.mark.parametrize("size", [1, 50])
 def test_work_orders_are_found_by_the_beginning_of_their_names(world: World, size: int) -> None:
     make(world, "WO_2", "WO_10", "WO_1", "WO-1", "WP", "wo_1", "WO_", "W")
     assert everything(world, name_prefix="WO_", page_size=size) == ["WO_", "WO_1", "WO_10", "WO_2"]
@@ -144,7 +144,7 @@ def test_names_of_any_script_are_found_however_their_accents_are_written(world: 
     assert names(page(world, name_prefix="工")) == ["工事-7"]
 
 
-@pytest.mark.parametrize("size", [1, 2, 50])
+@pytest.mark.parametrize("size", [1, 50])
 def test_what_changed_since_a_moment_is_found_with_that_moment(world: World, size: int) -> None:
     ids = make(world, "a", "b", "c", "d")
     at = change(world, ids["b"])
@@ -174,7 +174,7 @@ def test_a_change_counts_from_its_commit_not_from_its_earlier_stamp(world: World
     assert everything(world, updated_since=at) == ["b"]
 
 
-@pytest.mark.parametrize("size", [1, 2, 50])
+@pytest.mark.parametrize("size", [1, 50])
 def test_filters_are_combined(world: World, size: int) -> None:
     ids = make(world, "x1", "x2", "y1", "x3", "y2", "x4")
     fail(world, ids["x3"], ids["y1"])
@@ -194,12 +194,12 @@ def test_filters_are_combined(world: World, size: int) -> None:
     assert page(world, analysis="FAILED").body["work_orders"][0]["failure"] == "The analyser answered 500."
 
 
-@pytest.mark.parametrize("query", [{}, {"name_prefix": "w"}, {"updated_since": "2026-11-22T00:00:00Z"}])
+@pytest.mark.parametrize("query", [{"updated_since": "2026-11-22T00:00:00Z"}, {"name_prefix": "w"}])
 def test_nothing_is_lost_or_repeated_while_work_orders_change(world: World, query: dict[str, str]) -> None:
-    ids = make(world, *(f"w{number}" for number in range(9)))
+    ids = make(world, *(f"w{number}" for number in range(5)))
     before = everything(world, **query)
     found, token = [], None
-    for step in range(5):
+    for step in range(3):
         answer = page(world, page_size=2, **query, **({"page_token": token} if token else {}))
         found += names(answer)
         token = answer.body["next_page_token"]
@@ -211,7 +211,7 @@ def test_nothing_is_lost_or_repeated_while_work_orders_change(world: World, quer
             assert world.request("DELETE", f"/v0.2/work-orders/{ids.pop(left[0])}").status == 204
         make(world, f"w0{step}", f"wz{step}")
     assert (found, token) == (before, None)
-    assert set(everything(world, **query)) - set(before) == {f"w{e}{s}" for e in "0z" for s in range(5)}
+    assert set(everything(world, **query)) - set(before) == {f"w{e}{s}" for e in "0z" for s in range(3)}
 
 
 def test_a_page_that_looked_at_enough_is_short_and_the_next_goes_on(
