@@ -543,8 +543,10 @@ class PubSubService:
         for row in self._rows("WHERE d.state = 'waiting' AND m.published <= ?", (oldest,)):
             subscription = self.subscription(row["subscription"])
             if subscription is not None and _time(row["published"]) <= now - subscription.retention:
+                # A dead letter is what was delivered too often: what was kept too long is gone.
+                # https://cloud.google.com/pubsub/docs/dead-letter-topics
                 with self._db:
-                    self._give_up(_delivery(row), subscription, "kept too long")
+                    self._update(row["message"], row["subscription"], "dropped", now, "kept too long")
 
     def _update(self, message: int, subscription: str, state: str, due: datetime, outcome: str) -> None:
         self._db.execute(
