@@ -13,6 +13,7 @@ from google.cloud.firestore_v1.types import firestore as api
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shared.errors import Retry
+from shared.gcp.outages import expired
 
 TRANSACTION_ATTEMPTS = 15
 """How often a transaction that met another is tried; the client's own default is 5."""
@@ -54,23 +55,31 @@ def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -
 
     Firestore answers ABORTED at the commit or at a read already, where the transaction met another
     (https://firebase.google.com/docs/firestore/transaction-data-contention). The client's own `transactional`
-    tries again after the commit only. Raises what `work` raises, and Retry where the transaction met others at
-    every attempt: Firestore locks what a transaction reads, and one whose process died keeps its locks for a
-    minute (https://firebase.google.com/docs/firestore/quotas#writes_and_transactions).
+    tries again after the commit only. Raises what `work` raises, and Retry where the transaction met others
+    at every attempt: Firestore locks what a transaction reads, and one whose process died keeps its locks for
+    a minute (https://github.com/googleapis/java-firestore/pull/103).
+
+    One that did nothing for that minute is over. At a read it is begun anew; at the commit `outage` knows it,
+    since the commit may have been sent twice, and done the first time.
     """
     first: bytes | None = None
-    met: Aborted | None = None
+    met: BaseException | None = None
     for _ in range(TRANSACTION_ATTEMPTS):
         transaction = db.transaction()
         # With the first attempt's id a transaction keeps its place in line.
         transaction._begin(retry_id=first)
         first = first or transaction.id
+        reading = True
         try:
             result = work(transaction)
+            reading = False
             transaction._commit()
         except Aborted as aborted:
             met = aborted
-        except BaseException:
+        except BaseException as error:
+            if reading and expired(error):
+                first, met = None, error
+                continue
             with contextlib.suppress(GoogleAPICallError):  # what went wrong first says what is to be done
                 transaction._rollback()
             raise

@@ -25,6 +25,7 @@ from werkzeug.routing import Map, Rule
 from shared import logs
 from shared.errors import Conflict, FieldProblem, Invalid, Refused, Retry, Unauthenticated
 from shared.gcp.documents import contention
+from shared.gcp.outages import expired
 from shared.http import forms
 from shared.http.bodies import BODY_BYTES, json_object, no_such, read
 from shared.http.errors import ErrorForm, Failure
@@ -258,7 +259,9 @@ class Routes:
         if isinstance(error, Retry):
             logs.warning("a request is to be sent again", reason=str(error))
             return Failure(503, "Not possible now", f"{error}: try again", request_id)
-        if isinstance(error, Aborted):  # a single write that met a transaction
+        if isinstance(error, Aborted) or expired(
+            error
+        ):  # a single write that met a transaction, or a late one
             return self._failure(request, request_id, contention())
         if isinstance(error, HTTPException):
             return Failure(error.code or 500, error.name, _sentence(error, request), request_id)

@@ -12,6 +12,7 @@ from shared.accounts.customers import add_site, get_site
 from shared.accounts.keys import create_key, revoke_key
 from shared.errors import Conflict
 from shared.gcp.documents import TRANSACTION_ATTEMPTS
+from tests.outside import Outside
 from tests.world import BUCKET, SITE, THEIR_SITE, World
 
 
@@ -38,6 +39,7 @@ def theirs(world: World) -> str:
     return create_key(world.cloud.db, customer="globex", scopes=["exports"])
 
 
+@pytest.mark.ours_only("names the very moment, which needs a clock that stands")
 def test_an_export_is_made_and_shown_as_it_stands(world: World) -> None:
     made = world.request("POST", "/v1/exports", body(timezone="Europe/Paris", at="03:30"))
     assert made.status == 201
@@ -441,6 +443,7 @@ def test_the_history_of_a_config_is_newest_first_and_paged(world: World) -> None
     assert history[0]["config"] == {field: shown[field] for field in history[0]["config"]}
 
 
+@pytest.mark.ours_only("names the very moment, which needs a clock that stands")
 def test_a_cancelled_run_stays_in_the_audit_with_every_key(world: World) -> None:
     export = world.export()
     world.wait(timedelta(minutes=5))
@@ -770,3 +773,17 @@ def test_a_single_write_that_met_a_transaction_is_answered_503(world: World) -> 
     answer = world.request("POST", "/v1/exports", body())
     assert (answer.status, answer.body["detail"]) == (503, BUSY)
     assert world.request("POST", "/v1/exports", body()).status == 201
+
+
+def test_a_request_whose_transaction_expired_is_answered_503(world: World, outside: Outside) -> None:
+    export = world.export()
+    path = f"/v1/exports/{export}"
+    outside.arm(0, "before")
+    with outside.watching():
+        assert world.request("PATCH", path, {"name": "Renamed"}).status == 200
+    commit = 1 + outside.calls.index("Commit")
+    outside.arm(commit, "before", lambda: world.wait(timedelta(seconds=61)))
+    with outside.watching():
+        answer = world.request("PATCH", path, {"name": "Named again"})
+    assert (answer.status, answer.body["detail"]) == (503, BUSY)
+    assert world.request("GET", path).body["name"] == "Renamed"

@@ -15,6 +15,7 @@ from infra.local.traffic import Fault
 from shared.errors import Retry
 from shared.gcp import documents
 from shared.gcp.documents import TRANSACTION_ATTEMPTS, Scan, count, fields_of, server_time, transact
+from shared.gcp.outages import outage
 from tests.world import SITE, World
 
 pytestmark = pytest.mark.wire
@@ -140,6 +141,41 @@ def test_a_transaction_that_is_always_aborted_gives_up(world: World, call: str) 
     with pytest.raises(Retry, match="others are changing the same data"):
         transact(world.cloud.db, adding_one(counters))
     assert fields_of(counters.document("one").get()) == {"value": 1}
+
+
+def test_a_transaction_that_expired_before_a_read_is_begun_anew(world: World) -> None:
+    counters = world.cloud.db.collection("counters")
+    counters.document("one").set({"value": 1})
+    waits = [timedelta(seconds=61), timedelta()]
+
+    def work(transaction: Any) -> int:
+        counters.document("one").get(transaction=transaction)
+        world.wait(waits.pop(0))
+        return adding_one(counters)(transaction)
+
+    assert transact(world.cloud.db, work) == 2
+    assert waits == []
+    assert fields_of(counters.document("one").get()) == {"value": 2}
+
+
+def test_a_transaction_that_expired_before_its_commit_is_no_fault_of_ours_and_is_not_done_twice(
+    world: World,
+) -> None:
+    counters = world.cloud.db.collection("counters")
+    counters.document("one").set({"value": 1})
+
+    def work(transaction: Any) -> None:
+        adding_one(counters)(transaction)
+        world.wait(timedelta(seconds=61))
+
+    with pytest.raises(InvalidArgument) as late:
+        transact(world.cloud.db, work)
+    assert outage(late.value) == "a transaction took too long"
+    assert fields_of(counters.document("one").get()) == {"value": 1}
+
+
+def test_another_invalid_argument_is_a_fault_of_ours() -> None:
+    assert outage(InvalidArgument("the field path is longer than 1500 bytes")) is None
 
 
 def adding_one(counters: Any) -> Callable[[Any], int]:
