@@ -9,6 +9,7 @@ import importlib
 import io
 import itertools
 import json
+import random
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -373,9 +374,16 @@ class Answer:
 
 
 def jpeg(text: str) -> bytes:
-    """A small real JPEG, another for each text."""
-    shade = sum(text.encode()) % 256
-    picture = Picture.new("RGB", (16, 16), (shade, len(text) % 256, 99))
+    """A small file that is a good photograph, in which no check finds anything; another for each text."""
+    said = text.encode()
+    return b"\xff\xd8\xff\xfe" + (len(said) + 2).to_bytes(2) + said + _blocks()[2:]
+
+
+@functools.cache
+def _blocks() -> bytes:
+    """Sharp blocks of medium brightness, no two rows alike: a photograph is hardly packed any further."""
+    shades = random.Random(1).choices(b"\x5a\xa6", k=80 * 80)
+    picture = Picture.frombytes("L", (80, 80), bytes(shades)).resize((640, 640), Picture.Resampling.NEAREST)
     out = io.BytesIO()
-    picture.save(out, "JPEG", comment=text.encode())
+    picture.save(out, "JPEG", quality=5, optimize=True)
     return out.getvalue()

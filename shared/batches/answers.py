@@ -76,6 +76,8 @@ class Batch(TypedDict):
     """How many errors the errors file lists."""
     warnings: int
     """How many warnings the errors file lists."""
+    codes: dict[str, int]
+    """How many lines of the errors file have each code."""
     error: BatchError | None
     """Why the batch failed, where it did."""
 
@@ -246,6 +248,7 @@ def batch(cloud: Cloud, shown: batches.Batch) -> Batch:
         "bytes": progress.bytes,
         "errors": progress.errors,
         "warnings": progress.warnings,
+        "codes": progress.codes,
         "error": _error(shown),
     }
     return cast(Batch, made)

@@ -6,8 +6,9 @@ PROCESSING while its work orders are imported, then COMPLETED, COMPLETED_WITH_ER
 its customer, EXPIRED where no archive came.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,7 +35,7 @@ https://cloud.google.com/storage/docs/resumable-uploads#session-uris"""
 @dataclass(frozen=True)
 class Progress:
     """How far a batch is: its work orders, and of those that were imported the images and their bytes;
-    `errors` and `warnings` are what its errors file lists."""
+    `errors` and `warnings` are what its errors file lists, `codes` the same by their codes."""
 
     work_orders_done: int = 0
     work_orders_failed: int = 0
@@ -42,10 +43,12 @@ class Progress:
     bytes: int = 0
     errors: int = 0
     warnings: int = 0
+    codes: Mapping[str, int] = field(default_factory=dict)
 
     def plus(self, other: "Progress") -> "Progress":
         """Both together."""
-        return Progress(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
+        counts = {name: getattr(self, name) + getattr(other, name) for name in PROGRESS if name != "codes"}
+        return Progress(**counts, codes=dict(Counter(self.codes) + Counter(other.codes)))
 
     @classmethod
     def of(cls, saved: Mapping[str, Any]) -> "Progress":

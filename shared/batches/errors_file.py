@@ -25,7 +25,7 @@ PLAN_SLICE = "000000"
 """What the plan's own errors are kept under, before those of the slices."""
 
 MAX_SUMMARY_BYTES = 8 * 1024 * 1024
-"""How many bytes of lines a summary reads."""
+"""How many bytes of lines a summary reads at most, to find where the first of each code are."""
 
 COLUMNS = tuple(column.name for column in LINE)
 """The fields of a line, in order."""
@@ -54,10 +54,13 @@ def documents(batch: Batch, slice_id: str, position: int, problems: Iterable[Pro
     }
 
 
-def counted(problems: Iterable[Problem]) -> dict[str, int]:
-    """How many errors and warnings there are, by the names that a batch has for them."""
-    levels = Counter(problem.level for problem in problems)
-    return {"errors": levels["error"], "warnings": levels["warning"]}
+def counted(problems: Iterable[Problem]) -> dict[str, Any]:
+    """How many errors and warnings there are, also by code, by the names that a batch has for them."""
+    codes = Counter(problem.code for problem in problems)
+    levels = Counter[str]()
+    for code, count in codes.items():
+        levels[PROBLEM_TYPES[code].level] += count
+    return {"errors": levels["error"], "warnings": levels["warning"], "codes": dict(codes)}
 
 
 def lines(cloud: Cloud, batch: Batch) -> Iterator[bytes]:
@@ -66,36 +69,38 @@ def lines(cloud: Cloud, batch: Batch) -> Iterator[bytes]:
         yield fields_of(snapshot)["lines"]
 
 
-def summary(cloud: Cloud, batch: Batch) -> list[dict[str, Any]]:
+def summary(cloud: Cloud, batch: Batch, codes: Mapping[str, int]) -> list[dict[str, Any]]:
     """What is wrong with a batch, a code each, for the letter about it (`letters.Batch`): errors first, the
-    most frequent first. Where not all lines were read, no code has a count."""
-    found: dict[str, dict[str, Any]] = {}
+    most frequent first. `codes` has how many lines have each."""
+    shown = sorted(codes, key=lambda code: (PROBLEM_TYPES[code].level, -codes[code]))[:MAX_CODES]
+    places: dict[str, list[dict[str, str]]] = {code: [] for code in shown}
+    wanted = sum(min(codes[code], MAX_PLACES) for code in shown)
     read = 0
-    for piece in lines(cloud, batch):
-        if read > MAX_SUMMARY_BYTES:
-            break
+    for piece in lines(cloud, batch) if wanted else ():
         read += len(piece)
         for line in map(orjson.loads, piece.splitlines()):
-            of = found.setdefault(line["code"], _none_yet(line))
-            of["count"] += 1
-            if len(of["places"]) < MAX_PLACES:
+            code = line["code"]
+            if len(places.get(code, _FULL)) < MAX_PLACES:
                 place = " / ".join(filter(None, (line["work_order"], line["file"]))) or "The archive"
-                of["places"].append({"place": place, "sentence": line["message"].removesuffix(of["action"])})
-    else:
-        read = 0
-    ordered = sorted(found.values(), key=lambda each: (each["level"], -each["count"]))
-    return [{**each, "count": None} if read else each for each in ordered[:MAX_CODES]]
+                sentence = line["message"].removesuffix(PROBLEM_TYPES[code].action)
+                places[code].append({"place": place, "sentence": sentence})
+                wanted -= 1
+        if not wanted or read > MAX_SUMMARY_BYTES:
+            break
+    return [
+        {
+            "code": code,
+            "level": PROBLEM_TYPES[code].level,
+            "count": codes[code],
+            "places": places[code],
+            "action": PROBLEM_TYPES[code].action,
+        }
+        for code in shown
+    ]
 
 
-def _none_yet(line: Mapping[str, Any]) -> dict[str, Any]:
-    code = line["code"]
-    return {
-        "code": code,
-        "level": line["level"],
-        "count": 0,
-        "places": [],
-        "action": PROBLEM_TYPES[code].action,
-    }
+_FULL = range(MAX_PLACES)
+# As many places as are shown: of a code that is not shown there is no room for one.
 
 
 def as_csv(pieces: Iterable[bytes]) -> Iterator[bytes]:

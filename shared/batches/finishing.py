@@ -104,6 +104,8 @@ def _mails(cloud: Cloud, batch: Batch, end: End, at: datetime) -> Writes:
         return Writes()
     site = sites_of(cloud.db, [batch.site], batch.customer).get(batch.site)
     customer = get_customer(cloud.db, batch.customer)
+    totals = dict(end.fields.get("totals") or asdict(Progress()))
+    codes = totals.pop("codes")
     facts = {
         "customer": customer.name,
         "batch": batch.id,
@@ -111,8 +113,8 @@ def _mails(cloud: Cloud, batch: Batch, end: End, at: datetime) -> Writes:
         "site": site.name if site is not None else batch.site,
         "status": end.state,
         "error": end.fields.get("error"),
-        **(end.fields.get("totals") or asdict(Progress())),
-        "problems": errors_file.summary(cloud, batch),
+        **totals,
+        "problems": errors_file.summary(cloud, batch, codes),
     }
     link = Files(customer.account, _files(batch)) if end.fields.get("errors_stored") else None
     made = mails.documents(

@@ -94,6 +94,7 @@ class BadFile(WaybillError):
 
 _AGAIN = "Make the archive again and send it again."
 _FILE_AGAIN = "Make the archive again from the original files, and send it again."
+_LOOK = "Look at it. If it does not show what it should, take the photograph again"
 
 PROBLEM_TYPES = {
     # The whole archive; the batch fails.
@@ -289,7 +290,7 @@ PROBLEM_TYPES = {
         "The file {file} has lists and objects nested more than 64 deep.",
         "Nest them less deeply.",
     ),
-    # A photograph that was imported, and what its checks found.
+    # A photograph that was imported, and what its checks found: the codes of `data_conformity`.
     "UNREADABLE": ProblemType(
         "warning",
         "The image {file} was imported, but cannot be shown: its pixels are damaged or incomplete.",
@@ -299,6 +300,36 @@ PROBLEM_TYPES = {
         "warning",
         "The image {file} was imported, but is gone from Waybill's storage; your archive did not cause it.",
         "Send the photograph again.",
+    ),
+    "LOW_RESOLUTION": ProblemType(
+        "warning",
+        "The image {file} was imported, but is small.",
+        "Send the photograph as the camera made it, not a preview of it.",
+    ),
+    "BLURRED": ProblemType(
+        "warning",
+        "The image {file} was imported, but is blurred.",
+        f"{_LOOK}.",
+    ),
+    "TOO_DARK": ProblemType(
+        "warning",
+        "The image {file} was imported, but is too dark.",
+        f"{_LOOK}, with more light.",
+    ),
+    "TOO_BRIGHT": ProblemType(
+        "warning",
+        "The image {file} was imported, but is too bright.",
+        f"{_LOOK}, with less light.",
+    ),
+    "DUPLICATE": ProblemType(
+        "warning",
+        "The image {file} was imported, but is the same as another image of its work order.",
+        "If it should be another photograph, send that one. Otherwise there is nothing to do.",
+    ),
+    "MORE_WARNINGS": ProblemType(
+        "warning",
+        "There are more warnings about the images of the work order {work_order} than this list shows.",
+        "Look at the work order: each of its inputs has them in data_conformity.",
     ),
     # A work order.
     "EMPTY_FOLDER": ProblemType(

@@ -154,15 +154,12 @@ def check(content: bytes) -> tuple[DataConformity, ...]:
     return tuple(found)
 
 
-def duplicates(images: Sequence[Image]) -> frozenset[str]:
-    """The ids of those that hold the same bytes as an earlier one, by size and crc32c."""
-    seen: set[tuple[int, str]] = set()
-    again = set()
+def originals(images: Sequence[Image]) -> dict[str, str]:
+    """Of each that holds the same bytes as an earlier one, by size and crc32c, the id of the first such."""
+    first: dict[tuple[int, str], str] = {}
     for image in images:
-        if (image.size, image.crc32c) in seen:
-            again.add(image.id)
-        seen.add((image.size, image.crc32c))
-    return frozenset(again)
+        first.setdefault((image.size, image.crc32c), image.id)
+    return {image.id: same for image in images if (same := first[image.size, image.crc32c]) != image.id}
 
 
 def _look(content: bytes) -> tuple[tuple[int, int], pillow.Image]:

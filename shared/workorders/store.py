@@ -354,6 +354,16 @@ def look(cloud: Cloud, site: Site, id: str) -> Held:
     return _held(cloud, site, cloud.db.document(f"work_orders/{id}").get())
 
 
+def look_at(cloud: Cloud, site: Site, ids: Sequence[str]) -> dict[str, Held]:
+    """Work orders of the site as they are kept, by their ids, read with one call; those that are not there
+    are left out."""
+    there: dict[str, Held] = {}
+    for snapshot in cloud.db.get_all([cloud.db.document(f"work_orders/{id}") for id in ids]):
+        with contextlib.suppress(NotFound):
+            there[snapshot.id] = _held(cloud, site, snapshot)
+    return there
+
+
 def change(
     cloud: Cloud, site: Site, id: str, change: Callable[[Held], StoredWorkOrder], beside: Beside = _nothing
 ) -> StoredWorkOrder:

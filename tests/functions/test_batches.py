@@ -105,6 +105,7 @@ def test_a_batch_is_made(world: World, path: str, body: Any, filename: str | Non
         "bytes": 0,
         "errors": 0,
         "warnings": 0,
+        "codes": {},
         "error": None,
     }
     assert made["create_date"].startswith("2026-11-22T09:17:00.")
@@ -135,6 +136,7 @@ def test_a_batch_that_has_ended_is_shown_with_what_came_of_it(world: World) -> N
         "bytes": len(jpeg("1")) + len(jpeg("2")),
         "errors": 0,
         "warnings": 0,
+        "codes": {},
         "error": None,
     }
     assert shown["finish_date"].startswith("2026-11-22T09:17:00.")

@@ -81,7 +81,7 @@ class Seen:
 
 def expected(case: Case) -> Seen:
     levels = [PROBLEM_TYPES[code].level for _, _, code in case.rows]
-    folders = {name for name, _, code in case.rows if name and code not in NO_WORK_ORDER}
+    folders = {name for name, _, code in case.rows if name and PROBLEM_TYPES[code].level == "error"}
     return Seen(
         status="COMPLETED_WITH_ERRORS" if "error" in levels else "COMPLETED",
         done=2 + len(case.photos),
@@ -95,7 +95,6 @@ def expected(case: Case) -> Seen:
 
 
 OURS = ("ingest_batch", "ingest_work_orders")
-NO_WORK_ORDER = ("EMPTY_FOLDER",)
 
 
 def send(world: World, name: str, case: Case) -> Seen:
@@ -316,7 +315,11 @@ IMAGES_OF_ALL_SORTS = {
     "not an image": Case([File("BAD/meter.jpg", b"just text")], [("BAD", "meter.jpg", "NOT_AN_IMAGE")]),
     "of zero bytes": Case([File("BAD/meter.jpg", b"")], [("BAD", "meter.jpg", "EMPTY_FILE")]),
     "of zero bytes, stored": Case([File("BAD/meter.jpg", b"", STORED)], [("BAD", "meter.jpg", "EMPTY_FILE")]),
-    "png as jpg": Case([File("PNG/meter.jpg", picture("PNG"))], photos={"PNG": 1}),
+    "png as jpg": Case(
+        [File("PNG/meter.jpg", picture("PNG"))],
+        [("PNG", "meter.jpg", "LOW_RESOLUTION")],
+        photos={"PNG": 1},
+    ),
     "half a header": Case(
         [File("BAD/meter.jpg", picture("JPEG")[:300])], [("BAD", "meter.jpg", "DAMAGED_IMAGE")]
     ),
@@ -353,6 +356,13 @@ IMAGES_OF_ALL_SORTS = {
             File("KINDS/door.webp", picture("WEBP")),
             File("KINDS/meter-4.HEIC", picture("HEIF")),
             File("KINDS/meter-5.heif", picture("HEIF", (17, 16))),
+        ],
+        [
+            *[
+                ("KINDS", f"meter-{n}", "LOW_RESOLUTION")
+                for n in ("1.JPG", "2.jpeg", "3.PnG", "4.HEIC", "5.heif")
+            ],
+            ("KINDS", "door.webp", "LOW_RESOLUTION"),
         ],
         photos={"KINDS": 6},
     ),

@@ -1,20 +1,25 @@
 """What the checks of photographs find is in the report of their batch, as warnings, and in its mail."""
 
 import io
+import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image as Picture
+from PIL import ImageFilter
 
 from infra.local.pubsub import Delivery
-from shared.analysis import queue
+from shared.analysis import checking, queue
 from shared.batches import reporting
 from shared.batches.batch import Batch
 from shared.batches.problems import PROBLEM_TYPES
 from shared.gcp.documents import count, fields_of
-from shared.workorders import store
+from shared.outbox.letters import MAX_PLACES
+from shared.workorders import pictures, store
 from tests.archives import File, zipped
 from tests.world import SITE, World, jpeg
 
@@ -67,9 +72,135 @@ def test_a_truncated_photograph_is_a_warning_of_its_batch_and_in_its_mail(world:
         "The image “meter-2.jpg” was imported, but cannot be shown: its pixels are damaged or incomplete. "
         "Check that it opens on your computer, and send the photograph again."
     )
+    assert shown["codes"] == {"UNKNOWN_TASK_GROUP": 1, "UNREADABLE": 2}
     [mail] = world.cloud.db.collection(f"batches/{shown['id']}/mails").stream()
     assert (mail.get("address"), mail.get("facts")["warnings"]) == ("zoe@acme.example", 2)
     assert left(world, shown["id"]) == 0
+
+
+def saved(picture: Picture.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "JPEG")
+    return out.getvalue()
+
+
+GOOD = Picture.open(io.BytesIO(PHOTO))
+EVERY = {
+    "meter-1.jpg": (PHOTO, None),
+    "meter-2.jpg": (PHOTO, "DUPLICATE"),
+    "meter-3.jpg": (CUT, "UNREADABLE"),
+    "meter-4.jpg": (saved(GOOD.filter(ImageFilter.GaussianBlur(30))), "BLURRED"),
+    "meter-5.jpg": (saved(GOOD.point(lambda value: value // 20)), "TOO_DARK"),
+    "meter-6.jpg": (saved(GOOD.point(lambda value: 250)), "TOO_BRIGHT"),
+    "meter-7.jpg": (saved(GOOD.resize((320, 200))), "LOW_RESOLUTION"),
+    "meter-8.jpg": (saved(GOOD.resize((40, 30), Picture.Resampling.NEAREST)), "LOW_RESOLUTION"),
+}
+"""A photograph for each code of a check, but for what is gone."""
+
+
+def test_whatever_a_check_finds_is_a_warning_of_its_batch(world: World) -> None:
+    files = [File(f"WO_1/{name}", content) for name, (content, _) in EVERY.items()]
+    shown = world.import_archive(zipped(files), notify=["zoe@acme.example"])
+    expected = [("WO_1", name, code, "warning") for name, (_, code) in EVERY.items() if code]
+    assert report(world, shown) == expected
+    assert (shown["status"], shown["errors"], shown["warnings"]) == ("COMPLETED", 0, len(expected))
+    assert shown["codes"] == Counter(code for _, _, code, _ in expected)
+    said = {row["file"]: row["message"] for row in world.errors(shown["id"])}
+    assert " It is the same as “meter-1.jpg”. " in said["meter-2.jpg"]
+    assert " It has 320 × 200 pixels: its shorter side should have 640 or more. " in said["meter-7.jpg"]
+    problems = mailed(world, shown)["problems"]
+    counts = {each["code"]: each["count"] for each in problems}
+    assert list(counts.items())[0] == ("LOW_RESOLUTION", 2)
+    assert counts == {code: count for code, count in shown["codes"].items() if code in counts}
+    places = {place["place"] for each in problems for place in each["places"]}
+    assert {"WO_1 / meter-7.jpg", "WO_1 / meter-8.jpg"} < places
+
+
+def mailed(world: World, shown: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the one mail about a batch is made of."""
+    [mail] = world.cloud.db.collection(f"batches/{shown['id']}/mails").stream()
+    facts: Mapping[str, Any] = mail.get("facts")
+    return facts
+
+
+def test_the_mail_counts_each_code_and_says_where_the_first_are(world: World) -> None:
+    bad = [File(f"BAD_{n}/roof.jpg", PHOTO) for n in range(MAX_PLACES + 2)]
+    cut = [File(f"CUT_{n}/meter.jpg", CUT) for n in range(MAX_PLACES + 2)]
+    shown = world.import_archive(zipped([*bad, *cut]), notify=["zoe@acme.example"])
+    found = [
+        (each["level"], each["code"], each["count"], [place["place"] for place in each["places"]])
+        for each in mailed(world, shown)["problems"]
+    ]
+    assert found == [
+        (level, code, MAX_PLACES + 2, [f"{name}_{n} / {file}" for n in range(MAX_PLACES)])
+        for level, code, name, file in (
+            ("error", "UNKNOWN_TASK_GROUP", "BAD", "roof.jpg"),
+            ("warning", "UNREADABLE", "CUT", "meter.jpg"),
+        )
+    ]
+
+
+def test_a_work_order_has_so_many_warnings_and_the_number_of_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "MAX_WARNINGS", 3)
+    shown = world.import_archive(
+        zipped([File(f"WO_1/{name}", content) for name, (content, _) in EVERY.items()])
+    )
+    assert [code for _, _, code, _ in report(world, shown)] == [
+        "DUPLICATE",
+        "UNREADABLE",
+        "BLURRED",
+        "MORE_WARNINGS",
+    ]
+    assert (
+        "“WO_1” than this list shows. 4 more of this work order are not listed."
+        in world.errors(shown["id"])[-1]["message"]
+    )
+
+
+def test_work_orders_are_read_in_groups(world: World) -> None:
+    archive = zipped([File(f"WO_{n}/meter.jpg", jpeg(f"{n}")) for n in range(reporting.READ_TOGETHER + 5)])
+    id = world.batch(archive)
+    piece = world.cloud.db.document(f"batches/{id}/pieces/{reporting.STAGE}")
+    reads: list[int] = []
+
+    def push(delivery: Delivery) -> bool:
+        reporting_now = delivery.function != queue.FUNCTION and piece.get().exists
+        world.suite.traffic.forget()
+        done = world.push(delivery)
+        if reporting_now:
+            reads.append(len(world.suite.traffic.calls("firestore.BatchGetDocuments")))
+        return done
+
+    while world.suite.pubsub.deliver_due(push):
+        pass
+    assert world.shown(id)["status"] == "COMPLETED"
+    assert sum(reads) < 60, f"{reads}: one by one these would be more than a hundred"
+
+
+def test_the_last_of_a_group_that_is_not_checked_wakes_the_batch(world: World) -> None:
+    """The first is checked last, by a message that comes late; whatever is awaited then, it is not lost."""
+    id = world.batch(ARCHIVE)
+    without_analyses(world)
+    piece = world.cloud.db.document(f"batches/{id}/pieces/{reporting.STAGE}")
+    ids = {name: store.work_order_id(SITE, name) for name in ("WO_1", "WO_2", "WO_3")}
+    assert piece.get().get("awaits") == ids["WO_3"]
+    world.wait(timedelta(minutes=16))
+    world.sweep()
+    first = {ids["WO_1"]}
+
+    def push(delivery: Delivery) -> bool:
+        late = delivery.function == queue.FUNCTION and any(each in str(delivery.data) for each in first)
+        return not late and world.push(delivery)
+
+    while world.suite.pubsub.deliver_due(push):
+        pass
+    assert piece.get().get("awaits") == ids["WO_1"]
+    world.wait(timedelta(minutes=16))
+    first.clear()
+    world.settle()
+    assert report(world, world.shown(id)) == FOUND
 
 
 def test_warnings_alone_are_no_errors(world: World) -> None:
@@ -141,6 +272,7 @@ def test_work_orders_and_sites_that_are_gone_are_not_waited_for(world: World) ->
 def test_a_report_goes_on_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Without time, an attempt reports one work order, and leaves the rest to the next."""
     monkeypatch.setattr(reporting, "DOCUMENT_BYTES", size)
+    monkeypatch.setattr(reporting, "READ_TOGETHER", 1)
     id = world.batch(ARCHIVE)
     waited: list[Any] = []
     piece = f"batches/{id}/pieces/{reporting.STAGE}"
@@ -181,3 +313,10 @@ def test_photographs_of_a_slice_are_remembered_in_documents_that_fit() -> None:
 
 def test_every_code_that_is_reported_is_a_warning() -> None:
     assert {PROBLEM_TYPES[code].level for code in reporting.REPORTED} == {"warning"}
+
+
+def test_every_code_of_a_check_is_reported() -> None:
+    sources = [Path(module.__file__ or "").read_text() for module in (pictures, checking)]
+    codes = {code for text in sources for code in re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', text)}
+    refused = {"EMPTY_FILE", "NOT_AN_IMAGE", "DAMAGED_IMAGE", "TOO_MANY_PIXELS"}
+    assert codes - refused - {"L", "I"} == reporting.REPORTED

@@ -17,7 +17,7 @@ from pillow_heif import register_heif_opener
 from shared.clock import elapsed_since, stopwatch
 from shared.workorders import headers, pictures
 from shared.workorders.images import Image
-from shared.workorders.pictures import Refusal, check, duplicates, extension, refusal
+from shared.workorders.pictures import Refusal, check, extension, originals, refusal
 from shared.workorders.record import DataConformity
 
 UNREADABLE = (DataConformity("readable", "UNREADABLE", "error"),)
@@ -515,7 +515,7 @@ def image(id: str, size: int, crc32c: str) -> Image:
     return Image(id=id, file_extension="jpg", generation=1, size=size, crc32c=crc32c)
 
 
-def test_duplicates_are_those_after_the_first() -> None:
+def test_what_is_there_twice_is_known_by_the_first() -> None:
     images = [
         image("a", 10, "AAAA"),
         image("b", 10, "BBBB"),
@@ -524,9 +524,9 @@ def test_duplicates_are_those_after_the_first() -> None:
         image("e", 10, "BBBB"),
         image("f", 10, "AAAA"),
     ]
-    assert duplicates(images) == {"d", "e", "f"}
-    assert duplicates(images[:3]) == frozenset()
-    assert duplicates([]) == frozenset()
+    assert originals(images) == {"d": "a", "e": "b", "f": "a"}
+    assert originals(images[:3]) == {}
+    assert originals([]) == {}
 
 
 def box(name: bytes, *inside: bytes) -> bytes:
