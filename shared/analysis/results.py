@@ -139,11 +139,11 @@ def sent(site: Site, held: StoredWorkOrder, results: Sequence[Result]) -> Stored
     """A work order with results that its analyser sent by itself.
 
     One that waited for them is done. They can come before our own note that it waits, so one that is due is
-    done as well, where nothing is left to check and every input is named.
+    done as well, where nothing is left to check and every image is named.
     """
     after = stored.with_results(site, held, results)
     named = {result.input_id for result in results}
-    if held.analysis == DUE and (held.unchecked or not stored.input_ids(held) <= named):
+    if held.analysis == DUE and (held.unchecked or not stored.image_ids(held) <= named):
         return after
     return replace(after, analysis=DONE, failure="")
 

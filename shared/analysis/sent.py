@@ -1,21 +1,26 @@
-"""Photographs that come with a request: behind a URL, or in the request itself as a `data:` URI."""
+"""Inputs that come with a request: photographs, behind a URL or in the request itself as a `data:` URI;
+texts, and numbers."""
 
 import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from shared import exact
 from shared.accounts.customers import Site
 from shared.errors import FieldProblem, Invalid
 from shared.net import outbound
 from shared.settings import Settings
 from shared.workorders import pictures
-from shared.workorders.store import Photograph
+from shared.workorders.store import VALUE, Photograph, PlainInput
 
-MAX_PHOTOGRAPHS = 5
-"""How many photographs one request may bring."""
+MAX_INPUTS = 5
+"""How many inputs one request may bring."""
+
+MAX_TEXT = 10_000
+"""How many characters a text may have."""
 
 PHOTOGRAPH_BYTES = 5_000_000
 """How large each may be, before base64."""
@@ -27,6 +32,12 @@ https://cloud.google.com/run/quotas#request_limits"""
 FETCH_SECONDS = 20.0
 """How long it may take to get one photograph from its URL."""
 
+MAX_SHOWN = 100
+"""How many characters of a wrong value are repeated."""
+
+Type = Literal["image", "text", "number"]
+"""What an input is."""
+
 SENTENCES = {
     "EMPTY_FILE": "is empty",
     "NOT_AN_IMAGE": "is no JPEG, PNG, WEBP or HEIC image",
@@ -35,32 +46,47 @@ SENTENCES = {
 }
 """The sentence about a file that is refused."""
 
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+# https://www.rfc-editor.org/rfc/rfc8259#section-6
+
 _DATA = re.compile(r"data:image/[a-z]+;base64,", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One of a request's inputs: its task group, and where the photograph is, a URL or a `data:` URI."""
+    """One of a request's inputs: its task group, its type, and its value: of a photograph where it is, a URL
+    or a `data:` URI; of a number also its digits as text."""
 
     task_group: str
-    value: str
+    type: Type
+    value: str | int | float
 
 
-def photographs(
+def inputs_of(
     settings: Settings, site: Site, inputs: Sequence[Sent], metadata: Mapping[str, Any]
-) -> list[Photograph]:
-    """The photographs of a request, each with this metadata.
+) -> list[Photograph | PlainInput]:
+    """The inputs of a request, each with this metadata.
 
     Invalid naming every input that is wrong: no task group of the site's, a URL that cannot be had, too many
-    bytes, no image that is taken.
+    bytes, no image that is taken, no number that can be kept. `value` is not free in the metadata of texts
+    and numbers.
     """
     problems = []
-    found = []
+    found: list[Photograph | PlainInput] = []
+    if VALUE in metadata and any(each.type != "image" for each in inputs):
+        taken = "is where the value of a text or a number stands: give it another name"
+        problems.append(FieldProblem(f"metadata.{VALUE}", taken))
     for place, each in enumerate(inputs):
         try:
             if each.task_group not in site.task_groups:
                 there = ", ".join(site.task_groups)
                 raise Invalid.field("name", f"{each.task_group!r} is none of the site's task groups: {there}")
+            if each.type != "image":
+                value = _text(each.value) if each.type == "text" else _number(each.value)
+                found.append(PlainInput(each.task_group, value, metadata))
+                continue
+            if not isinstance(each.value, str):
+                raise _wrong("must be a text: a URL, or a data: URI")
             content = _content(settings, each.value)
             # Named by what it is, so that the same photograph sent again is the same input.
             file_name = f"{each.task_group}.{_extension(content)}"
@@ -71,6 +97,28 @@ def photographs(
     if problems:
         raise Invalid(problems)
     return found
+
+
+def _text(value: str | int | float) -> str:
+    if not isinstance(value, str):
+        raise _wrong("must be a text")
+    if len(value) > MAX_TEXT:
+        raise _wrong(f"may have {MAX_TEXT:,} characters")
+    return value
+
+
+def _number(value: str | int | float) -> int | float:
+    """A number; the command line of the original service sends its digits as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        number = exact.parse(value.encode()) if _NUMBER.fullmatch(value) else None
+    except exact.NotExact:
+        raise _wrong("cannot be stored exactly as a number: send it with the type text") from None
+    if number is None:
+        raise _wrong(f"must be a number, such as 12.5; got {value[:MAX_SHOWN]!r}")
+    plain: int | float = number
+    return plain
 
 
 def _content(settings: Settings, value: str) -> bytes:

@@ -124,12 +124,13 @@ class JobConformity(TypedDict):
 
 @documented
 class Input(TypedDict):
-    """A photograph."""
+    """A photograph; or a text or a number, which is the `value` of its metadata."""
 
     id: str
     """Its id."""
     file_extension: str
-    """What kind of file it is: `jpg`, `jpeg`, `png`, `webp`, `heic` or `heif`."""
+    """What kind of file its image is: `jpg`, `jpeg`, `png`, `webp`, `heic` or `heif`; empty where it is a
+    text or a number."""
     metadata: dict[str, Any]
     """What was sent with it."""
     data_conformity: list[DataConformity]
@@ -140,14 +141,14 @@ class Input(TypedDict):
 
 @documented
 class WorkItem(TypedDict):
-    """The photographs of one task group."""
+    """The inputs of one task group."""
 
     id: str
     """Its id."""
     name: str
     """The task group's name."""
     input: NotRequired[list[Input]]
-    """The photographs, in the order in which they came; left out with `include_inputs=false`."""
+    """The inputs, in the order in which they came; left out with `include_inputs=false`."""
 
 
 @documented
@@ -170,7 +171,7 @@ class WorkOrder(TypedDict):
     """The share of the site's required task groups that have a photograph without an error, from 0 to 1; null
     where the site requires none."""
     work_items: list[WorkItem]
-    """Its photographs, by task group."""
+    """Its inputs, by task group."""
     tags: list[str]
     """Its tags."""
     parameters: dict[str, Any]

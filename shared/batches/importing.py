@@ -28,7 +28,7 @@ from shared.workorders import images, parameters, pictures, store, stored
 from shared.workorders.parameters import WrongParameter
 from shared.workorders.record import Input
 from shared.workorders.store import CONTENT_TYPES
-from shared.workorders.stored import DUE, StoredPhoto, StoredWorkOrder
+from shared.workorders.stored import DUE, StoredInput, StoredWorkOrder
 
 CHUNK_ORDERS = 50
 CHUNK_FILES = 500
@@ -233,7 +233,7 @@ class _Importer:
             unpacked,
             CONTENT_TYPES[extension],
         )
-        reading.taken[entry.file] = StoredPhoto(
+        reading.taken[entry.file] = StoredInput(
             reading.photos[entry.file].task_group,
             Input(id=id, file_extension=extension),
             images.stored(id, extension, stored, unpacked),
@@ -261,7 +261,7 @@ class _Reading:
         self.id = store.work_order_id(site.id, name)
         self.problems: list[Problem] = []
         self.photos: dict[str, naming.Photo] = {}
-        self.taken: dict[str, StoredPhoto] = {}
+        self.taken: dict[str, StoredInput] = {}
         self.documents: dict[str, dict[str, Any]] = {}
         self._groups = groups
         self._code_page = code_page
@@ -307,7 +307,7 @@ class _Reading:
     def outcome(self, written: StoredWorkOrder | Refused | None) -> _Outcome:
         """What came of it, given what came of its document."""
         if isinstance(written, StoredWorkOrder):
-            images = [each.image for each in self.taken.values()]
+            images = [each.image for each in self.taken.values() if each.image]
             unknown = parameters.unknown(self._site, self.documents.get("parameters.json", {}))
             for sentence in list(unknown.values())[:UNKNOWN_LISTED]:
                 self.wrong("UNKNOWN_PARAMETER", "parameters.json", sentence)

@@ -3,7 +3,7 @@ that the request names (`caller`)."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -87,32 +87,45 @@ class WorkOrderChanges(_Body):
     )
 
 
-class ImageData(_Body):
-    """A photograph: a URL, or a `data:` URI with the photograph in base64."""
+def _text_or_number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("must be a text or a number")
+    return value
 
-    type: Literal["image"]
-    value: str
+
+class InputData(_Body):
+    """A photograph, a text or a number."""
+
+    type: sent.Type
+    value: Annotated[str | int | float, BeforeValidator(_text_or_number)] = Field(
+        description="Of an image a URL, or a `data:` URI with the image in base64; of a number also its "
+        "digits as text."
+    )
 
 
 class NewInput(_Body):
-    """A photograph and the name of its task group."""
+    """An input and the name of its task group."""
 
     name: Name
-    data: ImageData
+    data: InputData
 
 
-class NewPhotographs(_Body):
-    """Photographs to be added to a work order, with what is to be kept of each."""
+class NewInputs(_Body):
+    """Inputs to be added to a work order, with what is to be kept of each."""
 
-    inputs: Annotated[list[NewInput], Field(max_length=sent.MAX_PHOTOGRAPHS)]
-    metadata: _Dictionary = Field(default_factory=dict)
+    inputs: Annotated[list[NewInput], Field(max_length=sent.MAX_INPUTS)]
+    metadata: _Dictionary = Field(
+        default_factory=dict,
+        description="The metadata of each of these inputs. A text or a number is added to its own as "
+        "`value`.",
+    )
 
 
 class WithInputs(BaseModel):
     """How much of a work order is asked for."""
 
     include_inputs: Annotated[str, BeforeValidator(str.lower), OneOf(("true", "false"))] = Field(
-        default="true", description="Whether the photographs are shown."
+        default="true", description="Whether the inputs are shown."
     )
 
 
@@ -210,15 +223,15 @@ def _delete_work_order(call: SiteCall, work_order: UUID) -> None:
     store.delete(call.cloud, call.site(), str(work_order))
 
 
-def _analyze_work_order(call: SiteCall, work_order: UUID, body: NewPhotographs) -> answers.WorkOrder:
-    """Add photographs and analyse the work order. One whose analysis failed is analysed again, also where
+def _analyze_work_order(call: SiteCall, work_order: UUID, body: NewInputs) -> answers.WorkOrder:
+    """Add inputs and analyse the work order. One whose analysis failed is analysed again, also where
     there is no new one."""
     cloud, site, id = call.cloud, call.site(), str(work_order)
     store.look(cloud, site, id)  # before anything is fetched for a work order that is not there
-    inputs = [sent.Sent(each.name, each.data.value) for each in body.inputs]
-    photographs = sent.photographs(cloud.settings, site, inputs, body.metadata)
+    asked = [sent.Sent(each.name, each.data.type, each.data.value) for each in body.inputs]
+    inputs = sent.inputs_of(cloud.settings, site, asked, body.metadata)
     steps.ready(cloud, site)
-    store.add_photographs(cloud, site, id, photographs, queue.due(site))
+    store.add_inputs(cloud, site, id, inputs, queue.due(site))
     store.change(cloud, site, id, lambda held: results.again(held.stored), queue.due(site))
     with logs.bound(customer=site.customer, site=site.id, work_order=id):
         _analysed(cloud, site, id)
@@ -306,9 +319,9 @@ ROUTES = [
         method="POST",
         path=f"{_WORK_ORDER}/analyze",
         handler=_analyze_work_order,
-        summary="Add photographs to a work order and analyse it",
+        summary="Add photographs, texts and numbers to a work order and analyse it",
         scope=SCOPE,
-        body=Body(NewPhotographs, sent.REQUEST_BYTES),
+        body=Body(NewInputs, sent.REQUEST_BYTES),
         answer=answers.WorkOrder,
     ),
     Route(

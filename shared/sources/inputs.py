@@ -1,4 +1,5 @@
-"""inputs: the photographs of the work orders created or changed in the window, one row each."""
+"""inputs: the photographs, texts and numbers of the work orders created or changed in the window, one row
+each."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -38,7 +39,8 @@ COLUMNS = (
     Column("update_date", "moment"),
 )
 """`errors`, `warnings` and `information` count the checks of the image (`data_conformity`). `results` counts
-the results of analyses and people (`job_conformity`). The dates are the work order's."""
+the results of analyses and people (`job_conformity`). The dates are the work order's. A text or a number has
+no `bytes` and no `crc32c`; it is the `value` of its metadata."""
 
 
 def _view(found: Found) -> Item:
@@ -79,7 +81,8 @@ def _rows(found: Found) -> Iterator[dict[str, Any]]:
 
 SOURCE = WorkOrders(
     name="inputs",
-    description="The photographs of every work order created or updated in the window, one flat row each.",
+    description="The photographs, texts and numbers of every work order created or updated in the window, "
+    "one row each.",
     view=_view,
     columns=COLUMNS,
 )

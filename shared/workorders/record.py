@@ -45,7 +45,8 @@ class JobConformity:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One photograph. `file_extension` has no dot."""
+    """A photograph; or a text or a number, which is the `value` of its metadata: then `file_extension` is
+    empty. It has no dot."""
 
     id: str
     file_extension: str

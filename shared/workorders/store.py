@@ -1,4 +1,4 @@
-"""The use cases that create, change, correct and delete a work order, and add its photographs.
+"""The use cases that create, change, correct and delete a work order, and add its inputs.
 
 Each write stamps `update_date` with the server's time, by which exports find the work order. The commit can
 come later than its stamp; exports look back a margin, and a commit later than half of it is stamped again.
@@ -32,7 +32,7 @@ from shared.workorders.record import (
     encode,
     iso,
 )
-from shared.workorders.stored import Correction, StoredPhoto, StoredWorkOrder
+from shared.workorders.stored import Correction, StoredInput, StoredWorkOrder
 
 MARGIN = timedelta(minutes=2)
 """How much later than its stamp a commit may come and still be found by an export of its window."""
@@ -73,6 +73,19 @@ class Photograph:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     data_conformity: tuple[DataConformity, ...] = ()
     job_conformity: tuple[JobConformity, ...] = ()
+
+
+VALUE = "value"
+"""The name in the metadata of an input without an image that its text or number has."""
+
+
+@dataclass(frozen=True)
+class PlainInput:
+    """An input without an image: its task group, and the text or number that it is."""
+
+    task_group: str
+    value: str | int | float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -269,11 +282,15 @@ def _take_in_one(
     raise Busy(f"the work order {name!r} is being changed by others")
 
 
-def add_photographs(
-    cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph], beside: Beside = _nothing
+def add_inputs(
+    cloud: Cloud,
+    site: Site,
+    id: str,
+    inputs: Sequence[Photograph | PlainInput],
+    beside: Beside = _nothing,
 ) -> WorkOrder:
-    """Add photographs to a work order; one that it already has changes nothing. Errors as `create`."""
-    taken = _stored(cloud, site, id, photographs)
+    """Add inputs to a work order; one that it already has changes nothing. Errors as `create`."""
+    taken = _stored(cloud, site, id, inputs)
     return change(
         cloud, site, id, lambda held: stored.change(site, held.stored, taken=taken), beside
     ).work_order
@@ -404,12 +421,23 @@ def _held(cloud: Cloud, site: Site, snapshot: Snapshot) -> Held:
     )
 
 
-def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]) -> list[StoredPhoto]:
+def _stored(
+    cloud: Cloud, site: Site, id: str, inputs: Sequence[Photograph | PlainInput]
+) -> list[StoredInput]:
     taken = []
-    for photograph in photographs:
-        if photograph.task_group not in site.task_groups:
+    for each in inputs:
+        if each.task_group not in site.task_groups:
             known = ", ".join(site.task_groups)
-            raise Invalid.field("task_group", f"must be one of {known}; got {photograph.task_group!r}")
+            raise Invalid.field("task_group", f"must be one of {known}; got {each.task_group!r}")
+        if isinstance(each, PlainInput):
+            kind = "text" if isinstance(each.value, str) else "number"
+            plain = input_id(id, f"{each.task_group} {kind}", orjson.dumps(each.value))
+            metadata = {**each.metadata, VALUE: each.value}
+            taken.append(
+                StoredInput(each.task_group, Input(plain, file_extension="", metadata=metadata), None)
+            )
+            continue
+        photograph = each
         extension = photograph.file_name.rpartition(".")[2].lower()
         if extension not in CONTENT_TYPES:
             known = ", ".join(CONTENT_TYPES)
@@ -428,7 +456,7 @@ def _stored(cloud: Cloud, site: Site, id: str, photographs: Sequence[Photograph]
             CONTENT_TYPES[extension],
         )
         taken.append(
-            StoredPhoto(
+            StoredInput(
                 photograph.task_group, new, images.stored(new.id, extension, stored, photograph.content)
             )
         )

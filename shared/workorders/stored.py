@@ -24,7 +24,8 @@ from shared.workorders.record import (
 )
 
 MAX_INPUTS = 5_000
-"""How many photographs a work order may have: their lines are stored in its document, which holds 1 MiB."""
+"""How many inputs a work order may have: the lines of their images are stored in its document, which holds
+1 MiB."""
 
 DUE, WAITING, DONE, FAILED = "DUE", "WAITING", "DONE", "FAILED"
 """How far a work order's analysis is: to be made, its analyser will answer later, made, or failed."""
@@ -64,12 +65,13 @@ class StoredWorkOrder:
 
 
 @dataclass(frozen=True)
-class StoredPhoto:
-    """A photograph that is stored: its task group, its input, and the image as it stands."""
+class StoredInput:
+    """An input that is stored: its task group, its record, and the image as it stands; None where the input
+    is a text or a number."""
 
     task_group: str
     input: Input
-    image: Image
+    image: Image | None
 
 
 @dataclass(frozen=True)
@@ -106,15 +108,15 @@ def change(
     metadata: Mapping[str, Any] | None = None,
     tags: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
-    taken: Iterable[StoredPhoto] = (),
+    taken: Iterable[StoredInput] = (),
     corrections: Sequence[Correction] = (),
     at: str = "",
 ) -> StoredWorkOrder:
-    """The same with what is given replaced, and photographs added that it does not have yet; `at` (ISO 8601)
-    is the corrections' date.
+    """The same with what is given replaced, and inputs added that it does not have yet; `at` (ISO 8601) is
+    the corrections' date.
 
-    NotFound where a correction's input or task is not there, Invalid where there are too many photographs. It
-    is due for analysis where photographs or parameters have changed.
+    NotFound where a correction's input or task is not there, Invalid where there are too many inputs. It is
+    due for analysis where images or parameters have changed.
     """
     after = stored
     if metadata is not None:
@@ -123,7 +125,7 @@ def change(
         after = replace(after, tags=tuple(tags))
     if parameters is not None:
         after = replace(after, parameters=parameters)
-    after = _with_photographs(after, taken)
+    after = _with_inputs(after, taken)
     for correction in corrections:
         after = _corrected(after, correction, at)
     if (after.images, after.parameters) != (stored.images, stored.parameters):
@@ -172,21 +174,26 @@ def with_results(site: Site, stored: StoredWorkOrder, results: Sequence[Result])
     return _scored(site, replace(after, labels={id: tasks for id, tasks in labels.items() if tasks}))
 
 
+def image_ids(stored: StoredWorkOrder) -> frozenset[str]:
+    """The ids of its inputs that have an image."""
+    return frozenset(image.id for image in images.decode(stored.images))
+
+
 def input_ids(stored: StoredWorkOrder) -> frozenset[str]:
     """The ids of its inputs."""
     return frozenset(each.id for item in stored.work_order.work_items for each in item.input)
 
 
-def _with_photographs(stored: StoredWorkOrder, taken: Iterable[StoredPhoto]) -> StoredWorkOrder:
+def _with_inputs(stored: StoredWorkOrder, taken: Iterable[StoredInput]) -> StoredWorkOrder:
     known = set(input_ids(stored))
     work_order, lines = stored.work_order, stored.images
     for one in taken:
         if one.input.id in known:
             continue
-        if len(lines) >= MAX_INPUTS * images.LINE_BYTES:
+        if len(known) >= MAX_INPUTS:
             raise Invalid.field("inputs", f"a work order may have at most {MAX_INPUTS}")
         known.add(one.input.id)
-        lines += images.encode(one.image)
+        lines += images.encode(one.image) if one.image else b""
         item = work_order.work_item(one.task_group) or WorkItem(
             id=str(uuid.uuid5(uuid.UUID(work_order.id), one.task_group)), name=one.task_group
         )

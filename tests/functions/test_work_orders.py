@@ -752,6 +752,127 @@ def test_five_photographs_of_five_megabytes_fit(world: World) -> None:
     assert len(photographs(answer)) == 5
 
 
+# --- inputs without an image
+
+
+def plain(type: str, value: Any) -> dict[str, Any]:
+    return {"type": type, "value": value}
+
+
+def test_texts_and_numbers_are_inputs_whose_value_is_in_their_metadata(world: World) -> None:
+    """The command line of the original service sends every value as text, and metadata of texts."""
+    id = create(world)
+    inputs = [
+        ("meter", plain("number", "12.50")),
+        ("door", plain("text", "Nº 17, Zoë")),
+        ("meter", data(jpeg("1"))),
+    ]
+    answer = analyze(world, id, *inputs, metadata={"floor": "3"})
+    assert answer.status == 200, answer
+    number, photograph, text = photographs(answer)
+    assert (number["metadata"], text["metadata"]) == (
+        {"floor": "3", "value": 12.5},
+        {"floor": "3", "value": "Nº 17, Zoë"},
+    )
+    assert photograph["metadata"] == {"floor": "3"}
+    for each in (number, text):
+        assert (each["file_extension"], each["data_conformity"], each["job_conformity"]) == ("", [], [])
+        assert uuid.UUID(each["id"]).version == 5
+    assert [item["name"] for item in answer.body["work_items"]] == ["meter", "door"]
+    assert world.request("GET", f"/v0.2/work-orders/{id}").body == answer.body
+    assert [each.name for each in world.suite.storage.list("waybill-local-images")] == [
+        f"acme/{SITE}/{photograph['id']}.jpg"
+    ]
+    assert analyze(world, id, *inputs, metadata={"floor": "3"}).body == answer.body, (
+        "sent again it is the same"
+    )
+
+
+NUMBERS: list[tuple[Any, Any]] = [
+    (7, 7),
+    ("7", 7),
+    ("-0.5", -0.5),
+    ("1e3", 1000.0),
+    (2**64 - 1, 2**64 - 1),
+    (str(2**64 - 1), 2**64 - 1),
+]
+
+
+@pytest.mark.parametrize(("sent", "kept"), NUMBERS)
+def test_a_number_is_kept_as_it_was_sent(world: World, sent: Any, kept: Any) -> None:
+    [one] = photographs(analyze(world, create(world), ("meter", plain("number", sent))))
+    assert repr(one["metadata"]["value"]) == repr(kept)
+
+
+NO_VALUES: list[tuple[Any, str]] = [
+    (plain("number", "twelve"), "must be a number, such as 12.5; got 'twelve'"),
+    (plain("number", ""), "must be a number, such as 12.5; got ''"),
+    (plain("number", " 7"), "must be a number, such as 12.5; got ' 7'"),
+    (plain("number", "0x10"), "must be a number, such as 12.5; got '0x10'"),
+    (plain("number", "NaN"), "must be a number, such as 12.5; got 'NaN'"),
+    (plain("number", "٣"), "must be a number, such as 12.5; got '٣'"),
+    (plain("number", str(LONG)), "cannot be stored exactly as a number: send it with the type text"),
+    (plain("number", "1e400"), "cannot be stored exactly as a number: send it with the type text"),
+    (plain("number", True), "must be a text or a number"),
+    (plain("text", None), "must be a text or a number"),
+    (plain("text", ["a"]), "must be a text or a number"),
+    (plain("text", 7), "must be a text"),
+    (plain("text", "x" * 10_001), "may have 10,000 characters"),
+    (plain("image", 7), "must be a text: a URL, or a data: URI"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), NO_VALUES)
+def test_a_value_that_its_type_cannot_have_is_named(world: World, wrong: Any, sentence: str) -> None:
+    id = create(world)
+    answer = analyze(world, id, ("meter", plain("text", "fine")), ("meter", wrong))
+    assert problems(answer) == [("inputs[1].data.value", sentence)]
+    assert photographs(world.request("GET", f"/v0.2/work-orders/{id}")) == []
+
+
+def test_what_the_metadata_call_value_would_be_lost(world: World) -> None:
+    id = create(world)
+    answer = analyze(world, id, ("roof", plain("text", "a")), metadata={"value": 1})
+    assert [field for field, _ in problems(answer)] == ["metadata.value", "inputs[0].name"]
+    assert analyze(world, id, ("meter", data(jpeg("1"))), metadata={"value": 1}).status == 200
+
+
+def test_a_text_counts_for_the_progress_and_for_how_many_inputs_there_may_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = create(world)
+    answer = analyze(world, id, ("meter", plain("text", "a")))
+    assert (answer.body["progress_score"], answer.body["analysis"]) == (1.0, "DONE")
+    monkeypatch.setattr(stored, "MAX_INPUTS", 2)
+    answer = analyze(world, id, ("meter", plain("text", "b")), ("meter", plain("text", "c")))
+    assert problems(answer) == [("inputs", "a work order may have at most 2")]
+
+
+def test_an_analyser_is_asked_about_photographs_alone_and_answers_for_them(world: World) -> None:
+    id = create(world)
+    with analysing(right) as server:
+        site_with(world, server.url)
+        answer = analyze(world, id, ("meter", plain("number", 7)))
+        assert (answer.body["analysis"], server.asked) == ("DONE", [])
+        answer = analyze(world, id, ("meter", data(jpeg("1"))), ("door", plain("text", "a")))
+        [asked] = server.asked
+    assert answer.body["analysis"] == "DONE"
+    assert [len(each["job_conformity"]) for each in photographs(answer)] == [0, 1, 0]
+    assert len(asked.body["images"]) == 1
+    assert len(photographs(Answer(200, asked.body["work_order"], {}))) == 3
+
+
+def test_results_end_what_is_due_though_they_name_no_text(world: World) -> None:
+    id = create(world)
+    with analysing(Reply(503)) as server:
+        site_with(world, server.url)
+        answer = analyze(world, id, ("meter", data(jpeg("1"))), ("door", plain("text", "a")))
+    assert answer.body["analysis"] == "DUE"
+    body = {"results": [result(photographs(answer)[0]["id"])]}
+    answer = world.request("POST", f"/v0.2/work-orders/{id}/results", body)
+    assert (answer.status, answer.body["analysis"]) == (200, "DONE")
+
+
 # --- results that come later
 
 

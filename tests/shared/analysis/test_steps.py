@@ -92,7 +92,7 @@ def test_only_new_photographs_are_read_again(world: World) -> None:
     world.drain()
     world.suite.traffic.forget()
     again = [Photograph("door", "door.png", CONTENTS[0])]
-    store.add_photographs(world.cloud, world.site, id, again)
+    store.add_inputs(world.cloud, world.site, id, again)
     ask(world.cloud, world.site, id)
     world.drain()
     assert [[c.code for c in each.data_conformity] for each in inputs(held(world, id))] == [[], ["DUPLICATE"]]
@@ -589,7 +589,7 @@ def test_a_correction_made_meanwhile_stays(world: World, server: Analyser) -> No
         return Reply(body={"results": [result(each["id"], 8) for each in asked.body["images"]]})
 
     server.answers = correct
-    store.add_photographs(world.cloud, site, id, [Photograph("door", "door.png", CONTENTS[1])])
+    store.add_inputs(world.cloud, site, id, [Photograph("door", "door.png", CONTENTS[1])])
     ask(world.cloud, site, id)
     world.drain()
     corrected, second = inputs(held(world, id))
@@ -604,7 +604,7 @@ def test_what_came_meanwhile_is_analysed_too(world: World, server: Analyser) -> 
     site = site_with(world, server.url)
     id = made(world, site)
     changes: list[Callable[[], Any]] = [
-        lambda: store.add_photographs(world.cloud, site, id, [Photograph("door", "a.png", CONTENTS[1])]),
+        lambda: store.add_inputs(world.cloud, site, id, [Photograph("door", "a.png", CONTENTS[1])]),
         lambda: store.change(
             world.cloud, site, id, lambda now: stored.change(site, now.stored, parameters={"kind": "water"})
         ),
@@ -637,7 +637,7 @@ def test_what_came_meanwhile_is_not_ended_by_an_answer_without_results(
         if len(server.asked) > 1:
             return right(asked)
         photographs = [Photograph("door", "door.png", CONTENTS[1])]
-        store.add_photographs(world.cloud, site, id, photographs)
+        store.add_inputs(world.cloud, site, id, photographs)
         return Reply(status)
 
     server.answers = add

@@ -110,7 +110,7 @@ def test_whatever_a_check_finds_is_a_warning_of_its_batch(world: World) -> None:
     assert " It has 320 × 200 pixels: its shorter side should have 640 or more. " in said["meter-7.jpg"]
     problems = mailed(world, shown)["problems"]
     counts = {each["code"]: each["count"] for each in problems}
-    assert list(counts.items())[0] == ("LOW_RESOLUTION", 2)
+    assert next(iter(counts.items())) == ("LOW_RESOLUTION", 2)
     assert counts == {code: count for code, count in shown["codes"].items() if code in counts}
     places = {place["place"] for each in problems for place in each["places"]}
     assert {"WO_1 / meter-7.jpg", "WO_1 / meter-8.jpg"} < places

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from shared.datasets import reading
+from shared.workorders import store
+from shared.workorders.store import PlainInput
 from tests.subjects.small_dataset import Datasets
-from tests.world import BUCKET, World
+from tests.world import BUCKET, SITE, World
 
 DOOR = {"label": "door", "box": [4, 5, 20.5, 30]}
 LOCK = {"label": "lock", "box": [8, 9, 3, 4]}
@@ -51,6 +53,17 @@ def test_a_copied_dataset_knows_the_numbers_of_its_samples(datasets: Datasets) -
     name = "annotations/instances_default.json"
     original = files(datasets, id, export_type=2)[name]
     assert found[name].replace(b"Copied", b"Meters") == original
+
+
+def test_a_text_and_a_number_are_no_samples(datasets: Datasets) -> None:
+    world = datasets.world
+    for number in range(4):
+        id = store.work_order_id(SITE, f"WO-{number}")
+        store.add_inputs(
+            world.cloud, world.site, id, [PlainInput("meter", number), PlainInput("meter", "text")]
+        )
+    exported = files(datasets, datasets.create(dataset_type=1), export_type=2)
+    assert len([name for name in exported if name.endswith(".jpg")]) == 12
 
 
 def test_a_tree_refuses_two_labels_also_of_every_sample(datasets: Datasets) -> None:

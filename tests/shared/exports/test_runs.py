@@ -15,6 +15,7 @@ from shared.exports import runs
 from shared.workorders import store
 from shared.workorders.images import Image, object_name
 from shared.workorders.record import WorkOrder, iso
+from shared.workorders.store import PlainInput
 from shared.workorders.stored import Correction
 from tests.conftest import START
 from tests.world import BUCKET, OTHER_SITE, SITE, World
@@ -40,6 +41,29 @@ def image_names(*work_orders: WorkOrder) -> set[str]:
 
 
 # --- what lands
+
+
+@pytest.mark.parametrize("kind", ["timeline", "states"])
+def test_an_input_without_an_image_is_in_the_record_and_no_image_is_looked_for(
+    world: World, kind: str
+) -> None:
+    made = world.work_order("WO_1", photographs=1)
+    store.add_inputs(
+        world.cloud, world.site, made.id, [PlainInput("meter", 12.5), PlainInput("door", "Nº 17")]
+    )
+    world.export(export_type=f"work-orders-{kind}")
+    world.run_due(MORNING)
+    [record] = world.records()
+    found = {
+        item["name"]: [(each["file_extension"], each["metadata"].get("value")) for each in item["input"]]
+        for item in record["work_items"]
+    }
+    meter = [("jpg", None), ("", 12.5)]
+    assert found == {"meter": meter[-1:] if kind == "states" else meter, "door": [("", "Nº 17")]}
+    [manifest] = world.manifests()
+    of_images = 0 if kind == "states" else 1
+    assert manifest["images"] == {"exported": True, "referenced": of_images, "missing": [], "conflicts": []}
+    assert len(world.images()) == of_images
 
 
 def test_what_lands_is_the_golden_tree_record_manifest_and_audit_event(
@@ -235,7 +259,7 @@ def test_the_second_window_holds_only_what_changed(world: World) -> None:
         orders[1].id,
         corrections=[Correction(input_id=corrected.id, task_name="reading", value=7, message="read anew")],
     )
-    extended = store.add_photographs(world.cloud, world.site, orders[2].id, [world.photograph("extra")])
+    extended = store.add_inputs(world.cloud, world.site, orders[2].id, [world.photograph("extra")])
     new = world.work_order("WO_NEW")
     store.delete(world.cloud, world.site, orders[3].id)
     store.edit(world.cloud, world.site, orders[4].id, metadata=dict(orders[4].metadata))  # changes nothing

@@ -202,7 +202,7 @@ def write_at_random(world: World, pace: Pace, seed: int, operations: int) -> int
                     case "change":
                         store.edit(world.cloud, world.site, id, metadata={"by": seed, "number": number})
                     case "add":
-                        store.add_photographs(world.cloud, world.site, id, [photograph])
+                        store.add_inputs(world.cloud, world.site, id, [photograph])
                     case "correct":
                         item = store.get(world.cloud, world.site, id).work_items[0]
                         store.edit(

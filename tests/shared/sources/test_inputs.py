@@ -9,7 +9,7 @@ import google_crc32c
 from shared.sources.base import Item
 from shared.workorders import images, store
 from shared.workorders.record import DataConformity, JobConformity, iso
-from shared.workorders.store import Photograph
+from shared.workorders.store import Photograph, PlainInput
 from tests.shared.sources.reading import deletions, items, rows, rows_of, since
 from tests.world import World, jpeg
 
@@ -30,6 +30,15 @@ def photographs() -> list[Photograph]:
     whole = Photograph("door", "door.JPG", jpeg("two"), {"lens": {"f": 1.8}}, CHECKED, RESULTS)
     noted = Photograph("meter", "meter-2.jpg", jpeg("three"), {}, CHECKED[2:3])
     return [bare, whole, noted]
+
+
+def test_a_text_is_a_row_without_an_image(world: World) -> None:
+    made = world.work_order("WO_1", photos=photographs()[:1])
+    store.add_inputs(world.cloud, world.site, made.id, [PlainInput("door", "Nº 17", {"floor": 3})])
+    photograph, text = rows(world, "inputs", since(world))
+    assert photograph["bytes"] == len(jpeg("one"))
+    assert (text["file_extension"], text["bytes"], text["crc32c"]) == ("", None, None)
+    assert (text["task_group"], text["metadata"]) == ("door", {"floor": 3, "value": "Nº 17"})
 
 
 def test_a_row_has_all_that_is_known_of_an_image(world: World) -> None:

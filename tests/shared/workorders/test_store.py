@@ -49,16 +49,16 @@ def test_the_same_name_is_the_same_work_order_and_is_not_made_twice(world: World
 def test_a_photograph_sent_again_changes_nothing(world: World) -> None:
     made = world.work_order("WO_1", photographs=1)
     before = document(world, made.id)
-    store.add_photographs(world.cloud, world.site, made.id, [world.photograph("WO_1-0")])
+    store.add_inputs(world.cloud, world.site, made.id, [world.photograph("WO_1-0")])
     assert document(world, made.id).update_time == before.update_time
-    more = store.add_photographs(world.cloud, world.site, made.id, [world.photograph("another")])
+    more = store.add_inputs(world.cloud, world.site, made.id, [world.photograph("another")])
     assert [len(item.input) for item in more.work_items] == [2]
 
 
 def test_progress_follows_the_required_task_groups(world: World) -> None:
     assert world.work_order("WO_1", photos=[world.photograph("1", group="door")]).progress_score == 0.0
     id = store.work_order_id(SITE, "WO_1")
-    assert store.add_photographs(world.cloud, world.site, id, [world.photograph("2")]).progress_score == 1.0
+    assert store.add_inputs(world.cloud, world.site, id, [world.photograph("2")]).progress_score == 1.0
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,7 @@ def test_changes_at_once_are_all_kept(world: World) -> None:
     made = world.work_order("WO_1", photographs=0)
     photographs = [world.photograph(str(number)) for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        list(
-            pool.map(lambda one: store.add_photographs(world.cloud, world.site, made.id, [one]), photographs)
-        )
+        list(pool.map(lambda one: store.add_inputs(world.cloud, world.site, made.id, [one]), photographs))
     (item,) = store.get(world.cloud, world.site, made.id).work_items
     assert len(item.input) == 4
 

@@ -85,7 +85,7 @@ def test_one_that_others_changed_meanwhile_is_changed_as_it_is_then(world: World
     class Meddled(Floor):
         def __call__(self, before: StoredWorkOrder) -> StoredWorkOrder:
             if not self.asked:
-                store.add_photographs(world.cloud, world.site, made.id, [world.photograph("other")])
+                store.add_inputs(world.cloud, world.site, made.id, [world.photograph("other")])
             return super().__call__(before)
 
     meddled = Meddled(world, 1)
