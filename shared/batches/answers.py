@@ -15,6 +15,7 @@ from shared.batches.problems import problem
 from shared.gcp.clients import Cloud
 from shared.http.bodies import Moment, documented
 from shared.http.errors import FieldError
+from shared.outbox.mails import REFUSED, SKIPPED
 from shared.workorders.listing import Listed
 from shared.workorders.record import Level, Value, encode, iso, timeline_line
 from shared.workorders.store import Held
@@ -35,6 +36,18 @@ class BatchError(TypedDict):
     """What is wrong, as a program reads it."""
     message: str
     """What is wrong and what to do, as a person reads it."""
+
+
+@documented
+class MailNotSent(TypedDict):
+    """A mail about the end of a batch that was not sent."""
+
+    address: str
+    """Whom it was for."""
+    status: Annotated[str, Field(json_schema_extra={"enum": [SKIPPED, REFUSED]})]
+    """`SKIPPED`: mail to this address is not delivered; `REFUSED`: the mail was not accepted."""
+    reason: str
+    """Why, in a sentence."""
 
 
 @documented
@@ -80,6 +93,8 @@ class Batch(TypedDict):
     """How many lines of the errors file have each code."""
     error: BatchError | None
     """Why the batch failed, where it did."""
+    mails_not_sent: list[MailNotSent]
+    """The mails about its end that were not sent: correct these addresses in `notify` of the next one."""
 
 
 @documented
@@ -251,6 +266,7 @@ def batch(cloud: Cloud, shown: batches.Batch) -> Batch:
         "warnings": progress.warnings,
         "codes": progress.codes,
         "error": _error(shown),
+        "mails_not_sent": [dict(each) for each in shown.not_sent],
     }
     return cast(Batch, made)
 

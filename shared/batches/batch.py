@@ -7,7 +7,7 @@ its customer, EXPIRED where no archive came.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
 from shared.gcp.objects import Stored
+from shared.outbox.mails import NOT_SENT
 from shared.work import pieces
 from shared.work.kinds import CANCELLED, COMPLETED, FAILED
 from shared.work.pieces import CLOSED, DONE, OPEN, QUEUED
@@ -78,6 +79,7 @@ class Batch:
     code         what is wrong (`problems`), where it failed
     error        the same as a sentence; for INTERNAL what we met, which is not for its customer
     next_action  what an operator can do about that
+    not_sent     `address`, `status` and `reason` of each mail about its end that was not sent
     """
 
     id: str
@@ -101,6 +103,7 @@ class Batch:
     error: str | None = None
     next_action: str | None = None
     finished: datetime | None = None
+    not_sent: Sequence[Mapping[str, str]] = ()
 
     @property
     def path(self) -> str:
@@ -149,6 +152,7 @@ def from_snapshot(snapshot: Snapshot) -> Batch:
         error=fields.get("error"),
         next_action=fields.get("next_action"),
         finished=fields.get("finished"),
+        not_sent=fields.get(NOT_SENT, ()),
     )
 
 

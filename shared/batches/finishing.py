@@ -118,6 +118,14 @@ def _mails(cloud: Cloud, batch: Batch, end: End, at: datetime) -> Writes:
     }
     link = Files(customer.account, _files(batch)) if end.fields.get("errors_stored") else None
     made = mails.documents(
-        batch.path, "batch", batch.id, batch.notify, facts, customer=batch.customer, at=at, link=link
+        batch.path,
+        "batch",
+        batch.id,
+        batch.notify,
+        facts,
+        customer=batch.customer,
+        at=at,
+        link=link,
+        told=True,
     )
     return Writes(documents=made, messages=mails.messages(made))

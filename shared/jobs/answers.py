@@ -53,6 +53,8 @@ class JobStatus(TypedDict):
     """How far the job is."""
     reason: str
     """The same in a sentence; of a job that did not complete, why, and what to do."""
+    notificationError: NotRequired[str]
+    """Why the mail about the job's end was not sent, where that is so."""
     links: NotRequired[list[str]]
     """Where the files of a completed export can be downloaded, for a week, without a key. Secrets."""
     rejected: NotRequired[str]
@@ -104,6 +106,8 @@ def status(cloud: Cloud, job: Job, now: datetime) -> JobStatus:
         "status": job.status,
         "reason": _reason(job),
     }
+    for mail in job.mails_not_sent:
+        made["notificationError"] = f"{mail['address']} was not mailed. {mail['reason']}"
     token = links.token(cloud.settings, job.link) if job.link else None
     if job.link and token and now < ended + LINK_LIFE:
         url = f"{cloud.settings.url}/v1/downloads/{token}?file="

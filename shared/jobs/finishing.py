@@ -88,7 +88,15 @@ def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> 
     }
     held = Files(customer.account, f"{job.path}/files") if link else None
     made = mails.documents(
-        job.path, "job", job.id, [job.email], facts, customer=job.customer, at=read_time(work), link=held
+        job.path,
+        "job",
+        job.id,
+        [job.email],
+        facts,
+        customer=job.customer,
+        at=read_time(work),
+        link=held,
+        told=True,
     )
     return Writes(fields, made, messages=mails.messages(made))
 

@@ -4,7 +4,7 @@ Below it lie `rejects`, the records that could not be imported, and `files`, wha
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -97,6 +97,7 @@ class Job:
     totals        how far it came, once it has ended by itself
     link          what the link to its files is made of (`links.derived`), and the ids of `files`
     reason        how it ended, in a sentence; for a fault of ours what we met, which is not for its customer
+    mails_not_sent  `address`, `status` and `reason` of the mail about its end, where it was not sent
     """
 
     id: str
@@ -129,6 +130,7 @@ class Job:
     error: str | None = None
     started: datetime | None = None
     finished: datetime | None = None
+    mails_not_sent: Sequence[Mapping[str, str]] = ()
 
     @property
     def path(self) -> str:

@@ -27,6 +27,10 @@ from shared.work.attempts import WAITS_NO_LONGER
 
 WAITING, SENDING = "WAITING", "SENDING"
 SENT, SKIPPED, REFUSED, UNKNOWN = "SENT", "SKIPPED", "REFUSED", "UNKNOWN"
+NOT_SENT = "mails_not_sent"
+"""The field of a document that has `address`, `status` and `reason` of each mail about it that was SKIPPED or
+REFUSED, where there is no other address that could be told."""
+
 ENDED = (SENT, SKIPPED, REFUSED, UNKNOWN)
 
 KIND = "mail"
@@ -103,6 +107,7 @@ def documents(
     at: datetime,
     link: Files | None = None,
     then: Mapping[str, Any] | None = None,
+    told: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """The mails that say something to these addresses, each with its first piece, by their paths. They are to
     be created in the transaction that makes it true, and published after it (`publish`, `messages`).
@@ -112,6 +117,7 @@ def documents(
     at          the time by Firestore
     link        what a link in the mail leads to; without it there is none
     then        {"function", "message"}: published when the mail has an outcome
+    told        whether the document that they are about is told of each that was not sent (`NOT_SENT`)
 
     ValueError where the facts are not those of the letter.
     """
@@ -127,6 +133,7 @@ def documents(
             "facts": kept,
             "files": asdict(link) if link else None,
             "then": dict(then) if then else None,
+            "told": told,
             "links": [],
             **_to_be_sent(at),
         }

@@ -21,7 +21,7 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
 from shared.outbox import letters, links, mails, sendgrid
 from shared.outbox.letters import Letter, Link
-from shared.outbox.mails import ASK, REFUSED, SEND, SENDING, SENT, SKIPPED, UNKNOWN, WAITING, Mail
+from shared.outbox.mails import ASK, NOT_SENT, REFUSED, SEND, SENDING, SENT, SKIPPED, UNKNOWN, WAITING, Mail
 from shared.outbox.sendgrid import Account, SendGridAnswer
 from shared.work.attempts import Attempt
 from shared.work.kinds import CANCELLED, Done, End, Kind, Stage, Writes
@@ -175,7 +175,9 @@ def _ended(mail: Mail, verdict: Verdict, left: tuple[str, ...] | None = None) ->
         logs.info("mail sent", message_id=verdict.message_id)
     else:
         log = logs.warning if verdict.state == SKIPPED else logs.error
-        log("mail not sent", state=verdict.state, reason=verdict.reason, next_action=verdict.next_action)
+        about = {"letter": mail.letter, "address": mail.address}
+        why = {"reason": verdict.reason, "next_action": verdict.next_action}
+        log("mail not sent", state=verdict.state, **about, **why)
     fields = {
         "error": verdict.reason,
         "next_action": verdict.next_action,
@@ -208,9 +210,15 @@ def _ids(mail: Mail) -> Mapping[str, str]:
     return {"mail": mail.path, "customer": mail.customer}
 
 
-def _ending(_: Cloud, __: firestore.Transaction, work: Snapshot, ___: End) -> Writes:
-    then = work.get("then")
-    return Writes(messages=[(then["function"], then["message"])] if then else [])
+def _ending(_: Cloud, __: firestore.Transaction, work: Snapshot, end: End) -> Writes:
+    """What else is written when a mail has an outcome: whoever waits for it is woken, and where it was not
+    sent the document that it is about is told."""
+    mail, then = mails.from_snapshot(work), work.get("then")
+    messages = [(then["function"], then["message"])] if then else []
+    if end.state not in (SKIPPED, REFUSED) or not work.get("told"):
+        return Writes(messages=messages)
+    why = {"address": mail.address, "status": end.state, "reason": end.fields.get("error") or ""}
+    return Writes(updates={mail.owner: {NOT_SENT: firestore.ArrayUnion([why])}}, messages=messages)
 
 
 def _corrects(mail: Mail, attempt: str, end: End) -> bool:

@@ -107,6 +107,7 @@ def test_a_batch_is_made(world: World, path: str, body: Any, filename: str | Non
         "warnings": 0,
         "codes": {},
         "error": None,
+        "mails_not_sent": [],
     }
     assert made["create_date"].startswith("2026-11-22T09:17:00.")
     got = world.request("GET", f"{path.rstrip('/')}/{made['id']}")
@@ -138,6 +139,7 @@ def test_a_batch_that_has_ended_is_shown_with_what_came_of_it(world: World) -> N
         "warnings": 0,
         "codes": {},
         "error": None,
+        "mails_not_sent": [],
     }
     assert shown["finish_date"].startswith("2026-11-22T09:17:00.")
 

@@ -601,3 +601,14 @@ def test_links_whose_key_is_gone_are_not_shown(jobs: Jobs) -> None:
     assert "links" in jobs.status(id)
     jobs.world.cloud.db.document(f"jobs/{id}").update({"link.key_version": 999})
     assert "links" not in jobs.status(id)
+
+
+def test_why_nobody_was_mailed_is_shown_at_the_job(jobs: Jobs, world: World) -> None:
+    mailed = jobs.exported(notificationEmail="ann@acme.example")
+    assert "notificationError" not in jobs.status(mailed["jobId"])
+    world.suite.sendgrid.bounce("bob@acme.example")
+    ended = jobs.exported(notificationEmail="bob@acme.example")
+    shown = jobs.status(ended["jobId"])
+    sentence = "bob@acme.example was not mailed. An earlier mail to this address came back: "
+    assert shown["notificationError"].startswith(sentence)
+    assert (shown["status"], shown["links"]) == ("Completed", ended["links"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infra.local.pubsub import Delivery
+from infra.local.traffic import Fault
 from shared.accounts.customers import add_customer
 from shared.outbox import mails
 from tests import kills
@@ -101,6 +102,40 @@ def test_a_site_that_is_no_more_is_named_by_its_id(world: World) -> None:
     assert world.shown(id)["status"] == "FAILED"
     assert [recipient(each) for each in world.suite.sendgrid.sent] == ["zoe@acme.example"]
     assert SITE in bodies(world.suite.sendgrid.sent[0])[0]
+
+
+def test_whom_it_could_not_be_sent_to_is_shown_at_the_batch_and_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.suite.sendgrid.bounce("bob@acme.example")
+    id = end(world, zipped(GOOD), notify=["bob@acme.example", "zoe@acme.example"])
+    [unsent] = world.shown(id)["mails_not_sent"]
+    assert (unsent["address"], unsent["status"]) == ("bob@acme.example", "SKIPPED")
+    assert unsent["reason"].startswith("An earlier mail to this address came back: ")
+    listed = world.request("GET", f"/v0.2/batches?site_id={SITE}").body["batches"]
+    assert [each["mails_not_sent"] for each in listed] == [[unsent]]
+    assert [address for address, _ in told(world)] == ["zoe@acme.example"]
+    [line] = [each for each in caplog.records if each.message == "mail not sent"]
+    facts = vars(line)["facts"]
+    assert (facts["address"], facts["letter"], facts["reason"]) == (
+        "bob@acme.example",
+        "batch",
+        unsent["reason"],
+    )
+
+
+def test_each_mail_that_is_refused_is_shown_once(world: World) -> None:
+    world.suite.traffic.arm("sendgrid.mail.send", Fault("error", status=400), times=10)
+    id = end(world, None, notify=NOTIFY)
+    world.wait(timedelta(days=7, minutes=1))
+    for _ in range(2):
+        world.run_due()
+        world.wait(timedelta(hours=2))
+    shown = world.shown(id)
+    assert shown["status"] == "EXPIRED"
+    found = sorted((each["address"], each["status"]) for each in shown["mails_not_sent"])
+    assert found == [("Ann@acme.example", "REFUSED"), ("zoe@acme.example", "REFUSED")]
+    assert all(each["reason"].startswith("SendGrid answered 400") for each in shown["mails_not_sent"])
 
 
 class Told:
