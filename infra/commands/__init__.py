@@ -6,12 +6,15 @@ Google, the usual environment variables say.
 """
 
 import argparse
+import json
 import os
 import re
 import socket
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from shared.gcp.clients import Cloud
 from shared.gcp.clients import connect as _connect
@@ -65,6 +68,107 @@ def document_id(text: str) -> str:
 def say(text: str = "") -> None:
     """Tell the operator: one line or more on standard output."""
     sys.stdout.write(f"{text}\n")
+
+
+@dataclass(frozen=True)
+class Ago:
+    """A time that is shown as how long ago it was."""
+
+    time: datetime | None
+    now: datetime
+
+    def __str__(self) -> str:
+        return f"{span(self.now - self.time)} ago" if self.time else "-"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list that a command shows: as a table, or as JSON.
+
+    name     what JSON calls it
+    columns  what JSON calls the values of a row; a table shows the names in capitals
+    rows     texts, numbers, times, durations, and lists of texts; None shows as a dash
+    heading  what stands above the table, with the count; None where the table stands alone
+    notes    a sentence below each row, or an empty text
+    left     how many more there are than rows
+    """
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    heading: str | None = None
+    notes: Sequence[str] = ()
+    left: int = 0
+
+    def text(self) -> str:
+        """As a person reads it."""
+        title = [column.replace("_", " ").upper() for column in self.columns]
+        lines = table(title, [[_text(cell) for cell in row] for row in self.rows]).splitlines()
+        if self.heading is None:
+            return "\n".join(lines) if self.rows else "There are none."
+        shown = [f"{self.heading}: {len(self.rows) + self.left}"]
+        for number, line in enumerate(lines if self.rows else ()):
+            shown.append(f"  {line}")
+            if number and self.notes and self.notes[number - 1]:
+                shown.append(f"    {self.notes[number - 1]}")
+        return "\n".join([*shown, *([f"  … and {self.left} more"] if self.left else ())])
+
+    def json(self) -> dict[str, Any]:
+        """As a program reads it: times in UTC, durations in seconds."""
+        notes = self.notes or [""] * len(self.rows)
+        rows = [
+            {column: _plain(cell) for column, cell in zip(self.columns, row, strict=True)}
+            | ({"note": note or None} if self.notes else {})
+            for row, note in zip(self.rows, notes, strict=True)
+        ]
+        return {self.name: rows} | ({f"{self.name}_left_out": self.left} if self.heading else {})
+
+
+def takes_json(parser: argparse.ArgumentParser) -> None:
+    """Have a command that shows something take `--json`."""
+    parser.add_argument("--json", action="store_true", help="show it as JSON, for a program")
+
+
+def show(as_json: bool, *listings: Listing, **more: object) -> None:
+    """Show lists as tables, one below the other, or all as one JSON object, in which `more` comes first."""
+    if not as_json:
+        say("\n\n".join(each.text() for each in listings))
+        return
+    made: dict[str, Any] = {name: _plain(value) for name, value in more.items()}
+    for each in listings:
+        made |= each.json()
+    show_json(made)
+
+
+def show_json(value: object) -> None:
+    """Show a value as JSON."""
+    say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _text(cell: object) -> str:
+    match cell:
+        case None | () | []:
+            return "-"
+        case datetime():
+            return second(cell)
+        case timedelta():
+            return span(cell)
+        case list() | tuple():
+            return ",".join(map(str, cell))
+    return str(cell)
+
+
+def _plain(cell: object) -> object:
+    match cell:
+        case Ago():
+            return _plain(cell.time)
+        case datetime():
+            return cell.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        case timedelta():
+            return round(cell.total_seconds())
+        case list() | tuple():
+            return [_plain(each) for each in cell]
+    return cell
 
 
 def show_key(key: str, *, signs: bool) -> None:

@@ -8,7 +8,7 @@ the customer's account.
 
 import argparse
 
-from infra.commands import Problem, connect, document_id, say, table
+from infra.commands import Listing, Problem, connect, document_id, say, show, takes_json
 from shared.accounts.customers import get_customer
 from shared.delivery.base import passed
 from shared.delivery.cloud_storage import connection_test
@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("place", metavar="EXPORT|URI", help="an export's id, or gs://bucket/prefix")
     parser.add_argument("--customer", type=document_id, help="with a URI: whose account is to reach it")
+    takes_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,12 +34,12 @@ def run(args: argparse.Namespace) -> int:
         steps = connection_test.run(cloud, get_customer(cloud.db, args.customer).account, args.place)
     else:
         steps = pausing.test(cloud, operating.operator_of(export.customer), export)
-    say(table(("STEP", "VERDICT", ""), [(step.name, step.verdict, step.sentence) for step in steps]))
-    if not passed(steps):
-        return 1
-    if export is not None and export.state == SUSPENDED:
+    rows = [(step.name, step.verdict, step.sentence) for step in steps]
+    resumed = passed(steps) and export is not None and export.state == SUSPENDED
+    show(args.json, Listing("steps", ("step", "verdict", "sentence"), rows), resumed=resumed)
+    if resumed and not args.json:
         say("The export was suspended, and goes on.")
-    return 0
+    return 0 if passed(steps) else 1
 
 
 def _id(text: str) -> str:

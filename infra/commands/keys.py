@@ -2,7 +2,7 @@
 
 import argparse
 
-from infra.commands import connect, document_id, say, second, table
+from infra.commands import Listing, connect, document_id, show, takes_json
 from shared.accounts.customers import get_customer
 from shared.accounts.keys import keys_of
 
@@ -10,6 +10,7 @@ from shared.accounts.keys import keys_of
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("--customer", required=True, type=document_id, help="whose keys")
+    takes_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -17,13 +18,7 @@ def run(args: argparse.Namespace) -> None:
     db = connect().db
     get_customer(db, args.customer)
     rows = [
-        (
-            key.id,
-            "revoked" if key.revoked else "good",
-            ",".join(key.scopes),
-            key.site or "-",
-            second(key.created),
-        )
+        (key.id, "revoked" if key.revoked else "good", key.scopes, key.site, key.created)
         for key in keys_of(db, args.customer)
     ]
-    say(table(("KEY", "STATE", "SCOPES", "SITE", "CREATED"), rows) if rows else "There are no keys.")
+    show(args.json, Listing("keys", ("key", "state", "scopes", "site", "created"), rows))

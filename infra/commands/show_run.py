@@ -4,9 +4,8 @@ Of its parts, files and slices at most 200 each are shown.
 """
 
 import argparse
-import json
 
-from infra.commands import connect, document_id, say, second, table
+from infra.commands import Listing, connect, document_id, say, second, show_json, takes_json
 from shared.exports import operating
 from shared.exports.audit import bounds
 
@@ -15,32 +14,40 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("export", metavar="EXPORT", type=document_id, help="the export's id")
     parser.add_argument("run_id", metavar="RUN", type=document_id, help="the run's id")
+    takes_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Do it."""
     life = operating.life(connect(), args.export, args.run_id)
-    told = life.now.run
-    say(
-        table(
-            ("CUSTOMER", "STATE", "FROM", "ASKED BY", "CONFIG", "WAITS FOR"),
-            [
-                (
-                    told.customer,
-                    told.state,
-                    told.origin,
-                    told.user,
-                    f"version {told.version}",
-                    told.waits_for or "-",
-                )
-            ],
-        )
+    shown = life.now.run
+    window = bounds(shown.window)
+    head = Listing(
+        "run",
+        ("customer", "export", "state", "from", "asked_by", "config", "waits_for"),
+        [
+            (
+                shown.customer,
+                shown.config.name,
+                shown.state,
+                shown.origin,
+                shown.user,
+                f"version {shown.version}",
+                shown.waits_for,
+            )
+        ],
     )
-    say("Window {start} to {end}".format(**bounds(told.window)) + f", read as of {second(told.read_time)}")
+    moments = Listing("moments", ("at", "what"), [(each.at, each.what) for each in life.moments])
+    if args.json:
+        more = {"window": window, "read_time": second(shown.read_time), "moments_left_out": life.left_out}
+        show_json({"run": head.json()["run"][0] | more, **moments.json(), "audit": life.event})
+        return
+    say(head.text())
+    say("Window {start} to {end}".format(**window) + f", read as of {second(shown.read_time)}")
     say()
-    say(table(("AT", "WHAT"), [(second(each.at), each.what) for each in life.moments]))
+    say(moments.text())
     if life.left_out:
         say(f"… and {life.left_out} more parts, files and slices")
     if life.event is not None:
         say()
-        say(json.dumps(life.event, indent=2, ensure_ascii=False))
+        show_json(life.event)

@@ -1,15 +1,15 @@
-"""List what is due, running, waiting and failing now, of all customers.
+"""Show what is running, waiting, due and failing now, of all customers.
 
-At most 200 of each are listed. What could not be delivered at all waits in the topic `undelivered`:
-docs/operators/deploying.md, "What goes wrong, and what then".
+What runs and waits comes first. At most 200 of each are listed, and the others counted. What could not be
+delivered at all waits in the topic `undelivered`: docs/operators/deploying.md, "What goes wrong, and what then".
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from infra.commands import connect, say, second, span, table
+from infra.commands import Ago, Listing, connect, say, second, show, span, takes_json
 from shared.analysis.steps import KIND as ANALYSES
 from shared.batches import batch as batches
 from shared.batches.batch import Batch
@@ -27,175 +27,178 @@ from shared.jobs.steps import KIND as JOBS
 from shared.outbox.sending import KIND as MAILS
 from shared.outbox.service import not_sent
 from shared.work import overview
-from shared.work.overview import MAX_LISTED, WorkNow
+from shared.work.overview import MAX_LISTED, Listed, WorkNow
 
 T = TypeVar("T")
 
 
-def arguments(_: argparse.ArgumentParser) -> None:
-    """The command takes nothing."""
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    takes_json(parser)
 
 
-def run(_: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Do it."""
     cloud = connect()
     found = exports.overview(cloud)
-    at = found.at
-    say(f"At {second(at)}")
-    _section(
-        "Exports whose window is due and has not begun",
-        ("CUSTOMER", "EXPORT", "DUE", "LATE"),
+    if not args.json:
+        say(f"At {second(found.at)}")
+        say()
+    show(args.json, *_listings(cloud, found), at=found.at)
+
+
+def _listings(cloud: Cloud, found: exports.Overview) -> Iterator[Listing]:
+    at, since = found.at, found.at - FAILED_WITHIN
+    in_states, failed = overview.in_states, overview.failed
+    # What runs
+    yield _runs("runs_under_way", "Runs under way", found.under_way, at)
+    yield _batches(cloud, "batches_under_way", "under way", in_states(cloud, BATCHES, batches.UNDER_WAY), at)
+    yield _jobs(cloud, "jobs_under_way", "under way", in_states(cloud, JOBS, jobs.UNDER_WAY), at)
+    under_way = in_states(cloud, DATASET_TASKS, tasks.UNDER_WAY)
+    yield _tasks(cloud, "dataset_tasks_under_way", "under way", under_way, at)
+    # What waits
+    yield _runs("runs_pending", "Runs that wait for a slot, or for a run before them", found.pending, at)
+    yield _waiting(
+        "sites_waiting", "Sites whose analyses wait", "site", overview.waiting(cloud, ANALYSES), at
+    )
+    yield _waiting("mails_waiting", "Mails that wait to be sent", "mail", overview.waiting(cloud, MAILS), at)
+    waiting = in_states(cloud, JOBS, jobs.WAITING)
+    yield _jobs(cloud, "jobs_waiting_for_file", "that wait for their file", waiting, at)
+    yield Listing(
+        "exports_due",
+        ("customer", "name", "export", "due", "late"),
         [
             (
                 each.customer,
+                each.config.name,
                 each.id,
-                second(each.next_due),
-                span(at - each.next_due) if each.next_due else "-",
+                each.next_due,
+                at - each.next_due if each.next_due else None,
             )
-            for each in found.due
+            for each in found.due.shown
         ],
+        "Exports whose window is due and has not begun",
+        left=found.due.left,
     )
-    _section(
-        "Exports that are paused or suspended",
-        ("CUSTOMER", "EXPORT", "STATE", "NEXT WINDOW", "NAME"),
+    # What needs somebody
+    yield Listing(
+        "exports_halted",
+        ("customer", "name", "export", "state", "next_window"),
         [
-            (each.customer, each.id, each.state, second(each.next_start), each.config.name)
-            for each in found.halted
+            (each.customer, each.config.name, each.id, each.state, each.next_start)
+            for each in found.halted.shown
         ],
+        "Exports that are paused or suspended",
         [
             _why((each.suspended or {}).get("error"), (each.suspended or {}).get("next_action"))
-            for each in found.halted
+            for each in found.halted.shown
         ],
+        found.halted.left,
     )
-    _section(
-        "Runs that wait or are under way",
-        ("CUSTOMER", "EXPORT", "RUN", "STATE", "AGE", "LAST SIGN OF LIFE", "WINDOW"),
-        [
-            (*_run(each), each.run.state, span(at - each.created), _ago(each.heartbeat, at), _window(each))
-            for each in found.under_way
-        ],
-        [_waits(each.run.waits_for, each.run.since, at) for each in found.under_way],
-    )
-    _section(
+    yield Listing(
+        "runs_failed",
+        ("customer", "name", "export", "run", "failed", "window"),
+        [(*_run(each), each.finished, _window(each)) for each in found.failed.shown],
         "Runs that failed within a day",
-        ("CUSTOMER", "EXPORT", "RUN", "FAILED", "WINDOW"),
-        [(*_run(each), second(each.finished), _window(each)) for each in found.failed],
-        [_why(each.error, each.next_action) for each in found.failed],
+        [_why(each.error, each.next_action) for each in found.failed.shown],
+        found.failed.left,
     )
-    _batches(cloud, at)
-    _jobs(cloud, at)
-    _dataset_tasks(cloud, at)
-    for heading, name, waits in (
-        ("Sites whose analyses wait", "SITE", overview.waiting(cloud, ANALYSES)),
-        ("Mails that wait to be sent", "MAIL", overview.waiting(cloud, MAILS)),
-    ):
-        rows = [(each.customer, each.id, _since(each.since, at)) for each in waits]
-        _section(heading, ("CUSTOMER", name, "FOR"), rows, [each.waits_for or "" for each in waits])
-    mails = not_sent(cloud, at - FAILED_WITHIN, MAX_LISTED)
-    _section(
+    yield _batches(cloud, "batches_failed", "that failed within a day", failed(cloud, BATCHES, since), at)
+    yield _jobs(cloud, "jobs_failed", "that failed within a day", failed(cloud, JOBS, since), at)
+    failing = failed(cloud, DATASET_TASKS, since)
+    yield _tasks(cloud, "dataset_tasks_failed", "that failed within a day", failing, at)
+    mails = not_sent(cloud, since, MAX_LISTED)
+    yield Listing(
+        "mails_not_sent",
+        ("customer", "letter", "status", "since", "to", "of"),
+        [(each.customer, each.letter, each.state, each.finished, each.address, each.owner) for each in mails],
         "Mails that were not sent, or may not have been, within a day",
-        ("CUSTOMER", "LETTER", "STATUS", "SINCE", "TO", "OF"),
-        [
-            (each.customer, each.letter, each.state, second(each.finished), each.address, each.owner)
-            for each in mails
-        ],
         [_why(each.reason, each.next_action) for each in mails],
     )
 
 
-def _batches(cloud: Cloud, at: datetime) -> None:
-    def row(each: WorkNow[Batch]) -> tuple[str, str]:
+def _runs(name: str, heading: str, those: Listed[RunNow], at: datetime) -> Listing:
+    rows = [
+        (*_run(each), each.run.state, at - each.created, Ago(each.heartbeat, at), _window(each))
+        for each in those.shown
+    ]
+    columns = ("customer", "name", "export", "run", "state", "age", "last_heartbeat", "window")
+    notes = [_waits(each.run.waits_for, each.run.since, at) for each in those.shown]
+    return Listing(name, columns, rows, heading, notes, those.left)
+
+
+def _waiting(name: str, heading: str, what: str, those: Listed[WorkNow[T]], at: datetime) -> Listing:
+    rows = [(each.customer, each.id, at - each.since if each.since else None) for each in those.shown]
+    notes = [each.waits_for or "" for each in those.shown]
+    return Listing(name, ("customer", what, "for"), rows, heading, notes, those.left)
+
+
+def _batches(cloud: Cloud, name: str, which: str, those: Listed[WorkNow[Batch]], at: datetime) -> Listing:
+    def row(each: WorkNow[Batch]) -> tuple[str | None, str, str]:
         batch = each.work
         reached = batches.progress(cloud, batch)
         total = "?" if batch.work_orders is None else batch.work_orders
         imported, failed = reached.work_orders_done, reached.work_orders_failed
-        return batch.state, f"{imported} in, {failed} failed, of {total}"
+        return batch.filename, batch.state, f"{imported} in, {failed} failed, of {total}"
 
     def why(batch: Batch) -> str:
         return _why(batch.error, batch.next_action)
 
-    for heading, those in (
-        ("Batches under way", overview.in_states(cloud, BATCHES, batches.UNDER_WAY)),
-        ("Batches that failed within a day", overview.failed(cloud, BATCHES, at - FAILED_WITHIN)),
-    ):
-        _works(heading, ("BATCH", "STATUS", "WORK ORDERS"), those, row, why, at)
+    return _works(name, f"Batches {which}", ("batch", "file", "status", "work_orders"), those, row, why, at)
 
 
-def _jobs(cloud: Cloud, at: datetime) -> None:
-    def row(each: WorkNow[Job]) -> tuple[str, str, str, str]:
+def _jobs(cloud: Cloud, name: str, which: str, those: Listed[WorkNow[Job]], at: datetime) -> Listing:
+    def row(each: WorkNow[Job]) -> tuple[str, str | None, str, str]:
         job = each.work
         reached = jobs.progress(cloud, job)
         records = f"{reached.processed} processed, {reached.rejected} rejected"
-        return job.does, job.item_type or "-", job.status, records
+        return job.does, job.item_type or None, job.status, records
 
     def why(job: Job) -> str:
         # Of a fault of ours it is what we met, which the job's customer is not shown.
         return job.error or job.reason
 
-    for heading, those in (
-        ("Jobs that wait for their file", overview.in_states(cloud, JOBS, jobs.WAITING)),
-        ("Jobs under way", overview.in_states(cloud, JOBS, jobs.UNDER_WAY)),
-        ("Jobs that failed within a day", overview.failed(cloud, JOBS, at - FAILED_WITHIN)),
-    ):
-        _works(heading, ("JOB", "DOES", "TYPE", "STATUS", "RECORDS"), those, row, why, at)
+    return _works(name, f"Jobs {which}", ("job", "does", "type", "status", "records"), those, row, why, at)
 
 
-def _dataset_tasks(cloud: Cloud, at: datetime) -> None:
-    def row(each: WorkNow[Task]) -> tuple[str, str, str, str, str]:
+def _tasks(cloud: Cloud, name: str, which: str, those: Listed[WorkNow[Task]], at: datetime) -> Listing:
+    def row(each: WorkNow[Task]) -> tuple[str, str, str, str | None, str]:
         task = each.work
         # A task that makes a version has no count before its end.
         reached = f"{tasks.finished(cloud, task)} of {task.total or '?'}"
-        return task.dataset, task.does, task.state, each.stage or "-", reached
+        return task.dataset, task.does, task.state, each.stage, reached
 
     def why(task: Task) -> str:
         return _why(task.error, task.next_action)
 
-    for heading, those in (
-        ("Dataset tasks under way", overview.in_states(cloud, DATASET_TASKS, tasks.UNDER_WAY)),
-        ("Dataset tasks that failed within a day", overview.failed(cloud, DATASET_TASKS, at - FAILED_WITHIN)),
-    ):
-        _works(heading, ("TASK", "DATASET", "DOES", "STATUS", "STEP", "SAMPLES"), those, row, why, at)
+    columns = ("task", "dataset", "does", "status", "step", "samples")
+    return _works(name, f"Dataset tasks {which}", columns, those, row, why, at)
 
 
 def _works(
+    name: str,
     heading: str,
     columns: Sequence[str],
-    those: Sequence[WorkNow[T]],
-    row: Callable[[WorkNow[T]], Sequence[str]],
+    those: Listed[WorkNow[T]],
+    row: Callable[[WorkNow[T]], Sequence[object]],
     why: Callable[[T], str],
     at: datetime,
-) -> None:
+) -> Listing:
     """Works of a kind: the columns are the name of the kind, and what `row` says of a work, how far it is
     last. Below each is what it waits for, or `why` it failed."""
     *first, reached = columns
     rows = []
-    for each in those:
+    for each in those.shown:
         *cells, how_far = row(each)
-        life = span(at - each.created), _ago(each.heartbeat, at)
-        rows.append((each.customer, each.id, *cells, *life, how_far))
-    title = ("CUSTOMER", *first, "AGE", "LAST SIGN OF LIFE", reached)
-    below = [_waits(each.waits_for, each.since, at) or why(each.work) for each in those]
-    _section(heading, title, rows, below)
+        rows.append((each.customer, each.id, *cells, at - each.created, Ago(each.heartbeat, at), how_far))
+    notes = [_waits(each.waits_for, each.since, at) or why(each.work) for each in those.shown]
+    return Listing(
+        name, ("customer", *first, "age", "last_heartbeat", reached), rows, heading, notes, those.left
+    )
 
 
-def _section(
-    heading: str, title: Sequence[str], rows: Sequence[Sequence[object]], below: Sequence[str] = ()
-) -> None:
-    """A heading with a count, and a table; under each row what is said `below` it."""
-    more = " or more" if len(rows) == MAX_LISTED else ""
-    say()
-    say(f"{heading}: {len(rows)}{more}")
-    if rows:
-        head, *lines = table(title, rows).splitlines()
-        say(f"  {head}")
-        for number, line in enumerate(lines):
-            say(f"  {line}")
-            if below and below[number]:
-                say(f"    {below[number]}")
-
-
-def _run(each: RunNow) -> tuple[str, str, str]:
-    return each.run.customer, each.run.export, each.run.id
+def _run(each: RunNow) -> tuple[str, str, str, str]:
+    return each.run.customer, each.run.config.name, each.run.export, each.run.id
 
 
 def _waits(waits_for: str | None, since: datetime | None, at: datetime) -> str:
@@ -207,14 +210,6 @@ def _waits(waits_for: str | None, since: datetime | None, at: datetime) -> str:
 
 def _window(each: RunNow) -> str:
     return "{start} to {end}".format(**bounds(each.run.window))
-
-
-def _ago(beat: datetime | None, at: datetime) -> str:
-    return f"{span(at - beat)} ago" if beat else "-"
-
-
-def _since(since: datetime | None, at: datetime) -> str:
-    return span(at - since) if since else "-"
 
 
 def _why(error: str | None, next_action: str | None) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
@@ -121,11 +121,16 @@ def _addresses(notify: Sequence[str]) -> tuple[str, ...]:
 
 def get_customer(db: firestore.Client, id: str) -> Customer:
     """The customer of that id, or NotFound."""
-    fields = db.document(f"customers/{id}").get().to_dict()
-    if fields is None:
+    snapshot: Any = db.document(f"customers/{id}").get()
+    if not snapshot.exists:
         raise NotFound(f"there is no customer {id}")
+    return _customer(snapshot)
+
+
+def _customer(snapshot: Snapshot) -> Customer:
+    fields = fields_of(snapshot)
     return Customer(
-        id=id,
+        id=snapshot.id,
         slug=fields["slug"],
         name=fields["name"],
         account=fields["account"],
@@ -182,6 +187,17 @@ def get_site(db: firestore.Client, id: str, customer: str) -> Site:
         return sites_of(db, [id], customer)[id]
     except KeyError:
         raise NotFound(f"there is no site {id} of yours") from None
+
+
+def all_customers(db: firestore.Client) -> list[Customer]:
+    """All customers, by their ids."""
+    return [_customer(each) for each in db.collection("customers").order_by("__name__").stream()]
+
+
+def all_sites(db: firestore.Client, customer: str) -> list[Site]:
+    """All sites of a customer, by their ids."""
+    theirs = db.collection("sites").where(filter=FieldFilter("customer", "==", customer))
+    return [site_of(each) for each in theirs.order_by("__name__").stream()]
 
 
 def sites_of(db: firestore.Client, ids: Sequence[str], customer: str) -> dict[str, Site]:

@@ -5,8 +5,8 @@
 3. post   the work order to the site's analyser, if it has one (`analyser`)
 4. store  what that says, beside what changed meanwhile (`results`)
 
-What is passing is tried again, for MAX_WAIT at least; what is not, or stays, makes the analysis FAILED, with a sentence
-for the customer.
+What is passing is tried again, for MAX_WAIT at least; what is not, or stays, makes the analysis FAILED, with
+a sentence for the customer.
 """
 
 from collections.abc import Mapping

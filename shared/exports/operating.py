@@ -9,15 +9,16 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, NotFound
-from shared.exports import audit, by_hand, names, runs
-from shared.exports.export import ACTIVE, PAUSED, SUSPENDED, Export, from_snapshot
+from shared.exports import audit, by_hand, names, pausing, runs
+from shared.exports.export import ACTIVE, LISTED, PAUSED, SUSPENDED, Export, from_snapshot
 from shared.exports.runs import DELIVERING, FAILED, PENDING, RUNNING, Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, count, fields_of, plain, server_time
 from shared.http.idempotency import Repeatable
 from shared.outbox import mails
+from shared.window import Window
 from shared.work import pieces
-from shared.work.overview import MAX_LISTED
+from shared.work.overview import MAX_LISTED, Listed, listed
 
 OPERATOR = "operator"
 """Who asked, in the audit, where it was no key of the customer's."""
@@ -55,19 +56,22 @@ class RunNow:
 
 @dataclass(frozen=True)
 class Overview:
-    """How exports stand at a moment of Firestore's: at most MAX_LISTED of each.
+    """How exports stand at a moment of Firestore's.
 
+    under_way  runs that are written or delivered, also those that wait for something outside, the longest due
+               first
+    pending    runs that wait for a slot, or for a run of their export that waits, the longest due first
     due        active exports whose window was to begin by then, the longest due first
     halted     exports that are paused or suspended
-    under_way  runs that wait, are written or are delivered, the longest due first
     failed     runs that failed within FAILED_WITHIN
     """
 
     at: datetime
-    due: Sequence[Export]
-    halted: Sequence[Export]
-    under_way: Sequence[RunNow]
-    failed: Sequence[RunNow]
+    under_way: Listed[RunNow]
+    pending: Listed[RunNow]
+    due: Listed[Export]
+    halted: Listed[Export]
+    failed: Listed[RunNow]
 
 
 @dataclass(frozen=True)
@@ -99,17 +103,46 @@ def overview(cloud: Cloud) -> Overview:
         filter=FieldFilter("next_due", "<=", at)
     )
     halted = exports.where(filter=FieldFilter("state", "in", [PAUSED, SUSPENDED]))
-    under_way = every_run.where(filter=FieldFilter("state", "in", [PENDING, RUNNING, DELIVERING]))
+    under_way = every_run.where(filter=FieldFilter("state", "in", [RUNNING, DELIVERING]))
+    pending = every_run.where(filter=FieldFilter("state", "==", PENDING))
     failed = every_run.where(filter=FieldFilter("state", "==", FAILED)).where(
         filter=FieldFilter("finished", ">=", at - FAILED_WITHIN)
     )
     return Overview(
         at=at,
-        due=[from_snapshot(each) for each in due.order_by("next_due").limit(MAX_LISTED).stream()],
-        halted=[from_snapshot(each) for each in halted.limit(MAX_LISTED).stream()],
-        under_way=[_now(each) for each in under_way.order_by("due").limit(MAX_LISTED).stream()],
-        failed=[_now(each) for each in failed.order_by("finished").limit(MAX_LISTED).stream()],
+        under_way=listed(under_way.order_by("due"), _now),
+        pending=listed(pending.order_by("due"), _now),
+        due=listed(due.order_by("next_due"), from_snapshot),
+        halted=listed(halted, from_snapshot),
+        failed=listed(failed.order_by("finished"), _now),
     )
+
+
+def exports(cloud: Cloud, customer: str | None = None, state: str | None = None) -> list[Export]:
+    """All exports, or those of a customer, by customer and the oldest first: those in a state, or else all
+    but those that have ended or were deleted."""
+    query: Any = cloud.db.collection("exports")
+    query = query.where(filter=FieldFilter("state", "in", [state] if state else list(LISTED)))
+    if customer is not None:
+        query = query.where(filter=FieldFilter("customer", "==", customer))
+    found = map(from_snapshot, query.stream())
+    return sorted(found, key=lambda each: (each.customer, each.created, each.id))
+
+
+def pause(cloud: Cloud, id: str) -> Export:
+    """Pause an export, as its customer does."""
+    return pausing.pause(cloud, operator_of(get(cloud, id).customer), id)
+
+
+def resume(cloud: Cloud, id: str, skip: bool) -> tuple[Export, Window | None]:
+    """Resume an export, as its customer does; returns also what is left out."""
+    return pausing.resume(cloud, operator_of(get(cloud, id).customer), id, skip)
+
+
+def cancel(cloud: Cloud, export: str, run: str) -> Run:
+    """Cancel a run, as its customer does."""
+    found = runs.from_snapshot(_run(cloud, export, run))
+    return by_hand.cancel(cloud, operator_of(found.customer), export, run)
 
 
 def life(cloud: Cloud, export: str, run: str) -> Life:

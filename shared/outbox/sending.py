@@ -175,9 +175,14 @@ def _ended(mail: Mail, verdict: Verdict, left: tuple[str, ...] | None = None) ->
         logs.info("mail sent", message_id=verdict.message_id)
     else:
         log = logs.warning if verdict.state == SKIPPED else logs.error
-        about = {"letter": mail.letter, "address": mail.address}
-        why = {"reason": verdict.reason, "next_action": verdict.next_action}
-        log("mail not sent", state=verdict.state, **about, **why)
+        log(
+            "mail not sent",
+            state=verdict.state,
+            letter=mail.letter,
+            address=mail.address,
+            reason=verdict.reason,
+            next_action=verdict.next_action,
+        )
     fields = {
         "error": verdict.reason,
         "next_action": verdict.next_action,

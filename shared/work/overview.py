@@ -1,7 +1,7 @@
 """What operators look at, across all customers: which works are under way, which have failed, and which wait
 for something outside. It is the same for every kind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.documents import Snapshot, count, fields_of
 from shared.work.kinds import FAILED, Kind
 
 MAX_LISTED = 200
@@ -40,19 +40,27 @@ class WorkNow(Generic[T]):
     since: datetime | None
 
 
-def in_states(cloud: Cloud, kind: Kind[T], states: Sequence[str]) -> Sequence[WorkNow[T]]:
+@dataclass(frozen=True)
+class Listed(Generic[T]):
+    """The first MAX_LISTED of a list, and how many more there are."""
+
+    shown: Sequence[T]
+    left: int
+
+
+def in_states(cloud: Cloud, kind: Kind[T], states: Sequence[str]) -> Listed[WorkNow[T]]:
     """The works of a kind that are in one of these states, the longest without a heartbeat first."""
     query = _all(cloud, kind).where(filter=FieldFilter("state", "in", list(states)))
     return _listed(kind, query.order_by("heartbeat"))
 
 
-def failed(cloud: Cloud, kind: Kind[T], since: datetime) -> Sequence[WorkNow[T]]:
+def failed(cloud: Cloud, kind: Kind[T], since: datetime) -> Listed[WorkNow[T]]:
     """The works of a kind that have failed since then, the first to fail first."""
     query = _all(cloud, kind).where(filter=FieldFilter("state", "==", FAILED))
     return _listed(kind, query.where(filter=FieldFilter("finished", ">=", since)).order_by("finished"))
 
 
-def waiting(cloud: Cloud, kind: Kind[T]) -> Sequence[WorkNow[T]]:
+def waiting(cloud: Cloud, kind: Kind[T]) -> Listed[WorkNow[T]]:
     """The open works of a kind that wait for something outside, the longest first."""
     query = _all(cloud, kind).where(filter=FieldFilter("open", "==", True))
     return _listed(kind, query.where(filter=FieldFilter("since", ">", _EARLIEST)).order_by("since"))
@@ -62,8 +70,14 @@ def _all(cloud: Cloud, kind: Kind[Any]) -> Any:
     return cloud.db.collection_group(kind.collection)
 
 
-def _listed(kind: Kind[T], query: Any) -> list[WorkNow[T]]:
-    return [_now(kind, each) for each in query.limit(MAX_LISTED).stream()]
+def listed(query: Any, parse: Callable[[Snapshot], T]) -> Listed[T]:
+    """The first that a query finds, in its order, and how many more."""
+    shown = [parse(each) for each in query.limit(MAX_LISTED).stream()]
+    return Listed(shown, max(0, count(query) - MAX_LISTED) if len(shown) == MAX_LISTED else 0)
+
+
+def _listed(kind: Kind[T], query: Any) -> Listed[WorkNow[T]]:
+    return listed(query, lambda each: _now(kind, each))
 
 
 def _now(kind: Kind[T], snapshot: Snapshot) -> WorkNow[T]:

@@ -25,6 +25,7 @@ from shared.errors import Unauthenticated
 from shared.gcp import clients
 from shared.gcp.clients import Cloud
 from shared.jobs import importing
+from shared.work import overview
 from tests.archives import File, zipped
 from tests.subjects.small_dataset import Datasets
 from tests.subjects.small_job import Jobs
@@ -63,8 +64,9 @@ def documents(world: World, collection: str) -> dict[str, dict[str, Any]]:
 def test_each_command_has_its_help(command: Command) -> None:
     names = re.findall(r"^ {4}([a-z-]+)\b", command("--help"), re.MULTILINE)
     assert names == [
-        *("add-customer", "add-key", "add-site", "check-bucket", "keys", "replay", "rerun", "revoke-key"),
-        *("rotate-key", "rotate-secrets", "show-run", "status", "ticks"),
+        *("add-customer", "add-key", "add-site", "cancel", "check-bucket", "customers", "exports", "keys"),
+        *("pause", "replay", "rerun", "resume", "revoke-key", "rotate-key", "rotate-secrets", "show-run"),
+        *("sites", "status", "ticks"),
     ]
     for name in names:
         assert f"usage: python -m infra {name}" in command(name, "--help")
@@ -368,19 +370,20 @@ def section(told: str, heading: str) -> list[str]:
 def test_status_of_nothing(command: Command) -> None:
     headings = [line for line in command("status").splitlines()[1:] if line]
     assert headings == [
-        "Exports whose window is due and has not begun: 0",
-        "Exports that are paused or suspended: 0",
-        "Runs that wait or are under way: 0",
-        "Runs that failed within a day: 0",
+        "Runs under way: 0",
         "Batches under way: 0",
-        "Batches that failed within a day: 0",
-        "Jobs that wait for their file: 0",
         "Jobs under way: 0",
-        "Jobs that failed within a day: 0",
         "Dataset tasks under way: 0",
-        "Dataset tasks that failed within a day: 0",
+        "Runs that wait for a slot, or for a run before them: 0",
         "Sites whose analyses wait: 0",
         "Mails that wait to be sent: 0",
+        "Jobs that wait for their file: 0",
+        "Exports whose window is due and has not begun: 0",
+        "Exports that are paused or suspended: 0",
+        "Runs that failed within a day: 0",
+        "Batches that failed within a day: 0",
+        "Jobs that failed within a day: 0",
+        "Dataset tasks that failed within a day: 0",
         "Mails that were not sent, or may not have been, within a day: 0",
     ]
 
@@ -407,19 +410,18 @@ def test_status_lists_what_is_due_waiting_running_and_failing(world: World, comm
     assert told.splitlines()[0].startswith("At 2026-11-23 02:1")
     late = section(told, "Exports whose window is due")
     assert late[0].endswith(": 1")
-    assert late[2].split()[:2] == ["acme", due]
+    assert re.search(f"^ *acme +.* {due} ", late[2]), late
     halted = section(told, "Exports that are paused")
-    assert [line.split()[1:3] for line in halted[2:]] == [[paused, "PAUSED"]]
-    waiting, under_way = (
-        [line for line in section(told, "Runs that wait")[2:] if f" {state} " in line]
-        for state in ("PENDING", "RUNNING")
-    )
-    assert len(under_way) == len(waiting) == 1, told
-    assert under_way[0].split()[:2] == ["acme", running]
-    assert " ago " in under_way[0]
-    assert "2026-11-22T00:00:00Z to 2026-11-23T00:00:00Z" in waiting[0]
+    assert [re.split("  +", line.strip())[:4] for line in halted[2:]] == [
+        ["acme", "Paused one", paused, "PAUSED"]
+    ]
+    under_way, waiting = section(told, "Runs under way"), section(told, "Runs that wait for a slot")
+    assert len(under_way) == len(waiting) == 3, told
+    assert told.index("Runs under way") < told.index("Runs that wait") < told.index("Runs that failed")
+    assert re.search(f" {running} .* RUNNING .* ago ", under_way[2]), under_way
+    assert re.search(" PENDING .*2026-11-22T00:00:00Z to 2026-11-23T00:00:00Z", waiting[2]), waiting
     broken = section(told, "Runs that failed")
-    assert broken[2].split()[:3] == ["acme", failing, failed["run_id"]]
+    assert re.split("  +", broken[2].strip())[:4] == ["acme", "To nowhere", failing, failed["run_id"]]
     assert broken[3].strip() == f"{failed['error']} {failed['next_action']}"
     # Nobody has told ingest_batch of the archive yet.
     assert section(told, "Batches under way")[0].endswith(": 0")
@@ -435,6 +437,100 @@ def test_status_lists_what_is_due_waiting_running_and_failing(world: World, comm
     told = command("status")
     assert section(told, "Runs that failed")[0].endswith(": 0")
     assert section(told, "Batches that failed")[0].endswith(": 0")
+
+
+def test_status_shows_the_run_that_has_the_slot_and_counts_what_it_leaves_out(
+    world: World, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "MAX_LISTED", 2)
+    export = world.export(name="All nights")
+    world.move_to(NIGHT)
+    for day in range(10, 15):
+        window = {"start": f"2026-11-{day}T00:00:00Z", "end": f"2026-11-{day + 1}T00:00:00Z"}
+        assert world.request("POST", f"/v1/exports/{export}:backfill", window).status == 201
+    every_run = world.cloud.db.collection(f"exports/{export}/runs").stream()
+    [running] = [each.id for each in every_run if each.get("state") == "RUNNING"]
+    told = command("status")
+    assert running in section(told, "Runs under way")[2]
+    waiting = section(told, "Runs that wait for a slot")
+    assert (waiting[0].split()[-1], len(waiting), waiting[-1].strip()) == ("4", 5, "… and 2 more"), waiting
+    shown = json.loads(command("status", "--json"))
+    assert [each["run"] for each in shown["runs_under_way"]] == [running]
+    assert (len(shown["runs_pending"]), shown["runs_pending_left_out"]) == (2, 2)
+    assert {each["name"] for each in shown["runs_pending"]} == {"All nights"}
+
+
+def test_what_commands_show_they_answer_as_json_too(world: World, command: Command) -> None:
+    world.work_order("A")
+    export = world.export(name="Nightly")
+    world.run_due(NIGHT)
+    [event] = world.audit(export)
+    shown = {
+        name: json.loads(command(*asked, "--json"))
+        for name, asked in {
+            "status": ("status",),
+            "customers": ("customers",),
+            "sites": ("sites", "--customer", "acme"),
+            "exports": ("exports",),
+            "keys": ("keys", "--customer", "acme"),
+            "run": ("show-run", export, event["run_id"]),
+            "bucket": ("check-bucket", export),
+        }.items()
+    }
+    assert shown["status"]["at"].startswith("2026-11-23T02:")
+    assert [each["customer"] for each in shown["customers"]["customers"]] == ["acme"]
+    assert {each["site"] for each in shown["sites"]["sites"]} == {SITE, OTHER_SITE}
+    [one] = shown["exports"]["exports"]
+    assert (one["name"], one["export"], one["next_window"]) == ("Nightly", export, "2026-11-23T00:00:00Z")
+    assert shown["keys"]["keys"][0]["scopes"]
+    assert shown["run"]["run"]["export"] == "Nightly"
+    assert shown["run"]["audit"] == event
+    assert shown["run"]["moments"][-1]["what"] == "finished: COMPLETED"
+    assert {each["verdict"] for each in shown["bucket"]["steps"]} == {"passed"}
+    assert world.key not in json.dumps(shown)
+
+
+def test_customers_sites_and_exports_are_listed_by_name(world: World, command: Command) -> None:
+    export, other = world.export(name="Nightly"), world.export(name="Weekly", interval="weekly")
+    assert world.request("POST", f"/v1/exports/{other}:pause").status == 200
+    assert re.search(r"^acme +Acme", command("customers"), re.MULTILINE)
+    assert SITE in command("sites", "--customer", "acme")
+    assert "there is no customer nobody" in command("sites", "--customer", "nobody", status=1)
+    both = command("exports", "--customer", "acme").splitlines()[1:]
+    assert [re.split("  +", line)[1:4] for line in both] == [
+        ["Nightly", export, "ACTIVE"],
+        ["Weekly", other, "PAUSED"],
+    ]
+    assert "Nightly" not in command("exports", "--state", "PAUSED")
+    assert command("exports", "--customer", "other") == "There are none."
+
+
+def test_an_export_is_paused_and_resumed_and_works_are_cancelled(world: World, command: Command) -> None:
+    export = world.export(name="Nightly")
+    assert command("pause", export) == "The export Nightly of acme is PAUSED."
+    assert world.request("GET", f"/v1/exports/{export}").body["state"] == "PAUSED"
+    assert command("resume", export) == "The export Nightly of acme is ACTIVE."
+    command("pause", export)
+    world.wait(timedelta(days=3))
+    assert "Left out, and to be exported with :backfill: 2026-11-" in command("resume", export)
+    run = world.request("POST", f"/v1/exports/{export}:run").body["run_id"]
+    assert command("cancel", "run", export, run) == f"The run {run} is CANCELLED."
+    [event] = world.audit(export)
+    assert (event["run_id"], event["status"]) == (run, "CANCELLED")
+    batch = world.batch(b"no zip")
+    assert command("cancel", "batch", batch) == f"The batch {batch} is CANCELLED."
+    jobs = Jobs(world)
+    job = jobs.begin_import(b"id,name\n1,Ada\n")
+    assert f"The job {job} is " in command("cancel", "job", job)
+    world.settle()
+    assert jobs.status(job)["status"] == "Canceled"
+    datasets = Datasets(world)
+    datasets.work_order("WO-1")
+    id = datasets.create()
+    task = datasets.begin(id, export_type=2)
+    assert command("cancel", "task", task) == f"The task {task} is CANCELLED."
+    for wrong in (("run", run), ("batch", "x"), ("job", "x"), ("task", "x"), ("batch", "x", "y")):
+        assert command("cancel", *wrong, status=1)
 
 
 def test_status_lists_mails_that_were_not_sent(world: World, command: Command) -> None:
@@ -578,7 +674,7 @@ def test_the_life_of_a_run_in_order(world: World, command: Command) -> None:
     [event] = world.audit(export)
     told = command("show-run", export, event["run_id"])
     head, window, _, _, *lines = told.partition("\n{")[0].rstrip().splitlines()[1:]
-    assert head.split()[:3] == ["acme", "COMPLETED", "Schedule"]
+    assert re.split("  +", head)[:4] == ["acme", "Nightly", "COMPLETED", "Schedule"]
     assert window.startswith("Window 2026-11-22T09:17:00Z to 2026-11-23T00:00:00Z, read as of 2026-11-23")
     at = [line[:20] for line in lines]
     assert at == sorted(at)

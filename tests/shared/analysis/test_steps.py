@@ -448,13 +448,13 @@ def test_what_passes_is_asked_again_after_its_backoff(world: World, reply: Reply
         assert (held(world, id).analysis, len(server.asked)) == ("DUE", 1)
         waits = fields_of(world.cloud.db.document(f"analyses/{SITE}").get())["waits_for"]
         assert waits == f"127.0.0.1 answered {reply.status}."
-        (site,) = overview.waiting(world.cloud, steps.KIND)
+        (site,) = overview.waiting(world.cloud, steps.KIND).shown
         assert (site.id, site.customer, site.waits_for) == (SITE, "acme", waits)
         server.answers = right
         world.settle()
         assert (held(world, id).analysis, results_of(held(world, id))) == ("DONE", [[("reading", 7)]])
         assert len(server.asked) == 2
-        assert overview.waiting(world.cloud, steps.KIND) == []
+        assert overview.waiting(world.cloud, steps.KIND).shown == []
     assert not world.failures, "what passes fills no log with traces"
 
 
