@@ -96,6 +96,12 @@ def _listings(cloud: Cloud, found: exports.Overview) -> Iterator[Listing]:
         found.halted.left,
     )
     yield Listing(
+        "exports_failing",
+        ("customer", "name", "export", "windows", "since"),
+        [(each.customer, each.name, each.export, each.windows, each.since) for each in exports.failing(cloud)],
+        "Exports with failed windows, which `retry-failed` retries",
+    )
+    yield Listing(
         "runs_failed",
         ("customer", "name", "export", "run", "failed", "window"),
         [(*_run(each), each.finished, _window(each)) for each in found.failed.shown],

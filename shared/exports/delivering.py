@@ -50,7 +50,7 @@ def pin(cloud: Cloud, run: Run, _: Attempt) -> Done:
     if mailed is not None and len(planned) > mailed.max_files:
         raise CustomerMustAct(
             f"The window has {len(planned)} files; a mail leads to at most {mailed.max_files}.",
-            "Raise `max_file_bytes`, or export more often; then export this window with :backfill.",
+            "Raise `max_file_bytes`; then retry what failed with :retry-failed.",
         )
     totals = Totals(
         files=len(planned),

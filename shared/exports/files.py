@@ -87,7 +87,7 @@ def _planned(run: Run, site: str | None, number: int | None, parts: list[Written
             f"The {config.format.name} file of {whose} would have {rows} rows; it may have at most {most}.",
             # With it, one record of ours gives more rows than a file may have: it is never cut in two.
             ("Take" if config.split else "Set `split` to true to have several files, or take")
-            + " the file_format json; then export this window with :backfill.",
+            + " the file_format json; then retry what failed with :retry-failed.",
         )
     number_in_id = "" if number is None else f"-{number:0{names.NUMBER_DIGITS}}"
     return Planned(

@@ -1,7 +1,7 @@
 """What an operator asks of all customers' exports: how they stand, the life of one run, a window again."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +9,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, NotFound
-from shared.exports import audit, by_hand, names, pausing, runs
+from shared.exports import audit, by_hand, names, pausing, retrying, runs
 from shared.exports.export import ACTIVE, LISTED, PAUSED, SUSPENDED, Export, from_snapshot
 from shared.exports.runs import DELIVERING, FAILED, PENDING, RUNNING, Run
 from shared.gcp.clients import Cloud
@@ -22,6 +22,9 @@ from shared.work.overview import MAX_LISTED, Listed, listed
 
 OPERATOR = "operator"
 """Who asked, in the audit, where it was no key of the customer's."""
+
+MAX_FAILED_WINDOWS = 1_000
+"""How many failed windows of all exports are counted."""
 
 FAILED_WITHIN = timedelta(days=1)
 """How far back runs that failed are looked for."""
@@ -72,6 +75,18 @@ class Overview:
     due: Listed[Export]
     halted: Listed[Export]
     failed: Listed[RunNow]
+
+
+@dataclass(frozen=True)
+class Failing:
+    """An export with failed windows: how many, and since when the first of them fails. Where all exports have
+    more than MAX_FAILED_WINDOWS, some do not count."""
+
+    customer: str
+    export: str
+    name: str
+    windows: int
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,28 @@ def cancel(cloud: Cloud, export: str, run: str) -> Run:
     """Cancel a run, as its customer does."""
     found = runs.from_snapshot(_run(cloud, export, run))
     return by_hand.cancel(cloud, operator_of(found.customer), export, run)
+
+
+def failing(cloud: Cloud) -> list[Failing]:
+    """The exports of all customers that have failed windows, the longest failing first."""
+    found = (
+        cloud.db.collection_group("runs")
+        .where(filter=FieldFilter("unexported", "==", True))
+        .order_by("first_failed")
+        .limit(MAX_FAILED_WINDOWS)
+        .select(["customer", "export", "config.name", "first_failed"])
+    )
+    exports: dict[str, Failing] = {}
+    for each in map(fields_of, found.stream()):
+        first = Failing(each["customer"], each["export"], each["config"]["name"], 0, each["first_failed"])
+        known = exports.get(first.export, first)
+        exports[first.export] = replace(known, windows=known.windows + 1)
+    return list(exports.values())
+
+
+def retry_failed(cloud: Cloud, id: str) -> Export:
+    """Retry all failed windows of an export, as its customer does."""
+    return retrying.retry_failed(cloud, operator_of(get(cloud, id).customer), id, Repeatable(None, ""))
 
 
 def life(cloud: Cloud, export: str, run: str) -> Life:

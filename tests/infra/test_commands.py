@@ -65,8 +65,8 @@ def test_each_command_has_its_help(command: Command) -> None:
     names = re.findall(r"^ {4}([a-z-]+)\b", command("--help"), re.MULTILINE)
     assert names == [
         *("add-customer", "add-key", "add-site", "cancel", "check-bucket", "customers", "exports", "keys"),
-        *("pause", "replay", "rerun", "resume", "revoke-key", "rotate-key", "rotate-secrets", "show-run"),
-        *("sites", "status", "ticks"),
+        *("pause", "replay", "rerun", "resume", "retry-failed", "revoke-key", "rotate-key"),
+        *("rotate-secrets", "show-run", "sites", "status", "ticks"),
     ]
     for name in names:
         assert f"usage: python -m infra {name}" in command(name, "--help")
@@ -380,6 +380,7 @@ def test_status_of_nothing(command: Command) -> None:
         "Jobs that wait for their file: 0",
         "Exports whose window is due and has not begun: 0",
         "Exports that are paused or suspended: 0",
+        "Exports with failed windows, which `retry-failed` retries: 0",
         "Runs that failed within a day: 0",
         "Batches that failed within a day: 0",
         "Jobs that failed within a day: 0",
@@ -420,6 +421,8 @@ def test_status_lists_what_is_due_waiting_running_and_failing(world: World, comm
     assert told.index("Runs under way") < told.index("Runs that wait") < told.index("Runs that failed")
     assert re.search(f" {running} .* RUNNING .* ago ", under_way[2]), under_way
     assert re.search(" PENDING .*2026-11-22T00:00:00Z to 2026-11-23T00:00:00Z", waiting[2]), waiting
+    windows = section(told, "Exports with failed windows")
+    assert re.split("  +", windows[2].strip())[:4] == ["acme", "To nowhere", failing, "1"]
     broken = section(told, "Runs that failed")
     assert re.split("  +", broken[2].strip())[:4] == ["acme", "To nowhere", failing, failed["run_id"]]
     assert broken[3].strip() == f"{failed['error']} {failed['next_action']}"
@@ -747,6 +750,18 @@ def test_a_run_that_failed_goes_on_and_one_that_completed_is_backfilled(
     first, second = world.data_files().values()
     assert first == second
     assert first
+
+
+def test_failed_windows_are_retried_where_the_export_goes_now(world: World, command: Command) -> None:
+    world.work_order("A")
+    export = world.export(name="Nightly")
+    world.suite.storage.revoke(BUCKET, world.acme.account, "storage.objects.create")
+    world.run_due(NIGHT)
+    assert [each["status"] for each in world.audit(export)] == ["FAILED"]
+    world.grant(BUCKET, world.acme)
+    assert command("retry-failed", export) == "The failed windows of the export Nightly of acme are retried."
+    world.settle()
+    assert [each["status"] for each in world.audit(export)] == ["COMPLETED"]
 
 
 def test_a_bucket_is_checked(world: World, command: Command) -> None:

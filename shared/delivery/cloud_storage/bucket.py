@@ -90,9 +90,7 @@ class Ways:
     elsewhere: str
 
 
-RUN_WAYS = Ways(
-    "retry the run", "change the export's storage_uri, and export the window again with :backfill"
-)
+RUN_WAYS = Ways("retry the run", "change the export's storage_uri, and retry what failed with :retry-failed")
 """What can be done about a run of an export."""
 
 

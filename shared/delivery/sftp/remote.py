@@ -89,8 +89,8 @@ def reach(
     except Blocked as blocked:
         raise CustomerMustAct(
             str(blocked),
-            "Set the export's host and port to a server that Waybill may connect to, and export the window "
-            "again with :backfill.",
+            "Set the export's host and port to a server that Waybill may connect to, and retry what "
+            "failed with :retry-failed.",
         ) from blocked
     except Failed as failed:
         raise Retry(str(failed)) from failed
@@ -192,8 +192,8 @@ def _login_explained(config: SftpConfig, greeter: Greeter, given: str) -> Iterat
         raise CustomerMustAct(
             f"The SFTP server {host} and Waybill support no common SSH protocol or algorithm{_said(error)}.",
             "If the export's host and port are right, set the server up for SSH 2 with a host key of one of "
-            f"the types {', '.join(keys.ALGORITHMS)}, and retry the run. If not, correct them, and export "
-            "the window again with :backfill.",
+            f"the types {', '.join(keys.ALGORITHMS)}, and retry the run. If not, correct them, and retry "
+            "what failed with :retry-failed.",
         ) from error
     except Exception as error:
         # Of whatever kind: what asyncssh makes of rubbish is not written down anywhere.
@@ -360,8 +360,8 @@ class Remote:
             return True
         raise CustomerMustAct(
             f"{path} on the SFTP server {self._config.host} is not a directory.",
-            "Move or delete it, then retry the run. Or change the export's path, and export the window again "
-            "with :backfill.",
+            "Move or delete it, then retry the run. Or change the export's path, and retry what failed with "
+            ":retry-failed.",
         )
 
     @contextlib.asynccontextmanager

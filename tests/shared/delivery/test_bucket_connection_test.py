@@ -58,8 +58,8 @@ def missing(world: World, permission: str) -> str:
 def gone(world: World) -> str:
     return (
         f"The bucket {BUCKET} does not exist. Create gs://{BUCKET}, grant {world.acme.account} its "
-        "permissions there, and retry the run. Or change the export's storage_uri, and export the window "
-        "again with :backfill."
+        "permissions there, and retry the run. Or change the export's storage_uri, and retry what "
+        "failed with :retry-failed."
     )
 
 
@@ -75,8 +75,8 @@ def kept_out(world: World, status: int) -> str:
     return (
         f"The bucket {BUCKET} refuses the account {world.acme.account}, and names no missing permission. "
         f'Cloud Storage says: "{said}" (status {status}). Change the settings of gs://{BUCKET} that refuse '
-        "it, then retry the run. Or change the export's storage_uri, and export the window again with "
-        ":backfill."
+        "it, then retry the run. Or change the export's storage_uri, and retry what failed with "
+        ":retry-failed."
     )
 
 

@@ -150,8 +150,8 @@ def test_a_file_where_a_directory_must_be(delivering: Delivering) -> None:
         delivering.deliver(delivering.staged(b"lines\n"))
     assert delivering.sftp.files() == {"waybill": b"theirs"}
     assert error.value.next_action == (
-        "Move or delete it, then retry the run. Or change the export's path, and export the window again "
-        "with :backfill."
+        "Move or delete it, then retry the run. Or change the export's path, and retry what failed with "
+        ":retry-failed."
     ), "a run that is retried keeps its path"
 
 
@@ -161,7 +161,7 @@ def test_another_server_is_one_that_a_retry_does_not_go_to(delivering: Deliverin
     )
     with pytest.raises(CustomerMustAct) as error:
         delivering.deliver(delivering.staged(b"lines\n"))
-    assert error.value.next_action.endswith("connect to, and export the window again with :backfill.")
+    assert error.value.next_action.endswith("connect to, and retry what failed with :retry-failed.")
     assert delivering.sftp.calls == []
 
 

@@ -105,7 +105,10 @@ def test_an_export_shows_how_many_of_its_windows_failed_and_since_when(world: Wo
 # --- by the config as it is now
 
 
-@pytest.mark.parametrize("state", ["ACTIVE", "PAUSED", "SUSPENDED", "ENDED"])
+@pytest.mark.parametrize(
+    "state",
+    ["ACTIVE", "SUSPENDED", *(pytest.param(each, marks=pytest.mark.slow) for each in ("PAUSED", "ENDED"))],
+)
 def test_one_call_exports_what_failed_by_the_config_as_it_is_now(
     world: World, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
@@ -456,7 +459,7 @@ class Backfilling(Subject):
 
 Kind = type[Retrying] | type[Backfilling]
 Make = Callable[[Kind], Callable[[], Any]]
-KINDS = pytest.mark.parametrize("kind", [Retrying, Backfilling])
+KINDS = pytest.mark.parametrize("kind", [Retrying, pytest.param(Backfilling, marks=pytest.mark.slow)])
 
 
 @pytest.fixture
@@ -472,7 +475,7 @@ def make(new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.M
 def test_killed_or_paused_at_some_calls_it_ends_the_same(
     make: Make, kind: Kind, mode: kills.Mode[Any]
 ) -> None:
-    kills.each(make(kind), mode, sample=2)
+    kills.each(make(kind), mode, sample=1)
 
 
 @pytest.mark.slow
