@@ -164,7 +164,7 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
             control.write_cancelled(cloud, KIND, transaction, run)
         for secret in filter(None, kept):
             transaction.delete(cloud.db.document(secrets.path(secret)))
-        transaction.update(reference, {"state": DELETED, "next_due": None, "retry_asked": None})
+        transaction.update(reference, {"state": DELETED, "next_due": None})
         return export
 
     export = transact(cloud.db, end)

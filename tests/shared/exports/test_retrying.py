@@ -157,8 +157,8 @@ def test_what_was_written_is_delivered_elsewhere_though_it_cannot_be_read_any_mo
     order = work_on(world, 1)
     world.run_due(due(1))
     asked(world, export, "pause")
-    world.wait(timedelta(days=10))  # Firestore can be read as of seven days ago
     store.edit(world.cloud, world.site, order, metadata={"changed": "since"})
+    world.wait(timedelta(days=10))  # Firestore can be read as of seven days ago
     move(world, export)
     retry(world, export)
     (name,) = [name for name in world.landed(NEW) if "/dt=" in name]
@@ -353,6 +353,21 @@ def test_many_are_retried_in_parts_oldest_first_and_no_window_begins_before_they
         world.wait(timedelta(minutes=1))
         world.run_due()
     assert exported(world) == each_day(1, 6)
+    assert shown(world, export)["failed_windows"]["retrying"] is False
+
+
+def test_what_failed_again_is_not_retried_by_a_message_that_comes_again(world: World) -> None:
+    export = failing(world, 1)
+    path = f"exports/{export}"
+    asked(world, export, "retry-failed")
+    at = world.cloud.db.document(path).get().get("retry_asked")
+    world.drain()
+    (before,) = windows(world, export)
+    # As if it had died before it wrote down how far it is.
+    world.cloud.db.document(path).update({"retry_asked": at})
+    world.wait(timedelta(minutes=1))
+    world.run_due()
+    assert windows(world, export) == [before]
     assert shown(world, export)["failed_windows"]["retrying"] is False
 
 
