@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--google",
         action="store_true",
-        help="Firestore and Pub/Sub are Google's emulators; see tests/emulators",
+        help="use Google's emulators: see tests/emulators",
     )
 
 

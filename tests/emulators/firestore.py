@@ -1,8 +1,8 @@
 """Firestore is Google's emulator: calls go through here, for what a test needs beside.
 
-A test moves the suite's clock, and the emulator knows only the machine's. So each time in a message is said in
-the other's clock, and REQUEST_TIME stamps are put in here. What production ends when time goes by is ended
-when the clock moves: transactions. Calls are written down and faults strike as in ours.
+A test moves the suite's clock, and the emulator knows only the machine's. So each time in a message is said
+in the other's clock, and REQUEST_TIME stamps are put in here. Transactions that production ends when time
+goes by are ended when the clock moves. Calls are written down, and faults strike, as in ours.
 """
 
 import threading
@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from infra.local.firestore import messages as m
-from infra.local.firestore.errors import Refused
+from infra.local.firestore.errors import Refused, invalid
 from infra.local.firestore.service import Call, HeldCommits, written
 from infra.local.firestore.transactions import MAX_IDLE, MAX_LIFE
 from infra.local.firestore.values import parse_path
@@ -25,8 +25,9 @@ SERVICE = "google.firestore.v1.Firestore"
 STREAMS = ("BatchGetDocuments", "RunQuery", "RunAggregationQuery")
 UNARY = ("GetDocument", "BeginTransaction", "Commit", "BatchWrite", "ListDocuments", "ListCollectionIds")
 LOCK_WAIT = timedelta(seconds=20)
-"""How long production waits for a lock, of which the emulator makes two seconds.
-https://firebase.google.com/docs/firestore/transaction-data-contention"""
+"""How much time goes by, for the suite, while a call waits for another's locks until it is refused: the
+emulator has it wait for two seconds. So a transaction that is paused or dead, and keeps others out, is over
+when it has done so thrice."""
 
 TIMES = ("create_time", "update_time", "read_time", "commit_time")
 _REQUEST_TIME = m.FieldTransform.ServerValue.Value("REQUEST_TIME")
@@ -43,6 +44,7 @@ class GoogleFirestore:
         self._lock = threading.Lock()
         self._open: dict[bytes, tuple[str, int, int]] = {}
         """Of each open transaction its database, since when it is open, and when it was last used."""
+        self._expired: set[bytes] = set()
         methods: dict[str, Any] = {name: self._unary(name) for name in (*UNARY, "Rollback")}
         methods |= {name: self._stream(name) for name in STREAMS}
         self.handlers = grpc.method_handlers_generic_handler(SERVICE, methods)
@@ -57,6 +59,7 @@ class GoogleFirestore:
             hold.release()
         self._holds.clear()
         self._open.clear()
+        self._expired.clear()
         self._emulator.forget()
 
     def hold_commits(self, resource: str) -> HeldCommits:
@@ -114,6 +117,10 @@ class GoogleFirestore:
         _in_time(request, self._clock.machines)
         method, content = f"/{SERVICE}/{name}", request.SerializeToString()
         self._used(database, token)
+        if token in self._expired and name != "Rollback":
+            # The emulator's words are others: it was told to end the transaction.
+            # https://github.com/googleapis/nodejs-firestore/pull/1347
+            raise invalid("The referenced transaction has expired or is no longer valid.")
         try:
             if name in STREAMS:
                 answers = self._emulator.stream(method, content)
@@ -165,6 +172,7 @@ class GoogleFirestore:
                 if now - begun > MAX_LIFE or now - used > MAX_IDLE
             ]
         for token, database in late:
+            self._expired.add(token)
             self._rollback(database, token)
 
     def _rollback(self, database: str, token: bytes) -> None:

@@ -11,9 +11,9 @@ METADATA = (("authorization", "Bearer owner"),)
 
 CALL_SECONDS = 60
 
-# The kill harness counts the calls of the code under test: those to these servers, and not those from there on.
-_unary = _channel._UnaryUnaryMultiCallable.__call__
-_stream = _channel._UnaryStreamMultiCallable.__call__
+# The kill harness counts the calls of the code under test, to these servers; and not those from there on.
+_unary: Any = _channel._UnaryUnaryMultiCallable.__call__
+_stream: Any = _channel._UnaryStreamMultiCallable.__call__
 
 
 class Emulator:
@@ -36,12 +36,12 @@ class Emulator:
 
     def unary(self, method: str, request: bytes) -> bytes:
         """The answer to a call; grpc.RpcError where it is refused."""
-        multicallable = self._channel.unary_unary(method)
+        multicallable: Any = self._channel.unary_unary(method)
         return self._out(_unary(multicallable, self._in(request), timeout=CALL_SECONDS, metadata=METADATA))
 
     def stream(self, method: str, request: bytes) -> list[bytes]:
         """The answers to a call; grpc.RpcError where it is refused."""
-        multicallable = self._channel.unary_stream(method)
+        multicallable: Any = self._channel.unary_stream(method)
         answers = _stream(multicallable, self._in(request), timeout=CALL_SECONDS, metadata=METADATA)
         return [self._out(each) for each in answers]
 

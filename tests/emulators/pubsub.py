@@ -35,6 +35,8 @@ class GooglePubSub(PubSubService):
         self._moved = clock
         self._held: dict[tuple[str, str], str] = {}
         """The ids by which messages are acknowledged, by subscription and message."""
+        self._made: set[str] = set()
+        """The topics that the emulator has by now."""
         self.handlers = _Handlers(self, traffic)
 
     def close(self) -> None:
@@ -44,18 +46,24 @@ class GooglePubSub(PubSubService):
     def reset(self) -> None:
         self._emulator.forget()
         self._held.clear()
+        self._made.clear()
         super().reset()
 
-    def create_topic(self, name: str) -> None:
-        if not self.has_topic(name):
-            self.forward(f"{PUBLISHER}/CreateTopic", types.Topic.pb()(name=name))
-        super().create_topic(name)
+    def make(self, topic: str) -> None:
+        """Make a topic of the suite's in the emulator, with what subscribes to it, when it is first used: a
+        test uses few of them."""
+        if topic in self._made or not self.has_topic(topic):
+            return
+        self._made.add(topic)
+        self.forward(f"{PUBLISHER}/CreateTopic", types.Topic.pb()(name=topic))
+        for (name,) in self._subscriptions(topic):
+            made = self.subscription(name)
+            assert made is not None
+            self.make(made.dead_letter_topic or topic)
+            self.forward(f"{SUBSCRIBER}/CreateSubscription", _request(made))
 
-    def subscribe(self, topic: str, subscription: str, **settings: Any) -> None:
-        super().subscribe(topic, subscription, **settings)
-        made = self.subscription(subscription)
-        assert made is not None
-        self.forward(f"{SUBSCRIBER}/CreateSubscription", _request(made))
+    def _subscriptions(self, topic: str) -> list[Any]:
+        return self._db.execute("SELECT name FROM subscriptions WHERE topic = ?", (topic,)).fetchall()
 
     def forward(self, method: str, request: Any) -> Any:
         """A call's answer; Refused as the emulator refused it."""
@@ -73,12 +81,14 @@ class GooglePubSub(PubSubService):
     def forward_publish(self, request: Any) -> Any:
         """Publish as asked, and take what came of it."""
         with self._lock, self._db:
+            self.make(request.topic)
             reply = self.forward(f"{PUBLISHER}/Publish", request)
             self._receive(request.topic, list(reply.message_ids))
         self._changed()
         return reply
 
     def _publish(self, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]) -> list[str]:
+        self.make(topic)
         made = [types.PubsubMessage.pb()(data=data, attributes=dict(named)) for data, named in messages]
         request = types.PublishRequest.pb()(topic=topic, messages=made)
         reply = self.forward(f"{PUBLISHER}/Publish", request)
@@ -88,8 +98,7 @@ class GooglePubSub(PubSubService):
 
     def _receive(self, topic: str, ids: list[str] | None) -> None:
         """Take messages of these ids out of each subscription of a topic; None: of any one id."""
-        names = self._db.execute("SELECT name FROM subscriptions WHERE topic = ?", (topic,)).fetchall()
-        for (subscription,) in names:
+        for (subscription,) in self._subscriptions(topic):
             for received in self._pull(subscription, ids):
                 self._keep(topic, subscription, received.message)
 
@@ -108,9 +117,7 @@ class GooglePubSub(PubSubService):
                 break
             late = elapsed_since(begun) > ARRIVAL_SECONDS
             assert not late, f"{subscription} did not deliver {wanted or 'any'}: {sorted(pulled)}"
-        assert wanted is None or wanted == pulled.keys(), (
-            f"{subscription}: {wanted}, and came {pulled.keys()}"
-        )
+        assert wanted is None or wanted == pulled.keys(), f"{subscription}: {wanted}, not {pulled.keys()}"
         return sorted(pulled.values(), key=lambda each: int(each.message.message_id))
 
     def _keep(self, topic: str, subscription: str, message: Any) -> None:
@@ -186,6 +193,7 @@ class _Handlers(grpc.GenericRpcHandler):
             return service.forward_publish(request)
 
         def get_topic(request: Any) -> Any:
+            service.make(request.topic)
             return service.forward(details.method, request)
 
         known = {

@@ -66,6 +66,7 @@ def kept(world: World, id: str) -> dict[str, Any]:
 # --- what is answered
 
 
+@pytest.mark.ours_only("names the very moment, which needs a clock that stands")
 @pytest.mark.parametrize(
     ("body", "filename"),
     [

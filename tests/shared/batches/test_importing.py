@@ -1050,6 +1050,7 @@ def test_cancelled_in_the_middle_of_a_slice_it_stops_there(
     assert (world.shown(id)["status"], set(world.imported())) == ("CANCELLED", {"WO_1"})
 
 
+@pytest.mark.ours_only("waits for the locks of a paused transaction at call after call: minutes")
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_cancelled_at_whatever_call_it_stays_cancelled(world: World, outside: Outside, every: int) -> None:
     at = every // 2 or 1

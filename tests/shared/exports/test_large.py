@@ -54,6 +54,7 @@ def test_more_parts_than_one_compose_takes_become_one_file(
     assert [Call(call.kind, call.resource) for call in calls] == composed
 
 
+@pytest.mark.ours_only("several stamps in one millisecond need a clock that stands")
 def test_an_attempt_that_has_time_for_one_record_leaves_the_rest_to_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

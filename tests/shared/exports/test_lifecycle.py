@@ -394,6 +394,7 @@ def test_an_edit_or_a_cancel_at_any_call_takes_effect_whole_or_not_at_all(
 
 
 @pytest.mark.slow
+@pytest.mark.ours_only("waits for the locks of a paused transaction at call after call: minutes")
 @pytest.mark.parametrize("call", ["backfill", "run", "retry"])
 def test_nothing_begins_of_an_export_that_is_deleted_meanwhile(
     world: World, outside: Outside, call: str
@@ -486,6 +487,7 @@ def test_two_edits_at_once_are_two_versions_and_neither_is_lost(world: World) ->
     assert (shown["name"], shown["at"], shown["next_due"]) == ("Renamed", "04:00", "2026-11-23T04:00:00Z")
 
 
+@pytest.mark.ours_only("locks end the paused edit first, which is then answered 503")
 def test_an_edit_met_by_another_at_each_of_its_calls_loses_neither(world: World, outside: Outside) -> None:
     at = 0
     while True:

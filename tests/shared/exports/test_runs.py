@@ -66,6 +66,7 @@ def test_an_input_without_an_image_is_in_the_record_and_no_image_is_looked_for(
     assert len(world.images()) == of_images
 
 
+@pytest.mark.ours_only("names the very moment, which needs a clock that stands")
 def test_what_lands_is_the_golden_tree_record_manifest_and_audit_event(
     world: World, golden: Callable[[str, str], None]
 ) -> None:

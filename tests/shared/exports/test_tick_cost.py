@@ -13,6 +13,8 @@ from shared.gcp.documents import fields_of
 from tests.subjects.small_run import MORNING
 from tests.world import World
 
+pytestmark = pytest.mark.ours_only("looks at what our Firestore reads")
+
 CALLS = {"pubsub.push": 1, "firestore.RunQuery": 6}
 """What a tick without work asks for: which exports are due, of which failed windows are to be retried, which
 runs are pending, and which pieces are to be looked at, a query for each of their three states. The push is
