@@ -8,6 +8,7 @@ from infra.local.processes import REPOSITORY
 from tests.emulators.programs import missing
 
 SUITES = (
+    "tests/emulators/on_emulators.py",
     "tests/shared/exports",
     "tests/shared/batches",
     "tests/functions/test_exports.py",

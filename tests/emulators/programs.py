@@ -50,6 +50,23 @@ def missing() -> list[str]:
     return [each.name for each in (FIRESTORE, PUBSUB) if found(each) is None]
 
 
+_WITH_US = '"$0" "$@" & read -r _; kill -KILL 0'
+"""Runs a program until standard input closes, and ends its group: also when this process ends by SIGKILL."""
+
+
+def start(command: list[str], output: Path) -> "subprocess.Popen[bytes]":
+    """Start a program in a group of its own, which ends with this process. `output` is for what it prints."""
+    with output.open("w") as written:
+        return subprocess.Popen(
+            ["sh", "-c", _WITH_US, *command],
+            stdin=subprocess.PIPE,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={"PATH": os.environ["PATH"], "HOME": str(output.parent), "JAVA_TOOL_OPTIONS": JAVA},
+        )
+
+
 @contextmanager
 def running(program: Program, output: Path) -> Iterator[str]:
     """Start an emulator on a free port, and end it; yields its host and port. `output` is a file for what it
@@ -59,14 +76,7 @@ def running(program: Program, output: Path) -> Iterator[str]:
         raise RuntimeError(f"Google's emulator of {program.name} is not on this machine")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with output.open("w") as written:
-        process = subprocess.Popen(
-            [str(path), *program.arguments, "--host=127.0.0.1", f"--port={port}"],
-            stdout=written,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={"PATH": os.environ["PATH"], "HOME": str(output.parent), "JAVA_TOOL_OPTIONS": JAVA},
-        )
+    process = start([str(path), *program.arguments, "--host=127.0.0.1", f"--port={port}"], output)
     try:
         host = f"127.0.0.1:{port}"
         with grpc.insecure_channel(host) as channel:

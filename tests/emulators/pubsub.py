@@ -157,6 +157,9 @@ class GooglePubSub(PubSubService):
         self._update(int(delivery.message_id), key[0], "dead", self._clock.now(), outcome)
         self._refuse(*key)
         del self._held[key]
+        # The emulator puts a dead letter away when it would deliver the message once more.
+        request = types.PullRequest.pb()(subscription=key[0], max_messages=1000, return_immediately=True)
+        assert not self.forward(f"{SUBSCRIBER}/Pull", request).received_messages
         self._receive(subscription.dead_letter_topic, None)
 
     def _refuse(self, subscription: str, message: str) -> None:

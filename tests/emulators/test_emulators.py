@@ -1,5 +1,6 @@
 """How the suites run on Google's emulators, and that it is said where they do not."""
 
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from infra.local.processes import REPOSITORY
 from tests.emulators import __main__ as command
 from tests.emulators import programs
 from tests.emulators.clock import MovedClock, micros
+from tests.infra.local.standin import until
 
 START = datetime(2026, 11, 22, 9, 17, tzinfo=UTC)
 
@@ -65,6 +67,34 @@ def test_without_gcloud_or_java_both_are_missing(
         tmp_path / "sdk" / "bin" / tool
     )
     assert programs.missing() == []
+
+
+def test_a_program_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(
+        f"#!/bin/sh\necho $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; sleep 600\n"
+    )
+    program.chmod(0o755)
+    starter = f"""
+import os, pathlib, signal
+from tests.emulators.programs import start
+start([{str(program)!r}], pathlib.Path({str(tmp_path / "output")!r}))
+while not os.path.exists({str(tmp_path / "pid")!r}):
+    pass
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", starter], cwd=REPOSITORY, check=False, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+    pid = int((tmp_path / "pid").read_text())
+    until(lambda: not alive(pid), "the program gone")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs, and not as a zombie whom nobody waits for."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 def test_make_check_runs_them() -> None:
