@@ -301,6 +301,12 @@ PROBLEM_TYPES = {
         "The image {file} was imported, but is gone from Waybill's storage; your archive did not cause it.",
         "Send the photograph again.",
     ),
+    "TOO_MANY_SCANS": ProblemType(
+        "warning",
+        "The image {file} was imported, but not checked: it has too many scans, as passes over its pixels "
+        "are called.",
+        "Save it again as an ordinary JPEG, and send that.",
+    ),
     "LOW_RESOLUTION": ProblemType(
         "warning",
         "The image {file} was imported, but is small.",

@@ -31,7 +31,16 @@ from shared.workorders.stored import DUE, StoredWorkOrder
 STAGE = "report"
 
 REPORTED = frozenset(
-    {"UNREADABLE", "MISSING", "LOW_RESOLUTION", "BLURRED", "TOO_DARK", "TOO_BRIGHT", "DUPLICATE"}
+    {
+        "UNREADABLE",
+        "MISSING",
+        "TOO_MANY_SCANS",
+        "LOW_RESOLUTION",
+        "BLURRED",
+        "TOO_DARK",
+        "TOO_BRIGHT",
+        "DUPLICATE",
+    }
 )
 """The codes of our checks, all of which are reported. An analyser's are not known to `problems`."""
 
