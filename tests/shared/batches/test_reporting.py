@@ -3,9 +3,10 @@
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from PIL import Image as Picture
 from PIL import ImageFilter
 
 from infra.local.pubsub import Delivery
+from shared.accounts.customers import Site
 from shared.analysis import checking, queue
 from shared.batches import reporting
 from shared.batches.batch import Batch
 from shared.batches.problems import PROBLEM_TYPES
+from shared.gcp.clients import Cloud
 from shared.gcp.documents import count, fields_of
 from shared.outbox.letters import MAX_PLACES
 from shared.workorders import pictures, store
@@ -159,24 +162,32 @@ def test_a_work_order_has_so_many_warnings_and_the_number_of_the_others(
     )
 
 
-def test_work_orders_are_read_in_groups(world: World) -> None:
-    archive = zipped([File(f"WO_{n}/meter.jpg", jpeg(f"{n}")) for n in range(reporting.READ_TOGETHER + 5)])
-    id = world.batch(archive)
-    piece = world.cloud.db.document(f"batches/{id}/pieces/{reporting.STAGE}")
-    reads: list[int] = []
+def test_work_orders_are_read_in_groups(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = zipped([File(f"WO_{n}/meter.jpg", jpeg(f"{n}")) for n in range(25)])
+    really, read = store.look_at, list[int]()
 
-    def push(delivery: Delivery) -> bool:
-        reporting_now = delivery.function != queue.FUNCTION and piece.get().exists
-        world.suite.traffic.forget()
-        done = world.push(delivery)
-        if reporting_now:
-            reads.append(len(world.suite.traffic.calls("firestore.BatchGetDocuments")))
-        return done
+    def look_at(cloud: Cloud, site: Site, ids: Sequence[str]) -> dict[str, store.Held]:
+        read.append(len(ids))
+        return really(cloud, site, ids)
 
-    while world.suite.pubsub.deliver_due(push):
-        pass
-    assert world.shown(id)["status"] == "COMPLETED"
-    assert sum(reads) < 60, f"{reads}: one by one these would be more than a hundred"
+    monkeypatch.setattr(store, "look_at", look_at)
+    assert world.import_archive(archive)["status"] == "COMPLETED"
+    assert set(read) == {20, 5}, read
+    assert read[-1] == 5, read
+
+
+def test_what_is_awaited_was_not_checked_when_that_was_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of a group is checked while that is written down: then the one before it is awaited."""
+    looks = iter([{"a": "due", "b": "due"}, {"a": "due", "b": "done"}, {"a": "due", "b": "done"}])
+    monkeypatch.setattr(reporting, "_look", lambda *_: next(looks))
+    monkeypatch.setattr(reporting, "_is_waited_for", lambda held: held == "due")
+    saved: list[Any] = []
+    group = [reporting.Imported(id, id, {}) for id in ("a", "b")]
+    attempt: Any = SimpleNamespace(save=saved.append)
+    nothing: Any = None
+    found: Any = reporting._checked(nothing, nothing, group, attempt)
+    assert found == {"a": "due", "b": "done"}
+    assert saved == [{"awaits": "b"}, {"awaits": "a"}]
 
 
 def test_the_last_of_a_group_that_is_not_checked_wakes_the_batch(world: World) -> None:
