@@ -98,7 +98,10 @@ def _listings(cloud: Cloud, found: exports.Overview) -> Iterator[Listing]:
     yield Listing(
         "exports_failing",
         ("customer", "name", "export", "windows", "since"),
-        [(each.customer, each.name, each.export, each.windows, each.since) for each in exports.failing(cloud)],
+        [
+            (each.customer, each.name, each.export, each.windows, each.since)
+            for each in exports.failing(cloud)
+        ],
         "Exports with failed windows, which `retry-failed` retries",
     )
     yield Listing(

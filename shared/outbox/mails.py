@@ -58,7 +58,7 @@ class Mail:
 
     letter       the kind of letter that it is (`letters.KINDS`)
     facts        what the letter says
-    refused_at   when SendGrid did not take it for the first time since it is to be sent, by Firestore
+    not_taken_since  since when SendGrid takes no mail while this one is to be sent, by Firestore
     attempt      the attempt that sends it, or that sent it last
     files        what its link leads to
     links        the ids of the links that it was sent with; the last one is the newest
@@ -75,7 +75,7 @@ class Mail:
     facts: Mapping[str, Any]
     state: str
     created: datetime
-    refused_at: datetime | None
+    not_taken_since: datetime | None
     attempt: str | None
     files: Files | None
     links: tuple[str, ...]
@@ -152,7 +152,7 @@ def from_snapshot(snapshot: Snapshot) -> Mail:
         facts=fields["facts"],
         state=fields["state"],
         created=fields["created"],
-        refused_at=fields["refused_at"],
+        not_taken_since=fields["not_taken_since"],
         attempt=fields["attempt"],
         files=Files(**fields["files"]) if fields["files"] else None,
         links=tuple(fields["links"]),
@@ -210,7 +210,9 @@ def reopen(writes: firestore.WriteBatch, snapshot: Snapshot, at: datetime) -> No
 
 
 def _to_be_sent(at: datetime) -> dict[str, Any]:
-    known_later = dict.fromkeys(("error", "next_action", "message_id", "finished", "attempt", "refused_at"))
+    known_later = dict.fromkeys(
+        ("error", "next_action", "message_id", "finished", "attempt", "not_taken_since")
+    )
     opened = {"state": WAITING, "stage": ASK, "plan": ASK, "open": True, "heartbeat": at}
     return {**known_later, **opened}
 

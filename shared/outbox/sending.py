@@ -104,8 +104,8 @@ def send(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
         cloud.db.document(links.path(mail.links[-1])).delete()
     if verdict.state == WAITING:
         _pause(cloud, verdict)
-        refused_at = mail.refused_at or attempt.piece.heartbeat
-        waiting = {"links": list(left), "attempt": None, "refused_at": refused_at}
+        not_taken_since = mail.not_taken_since or attempt.piece.heartbeat
+        waiting = {"links": list(left), "attempt": None, "not_taken_since": not_taken_since}
         return Done(next=ASK, work=waiting, carry=verdict.reason)
     return _ended(mail, verdict, left)
 
@@ -113,7 +113,7 @@ def send(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
 def _again(mail: Mail, attempt: Attempt, reason: str) -> Done:
     """Raise Retry for a mail that SendGrid did not take just now, or end one that it has not taken for
     TRIED_FOR. Time in a queue does not count."""
-    first = mail.refused_at or attempt.piece.since
+    first = mail.not_taken_since or attempt.piece.since
     if first is None or attempt.piece.heartbeat - first < TRIED_FOR:
         raise Retry(reason)
     return _ended(
@@ -158,7 +158,8 @@ def _intent(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
         link, left = Link(f"{cloud.settings.url}/v1/downloads/{token}", expires), (*mail.links, id)
         documents = {links.path(id): document}
     letter = letters.write(letters.parse(mail.letter, mail.facts), cloud.settings.url, link)
-    intent = {"attempt": attempt.id, "links": list(left)}
+    not_taken_since = mail.not_taken_since or attempt.piece.since
+    intent = {"attempt": attempt.id, "links": list(left), "not_taken_since": not_taken_since}
     return Done(work=intent, documents=documents, carry=letter)
 
 

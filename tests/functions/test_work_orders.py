@@ -223,7 +223,7 @@ NOT_EXACT = [
 
 @pytest.mark.parametrize("door", ["create", "change", "parameters", "analyze"])
 @pytest.mark.parametrize(("dictionary", "where", "sentence"), NOT_EXACT)
-def test_what_cannot_be_kept_as_it_was_sent_is_refused_at_every_door(
+def test_what_cannot_be_kept_as_it_was_sent_is_not_taken_since_every_door(
     world: World, door: str, dictionary: bytes, where: str, sentence: str
 ) -> None:
     id = create(world)

@@ -257,7 +257,7 @@ def test_an_upload_must_have_the_size_that_was_declared(world: World) -> None:
     in_whole(world, id)
 
 
-def test_a_size_beyond_the_customers_limit_is_refused_at_once_and_told(world: World) -> None:
+def test_a_size_beyond_the_customers_limit_is_not_taken_since_once_and_told(world: World) -> None:
     world.cloud.db.document("customers/acme").update({"batch_bytes": 1_000_000})
     answer = world.request("POST", "/v0.2/batches?site_id=" + world.site.id, {"size": 1_000_001})
     assert answer.status == 400

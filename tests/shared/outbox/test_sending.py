@@ -396,7 +396,7 @@ def test_a_message_of_a_mail_that_is_no_more_is_done(world: World) -> None:
     ("kind", "facts"),
     [("exports", {}), ("export", {"export_name": "x"}), ("failed", {"colour": "red"})],
 )
-def test_facts_that_are_not_of_the_kind_are_refused_at_once(kind: str, facts: dict[str, Any]) -> None:
+def test_facts_that_are_not_of_the_kind_are_not_taken_since_once(kind: str, facts: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="letter"):
         mails.documents(RUN, kind, "x", ["a@b.c"], facts, customer="acme", at=NOON)
 

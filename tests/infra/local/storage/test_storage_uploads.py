@@ -327,7 +327,7 @@ def test_a_checksum_declared_at_the_start_holds_whatever_comes_later(
     ],
 )
 @pytest.mark.parametrize("kind", ["resumable", "multipart"])
-def test_a_checksum_that_is_none_is_refused_at_once(
+def test_a_checksum_that_is_none_is_not_taken_since_once(
     suite: Suite, kind: str, resource: dict[str, Any], header: str
 ) -> None:
     said = json.dumps({"name": "x", **resource}).encode()
