@@ -1,7 +1,8 @@
 """Show what is running, waiting, due and failing now, of all customers.
 
 What runs and waits comes first. At most 200 of each are listed, and the others counted. What could not be
-delivered at all waits in the topic `undelivered`: docs/operators/deploying.md, "What goes wrong, and what then".
+delivered at all waits in the topic `undelivered`: docs/operators/deploying.md, "What goes wrong, and what
+then".
 """
 
 import argparse

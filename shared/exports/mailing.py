@@ -174,7 +174,7 @@ def report_undelivered(
     gone = {folded(each["address"] or "") for each in refused}
     said = {
         "unsent": [
-            {"address": each["address"] or "", "reason": each["reason"] or ""}
+            {"place": each["address"] or "", "sentence": each["reason"] or ""}
             for each in refused[:MAX_UNSENT]
         ],
         "count": len(refused),

@@ -3,6 +3,7 @@
 Each letter is one template in `templates/`, which extends `letter.txt` or `letter.html`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -114,8 +115,8 @@ class Waiting(Failed):
 
 @dataclass(frozen=True)
 class Undelivered(_OfRun):
-    """A run of an export reached some of its recipients, and not others: `unsent` has the `address` and the
-    `reason` of the first of `count`."""
+    """A run of an export reached some of its recipients, and not others: `unsent` has the address (`place`)
+    and the reason (`sentence`) of the first of `count`."""
 
     unsent: Sequence[Mapping[str, str]]
     count: int
@@ -127,9 +128,9 @@ class Batch:
     """A batch has ended. `customer` and `site` are names; `error` why it failed, `filename` what the archive
     was called, where that is known.
 
-    problems  what is wrong, a code each: its `code` and `level`; `count`, how often it was found, or None
-              where that is not known; `action`, what to do; and the first `places`, each with the `place` in
-              the archive and the `sentence`
+    problems  what is wrong, a code each: its `code` and `level` (`error` or `warning`); `count`, how often it
+              was found; `action`, what to do; and the first `places`, each with the `place` in the archive
+              and the `sentence`
     """
 
     customer: str
@@ -202,7 +203,8 @@ def write(facts: Facts, url: str, link: Link | None) -> Letter:
     values = {"facts": facts, "url": url, "link": link, **limits}
     text = rendering.get(f"{letter}.jinja", html=False).make_module({**values, "form": "letter.txt"})
     html = rendering.get(f"{letter}.jinja", html=True).render({**values, "form": "letter.html"})
-    return Letter(one_line(vars(text)["subject"], MAX_SUBJECT), str(text), html)
+    plain = re.sub("\n{3,}", "\n\n", str(text))
+    return Letter(one_line(vars(text)["subject"], MAX_SUBJECT), plain, html)
 
 
 def about(kind: str, facts: Mapping[str, Any]) -> About:

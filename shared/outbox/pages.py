@@ -45,7 +45,7 @@ th:first-child, td:first-child { width: 100%; white-space: normal; overflow-wrap
 .number:last-child { padding-right: 0 }
 @media (max-width: 540px) {
   header, section, footer { padding-left: 16px; padding-right: 16px }
-  thead, td:empty { display: none }
+  thead, td.number:empty { display: none }
   tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--line) }
   td, td:first-child { display: block; padding: 0; border: 0 }
   td.number { display: inline; margin-right: 16px; font-size: 14px; color: var(--soft) }
@@ -83,7 +83,7 @@ def files(about: About, expires: datetime, listed: Sequence[Listed], count: int)
         sentences.append(f"There are {count:,} files. The first {len(listed):,} are listed.")
     rows = [("Files", f"{count:,}"), ("The link works until", _moment(expires, about.timezone))]
     values = {"files": listed, "about": about, "rows": rows}
-    return _page("files.html", SUCCESS, "Ready", named(about), sentences, values)
+    return _page("files.html", SUCCESS, "Ready", "Your files are ready", sentences, values)
 
 
 def says(
@@ -100,11 +100,6 @@ def says(
     return _page("page.html", tone, status, title, sentences, {"about": about, "rows": rows})
 
 
-def named(about: About) -> str:
-    """What files are of, in words: `Export Nightly`."""
-    return f"{about.what.capitalize()} {rendering.one_line(about.name, rendering.MAX_NAME)}"
-
-
 def _page(
     template: str, tone: str, status: str, title: str, sentences: Sequence[str], values: dict[str, object]
 ) -> str:
@@ -113,4 +108,4 @@ def _page(
 
 
 def _moment(at: datetime, timezone: str) -> str:
-    return f"{rendering.local(at, timezone)}, {timezone} time"
+    return f"{rendering.local(at, timezone)}, {rendering.clock(timezone)}"

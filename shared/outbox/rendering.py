@@ -83,6 +83,11 @@ def local(at: datetime, timezone: str) -> str:
     return f"{there.day} {there:%B %Y, %H:%M}"
 
 
+def clock(timezone: str) -> str:
+    """Whose clocks show a time: `Europe/Paris time`."""
+    return timezone if timezone == "UTC" else f"{timezone} time"
+
+
 def period(about: Any) -> str:
     """A period as people read it, from its `window_start` and `window_end`, on the clocks of its `timezone`.
 
@@ -118,6 +123,7 @@ def _environment(html: bool) -> Environment:
     )
     made.filters |= {
         "name": lambda text: one_line(text, MAX_NAME),
+        "clock": clock,
         "listed": listed,
         "breakable": breakable,
         "sentence": lambda text: one_line(text, MAX_SENTENCE),

@@ -19,6 +19,14 @@ from tests.world import Answer, World
 
 BROWSER = {"User-Agent": "Mozilla/5.0"}
 
+ABOUT = (
+    ("Export", "Nightly"),
+    ("Customer", "Acme"),
+    ("Site", "North"),
+    ("Period", "21 November 2026, 00:00 to 22 November 2026, 00:00, Europe/Paris time"),
+)
+"""What each page says of the link's files."""
+
 
 def stage(world: World, id: str, content: bytes = b'{"id": 1}\n', *, name: str = "") -> Stored:
     """A file of the run as its delivery leaves it."""
@@ -72,7 +80,8 @@ def page(answer: Answer, status: int) -> str:
     assert "http" not in re.sub("<meta[^>]*>", "", text), "a page leads nowhere else"
     title = re.search("<h1>(.*)</h1>", text)
     assert title is not None
-    return title[1] + ": " + re.sub("<[^>]*>", " ", text.partition("</h1>")[2]).strip()
+    rest = text.partition("</h1>")[2].replace("<wbr>", "")
+    return f"{title[1]}: {' '.join(re.sub('<[^>]*>', ' ', rest).split())}"
 
 
 @pytest.mark.parametrize(
@@ -99,8 +108,11 @@ def test_within_seven_days_a_click_leads_to_the_file(inbox: Inbox, after: timede
 def test_after_seven_days_it_says_that_it_has_expired(inbox: Inbox, after: timedelta) -> None:
     inbox.world.wait(after)
     said = page(inbox.click(), 410)
-    assert said.startswith("This link has expired: It was good for seven days, until 2026-11-29 09:17 UTC.")
+    assert said.startswith("This link has expired: It was good for seven days.")
     assert "send it again" in said
+    assert "The link worked until 29 November 2026, 10:17, Europe/Paris time" in said
+    for name, value in ABOUT:
+        assert f"{name} {value} " in said, said
     assert inbox.link().downloads == 0
 
 
@@ -190,10 +202,14 @@ def test_several_files_are_listed_and_each_can_be_had(world: World) -> None:
     listing = inbox.click()
     assert listing.status == 200
     said = page(listing, 200)
-    assert said.startswith("Your files: There are 2 files.")
+    assert said.startswith("Your files are ready: Export Nightly")
+    assert "Files 2 The link works until 29 November 2026, 10:17, Europe/Paris time" in said
+    for name, value in ABOUT:
+        assert f"{name} {value} " in said, said
     text = listing.body.decode()
-    assert '<a href="?file=a-0001">data/a.jsonl</a></td><td>1,000</td><td>2.0 kB</td>' in text
-    assert "data/b&lt;b&gt;&#34;2&#34;.jsonl" in text
+    assert '<a href="?file=a-0001">data/<wbr>a.<wbr>jsonl</a>' in text
+    assert "data/a.jsonl 1,000 2.0 kB" in said
+    assert "data/<wbr>b&lt;b&gt;&#34;2&#34;.<wbr>jsonl" in text
     assert text.index("a-0001") < text.index("b-0002")
     for query, content in (("?file=a-0001", b"1\n" * 1_000), ("/?file=b-0002", b"1\n2\n")):
         answer = inbox.click(query=query)
@@ -219,7 +235,7 @@ def test_a_page_names_no_more_than_it_may(world: World, monkeypatch: pytest.Monk
     for number in range(5):
         stage(world, f"all-{number:04}")
     said = page(Inbox(world).click(), 200)
-    assert said.startswith("Your files: There are 5 files. The first 3 are listed.")
+    assert said.startswith("Your files are ready: There are 5 files. The first 3 are listed.")
     assert said.count(".jsonl") == 3
 
 
@@ -237,7 +253,7 @@ def test_a_file_that_staging_no_longer_keeps_is_said_to_be_gone(inbox: Inbox) ->
 def test_what_is_busy_is_a_page_too(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "SIGN_SECONDS", 0.05)
     inbox.world.suite.traffic.arm("iamcredentials.signBlob", Fault("error", 503), times=100_000)
-    assert page(inbox.click(), 503) == "Not possible now: Try again in a minute."
+    assert page(inbox.click(), 503) == "Not possible now: Try again in a minute. Waybill"
     assert inbox.link().downloads == 0
 
 
@@ -248,7 +264,8 @@ def test_the_token_is_in_no_log_and_no_answer(
     answers = [inbox.click(), inbox.click("HEAD")]
     inbox.world.suite.identity.forbid_impersonation(inbox.world.account, inbox.world.acme.account)
     failed = inbox.world.request("GET", f"/v1/downloads/{inbox.token}", headers=BROWSER)
-    assert failed.status == 500
+    said = page(failed, 500)
+    assert said == "Something failed on our side: Try again in a few minutes. Waybill"
     inbox.world.suite.identity.allow_impersonation(inbox.world.account, inbox.world.acme.account)
     service.revoke(inbox.world.cloud, RUN, inbox.mail.one().id)
     answers += [inbox.click(), failed]

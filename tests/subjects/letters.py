@@ -1,5 +1,6 @@
 """Examples of each letter and of each page that people get."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,8 +21,8 @@ FAILED = {
 }
 UNSENT = [
     {
-        "address": f"reader-{number}@acme.example",
-        "reason": "An earlier mail to this address came back: 550 5.1.1",
+        "place": f"reader-{number}@acme.example",
+        "sentence": "An earlier mail to this address came back: 550 5.1.1",
     }
     for number in range(9)
 ]
@@ -111,13 +112,21 @@ NONE_CAME = {
     "status": "EXPIRED",
     "problems": [],
 }
-BROKEN = {
+BROKEN: dict[str, Any] = {
     "status": "FAILED",
     "error": "The upload is not a zip archive. Send a zip file; rar, 7z and tar files are not supported.",
     "filename": None,
     **dict.fromkeys(("work_orders_done", "work_orders_failed", "images", "bytes", "warnings"), 0),
     "errors": 1,
-    "problems": [],
+    "problems": [
+        {
+            "code": "ARCHIVE_NOT_A_ZIP",
+            "level": "error",
+            "count": 1,
+            "action": PROBLEM_TYPES["ARCHIVE_NOT_A_ZIP"].action,
+            "places": [],
+        }
+    ],
 }
 
 LETTERS: dict[str, tuple[str, dict[str, Any], Link | None]] = {
@@ -142,6 +151,12 @@ LETTERS: dict[str, tuple[str, dict[str, Any], Link | None]] = {
     "job_canceled": ("job", {**JOB, "status": "Canceled", "reason": "The job was canceled."}, LINK),
 }
 """Each letter, in each way that it can end."""
+
+LONG = "Pneumonoultramicroscopicsilicovolcanoconiosis" * 4
+HOSTILE = (
+    'x\r\nBcc: eve@evil.example\r\n\r\n<img src="https://evil.example/?"><b><script>alert(1)</script>'
+    "\u202egpj.exe\x00\u2028&amp;\u200f\"'"
+)
 
 ABOUT = letters.about("export", FACTS)
 
@@ -183,19 +198,18 @@ PAGES: dict[str, str] = {
         pages.FAILURE, "Unknown", "No such link", "See that it is whole, as it stands in the mail."
     ),
     "busy": pages.says(pages.WARNING, "Busy", "Not possible now", "Try again in a minute."),
+    "files_of_long_names": pages.files(
+        replace(ABOUT, name=LONG, customer=LONG, sites=[LONG, LONG]),
+        LINK.expires,
+        [Listed("all", f"{LONG}/{LONG}.csv", 1, 1), Listed("b", HOSTILE, 10**15, 10**15)],
+        2,
+    ),
 }
 """The pages that a link can lead to."""
 
 
 def letter(kind: str, facts: dict[str, Any], link: Link | None) -> Letter:
     return letters.write(letters.parse(kind, facts), URL, link)
-
-
-LONG = "Pneumonoultramicroscopicsilicovolcanoconiosis" * 4
-HOSTILE = (
-    'x\r\nBcc: eve@evil.example\r\n\r\n<img src="https://evil.example/?"><b><script>alert(1)</script>'
-    "\u202egpj.exe\x00\u2028&amp;\u200f\"'"
-)
 
 
 TOLD_BY_OTHERS = {

@@ -1,10 +1,13 @@
 """Whoever a batch names, else its customer, is mailed at its end; nobody where it is cancelled."""
 
+import codecs
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import requests
 
 from infra.local.pubsub import Delivery
 from infra.local.traffic import Fault
@@ -13,13 +16,14 @@ from shared.outbox import mails
 from tests import kills
 from tests.archives import File, zipped
 from tests.outside import Outside
-from tests.shared.outbox.post import bodies, recipient
+from tests.shared.outbox.post import bodies, recipient, tokens
 from tests.world import SITE, World, jpeg
 
 NOTIFY = ["zoe@acme.example", "Ann@acme.example", "ann@acme.example"]
 
 GOOD = [File("WO_1/meter.jpg", jpeg("one"))]
 BAD = [File("WO_2/roof.jpg", jpeg("roof"))]
+EMPTY = File("WO_8/", b"")
 
 
 def told(world: World) -> list[tuple[str, str]]:
@@ -38,8 +42,8 @@ def end(world: World, archive: bytes | None, **body: Any) -> str:
 @pytest.mark.parametrize(
     ("files", "status", "says"),
     [
-        (GOOD, "COMPLETED", "monday.zip: taken in (North)"),
-        (GOOD + BAD, "COMPLETED_WITH_ERRORS", "monday.zip: taken in, with errors (North)"),
+        (GOOD, "COMPLETED", "monday.zip: imported (North)"),
+        (GOOD + BAD, "COMPLETED_WITH_ERRORS", "monday.zip: imported in part (North)"),
         (BAD, "FAILED", "monday.zip: failed (North)"),
         (None, "FAILED", "monday.zip: failed (North)"),
     ],
@@ -53,19 +57,48 @@ def test_who_is_named_is_told_how_it_ended(
     assert told(world) == [("Ann@acme.example", says), ("zoe@acme.example", says)]
     text, _ = bodies(world.suite.sendgrid.sent[0])
     shown = world.shown(id)
-    assert f"Work orders taken in:    {shown['work_orders_done']}\n" in text
-    assert f"Errors:                  {shown['errors']}\n" in text
-    errors = f"{world.cloud.settings.url}/v0.2/batches/{id}/errors?format=csv"
+    assert re.search(f"^Work orders imported: +{shown['work_orders_done']}$", text, re.MULTILINE), text
+    assert re.search(f"^Errors: +{shown['errors']}$", text, re.MULTILINE), text
+    assert re.search("^Customer: +Acme$", text, re.MULTILINE), text
+    errors = f"{world.cloud.settings.url}/v0.2/batches/{id}/errors\n"
     assert (errors in text) == bool(shown["errors"])
     assert (shown["error"] is None) or shown["error"]["message"] in text
+    assert "more like this" not in text, "each error stands once"
+    assert text.count("ARCHIVE_NOT_A_ZIP") == 0, "what happened is said in words, once"
+
+
+def test_the_first_errors_stand_in_the_mail_and_all_behind_its_link(world: World) -> None:
+    unknown = [File(f"WO_{number}/attic.jpg", jpeg(f"attic {number}")) for number in range(5)]
+    id = end(world, zipped([*GOOD, *unknown, EMPTY]), filename='mon"day.zip', notify=NOTIFY)
+    text, page = bodies(world.suite.sendgrid.sent[0])
+    found = world.request("GET", f"/v0.2/batches/{id}/errors?format=csv").body
+    assert "5 errors (UNKNOWN_TASK_GROUP)\n" in text, text
+    assert "* WO_0 / attic.jpg\n  The image “attic.jpg” belongs to no task group of the site." in text, text
+    assert "* and 2 more like this\n  What to do: Name it after a task group" in text, text
+    assert text.index("UNKNOWN_TASK_GROUP") < text.index("1 warning (EMPTY_FOLDER)"), "errors come first"
+    assert "WO_3 / attic.jpg" not in text + page
+    [token] = tokens(world.suite.sendgrid.sent[0])
+    answer = world.request("GET", f"/v1/downloads/{token}", headers={"User-Agent": "Mozilla"})
+    assert answer.status == 302, answer
+    got = requests.get(answer.headers["Location"], timeout=10)
+    assert got.content == codecs.BOM_UTF8 + found
+    assert 'filename="mon-day-errors.csv"' in got.headers["Content-Disposition"]
+
+
+def test_where_nothing_is_wrong_or_nobody_is_mailed_no_file_of_errors_is_stored(world: World) -> None:
+    end(world, zipped(GOOD), notify=NOTIFY)
+    end(world, zipped(GOOD + BAD))
+    assert not tokens(world.suite.sendgrid.sent[0])
+    staged = world.suite.storage.list(world.cloud.settings.staging_bucket)
+    assert not [each for each in staged if "/errors-" in each.name], staged
 
 
 def test_the_customer_is_told_where_nobody_is_named(world: World) -> None:
     add_customer(world.cloud.db, id="acme", slug="acme", name="Acme", notify=["ops@acme.example"])
     id = end(world, zipped(GOOD))
-    assert told(world) == [("ops@acme.example", f"{id}: taken in (North)")]
+    assert told(world) == [("ops@acme.example", f"{id}: imported (North)")]
     end(world, zipped(GOOD), notify=["zoe@acme.example"], filename="b.zip")
-    assert told(world)[1:] == [("zoe@acme.example", "b.zip: taken in (North)")]
+    assert told(world)[1:] == [("zoe@acme.example", "b.zip: imported (North)")]
 
 
 def test_nobody_is_told_where_nobody_is_named(world: World) -> None:
@@ -145,7 +178,7 @@ class Told:
     def __init__(self, world: World, outside: Outside) -> None:
         self.world = world
         self.outside = outside
-        self.id = world.batch(zipped(GOOD), notify=NOTIFY)
+        self.id = world.batch(zipped(GOOD + BAD), notify=NOTIFY)
 
     def push(self, delivery: Delivery) -> bool:
         if delivery.function != "ingest_work_orders":
@@ -174,7 +207,7 @@ class Told:
             ("Ann@acme.example", mails.SENT),
             ("zoe@acme.example", mails.SENT),
         ]
-        says = f"{self.id}: taken in (North)"
+        says = f"{self.id}: imported in part (North)"
         assert told(self.world) == [("Ann@acme.example", says), ("zoe@acme.example", says)]
 
 
@@ -185,11 +218,18 @@ def make(new_world: Callable[[], World], outside: Outside) -> Callable[[], Told]
 
 def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None:
     calls = [call.name for call in kills.undisturbed(make()).calls]
-    assert calls[-7:] == [
+    methods = [call.partition(" ")[0] for call in calls]
+    assert methods[-13:] == [
+        "RunQuery",
+        "POST",  # the file of its errors
+        "PUT",
+        "GET",
         "BeginTransaction",
         "BatchGetDocuments",
         "BatchGetDocuments",
         "BatchGetDocuments",
+        "BatchGetDocuments",
+        "RunQuery",
         "Commit",
         "Publish",
         "BatchGetDocuments",
@@ -200,5 +240,5 @@ def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None
 def test_killed_or_paused_at_its_end_it_tells_each_once(
     make: Callable[[], Told], mode: kills.Mode[Told]
 ) -> None:
-    last = kills.Mode[Told](f"{mode}, at its end", lambda seen: mode.places(seen)[-6:], mode.strike)
+    last = kills.Mode[Told](f"{mode}, at its end", lambda seen: mode.places(seen)[-9:], mode.strike)
     kills.each(make, last)

@@ -224,8 +224,8 @@ def test_who_was_not_mailed_is_reported_to_whoever_owns_the_export(
     [report] = [each for each in world.suite.sendgrid.sent if recipient(each) == told[0]]
     assert "some recipients were not mailed" in report["subject"]
     said = report["content"][0]["value"]
-    assert f"{BOB}: An earlier mail to this address came back" in said
-    assert f"{DAN}: SendGrid answered 400" in said
+    assert f"* {BOB}\n  An earlier mail to this address came back" in said
+    assert f"* {DAN}\n  SendGrid answered 400" in said
     assert "Correct the addresses in the export's emails." in said
 
 

@@ -2,89 +2,18 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 from markupsafe import escape
 
 from shared.outbox import letters
-from shared.outbox.letters import MAX_FACT, MAX_SUBJECT, Letter, Link
+from shared.outbox.letters import MAX_FACT, MAX_LETTER_BYTES, MAX_SUBJECT
 from shared.outbox.rendering import one_line, size
 from tests.shared.outbox.post import FACTS
-
-URL = "https://waybill.example"
-LINK = Link(f"{URL}/v1/downloads/{'0' * 32}_{'s' * 43}", datetime(2026, 11, 29, 1, 0, 5, tzinfo=UTC))
-
-FAILED = {
-    **{name: FACTS[name] for name in ("export_name", "export", "run")},
-    **{name: FACTS[name] for name in ("window_start", "window_end", "timezone")},
-    "error": "The account customer-acme-data-export@x may not create objects in the bucket acme-bi.",
-    "next_action": "Grant it storage.objects.create on acme-bi.",
-}
-BATCH: dict[str, Any] = {
-    "batch": "3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b",
-    "filename": "monday.zip",
-    "site": "North",
-    "status": "COMPLETED_WITH_ERRORS",
-    "work_orders_done": 1_300,
-    "work_orders_failed": 4,
-    "images": 5_200,
-    "bytes": 12_500_000_000,
-    "errors": 4,
-    "warnings": 1,
-    "error": None,
-}
-JOB: dict[str, Any] = {
-    "job": "3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b",
-    "name": "Technicians of the north",
-    "does": "import",
-    "item_type": "Technician",
-    "status": "Completed",
-    "reason": "1,297 of 1,300 records were imported, and 3 rejected. Line 8: The field age is wrong.",
-    "processed": 1_300,
-    "rejected": 3,
-    "files": 1,
-}
-UNDELIVERED = {
-    **FAILED,
-    "error": "bob@acme.example: An earlier mail to this address came back: 550 5.1.1 no such user",
-    "next_action": "Correct the addresses in the export's emails.",
-}
-EXPORTED = {"does": "export", "reason": "1,300 records were exported.", "rejected": 0}
-UNREADABLE = {
-    "status": "Rejected",
-    "reason": "The file is empty: see that it is the right one.",
-    **dict.fromkeys(("processed", "rejected", "files"), 0),
-}
-NOTHING = {"rows": 0, "bytes": 0, "files": 0}
-ALL_IN = {"status": "COMPLETED", "work_orders_failed": 0, "errors": 0, "warnings": 0}
-NONE_CAME = {**{name: 0 for name, value in BATCH.items() if isinstance(value, int)}, "status": "EXPIRED"}
-BROKEN = {"status": "FAILED", "error": "The archive is no zip: send one.", "filename": None, "errors": 1}
-
-LETTERS: dict[str, tuple[str, dict[str, Any], Link | None]] = {
-    "export": ("export", FACTS, LINK),
-    "export_empty": ("export", {**FACTS, **NOTHING}, None),
-    "export_once": ("export", {**FACTS, "window_start": "1970-01-01T00:00:00Z", "files": 12}, LINK),
-    "failed": ("failed", FAILED, None),
-    "suspended": ("suspended", FAILED, None),
-    "waiting": ("waiting", FAILED, None),
-    "undelivered": ("undelivered", UNDELIVERED, None),
-    "batch": ("batch", BATCH, None),
-    "batch_completed": ("batch", {**BATCH, **ALL_IN}, None),
-    "batch_failed": ("batch", {**BATCH, **BROKEN}, None),
-    "job": ("job", JOB, LINK),
-    "job_exported": ("job", {**JOB, **EXPORTED}, LINK),
-    "job_rejected": ("job", {**JOB, **UNREADABLE}, None),
-    "batch_expired": ("batch", {**BATCH, **NONE_CAME}, None),
-}
-
-
-def letter(kind: str, facts: dict[str, Any], link: Link | None) -> Letter:
-    return letters.write(letters.parse(kind, facts), URL, link)
+from tests.subjects.letters import BATCH, FAILED, HOSTILE, JOB, LETTERS, LINK, URL, letter, told
 
 
 class _Reader(HTMLParser):
@@ -139,35 +68,106 @@ def test_both_forms_say_the_same_and_load_nothing(name: str) -> None:
     assert not link or f"\n{link.url}\n" in made.text, "a link has a line of its own"
 
 
-TOLD_BY_OTHERS = {"name", "reason", "export_name", "site", "filename", "error", "next_action"}
-HOSTILE = (
-    'x\r\nBcc: eve@evil.example\r\n\r\n<img src="https://evil.example/?"><b>\u202egpj.exe\x00\u2028&amp;'
-)
+KINDS = ("export", "failed", "suspended", "waiting", "undelivered", "batch", "job")
 
 
-@pytest.mark.parametrize("name", ["export", "failed", "suspended", "waiting", "undelivered", "batch", "job"])
+@pytest.mark.parametrize("name", KINDS)
 def test_a_name_cannot_add_headers_lines_or_elements(name: str) -> None:
     kind, facts, link = LETTERS[name]
-    hostile = dict.fromkeys(facts.keys() & TOLD_BY_OTHERS, HOSTILE)
-    made = letter(kind, {**facts, **hostile}, link)
-    usual = letter(kind, {**facts, **dict.fromkeys(hostile, "plain")}, link)
+    made, usual = (letter(kind, told(facts, text), link) for text in (HOSTILE, "plain"))
     mail = EmailMessage(policy=SMTP)
     mail["Subject"] = made.subject  # it refuses line breaks
     assert "evil.example" in made.subject, "the name is told all the same"
-    for control in "\r\x00\u2028\u202e":
+    for control in "\r\x00\u2028\u202e\u200f":
         assert control not in made.subject + made.text + made.html
     assert len(made.text.splitlines()) == len(usual.text.splitlines())
     assert _Reader(made.html).seen == _Reader(usual.html).seen
     assert escape(one_line(HOSTILE, 80)) in made.html
 
 
-@pytest.mark.parametrize("name", LETTERS)
-def test_what_is_long_is_cut(name: str) -> None:
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "text", ['"' * 5_000, "\U0001f469" * 5_000, "ab " * 5_000], ids=["escaped", "wide", "words"]
+)
+def test_no_letter_is_so_large_that_gmail_cuts_it(name: str, text: str) -> None:
     kind, facts, link = LETTERS[name]
-    long = dict.fromkeys(facts.keys() & TOLD_BY_OTHERS, "ab " * 100_000)
-    made = letter(kind, {**facts, **long}, link)
+    long = told(facts, text)
+    for some in long.keys() & {"problems", "unsent", "sites"}:  # more than there can be
+        long[some] = long[some] * 20
+    for each in long.get("problems", ()):
+        each["places"] = each["places"][:1] * 20
+    made = letter(kind, long, link)
     assert len(made.subject) <= MAX_SUBJECT
-    assert len(made.text) + len(made.html) < 20_000 + 4 * MAX_FACT
+    assert len(made.text.encode()) < MAX_LETTER_BYTES
+    assert len(made.html.encode()) < MAX_LETTER_BYTES
+
+
+GOOD = {"Ready", "Imported", "Completed"}
+WARNS = {
+    "Waiting",
+    "Not sent to everybody",
+    "Imported in part",
+    "Imported, with warnings",
+    "Completed, with rejected records",
+    "Canceled",
+}
+BAD = {"Failed", "Suspended", "Expired", "Rejected"}
+BANDS = {"#1a7f37": GOOD, "#9a5b00": WARNS, "#c4262e": BAD}
+
+
+@pytest.mark.parametrize("name", LETTERS)
+def test_a_word_and_a_colour_say_how_it_went(name: str) -> None:
+    made = letter(*LETTERS[name])
+    band = re.search(r'<td bgcolor="(#[0-9a-f]{6})".*\n.*&nbsp; ([^<]*)</strong>', made.html)
+    assert band is not None
+    colour, status = band.groups()
+    assert made.text.startswith(f"{status}\n")
+    assert status in BANDS[colour], (status, colour)
+
+
+@pytest.mark.parametrize("name", LETTERS)
+def test_what_people_read_has_no_code_and_no_call(name: str) -> None:
+    text = letter(*LETTERS[name]).text
+    people, _, rest = text.partition("For developers\n")
+    assert rest or name.startswith("export"), "the others have a part for developers"
+    people = re.sub(r"^([0-9].*) \([A-Z_]+\)$", r"\1", people, flags=re.MULTILINE)  # it stands beside words
+    found = re.search(r"[A-Z]{2,}_[A-Z]{3,}|\b(GET|POST|FAILED|COMPLETED|EXPIRED)\b|\B:[a-z]", people)
+    assert found is None, found
+
+
+def test_a_sentence_that_names_a_call_is_mailed_without_it() -> None:
+    says = "Raise it; then export this window with :backfill."
+    text = letter("failed", {**FAILED, "next_action": says}, None).text
+    assert "Raise it; then export this window.\n" in text
+
+
+def test_where_the_clocks_change_a_period_has_its_offsets() -> None:
+    hour = {"window_start": "2026-10-25T00:00:00Z", "window_end": "2026-10-25T01:00:00Z"}
+    text = letter("export", {**FACTS, **hour}, LINK).text
+    twice = "25 October 2026, 02:00 (UTC+02:00) to 25 October 2026, 02:00 (UTC+01:00)"
+    assert f"{twice}, Europe/Paris time\n" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "read"),
+    [
+        (1, "S0"),
+        (2, "S0 and S1"),
+        (5, "S0, S1, S2, S3 and S4"),
+        (200, "S0, S1, S2, S3, S4 and 195 more"),
+    ],
+)
+def test_of_many_sites_the_first_are_named(count: int, read: str) -> None:
+    sites = letters.some([f"S{number}" for number in range(count)])
+    text = letter("export", {**FACTS, "sites": sites}, LINK).text
+    assert re.search(rf"^Sites?: +{re.escape(read)}$", text, re.MULTILINE), text
+
+
+@pytest.mark.parametrize("name", ["", "\u202e\u200f"])
+def test_what_has_no_name_is_named_by_its_id(name: str) -> None:
+    assert f"export {FACTS['export']} is ready" in letter("export", {**FACTS, "export_name": name}, LINK).text
+    assert f"batch {BATCH['batch']} was" in letter("batch", {**BATCH, "filename": name}, LINK).text
+    assert f"import {JOB['job']} is" in letter("job", {**JOB, "name": name}, LINK).text
 
 
 @pytest.mark.parametrize(
