@@ -39,14 +39,22 @@ def answer_object(event: CloudEvent, use_case: Callable[[Cloud, ObjectFinalised]
 
 def _answer(event: Event, use_case: Callable[[Cloud, Event], None]) -> None:
     logs.configure()
-    with logs.bound(event=event.id):
+    with logs.bound(event=event.id, **_ids(event)):
         try:
             use_case(connect(), event)
         except Retry as passing:
-            logs.warning("to be delivered again", reason=str(passing))
+            logs.warning("to be delivered again", about=passing, reason=str(passing))
             raise ServiceUnavailable(str(passing)) from passing
         except GiveUp as final:
-            logs.error("not tried again", error=str(final), next_action=final.next_action)
+            logs.error("not tried again", about=final, error=str(final), next_action=final.next_action)
         except Exception as surprise:
             logs.error("failed, to be delivered again", exception=surprise)
             raise
+
+
+def _ids(event: Message | ObjectFinalised) -> dict[str, str]:
+    """What an event is about, as far as it says so itself. A message of ours holds nothing but ids."""
+    if isinstance(event, ObjectFinalised):
+        return {"object": event.name}
+    named = {name: id for name, id in event.body.items() if isinstance(id, str) and name != "at"}
+    return {**logs.ids_of(named.get("work", "")), **named}

@@ -19,7 +19,7 @@ def tick(cloud: Cloud, message: Message) -> None:
         try:
             part(cloud, message.published)
         except Exception as failure:
-            logs.error("a part of the tick failed", exception=failure)
+            logs.error("a part of the tick failed", part=part.__name__, exception=failure)
             failures.append(failure)
     if failures:
         raise failures[0]

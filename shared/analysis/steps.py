@@ -77,12 +77,13 @@ def failed(cloud: Cloud, analyses: Analyses, attempt: Attempt, error: GiveUp) ->
     failure = f"{error} {error.next_action}"
     if isinstance(error, WaitedTooLong):
         failure = f"The site's analyser was away or busy for {error.time}. {error.reason} {AFTER_FIXING}"
-    try:
-        site = get_site(cloud.db, analyses.site, analyses.customer)
-        store.change(cloud, site, piece.name, lambda now: _given_up(now.stored, failure))
-        queue.wake(cloud, piece.fields.get("wakes"), piece.name)
-    except NotFound as gone:
-        logs.info("nothing to analyse", reason=str(gone))
+    with logs.bound(work_order=piece.name):
+        try:
+            site = get_site(cloud.db, analyses.site, analyses.customer)
+            store.change(cloud, site, piece.name, lambda now: _given_up(now.stored, failure))
+            queue.wake(cloud, piece.fields.get("wakes"), piece.name)
+        except NotFound as gone:
+            logs.info("nothing to analyse", reason=str(gone))
 
 
 def _given_up(now: StoredWorkOrder, failure: str) -> StoredWorkOrder:

@@ -185,7 +185,7 @@ def delete(cloud: Cloud, caller: Caller, dataset: Dataset) -> None:
         claims.give_back(cloud, transaction, Claim(now.customer, "name", now.name))
 
     transact(cloud.db, write)
-    logs.info("dataset deleted", dataset=dataset.id)
+    logs.info("dataset deleted", dataset=dataset.id, customer=dataset.customer)
     for snapshot in _open_tasks(cloud, caller.customer, dataset.id).stream():
         _cancel_if_possible(cloud, snapshot)
 

@@ -94,7 +94,12 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
     changes = {"audit": event, **failed.fails(fields, at)}
     updates: dict[str, dict[str, Any]] = {}
     if _suspends(cloud, transaction, run, fields):
-        logs.warning("export suspended", due_times=export.MAX_DUE_TIMES, **why)
+        logs.warning(
+            "export suspended",
+            due_times=export.MAX_DUE_TIMES,
+            error=outcome.error,
+            next_action=outcome.next_action,
+        )
         reports = mailing.report(cloud, run, mailing.SUSPENDED_LETTER, at.isoformat(), why, at)
         updates = {f"exports/{run.export}": {"state": export.SUSPENDED, "suspended": why}}
     elif not fields.get("reported"):  # a run's own failure is reported once, however often it fails

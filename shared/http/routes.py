@@ -232,7 +232,8 @@ class Routes:
         given = {name: values[name] for _, name in PARAMETER.findall(route.path)}
         if is_strict(self.surface, route):
             _check_query(self.surface, route, request)
-        value = route.handler(caller, **given, **dict(_sent(route, request)))
+        with logs.bound(**_ids(route, caller, given)):
+            value = route.handler(caller, **given, **dict(_sent(route, request)))
         if value is None:
             return flask.Response(status=route.status)
         if isinstance(value, flask.Response):
@@ -257,7 +258,7 @@ class Routes:
             existing = error.existing_id if isinstance(error, Conflict) else None
             return Failure(error.status, error.title, str(error), request_id, problems, error.code, existing)
         if isinstance(error, Retry):
-            logs.warning("a request is to be sent again", reason=str(error))
+            logs.warning("a request is to be sent again", about=error, reason=str(error))
             return Failure(503, "Not possible now", f"{error}: try again", request_id)
         if isinstance(error, Aborted) or expired(
             error
@@ -320,6 +321,15 @@ def _check(surface: Surface, route: Route) -> None:
         problem = "is repeatable and has a form: only a JSON object can be compared with the one before"
     if problem:
         raise ValueError(f"{route} {problem}")
+
+
+def _ids(route: Route, caller: Any, given: Mapping[str, Any]) -> dict[str, str | None]:
+    """What the log lines of a request name: its caller's customer, and what its path does. The path of a
+    public route is left out: it can hold a secret."""
+    if route.scope == PUBLIC:
+        return {}
+    customer = caller.caller.customer if hasattr(caller, "caller") else None
+    return {"customer": customer, **{name: str(value) for name, value in given.items()}}
 
 
 def _sent(route: Route, request: flask.Request) -> Iterator[tuple[str, Any]]:

@@ -59,7 +59,7 @@ def _download(request: flask.Request, token: str, query: WhichFile) -> flask.Res
     try:
         answer = _answer(request, connect(), token, query.file)
     except Retry as passing:
-        logs.warning("a download is to be tried again", reason=str(passing))
+        logs.warning("a download is to be tried again", about=passing, reason=str(passing))
         answer = _says(503, "Busy", "Not possible now", "Try again in a minute.")
     except Exception as error:
         # The route alone: the path holds the token.

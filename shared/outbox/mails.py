@@ -196,7 +196,7 @@ def again(cloud: Cloud, path: str) -> Mail:
     transact(cloud.db, open_again)
     mail = from_snapshot(reference.get())
     publish(cloud, [path])
-    logs.info("mail to be sent again", mail=path)
+    logs.info("mail to be sent again", mail=path, customer=mail.customer, **logs.ids_of(path))
     return mail
 
 

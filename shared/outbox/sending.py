@@ -213,7 +213,7 @@ def _until(reset: int | None, now: datetime) -> datetime:
 
 
 def _ids(mail: Mail) -> Mapping[str, str]:
-    return {"mail": mail.path, "customer": mail.customer}
+    return {**logs.ids_of(mail.path), "mail": mail.path, "customer": mail.customer}
 
 
 def _ending(_: Cloud, __: firestore.Transaction, work: Snapshot, end: End) -> Writes:

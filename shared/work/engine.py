@@ -57,7 +57,7 @@ def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
         work = reference.get()
         if not work.exists or fields_of(work).get("kind") != kind.name:
             return
-        with logs.bound(piece=id, **kind.ids(kind.parse(work))):
+        with logs.bound(**stages.log_ids(kind, work, id)):
             try:
                 held = _perform(cloud, kind, work, id, held)
             except Busy as busy:
@@ -104,13 +104,15 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
         stages.go_back(cloud, kind, attempt, passed.stage)
         return None
     except Retry as passing:
-        _wait(cloud, kind, attempt, str(passing))
+        with logs.bound(**logs.raised_with(passing)):
+            _wait(cloud, kind, attempt, str(passing))
         return None
     except Exception as error:
-        if why := outage(error):
-            _wait(cloud, kind, attempt, why)
-            return None
-        _save_failure(cloud, kind, attempt, f"a fault of ours ({type(error).__name__})", counted=True)
+        with logs.bound(**logs.raised_with(error)):
+            if why := outage(error):
+                _wait(cloud, kind, attempt, why)
+                return None
+            _save_failure(cloud, kind, attempt, f"a fault of ours ({type(error).__name__})", counted=True)
         raise
 
 
@@ -257,7 +259,7 @@ def _failed(
     cloud: Cloud, kind: Kind[Any], work: Snapshot, piece: Piece, attempt: Attempt | None, error: GiveUp
 ) -> None:
     """End the work of a piece that trying again cannot help; of a standing work, the piece alone."""
-    logs.error("work failed", error=str(error), next_action=error.next_action)
+    logs.error("work failed", about=error, error=str(error), next_action=error.next_action)
     if kind.standing:
         seen = cloud.db.document(piece.path).get()
         if not seen.exists or (seen.get("attempts"), seen.get("tries")) != (piece.attempts, piece.tries):

@@ -72,9 +72,16 @@ def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:
 
     for reference in transact(cloud.db, start):
         work = reference.get()
-        with logs.bound(**kind.ids(kind.parse(work))):
+        with logs.bound(**log_ids(kind, work, None)):
             logs.info(f"{kind.name} started")
         resume(cloud, kind, work)
+
+
+def log_ids(kind: Kind[Any], work: Snapshot, piece: str | None) -> dict[str, str | None]:
+    """What the log lines of a work name: its path, its kind and customer, its kind's ids, and the piece."""
+    ids = kind.ids(kind.parse(work))
+    about = {"work": work.reference.path, "kind": kind.name, "customer": work.get("customer"), "piece": piece}
+    return {**logs.ids_of(work.reference.path), **about, **ids}
 
 
 def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot) -> None:

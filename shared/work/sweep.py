@@ -47,7 +47,10 @@ def sweep(cloud: Cloud, at: datetime) -> None:
             snapshot = by_customer[customer].pop(0)
             if not by_customer[customer]:
                 del by_customer[customer]
-            with logs.bound(customer=customer, document=snapshot.reference.path):
+            work = snapshot.reference.parent.parent.path
+            ids = {"customer": customer, "work": work, "piece": snapshot.id, **logs.ids_of(work)}
+            ids["document"] = snapshot.reference.path
+            with logs.bound(**ids):
                 try:
                     _resume(cloud, snapshot, at)
                 except Exception as failure:
@@ -76,12 +79,10 @@ def _resume(cloud: Cloud, snapshot: Snapshot, at: datetime) -> None:
     if snapshot.get("status") == GATE or snapshot.get("tries"):
         return
     if swept < REPORT_SWEPT:
-        logs.warning("a stalled piece is resumed", **message)
+        logs.warning("a stalled piece is resumed")
     else:
         logs.error(
             "nobody begins a piece: see that its function is deployed and starts",
             function=function,
             published=swept,
-            work=message["work"],
-            piece=message["piece"],
         )
