@@ -68,17 +68,17 @@ def _unrouted(routes: Routes) -> dict[str, Any]:
 
 @functools.cache
 def _validator(routes: Routes, schema: bytes) -> Draft202012Validator:
-    components = {name: _closed(each) for name, each in routes.document["components"]["schemas"].items()}
-    whole = {**_closed(orjson.loads(schema)), "components": {"schemas": components}}
+    components = {name: closed(each) for name, each in routes.document["components"]["schemas"].items()}
+    whole = {**closed(orjson.loads(schema)), "components": {"schemas": components}}
     return Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
-def _closed(schema: Any) -> Any:
+def closed(schema: Any) -> Any:
     """The schema without room for fields that it does not name. The document leaves that room, so that fields
     can be added later; a test that sees such a field has found one that is not declared."""
     if isinstance(schema, list):
-        return [_closed(each) for each in schema]
+        return [closed(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    closed = {name: _closed(each) for name, each in schema.items()}
-    return closed if "properties" not in closed else {"additionalProperties": False, **closed}
+    made = {name: closed(each) for name, each in schema.items()}
+    return made if "properties" not in made else {"additionalProperties": False, **made}

@@ -17,7 +17,7 @@ _REFERENCE = "#/components/schemas/"
 _LENGTH = re.compile(r"string\(length=([0-9]+)\)")
 
 
-class _Untitled(GenerateJsonSchema):
+class Untitled(GenerateJsonSchema):
     """Without a title for each field: it would only say the field's name again."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -63,7 +63,7 @@ class _Schemas:
             *((each, "validation", TypeAdapter(each)) for each in bodies),
         ]
         self._found, rest = TypeAdapter.json_schemas(
-            wanted, ref_template=f"{_REFERENCE}{{model}}", schema_generator=_Untitled
+            wanted, ref_template=f"{_REFERENCE}{{model}}", schema_generator=Untitled
         )
         self.components: dict[str, Any] = rest.get("$defs", {})
 
@@ -140,7 +140,7 @@ def _path_schema(converter: str) -> dict[str, Any]:
 
 
 def _query(model: type[BaseModel]) -> Iterator[dict[str, Any]]:
-    schema = model.model_json_schema(schema_generator=_Untitled)
+    schema = model.model_json_schema(schema_generator=Untitled)
     for name, field in schema["properties"].items():
         described = {"description": field.pop("description")} if "description" in field else {}
         yield {

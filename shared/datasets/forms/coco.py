@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, NotRequired
 
 import orjson
+from typing_extensions import TypedDict
 
 from shared.datasets.forms import shapes
 from shared.datasets.forms.base import Exported, Form, Joined, Placed, Section
@@ -23,6 +24,55 @@ from shared.datasets.samples import SEGMENTATION
 IMAGES = "images"
 
 NAME = "annotations/instances_default.json"
+
+
+class Info(TypedDict):
+    """The dataset and its version."""
+
+    description: str
+    version: str
+
+
+class Image(TypedDict):
+    """An image."""
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+    sample_id: str
+    work_order: str
+    usage: NotRequired[str]
+
+
+class Annotation(TypedDict):
+    """A label of an image."""
+
+    id: int
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    area: float
+    segmentation: list[list[float]]
+    iscrowd: int
+
+
+class Category(TypedDict):
+    """A label of the dataset."""
+
+    id: int
+    name: str
+    supercategory: str
+
+
+class File(TypedDict):
+    """The labels of a dataset in COCO's format."""
+
+    info: Info
+    licenses: list[Any]
+    images: list[Image]
+    annotations: list[Annotation]
+    categories: list[Category]
 
 
 @dataclass(frozen=True)
@@ -35,8 +85,9 @@ class Coco(Form):
         return f"{IMAGES}/{placed.sample.name}"
 
     def joined(self) -> Sequence[Joined]:  # noqa: D102
-        info = orjson.dumps({"description": self.exported.dataset, "version": self.exported.version})
-        categories = [
+        about: Info = {"description": self.exported.dataset, "version": self.exported.version}
+        info = orjson.dumps(about)
+        categories: list[Category] = [
             {"id": id, "name": name, "supercategory": ""} for name, id in self._category_ids.items()
         ]
         images = Section("images", b'{"info":' + info + b',"licenses":[],"images":[\n', b",\n")
@@ -52,7 +103,7 @@ class Coco(Form):
             ),
         }
 
-    def _annotations(self, placed: Placed) -> Iterable[dict[str, Any]]:
+    def _annotations(self, placed: Placed) -> Iterable[Annotation]:
         for id, label in enumerate(placed.sample.labels, start=placed.first):
             shape = shapes.of(label, placed.sample.image, self.exported.type)
             if shape is None:
@@ -61,7 +112,7 @@ class Coco(Form):
                 "id": id,
                 "image_id": placed.number,
                 "category_id": self._category_ids[label.name],
-                "bbox": shape.box,
+                "bbox": list(shape.box),
                 "area": shape.area,
                 "segmentation": [list(chain(*shape.corners))] if self.exported.type == SEGMENTATION else [],
                 "iscrowd": 0,
@@ -72,9 +123,9 @@ class Coco(Form):
         return {name: id for id, name in enumerate(self.exported.labels, start=1)}
 
 
-def _image(placed: Placed) -> dict[str, Any]:
+def _image(placed: Placed) -> Image:
     sample = placed.sample
-    fields = {
+    fields: Image = {
         "id": placed.number,
         "file_name": sample.name,
         "width": sample.image.width,

@@ -10,14 +10,34 @@ from typing import Any
 from shared.datasets.forms.base import Exported, Form, Joined, Placed, Section
 from shared.datasets.samples import CLASSIFICATION, SEGMENTATION, Label
 from shared.formats import csv
+from shared.formats.base import Column
 
 IMAGES = "images"
 
 NAME = "labels.csv"
 
-_BOX = ("x", "y", "width", "height")
-_ABOUT_LABEL = ("annotated_by", "annotated_at", "confidence")
-_ABOUT_SAMPLE = ("usage", "hard", "hard_coefficient", "sample_id", "site_id", "work_order", "task_group")
+BOX = tuple(Column(name, "number") for name in ("x", "y", "width", "height"))
+POLYGON = (Column("polygon", "json"),)
+
+_IMAGE_AND_LABEL = (Column("file_name", "text"), Column("label", "text"))
+_ABOUT_LABEL = (
+    Column("annotated_by", "text"),
+    Column("annotated_at", "moment"),
+    Column("confidence", "number"),
+)
+_ABOUT_SAMPLE = (
+    Column("usage", "text"),
+    Column("hard", "boolean"),
+    Column("hard_coefficient", "number"),
+    Column("sample_id", "text"),
+    Column("site_id", "text"),
+    Column("work_order", "text"),
+    Column("task_group", "text"),
+)
+
+COLUMNS = (*_IMAGE_AND_LABEL, *BOX, *POLYGON, *_ABOUT_LABEL, *_ABOUT_SAMPLE)
+"""The columns of a dataset of type SEGMENTATION. Of type DETECTION it has no POLYGON, of type CLASSIFICATION
+no BOX either."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +75,18 @@ class Csv(Form):
 
 def columns(exported: Exported) -> tuple[str, ...]:
     """The columns of a dataset's file, in their order."""
-    box = () if exported.type == CLASSIFICATION else _BOX
-    polygon = ("polygon",) if exported.type == SEGMENTATION else ()
-    return ("file_name", "label", *box, *polygon, *_ABOUT_LABEL, *_ABOUT_SAMPLE)
+    left_out: set[Column] = set()
+    if exported.type != SEGMENTATION:
+        left_out.update(POLYGON)
+    if exported.type == CLASSIFICATION:
+        left_out.update(BOX)
+    return tuple(column.name for column in COLUMNS if column not in left_out)
 
 
 def _label(label: Label) -> dict[str, Any]:
     return {
         "label": label.name,
-        **dict(zip(_BOX, label.box or (), strict=False)),
+        **dict(zip((column.name for column in BOX), label.box or (), strict=False)),
         "polygon": [list(corner) for corner in label.polygon] if label.polygon else None,
         "annotated_by": label.annotated_by,
         "annotated_at": label.at,

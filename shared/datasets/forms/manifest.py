@@ -7,9 +7,11 @@ is where the shard is, and `member` the image's name in it.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
 import orjson
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from shared.datasets.forms import names
 from shared.datasets.forms.base import Exported, Form, Joined, Placed, Section
@@ -27,6 +29,43 @@ TYPES = {
 """What an annotation of a dataset's type is called."""
 
 _NAME_BYTES = 100
+
+Annotation = TypedDict(
+    "Annotation",
+    {
+        "type": Annotated[str, Field(description="What kind of label it is.")],
+        "name": NotRequired[Annotated[str, Field(description="The label.")]],
+        "property": NotRequired[Annotated[dict[str, str], Field(description="Always empty.")]],
+        "annotation-loc": NotRequired[Annotated[str, Field(description="The file that has the labels.")]],
+        "annotation-format": NotRequired[Annotated[str, Field(description="The format of that file.")]],
+        "annotated-by": Annotated[str, Field(description="`human` where a person did, else `auto`.")],
+        "creation-time": NotRequired[Annotated[str, Field(description="When the person did, in UTC.")]],
+        "confidence": NotRequired[Annotated[float, Field(description="The analyser's, from 0 to 1.")]],
+    },
+)
+"""A label of a sample, or the file that has all its labels."""
+
+Line = TypedDict(
+    "Line",
+    {
+        "source": Annotated[str, Field(description="Where the image is, or the shard that holds it.")],
+        "member": NotRequired[Annotated[str, Field(description="The image's name in its shard.")]],
+        "usage": NotRequired[
+            Annotated[Literal["TRAIN", "EVAL"], Field(description="Its side, where samples are split.")]
+        ],
+        "hard": NotRequired[Annotated[Literal["true", "false"], Field(description="Whether it is hard.")]],
+        "hard-coefficient": NotRequired[Annotated[float, Field(description="How hard, from 0 to 1.")]],
+        "id": Annotated[str, Field(description="The id of the input, as records have it.")],
+        "annotation": NotRequired[Annotated[list[Annotation], Field(description="Its labels, if any.")]],
+    },
+)
+"""A sample."""
+
+
+class Missing(TypedDict):
+    """An image that was gone when the dataset was exported."""
+
+    file_name: Annotated[str, Field(description="The name that the image would have.")]
 
 
 def joined(exported: Exported) -> Joined:

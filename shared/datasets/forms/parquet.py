@@ -30,9 +30,8 @@ class Parquet(Form):
 
     def whole(self, number: int, slice: Sequence[Placed]) -> Iterable[File]:  # noqa: D102
         indices = rows.indices(self.exported)
-        made = [rows.of(self.exported, indices, placed, self.image(placed)) for placed in slice]
-        for row in made:
-            row["metadata"] = orjson.dumps(row["metadata"]).decode()
+        found = (rows.of(self.exported, indices, placed, self.image(placed)) for placed in slice)
+        made = [{**row, "metadata": orjson.dumps(row["metadata"]).decode()} for row in found]
         yield File(f"data/{number:05}.parquet", _file(made), parquet.FORMAT.content_type)
 
 

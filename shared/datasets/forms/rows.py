@@ -4,11 +4,70 @@ outside of the image."""
 from collections.abc import Mapping
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from shared.datasets.forms.base import Exported, Placed
 from shared.datasets.samples import Label
+from shared.http.bodies import documented
 
 
-def of(exported: Exported, indices: Mapping[str, int], placed: Placed, file_name: str) -> dict[str, Any]:
+@documented
+class LabelRow(TypedDict):
+    """A label of a sample."""
+
+    name: str
+    """The label."""
+    index: int
+    """Its position in the dataset's list of labels, from 0."""
+    task: str
+    """The task whose result it is."""
+    annotated_by: str
+    """`human` where a person corrected it, else `auto`."""
+    annotated_at: str | None
+    """When a person did."""
+    confidence: float | None
+    """The analyser's, from 0 to 1."""
+    box: list[float] | None
+    """Left, top, width and height in pixels, as the analyser gave them."""
+    polygon: list[list[float]] | None
+    """Its corners, each as x and y in pixels."""
+
+
+@documented
+class Row(TypedDict):
+    """A sample. In Parquet `metadata` is JSON text."""
+
+    file_name: str
+    """Where its image is."""
+    width: int | None
+    """The image's width in pixels; null where it is no picture."""
+    height: int | None
+    """The image's height in pixels; null where it is no picture."""
+    labels: list[LabelRow]
+    """Its labels."""
+    usage: str | None
+    """`TRAIN` or `EVAL`, where samples are split."""
+    hard: bool | None
+    """Whether it is hard to label; null where the export leaves that out."""
+    hard_coefficient: float | None
+    """How hard, from 0 to 1."""
+    sample_id: str
+    """The id of its input, as records have it."""
+    site_id: str
+    """Its site."""
+    work_order: str
+    """The name of its work order."""
+    work_order_id: str
+    """The id of its work order."""
+    task_group: str
+    """What it was photographed for."""
+    added: str
+    """When its work order was created."""
+    metadata: dict[str, Any]
+    """The metadata of its work order, and over them its own."""
+
+
+def of(exported: Exported, indices: Mapping[str, int], placed: Placed, file_name: str) -> Row:
     """What is said of a sample. `indices` has the position of each label in the dataset's order, from 0."""
     sample = placed.sample
     return {
@@ -29,7 +88,7 @@ def of(exported: Exported, indices: Mapping[str, int], placed: Placed, file_name
     }
 
 
-def _label(indices: Mapping[str, int], label: Label) -> dict[str, Any]:
+def _label(indices: Mapping[str, int], label: Label) -> LabelRow:
     return {
         "name": label.name,
         "index": indices[label.name],
