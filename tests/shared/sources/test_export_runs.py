@@ -31,6 +31,7 @@ def test_a_row_has_the_events_keys_in_order_and_what_it_lacks_is_null(world: Wor
         "status": "COMPLETED",
         "rows": 3,
         "timestamp": "2026-11-22T09:17:00.123Z",
+        "files": [],
     }
     assert list(row["window"]) == ["start", "end"]
     assert list(row["recipients"][0]) == ["address", "name"], "a map of Firestore's has no order: ours has"
