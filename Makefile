@@ -7,7 +7,7 @@ PHOTOS    := $(VENV)/.photographs
 READERS   := $(VENV)/readers
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test check lint format bench up tick customer ls get pins clean
+.PHONY: help demo test check lint format bench up tick customer ls get schemas pins clean
 help:           ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -69,6 +69,9 @@ ls: $(INSTALLED) ## list a bucket of the suite, the demo customer's or another: 
 
 get: $(INSTALLED) ## fetch what is in it: make get PLACE=gs://bucket/prefix TO=folder
 	@$(BIN)/python -m infra.local get $(if $(PLACE)$(TO),'$(PLACE)') $(if $(TO),'$(TO)')
+
+schemas: $(INSTALLED) ## write docs/contracts/schemas/ and docs/contracts/bigquery/ as the code declares them
+	@$(BIN)/python -m infra.schemas
 
 pins: $(INSTALLED) ## write constraints.txt from what is installed
 	@{ echo "# Every package that the virtual environment holds, pinned. Made by \`make pins\`."; $(BIN)/pip freeze --exclude scikit-image --exclude scikit-learn; } > constraints.txt

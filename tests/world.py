@@ -40,7 +40,7 @@ from shared.work.sweep import sweep
 from shared.workorders import envelope, store
 from shared.workorders.record import DataConformity, JobConformity, WorkOrder
 from shared.workorders.store import Photograph
-from tests import contract
+from tests import contract, delivered
 
 BUNDLE = Bundle.load()
 
@@ -254,6 +254,10 @@ class World:
         answer = self.request("GET", f"/v1/exports/{export}/runs")
         assert answer.status == 200, answer
         events: list[dict[str, Any]] = answer.body["runs"]
+        for event in events:
+            waits = ("waits_for", "waits_since")
+            row = {name: value for name, value in event.items() if name not in waits}
+            delivered.check("export-runs.v1.json", row)
         return events
 
     def slots(self) -> list[str]:
@@ -296,7 +300,10 @@ class World:
         """The batch's errors file."""
         answer = self.request("GET", f"/v0.2/batches/{batch}/errors")
         assert answer.status == 200, answer
-        return [orjson.loads(line) for line in answer.body.splitlines()]
+        lines = [orjson.loads(line) for line in answer.body.splitlines()]
+        for line in lines:
+            delivered.check("batch-errors-file.v1.json", line)
+        return lines
 
     def imported(self) -> dict[str, dict[str, Any]]:
         """The records of the first site's work orders, by their names."""
@@ -352,7 +359,10 @@ class World:
     def manifests(self) -> list[dict[str, Any]]:
         """The manifests in the bucket, in the order of their windows."""
         found = {name: content for name, content in self.landed().items() if "/_manifests/" in f"/{name}"}
-        return [json.loads(found[name]) for name in sorted(found)]
+        manifests = [json.loads(found[name]) for name in sorted(found)]
+        for manifest in manifests:
+            delivered.check("manifest.v1.json", manifest)
+        return manifests
 
     def records(self) -> list[dict[str, Any]]:
         """Every record of every data file, in the order of the files' names."""

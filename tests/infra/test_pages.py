@@ -10,6 +10,7 @@ from tests.guides import guides
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)")
+DIFF = re.compile(r"^```diff\n.*?^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 TRACKED = subprocess.run(
     ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -24,8 +25,9 @@ def anchors(page: Path) -> set[str]:
 
 
 def links(page: Path) -> list[tuple[str, str]]:
-    """The page's own links: file and heading, either of which may be empty."""
-    return [link for link in LINK.findall(page.read_text()) if "://" not in link[0]]
+    """The page's own links: file and heading, either of which may be empty. Those in a `diff` are of the file
+    that it changes."""
+    return [link for link in LINK.findall(DIFF.sub("", page.read_text())) if "://" not in link[0]]
 
 
 def broken(page: Path) -> list[str]:
@@ -48,7 +50,7 @@ def test_a_link_that_leads_nowhere_or_outside_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# A title\n[nowhere](nowhere.md) [web](https://example.com#x) [outside](/etc/passwd)"
-        "[here](#a-title) [no heading](#another)"
+        "[here](#a-title) [no heading](#another)\n```diff\n+[of another page](there.md)\n```\n"
     )
     assert broken(page) == ["nowhere.md", "/etc/passwd", "#another"]
 

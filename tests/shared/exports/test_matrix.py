@@ -20,6 +20,7 @@ from shared.window import floor_minute, utc_second
 from shared.workorders import store
 from shared.workorders.record import DataConformity, JobConformity
 from shared.workorders.stored import Correction
+from tests.delivered import Delivered
 from tests.sftp_server import SftpServer, sftp
 from tests.shared.exports.landed import Row, as_read, differences, mailed, read, undone
 from tests.shared.sources.reading import wrong_archive
@@ -248,12 +249,14 @@ def hold(
         for source in SOURCES
     }
     hold_what_is_known(filled, given)
+    seen = Delivered()
     for source, format in cells:
         place, columns = f"{source}.{format}", SOURCES[source].columns
         with subtests.test(f"{source}-{format}-{connector}"):
             (event,) = world.audit(exports[place])
             assert (event["status"], event["rows"]) == ("COMPLETED", len(given[source])), event
             rows = [row for content in there.files(place) for row in read(format, content)]
+            seen.rows(source, format, rows)
             landed = [undone(format, columns, row) for row in rows]
             expected = [as_read(format, columns, row) for row in given[source]]
             assert differences(landed, expected) == []
