@@ -28,6 +28,7 @@ from shared.jobs.steps import KIND as JOBS
 from shared.outbox.sending import KIND as MAILS
 from shared.outbox.service import not_sent
 from shared.work import overview
+from shared.work.kinds import PENDING
 from shared.work.overview import MAX_LISTED, Listed, WorkNow
 
 T = TypeVar("T")
@@ -55,10 +56,12 @@ def _listings(cloud: Cloud, found: exports.Overview) -> Iterator[Listing]:
     yield _runs("runs_under_way", "Runs under way", found.under_way, at)
     yield _batches(cloud, "batches_under_way", "under way", in_states(cloud, BATCHES, batches.UNDER_WAY), at)
     yield _jobs(cloud, "jobs_under_way", "under way", in_states(cloud, JOBS, jobs.UNDER_WAY), at)
-    under_way = in_states(cloud, DATASET_TASKS, tasks.UNDER_WAY)
+    under_way = in_states(cloud, DATASET_TASKS, [each for each in tasks.UNDER_WAY if each != PENDING])
     yield _tasks(cloud, "dataset_tasks_under_way", "under way", under_way, at)
     # What waits
     yield _runs("runs_pending", "Runs that wait for a slot, or for a run before them", found.pending, at)
+    pending = in_states(cloud, DATASET_TASKS, [PENDING])
+    yield _tasks(cloud, "dataset_tasks_pending", "that wait for a slot", pending, at)
     yield _waiting(
         "sites_waiting", "Sites whose analyses wait", "site", overview.waiting(cloud, ANALYSES), at
     )

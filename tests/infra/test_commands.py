@@ -375,6 +375,7 @@ def test_status_of_nothing(command: Command) -> None:
         "Jobs under way: 0",
         "Dataset tasks under way: 0",
         "Runs that wait for a slot, or for a run before them: 0",
+        "Dataset tasks that wait for a slot: 0",
         "Sites whose analyses wait: 0",
         "Mails that wait to be sent: 0",
         "Jobs that wait for their file: 0",
@@ -639,9 +640,10 @@ def test_status_lists_dataset_tasks_that_run_and_failed(
     assert datasets.send("POST", f"/{id}/versions").status == 200
 
     told = command("status")
-    listed = section(told, "Dataset tasks under way")
-    assert listed[0].endswith(": 2"), listed
-    found = {line.split()[1]: line for line in listed[2:]}
+    listed, pending = section(told, "Dataset tasks under way"), section(told, "Dataset tasks that wait")
+    assert listed[0].endswith(": 1"), listed
+    assert pending[0].endswith(": 1"), pending
+    found = {line.split()[1]: line for line in (*listed[2:], *pending[2:])}
     assert found[runs].split()[:6] == ["acme", runs, id, "export", "RUNNING", "write"], listed
     assert found[runs].endswith("2 of 3"), listed
     [version] = [line for task, line in found.items() if task != runs]
