@@ -5,13 +5,16 @@ own.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import google.auth
 import grpc
 import pytest
+from google.auth import compute_engine
 from google.auth.compute_engine import _metadata
+from google.auth.credentials import Credentials, with_scopes_if_required
 
 from infra.local.clock import SuiteClock
 from infra.local.project import account_email
@@ -118,10 +121,19 @@ def suite(
             environment["PUBSUB_EMULATOR_HOST"]: services.pubsub.handlers,
         }
         monkeypatch.setattr(grpc, "insecure_channel", in_process.channels(here))
+        # As google-auth finds them on Google Cloud, without asking the metadata server whether it is there.
+        monkeypatch.setattr(google.auth, "default", _as_on_google_cloud(services.project))
     # google-auth reads where the metadata server is once, when it is imported.
     monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", environment["GCE_METADATA_HOST"])
     yield services
     clients.forget()
+
+
+def _as_on_google_cloud(project: str) -> Callable[..., tuple[Credentials, str]]:
+    def default(scopes: Sequence[str] | None = None) -> tuple[Credentials, str]:
+        return with_scopes_if_required(compute_engine.Credentials(), scopes), project
+
+    return default
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import http.client
@@ -9,7 +10,7 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -99,6 +100,7 @@ class Identity:
         self._traffic = traffic
         self._file = file
         self._lock = threading.Lock()
+        self._together = 0
         self._verified: dict[str, tuple[str, float]] = {}
         kept = json.loads(file.read_text()) if file is not None and file.exists() else {}
         self._state = _State(**kept)
@@ -116,6 +118,18 @@ class Identity:
             self._state.creators.clear()
             self._verified.clear()
             self._save()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Write the file once for all that is changed inside, at the end."""
+        with self._lock:
+            self._together += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._together -= 1
+                self._save()
 
     def create_account(self, email: str) -> None:
         """Make a service account. One that exists stays as it is."""
@@ -246,7 +260,7 @@ class Identity:
             raise ValueError(f"there is no account {email}")
 
     def _save(self) -> None:
-        if self._file is None:
+        if self._file is None or self._together:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
         new = self._file.with_name(self._file.name + ".new")

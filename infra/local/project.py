@@ -52,11 +52,12 @@ def make_project(suite: "Suite", project: str | None = None) -> str:
     What is there already stays, with its content, and gets the settings of bundle.yaml. Returns the name.
     """
     project = project or suite.project
-    for account in suite.bundle.accounts.values():
-        email = account_email(account.name, project)
-        suite.identity.create_account(email)
-        if account.signs:
-            suite.identity.allow_impersonation(email, email)
+    with suite.identity.together():
+        for account in suite.bundle.accounts.values():
+            email = account_email(account.name, project)
+            suite.identity.create_account(email)
+            if account.signs:
+                suite.identity.allow_impersonation(email, email)
     if suite.emulators.storage:
         _make_their_buckets(suite, project)
     else:
@@ -98,10 +99,11 @@ def make_customer_account(suite: "Suite", customer: str, slug: str, project: str
     if not _SLUG.fullmatch(slug):
         raise ValueError(f"a customer's slug is 1 to 9 lower-case letters, digits and hyphens: {slug!r}")
     email = account_email(f"customer-{slug}-data-export", project)
-    suite.identity.create_account(email)
-    for account in suite.bundle.accounts.values():
-        if account.impersonates:
-            suite.identity.allow_impersonation(account_email(account.name, project), email)
+    with suite.identity.together():
+        suite.identity.create_account(email)
+        for account in suite.bundle.accounts.values():
+            if account.impersonates:
+                suite.identity.allow_impersonation(account_email(account.name, project), email)
     if not suite.emulators.storage:
         for bucket, roles in suite.bundle.customer_folders.items():
             suite.storage.grant(f"{project}-{bucket}", email, *roles, folder=f"{customer}/")

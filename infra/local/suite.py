@@ -199,14 +199,15 @@ class Suite:
         for server in self._servers:
             server.wait_idle()
         self.clock.restart()
-        self.identity.reset()
-        self.storage.reset()
-        self.firestore.reset()
-        self.pubsub.reset()
-        self.scheduler.reset()
-        self.sendgrid.reset()
-        self.traffic.reset()
-        make_project(self)
+        with self.identity.together():
+            self.identity.reset()
+            self.storage.reset()
+            self.firestore.reset()
+            self.pubsub.reset()
+            self.scheduler.reset()
+            self.sendgrid.reset()
+            self.traffic.reset()
+            make_project(self)
 
     def __enter__(self) -> "Suite":
         self.start()
