@@ -34,7 +34,7 @@ import tempfile
 import time
 import zipfile
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -76,7 +76,13 @@ BATCHES_MOST = 4
 """How many batches or jobs one run makes at most, where upload URLs stop working again and again."""
 
 ERRORS_SHOWN = 20
-"""How many errors of a batch the terminal shows."""
+"""How many errors and warnings of a batch the terminal shows."""
+
+WARNINGS_SHOWN = 3
+"""How many warnings of each code are among them."""
+
+ERRORS_READ = 10_000
+"""How many lines of the errors file are read to find those that are shown."""
 
 SAMPLE = 64 * 1024
 """How many bytes at either end of an archive tell it from another of the same size and date."""
@@ -1016,7 +1022,7 @@ class BatchUpload(Upload):
             self._screen.tell(text)
         listed = number(shown, "errors") + number(shown, "warnings")
         if listed:
-            for text in self._first_errors(id, listed):
+            for text in self._first_errors(id, listed, shown.get("codes")):
                 self._screen.tell(text)
         if self._wanted.errors is not None:
             self._save_errors(id, self._wanted.errors)
@@ -1033,13 +1039,16 @@ class BatchUpload(Upload):
             )
         return Begun(id, str(shown["upload_url"]))
 
-    def _first_errors(self, batch: str, listed: int) -> list[str]:
+    def _first_errors(self, batch: str, listed: int, codes: object) -> list[str]:
         found: list[str] = []
 
         def read(answer: requests.Response) -> None:
             found.clear()
-            for line in answer.iter_lines():
-                if line.strip():
+            warned: Counter[str] = Counter()
+            for line in itertools.islice(filter(bytes.strip, answer.iter_lines()), ERRORS_READ):
+                code = warning_of(line)
+                warned[code] += 1
+                if not code or warned[code] <= WARNINGS_SHOWN:
                     found.append(error_line(line))
                 if len(found) == ERRORS_SHOWN:
                     return
@@ -1049,6 +1058,9 @@ class BatchUpload(Upload):
             found.append(f"and {listed - len(found)} more; --errors FILE saves all of them")
         elif listed > len(found):
             found.append(f"and {listed - len(found)} more")
+        if listed > ERRORS_SHOWN and isinstance(codes, dict):
+            most_first = sorted(codes, key=lambda code: (-number(codes, code), code))
+            found.append(f"In all: {', '.join(f'{number(codes, code):,} {code}' for code in most_first)}")
         return [f"  {each}" for each in found]
 
     def _save_errors(self, batch: str, file: Path) -> None:
@@ -1227,6 +1239,15 @@ def summary(batch: str, shown: Mapping[str, Any]) -> Iterator[str]:
 def many(count: int, what: str) -> str:
     """`1 error`, `2 errors`."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def warning_of(line: bytes) -> str:
+    """The code of a warning of the errors file; empty where the line is none."""
+    try:
+        found = json.loads(line)
+        return str(found["code"]) if found["level"] == "warning" else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def error_line(line: bytes) -> str:

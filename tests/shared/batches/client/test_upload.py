@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import requests
+from PIL import Image
 from werkzeug.serving import make_server
 
 from infra.local.traffic import Fault
@@ -422,6 +423,23 @@ def test_waiting_until_all_is_in(world: World, client: Client, host: str, archiv
     assert not state_of(archive).exists()
 
 
+def test_many_warnings_of_a_code_hide_no_other(
+    world: World, client: Client, host: str, archive: Path
+) -> None:
+    small, dark = io.BytesIO(), io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(small, "PNG")
+    Image.effect_noise((700, 700), 3).point(lambda value: value // 16).save(dark, "PNG")
+    several = [File(f"WO_{number}/meter.png", small.getvalue()) for number in range(30)]
+    make(archive, *several, File("WO_X/meter.png", dark.getvalue()))
+    run = client(host, archive, "--wait")
+    assert run.code == 0, run
+    lines = run.out.splitlines()
+    assert len([line for line in lines if "LOW_RESOLUTION: The" in line]) == 3, lines
+    assert any("WO_X/meter.png: TOO_DARK" in line for line in lines), lines
+    assert lines[-1].startswith("  In all: 30 LOW_RESOLUTION, "), lines
+    assert "TOO_DARK" in lines[-1], lines
+
+
 def test_waiting_with_some_work_orders_that_are_wrong(
     world: World, client: Client, host: str, archive: Path
 ) -> None:
@@ -432,17 +450,18 @@ def test_waiting_with_some_work_orders_that_are_wrong(
     lines = run.out.splitlines()
     assert lines[1].startswith("  2 of 27 work orders taken in, with 2 photographs"), lines
     assert lines[2] == "  26 errors, 0 warnings:"
-    assert len([line for line in lines if "NOT_AN_IMAGE" in line]) == 19
+    assert len([line for line in lines if "NOT_AN_IMAGE:" in line]) == 19
     assert lines[4].startswith("  WO_100/meter.jpg: NOT_AN_IMAGE: The file “meter.jpg” is called an image"), (
         lines
     )
-    assert lines[-1] == "  and 6 more; --errors FILE saves all of them"
+    assert lines[-2] == "  and 6 more; --errors FILE saves all of them"
+    assert lines[-1].startswith("  In all: 25 NOT_AN_IMAGE, 1 "), lines
     assert sorted(world.imported()) == ["WO_1", "WO_2"]
 
     for form, file in saved.items():
         run = client(host, archive, "--wait", "--errors", file)
         assert run.code == 3, run
-        assert run.out.splitlines()[-2:] == ["  and 6 more", f"The errors are in {file}."]
+        assert run.out.splitlines()[-3:] == ["  and 6 more", lines[-1], f"The errors are in {file}."]
         assert len(file.read_text().splitlines()) == 26 + (form == "csv")
     assert json.loads(saved["jsonl"].read_text().splitlines()[1])["work_order"] == "WO_100"
     assert saved["csv"].read_text().startswith("work_order,file,code,level,message")
