@@ -261,7 +261,7 @@ def _start_after_edit(export: Export, config: ExportConfig) -> datetime:
     if config.end is not None and begun and config.end < start:
         at = names.stamp(start)
         problems.append(FieldProblem("end", f"must not lie before {at}, up to which windows have begun"))
-    if config.end is not None and not begun and config.end <= start:
+    if not begun and config.schedule(export.created).window_from(start) is None:
         problems.append(FieldProblem("end", NO_WINDOW))
     if problems:
         raise Invalid(problems)

@@ -634,6 +634,25 @@ def test_what_runs_once_cannot_become_a_schedule(world: World) -> None:
     assert (answer.status, answer.body["errors"][0]["field"]) == (400, "interval")
 
 
+@pytest.mark.parametrize(
+    ("bounds", "changes"),
+    [
+        ({"start": "2026-12-24T00:00:00Z", "end": "2026-12-25T00:00:00Z"}, {"end": None}),
+        ({"end": "2026-12-25T00:00:00Z"}, {"start": "2026-12-24T00:00:00Z", "end": None}),
+        ({"end": "2026-12-25T00:00:00Z"}, {"end": "1970-01-01T00:00:00Z"}),
+    ],
+    ids=["no end, in the future", "start in the future, no end", "end where everything begins"],
+)
+def test_what_runs_once_is_not_left_without_a_window_by_an_edit(
+    world: World, bounds: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    path = f"/v1/exports/{world.export(interval='once', **bounds)}"
+    answer = world.request("PATCH", path, changes)
+    assert answer.status == 400, answer
+    assert [error["field"] for error in answer.body["errors"]] == ["end"]
+    assert world.request("GET", path).body["state"] == "ACTIVE"
+
+
 def test_an_export_that_lies_far_behind_can_be_edited_all_the_same(world: World) -> None:
     export = world.export(interval="every 1 minutes")
     path = f"/v1/exports/{export}"
