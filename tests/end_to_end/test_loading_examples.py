@@ -337,6 +337,48 @@ def test_a_load_job_that_failed_is_begun_again_and_a_lost_answer_loads_nothing_t
     assert loaded(bigquery, table) == as_they_are(loader, source)
 
 
+def test_deliveries_of_other_formats_and_sources_keep_none_of_the_others_from_being_loaded(
+    loader: Loader,
+) -> None:
+    """An export is edited twice: the delivery between has another format, or is of another source."""
+    source, table = LOADED[0], "project.dataset.delivered"
+    path = f"/v1/exports/{loader.export(source, 'json')}"
+    edits: list[Row] = [
+        {"file_format": "csv", "bom": True},
+        {"file_format": "json", "bom": False, "export_type": "inputs"},
+        {"export_type": source},
+    ]
+    for number, edit in enumerate([{}, *edits]):
+        if edit:
+            answer = loader.world.request("PATCH", path, edit)
+            assert answer.status == 200, answer
+        loader.fill(f"before {number}")
+        loader.world.run_due(MORNINGS[0] + timedelta(days=number))
+    manifests = loader.world.manifests()
+    assert [(each["export_type"], each["file_format"]) for each in manifests] == [
+        (source, "json"),
+        (source, "csv"),
+        ("inputs", "json"),
+        (source, "json"),
+    ]
+    names = [file["name"] for each in (manifests[0], manifests[3]) for file in each["files"]]
+    files = loader.world.data_files()
+    rows = [json.loads(line) for name in names for line in files[name].decode().split("\n")[:-1]]
+    assert loader.fetch(source, "json").count("fetched") == 4
+    database = loader.folder / "a.duckdb"
+    told = loader.fails("load_duckdb.py", "deliveries", schema(source), database)
+    assert "is not loaded: its files have the format csv" in told
+    assert in_duckdb(database) == said(source, rows, microseconds, plain=True)
+    told = loader.fails("load_pandas.py", "deliveries", schema(source))
+    assert "lists files of the format csv" in told
+    bigquery = BigQuery(loader.world.suite.storage.read)
+    with bigquery.listening(loader.folder) as there:
+        told = loader.fails(*loading(loader, source, table), **there)
+    assert "is not loaded: its files have the format csv" in told
+    assert f"is not loaded: it is of inputs, not {source}" in told
+    assert loaded(bigquery, table) == sorted(map(repr, rows))
+
+
 COMMAND = """#!/bin/sh
 printf '%s\n' "$@" > {kept}
 """
