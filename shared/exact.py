@@ -31,6 +31,9 @@ _LONG_NUMBER = b"0" * 19
 _NUL = rb"\u0000"
 # The only way in which JSON can write one. It may also stand for a backslash and five characters.
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]").search
+# Python's own json takes half a surrogate pair, which no UTF-8 can hold.
+
 _SPACE_BEFORE_COLON = (b" :", b"\n:", b"\r:", b"\t:")
 
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
@@ -86,6 +89,8 @@ def parse(content: bytes, max_depth: int = MAX_DEPTH, *, any_integer: bool = Fal
     wrong = _first_wrong(value, "")
     if wrong is None and has_nul:
         wrong = _first_nul(value, "")
+    if wrong is None and _SURROGATE(content):
+        wrong = _half_a_pair(value)
     if wrong is not None:
         raise wrong
     return value
@@ -256,6 +261,14 @@ def _first_nul(value: Any, path: str) -> NotExact | None:
     elif isinstance(value, list):
         inner = (_first_nul(each, f"{path}[{place}]") for place, each in enumerate(value))
     return next((found for found in inner if found is not None), None)
+
+
+def _half_a_pair(value: Any) -> NotExact | None:
+    try:
+        dumps(value)
+    except ValueError:
+        return NotExact("syntax", "", "is not JSON: a text holds half a surrogate pair")
+    return None
 
 
 def _inside(path: str, name: str) -> str:

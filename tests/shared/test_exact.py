@@ -80,6 +80,19 @@ def test_integers_of_any_size_where_they_are_wanted() -> None:
     assert refusal(b'{"a": 12345678901234567890123' + b"[" * 10_000, any_integer=True)[0] == "depth"
 
 
+@pytest.mark.parametrize("rest", [rb'"b": "\ud800"', rb'"b": ["\uDFFF\ud800"]', rb'"\udc00": 1'])
+@pytest.mark.parametrize("any_integer", [False, True])
+def test_half_a_surrogate_pair_is_refused(rest: bytes, any_integer: bool) -> None:
+    for number in (b"1", b"12345678901234567890123"):
+        assert refusal(b'{"a": %b, %b}' % (number, rest), any_integer=any_integer)[:2] == ("syntax", "")
+
+
+def test_a_whole_surrogate_pair_is_one_character() -> None:
+    content = rb'{"a": 12345678901234567890123, "b": "\ud83d\ude00", "c": "\\ud800"}'
+    expected = {"a": 12345678901234567890123, "b": "\N{GRINNING FACE}", "c": r"\ud800"}
+    assert parse(content, any_integer=True) == expected
+
+
 def test_as_deep_as_is_said() -> None:
     assert parse(nested(MAX_DEPTH))
     assert parse(nested(128), 128)

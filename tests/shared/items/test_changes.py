@@ -63,6 +63,12 @@ def test_a_record_without_a_key_is_known_by_what_it_holds() -> None:
             "The field age must be an integer.",
         ),
         (
+            {"id": "a", "more": r'{"n": 12345678901234567890123, "half": "\ud800"}'},
+            ItemType("Account", types={"more": "object"}),
+            False,
+            "The field more must be an object.",
+        ),
+        (
             {"id": "a", "born": "31.12.2020"},
             ItemType("Account", types={"born": "moment"}),
             True,
