@@ -1,6 +1,7 @@
 """`/v0.2/work-orders` and `/v0.2/task-groups` over HTTP: their routes. A work order is looked for in the site
 that the request names (`caller`)."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -129,10 +130,17 @@ class WithInputs(BaseModel):
     )
 
 
+_PLUS_LOST = re.compile(r".*:[0-9]{2}(\.[0-9]+)? [0-9]{2}:?[0-9]{2}")
+# A + in a URL's query is read as a space. https://url.spec.whatwg.org/#concept-urlencoded-parser
+
+
 def _since(value: str) -> datetime:
+    needs_offset = "must have an offset, as in 2026-11-23T00:00:00Z; the + of +02:00 is %2B in a URL"
+    if _PLUS_LOST.fullmatch(value):
+        raise ValueError(needs_offset)
     named = moments.read(value)
     if named.tzinfo is None:
-        raise ValueError("must have an offset, as in 2026-11-23T00:00:00Z; the + of +02:00 is %2B in a URL")
+        raise ValueError(needs_offset)
     return named.astimezone(UTC)
 
 

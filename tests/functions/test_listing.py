@@ -164,6 +164,12 @@ def test_what_changed_since_a_moment_is_found_with_that_moment(world: World, siz
     assert everything(world, updated_since="2027-01-01T00:00:00Z", page_size=size) == []
 
 
+def test_an_offset_whose_plus_came_as_a_space_is_named(world: World) -> None:
+    answer = world.request("GET", "/v0.2/work-orders?updated_since=2026-11-22T08:00:00+02:00")
+    assert answer.status == 400
+    assert "the + of +02:00 is %2B in a URL" in str(answer.body), answer.body
+
+
 def test_a_change_counts_from_its_commit_not_from_its_earlier_stamp(world: World) -> None:
     make(world, "a")
     world.suite.traffic.arm("firestore.Commit", Fault("delay", seconds=50))
