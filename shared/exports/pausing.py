@@ -61,8 +61,8 @@ def resume(cloud: Cloud, caller: Caller, id: str, skip: bool = False) -> tuple[E
             raise Conflict(f"the export {id} has ended: give it another `end`, or make another export")
         if export.state == SUSPENDED and skip:
             raise Conflict(
-                f"the export {id} is suspended, and its windows wait: to skip them, pause it first and then "
-                "resume it"
+                f"the export {id} is suspended, and its windows wait: to skip them, pause it first, and then "
+                "resume it with `skip`"
             )
         if export.state == SUSPENDED:
             retried = retrying.asked(read_time(snapshot))

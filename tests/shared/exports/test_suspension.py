@@ -236,7 +236,8 @@ def test_no_window_of_a_suspended_export_is_skipped(world: World, monkeypatch: p
     live(world, 1, 3)
     fix(world)
     refused = world.request("POST", f"/v1/exports/{export}:resume?skip=true")
-    assert (refused.status, "pause it first" in refused.body["detail"]) == (409, True)
+    says = "to skip them, pause it first, and then resume it with `skip`"
+    assert (refused.status, says in refused.body["detail"]) == (409, True), refused.body
     assert shown(world, export)["state"] == "SUSPENDED"
     asked(world, export, "pause")
     assert asked(world, export, "resume?skip=true")["left_out"] == {
