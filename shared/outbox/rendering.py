@@ -91,7 +91,8 @@ def clock(timezone: str) -> str:
 def period(about: Any) -> str:
     """A period as people read it, from its `window_start` and `window_end`, on the clocks of its `timezone`.
 
-    Where the clocks change in it the offsets from UTC stand beside the times: the same time can come twice.
+    Where the clocks change in it, or show one of its bounds twice, the offsets from UTC stand beside the
+    times.
     """
     zone = ZoneInfo(about.timezone)
     start, end = (
@@ -99,12 +100,17 @@ def period(about: Any) -> str:
     )
     if not start.timestamp():  # what runs once without a start exports everything so far
         return f"up to {local(end, about.timezone)}"
-    changes = start.utcoffset() != end.utcoffset()
+    with_offsets = start.utcoffset() != end.utcoffset() or _comes_twice(start) or _comes_twice(end)
     first, last = (
-        f"{local(at, about.timezone)} (UTC{_offset(at)})" if changes else local(at, about.timezone)
+        f"{local(at, about.timezone)} (UTC{_offset(at)})" if with_offsets else local(at, about.timezone)
         for at in (start, end)
     )
     return f"{first} to {last}"
+
+
+def _comes_twice(at: datetime) -> bool:
+    """Whether the clocks show this time twice, since they are set back."""
+    return at.utcoffset() != at.replace(fold=1 - at.fold).utcoffset()
 
 
 def _offset(at: datetime) -> str:

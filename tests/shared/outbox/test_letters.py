@@ -149,6 +149,28 @@ def test_where_the_clocks_change_a_period_has_its_offsets() -> None:
 
 
 @pytest.mark.parametrize(
+    ("start", "end", "read"),
+    [
+        # The first two would read alike.
+        ("00:15", "00:30", "02:15 (UTC+02:00) to 25 October 2026, 02:30 (UTC+02:00)"),
+        ("01:15", "01:30", "02:15 (UTC+01:00) to 25 October 2026, 02:30 (UTC+01:00)"),
+        ("01:45", "02:00", "02:45 (UTC+01:00) to 25 October 2026, 03:00 (UTC+01:00)"),
+        ("02:00", "02:15", "03:00 to 25 October 2026, 03:15"),
+    ],
+)
+def test_a_period_of_an_hour_that_comes_twice_has_its_offsets(start: str, end: str, read: str) -> None:
+    window = {"window_start": f"2026-10-25T{start}:00Z", "window_end": f"2026-10-25T{end}:00Z"}
+    text = letter("export", {**FACTS, **window}, LINK).text
+    assert f"25 October 2026, {read}, Europe/Paris time\n" in text
+
+
+@pytest.mark.parametrize("date", ["2026-03-29T00:30:00Z", "2026-10-25T02:30:00Z"])
+def test_a_period_beside_a_change_of_the_clocks_has_no_offsets(date: str) -> None:
+    window = {"window_start": date, "window_end": date.replace(":30:", ":45:")}
+    assert "(UTC" not in letter("export", {**FACTS, **window}, LINK).text.partition("The link")[0]
+
+
+@pytest.mark.parametrize(
     ("count", "read"),
     [
         (1, "S0"),
