@@ -40,6 +40,7 @@ def test_every_sample_is_exported_with_the_numbers_that_a_count_gives(datasets: 
     assert files(datasets, id, export_type=2) == counted
 
 
+@pytest.mark.slow
 def test_a_copied_dataset_knows_the_numbers_of_its_samples(datasets: Datasets) -> None:
     id = datasets.create(dataset_type=1)
     params = {

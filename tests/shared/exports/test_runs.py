@@ -202,6 +202,7 @@ def test_an_image_whose_name_is_taken_by_something_else_is_named_and_left_as_it_
     assert (event["status"], event["images"], event["images_conflicting"]) == ("COMPLETED", 2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressible", [True, False])
 def test_a_record_of_five_mebibytes(world: World, compressible: bool) -> None:
     size = 5 * 1024 * 1024

@@ -421,7 +421,7 @@ def test_suspending_and_resuming_fail_nothing(make: Make, kind: Kind) -> None:
 def test_killed_or_paused_at_some_calls_it_ends_the_same(
     make: Make, kind: Kind, mode: kills.Mode[Any]
 ) -> None:
-    kills.each(make(kind), mode, sample=3)
+    kills.each(make(kind), mode, sample=2)
 
 
 @pytest.mark.slow

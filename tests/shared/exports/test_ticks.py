@@ -104,6 +104,7 @@ def test_a_late_tick_begins_what_was_due_when_it_was_published_and_no_more(world
     assert [end for _, end, _ in exported(world)] == ["2026-11-23T00:00"]
 
 
+@pytest.mark.slow
 def test_monthly_windows_of_a_year_without_ticks_are_all_exported_oldest_first(world: World) -> None:
     world.export(interval="monthly")
     work_order(world, "WO_FIRST")

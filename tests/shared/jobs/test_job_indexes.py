@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.cloud.firestore_v1._helpers import encode_value
 
 from infra.local.firestore.indexes import Indexes
@@ -23,6 +24,7 @@ def entries(snapshot: Any) -> list[int]:
     return list(index_entries(INDEXES, snapshot.reference.path, fields).values())
 
 
+@pytest.mark.slow
 def test_nothing_large_is_indexed(world: World) -> None:
     jobs = Jobs(world)
     long = "x" * 1_000

@@ -85,6 +85,7 @@ def test_a_name_cannot_add_headers_lines_or_elements(name: str) -> None:
     assert escape(one_line(HOSTILE, 80)) in made.html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize(
     "text", ['"' * 5_000, "\U0001f469" * 5_000, "ab " * 5_000], ids=["escaped", "wide", "words"]

@@ -48,6 +48,7 @@ _ROW = b"x" * 5000 + b',"' + b"y" * 5000 + b'"\n'
 _OBJECT = b'{"a":"' + b"x" * 10000 + b'"}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "csv"),
     [
