@@ -18,6 +18,7 @@ from typing import Any
 
 from shared.gcp.clients import Cloud
 from shared.gcp.clients import connect as _connect
+from shared.outbox.rendering import one_line
 from shared.settings import Settings
 
 ANSWER_SECONDS = 5
@@ -110,7 +111,7 @@ class Listing:
         for number, line in enumerate(lines if self.rows else ()):
             shown.append(f"  {line}")
             if number and self.notes and self.notes[number - 1]:
-                shown.append(f"    {self.notes[number - 1]}")
+                shown.append(f"    {_line(self.notes[number - 1])}")
         return "\n".join([*shown, *([f"  … and {self.left} more"] if self.left else ())])
 
     def json(self) -> dict[str, Any]:
@@ -143,6 +144,11 @@ def show(as_json: bool, *listings: Listing, **more: object) -> None:
 def show_json(value: object) -> None:
     """Show a value as JSON."""
     say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _line(text: str) -> str:
+    """A text on one line, without what controls a terminal: a name can hold either."""
+    return one_line(text, len(text))
 
 
 def _text(cell: object) -> str:
@@ -181,8 +187,9 @@ def show_key(key: str, *, signs: bool) -> None:
 
 
 def table(title: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows under their title, each column as wide as its widest cell; an empty text where a cell is None."""
-    cells = [tuple(title), *(tuple("" if each is None else str(each) for each in row) for row in rows)]
+    """Rows under their title, each on one line, each column as wide as its widest cell; an empty text where a
+    cell is None."""
+    cells = [tuple(title), *(tuple("" if each is None else _line(str(each)) for each in row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(line.rstrip() for line in lines)

@@ -45,7 +45,8 @@ def command(world: World, capsys: pytest.CaptureFixture[str]) -> Command:
         capsys.readouterr()
         ended = main(arguments)
         shown = capsys.readouterr()
-        told = "\n".join(line for line in shown.out.splitlines() if not line.startswith('{"severity"'))
+        lines = shown.out.removesuffix("\n").split("\n")
+        told = "\n".join(line for line in lines if not line.startswith('{"severity"'))
         assert ended == status, shown
         if status:
             assert shown.err.count("\n") <= 1, shown.err
@@ -462,6 +463,19 @@ def test_status_shows_the_run_that_has_the_slot_and_counts_what_it_leaves_out(
     assert [each["run"] for each in shown["runs_under_way"]] == [running]
     assert (len(shown["runs_pending"]), shown["runs_pending_left_out"]) == (2, 2)
     assert {each["name"] for each in shown["runs_pending"]} == {"All nights"}
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\u0085", "\u202e", "\u009b31m"])
+def test_a_name_with_a_line_break_is_shown_on_one_line(world: World, command: Command, odd: str) -> None:
+    export = world.export(name=f"Two{odd}lines")
+    assert world.request("POST", f"/v1/exports/{export}:pause").status == 200
+    halted = section(command("status"), "Exports that are paused")
+    assert len(halted) == 3, halted
+    [line] = command("exports").splitlines()[1:]
+    assert odd[0] not in line + halted[2]
+    assert re.split("  +", line)[1].startswith("Two "), line
+    [one] = json.loads(command("exports", "--json"))["exports"]
+    assert one["name"] == f"Two{odd}lines", "a program reads the name as it is"
 
 
 def test_what_commands_show_they_answer_as_json_too(world: World, command: Command) -> None:
