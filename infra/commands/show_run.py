@@ -8,6 +8,7 @@ import argparse
 from infra.commands import Listing, connect, document_id, say, second, show_json, takes_json
 from shared.exports import operating
 from shared.exports.audit import bounds
+from shared.window import utc_second
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,8 @@ def run(args: argparse.Namespace) -> None:
     )
     moments = Listing("moments", ("at", "what"), [(each.at, each.what) for each in life.moments])
     if args.json:
-        more = {"window": window, "read_time": second(shown.read_time), "moments_left_out": life.left_out}
+        read_time = utc_second(shown.read_time) if shown.read_time else None
+        more = {"window": window, "read_time": read_time, "moments_left_out": life.left_out}
         show_json({"run": head.json()["run"][0] | more, **moments.json(), "audit": life.event})
         return
     say(head.text())

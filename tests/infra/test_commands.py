@@ -502,6 +502,7 @@ def test_what_commands_show_they_answer_as_json_too(world: World, command: Comma
     assert (one["name"], one["export"], one["next_window"]) == ("Nightly", export, "2026-11-23T00:00:00Z")
     assert shown["keys"]["keys"][0]["scopes"]
     assert shown["run"]["run"]["export"] == "Nightly"
+    assert shown["run"]["run"]["read_time"] == "2026-11-23T00:00:00Z"
     assert shown["run"]["audit"] == event
     assert shown["run"]["moments"][-1]["what"] == "finished: COMPLETED"
     assert {each["verdict"] for each in shown["bucket"]["steps"]} == {"passed"}
