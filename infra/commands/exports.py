@@ -3,6 +3,7 @@
 import argparse
 
 from infra.commands import Listing, connect, document_id, show, takes_json
+from shared.accounts.customers import get_customer
 from shared.exports import operating
 from shared.exports.export import STATES
 
@@ -18,6 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Do it."""
+    cloud = connect()
+    if args.customer is not None:
+        get_customer(cloud.db, args.customer)
     rows = [
         (
             each.customer,
@@ -29,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
             each.config.interval,
             each.next_start,
         )
-        for each in operating.exports(connect(), args.customer, args.state)
+        for each in operating.exports(cloud, args.customer, args.state)
     ]
     columns = ("customer", "name", "export", "state", "type", "connector", "interval", "next_window")
     show(args.json, Listing("exports", columns, rows))

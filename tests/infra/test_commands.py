@@ -521,7 +521,8 @@ def test_customers_sites_and_exports_are_listed_by_name(world: World, command: C
         ["Weekly", other, "PAUSED"],
     ]
     assert "Nightly" not in command("exports", "--state", "PAUSED")
-    assert command("exports", "--customer", "other") == "There are none."
+    assert "there is no customer nobody" in command("exports", "--customer", "nobody", status=1)
+    assert command("exports", "--customer", "acme", "--state", "ENDED") == "There are none."
 
 
 def test_an_export_is_paused_and_resumed_and_works_are_cancelled(world: World, command: Command) -> None:
