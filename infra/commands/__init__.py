@@ -26,6 +26,10 @@ ANSWER_SECONDS = 5
 
 _ON_A_LAPTOP = "On a laptop, while `make up` runs: set -a; . .local/env; set +a"
 
+MAX_ID_BYTES = 1500
+"""How long the id of a document may be. https://cloud.google.com/firestore/quotas#limits"""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _RESERVED = re.compile(r"\.\.?|__.*__")
 
 
@@ -63,6 +67,11 @@ def document_id(text: str) -> str:
     """An id as an argument: what can name a document. https://cloud.google.com/firestore/quotas#limits"""
     if not text or "/" in text or _RESERVED.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} cannot be an id: it must not hold a slash")
+    # An argument that is not UTF-8 comes with surrogates. https://peps.python.org/pep-0383/
+    if len(text.encode(errors="surrogateescape")) > MAX_ID_BYTES or _SURROGATE.search(text):
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} cannot be an id: it must be UTF-8 of at most {MAX_ID_BYTES} bytes"
+        )
     return text
 
 

@@ -230,6 +230,8 @@ def test_the_secrets_of_keys_are_sealed_anew_with_the_others(
         (["keys", "--customer", "nobody"], "there is no customer nobody"),
         (["show-run", "e", "0123456789"], "the export e has no run 0123456789"),
         (["show-run", "e", ".."], "'..' cannot be an id"),
+        (["pause", "\udcff"], "'\\udcff' cannot be an id"),
+        (["exports", "--customer", "é" * 751], "cannot be an id: it must be UTF-8 of at most 1500 bytes"),
         (["rerun", "e", "0123456789"], "the export e has no run 0123456789"),
         (["replay", "exports", "{}"], "exports is no function that a topic triggers"),
         (["replay", "tick", "{"], "the message is no JSON"),
