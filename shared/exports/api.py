@@ -6,7 +6,7 @@ from uuid import UUID
 
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared.accounts import api as accounts
 from shared.accounts import callers
@@ -37,10 +37,16 @@ class ExportsPage(Page):
     )
 
 
+def _true_or_false(value: str) -> bool:
+    if (text := value.lower()) not in ("true", "false"):
+        raise ValueError(f"must be true or false; got {value[:20]!r}")
+    return text == "true"
+
+
 class Resume(BaseModel):
     """With which window a paused export goes on."""
 
-    skip: bool = Field(
+    skip: Annotated[bool, BeforeValidator(_true_or_false)] = Field(
         default=False,
         description="Whether a paused export leaves out its open window, too, and goes on with the one that "
         "begins next.",
