@@ -75,8 +75,9 @@ def from_snapshot(snapshot: Snapshot) -> Export:
         created=fields["created"],
         next_start=fields["next_start"],
         next_due=fields["next_due"],
-        paused=fields.get("paused"),
-        suspended=fields.get("suspended"),
+        # An export that ended or was deleted keeps what it was before.
+        paused=fields.get("paused") if fields["state"] == PAUSED else None,
+        suspended=fields.get("suspended") if fields["state"] == SUSPENDED else None,
         retrying=fields.get("retry_asked") is not None,
     )
 

@@ -58,7 +58,10 @@ def resume(cloud: Cloud, caller: Caller, id: str, skip: bool = False) -> tuple[E
         export = service.owned(caller, id, snapshot)
         service.must_be_alive(export)
         if export.state == ENDED:
-            raise Conflict(f"the export {id} has ended: give it another `end`, or make another export")
+            raise Conflict(
+                f"the export {id} has ended: give it another `end`, or make another export; `:retry-failed` "
+                "retries its windows that failed"
+            )
         if export.state == SUSPENDED and skip:
             raise Conflict(
                 f"the export {id} is suspended, and its windows wait: to skip them, pause it first, and then "

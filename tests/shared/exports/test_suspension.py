@@ -246,6 +246,27 @@ def test_no_window_of_a_suspended_export_is_skipped(world: World, monkeypatch: p
     }
 
 
+def test_a_suspended_export_that_ends_is_suspended_no_more_and_says_how_to_retry(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "MAX_DUE_TIMES", 2)
+    export = nightly(world, end="2026-11-26T12:00:00Z")
+    refuse(world)
+    live(world, 1, 3)
+    assert (shown(world, export)["state"], bool(shown(world, export)["suspended"])) == ("SUSPENDED", True)
+    fix(world)
+    world.wait(timedelta(days=2))
+    assert world.request("POST", f"/v1/exports/{export}:run").status == 201
+    world.drain()
+    ended = shown(world, export)
+    assert (ended["state"], ended["suspended"], ended["failed_windows"]["count"]) == ("ENDED", None, 2)
+    refused = world.request("POST", f"/v1/exports/{export}:resume")
+    assert (refused.status, "`:retry-failed` retries" in refused.body["detail"]) == (409, True), refused.body
+    asked(world, export, "retry-failed")
+    world.drain()
+    assert shown(world, export)["failed_windows"]["count"] == 0
+
+
 # --- edited
 
 
