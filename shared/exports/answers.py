@@ -13,6 +13,7 @@ from shared.exports.audit import Outcome, milliseconds
 from shared.exports.config import ExportConfig
 from shared.exports.delivering import first_files
 from shared.exports.failed import Failed
+from shared.exports.manifest import File
 from shared.exports.schedules import INTERVALS
 from shared.formats import FORMATS
 from shared.formats.base import DateFormat
@@ -185,16 +186,6 @@ class Recipient(TypedDict):
     name: str
 
 
-class DeliveredFile(TypedDict):
-    """A file that was delivered, as its manifest has it."""
-
-    name: str
-    site_id: str | None
-    rows: Count
-    bytes: Count
-    crc32c: str
-
-
 class MailNotSent(TypedDict):
     """A mail that was not sent."""
 
@@ -236,7 +227,7 @@ Run = TypedDict(
             Field(description="Where its files are: `gs://` and a bucket, or an SFTP server; null by mail."),
         ],
         "files": Annotated[
-            list[DeliveredFile],
+            list[File],
             Field(
                 description="The first files that are there, at most 100. Their names are of the destination."
             ),

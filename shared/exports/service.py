@@ -119,9 +119,8 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
         version = {"config": config.model_dump(mode="json"), "user": caller.key}
         edited = {**version, "version": number, **next_fields(schedule, start, kept)}
         if changed and export.state == PAUSED:
-            edited["paused"] = (
-                firestore.DELETE_FIELD
-            )  # what lies back by the new schedule did not wait before
+            # What lies back by the new schedule did not wait before the pause.
+            edited["paused"] = firestore.DELETE_FIELD
         transaction.update(reference, edited)
         made = {
             **version,
