@@ -5,15 +5,21 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PHOTOS    := $(VENV)/.photographs
 READERS   := $(VENV)/readers
+TOOLS     := $(VENV)/tools
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test check lint format bench up tick customer ls get schemas pins clean
+.PHONY: help demo test check lint format bench up tick customer ls get schemas pins licences sbom clean
 help:           ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-$(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
+$(INSTALLED): requirements-dev.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) -r requirements-dev.txt
+	@$(PIP) --require-hashes -r $<
+	@touch $@
+
+$(TOOLS)/.installed: requirements-tools.lock | $(INSTALLED)
+	@test -x $(TOOLS)/bin/python || $(BIN)/python -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(PHOTOS): $(INSTALLED) requirements-demo.txt
@@ -37,7 +43,7 @@ demo: $(PHOTOS) $(READERS)/.coco ## two days of a scheduled export, end to end, 
 test: $(INSTALLED) ## the quick tests: six minutes at most, loopback only
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
 
-check: $(PHOTOS) $(READERS)/.installed ## what takes longer: real processes, kills, the demo
+check: $(PHOTOS) $(READERS)/.installed $(TOOLS)/.installed ## what takes longer: real processes, kills, the demo
 	@$(BIN)/python -m pytest -n 2 -m slow
 	@WAYBILL_PART_RECORDS=10 WAYBILL_SLICE_IMAGES=3 WAYBILL_SLICE_FILES=3 $(BIN)/python -m pytest -n 2 -m "cuts and not slow"
 	@WAYBILL_PART_RECORDS=10 $(BIN)/python -m pytest -n 2 tests/shared/exports/test_windows_hold.py
@@ -73,8 +79,20 @@ get: $(INSTALLED) ## fetch what is in it: make get PLACE=gs://bucket/prefix TO=f
 schemas: $(INSTALLED) ## write docs/contracts/schemas/ and docs/contracts/bigquery/ as the code declares them
 	@$(BIN)/python -m infra.schemas
 
-pins: $(INSTALLED) ## write constraints.txt from what is installed
-	@{ echo "# Every package that the virtual environment holds, pinned. Made by \`make pins\`."; $(BIN)/pip freeze --exclude scikit-image --exclude scikit-learn; } > constraints.txt
+PIN := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--annotation-style line --custom-compile-command "make pins" $(if $(UPGRADE),--upgrade)
+pins: $(TOOLS)/.installed ## pin what the requirements name, with hashes; UPGRADE=1 takes the newest of everything
+	@$(PIN) requirements.txt -o requirements.lock
+	@$(PIN) requirements-dev.txt -c requirements.lock -o requirements-dev.lock
+	@$(PIN) requirements-deploy.txt -c requirements.lock -o requirements-deploy.lock
+	@$(PIN) requirements-tools.txt -o requirements-tools.lock
+
+licences: $(TOOLS)/.installed $(INSTALLED) ## write docs/operators/licences.md from what is installed
+	@$(BIN)/python -m infra.licences
+
+sbom: $(TOOLS)/.installed ## list what is deployed, with hashes, in CycloneDX's form: dist/sbom.json
+	@mkdir -p dist
+	@$(TOOLS)/bin/cyclonedx-py requirements requirements.lock --output-reproducible --of JSON -o dist/sbom.json
 
 clean: ## throw away the suite's state
 	@rm -rf .local

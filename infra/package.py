@@ -2,8 +2,8 @@
 
     python -m infra.package [--out dist]
 
-`<out>/<function>/` holds the function's main.py, `shared/`, requirements.txt and constraints.txt. The same
-tree gives the same bytes, so that a function whose code is unchanged is not deployed again.
+`<out>/<function>/` holds the function's main.py, `shared/`, and requirements.lock as requirements.txt. The
+same tree gives the same bytes, so that a function whose code is unchanged is not deployed again.
 """
 
 import argparse
@@ -14,12 +14,13 @@ from infra.bundle import Bundle
 
 ROOT = Path(__file__).parent.parent
 
-FOR_ALL = ("requirements.txt", "constraints.txt")
-"""The build installs the first, which names the second, where main.py is.
-https://cloud.google.com/functions/docs/writing/specifying-dependencies-python"""
+LOCK = "requirements.lock"
+"""What the functions run on, pinned, with hashes: pip then installs nothing whose hash is not in it.
+https://pip.pypa.io/en/stable/topics/secure-installs/#hash-checking-mode"""
 
-_MARK = FOR_ALL[-1]
-"""A folder that holds it was made here; functions/, shared/ and the like do not."""
+REQUIREMENTS = "requirements.txt"
+"""What the lock is called in a package: the build installs the file of this name where main.py is.
+https://cloud.google.com/functions/docs/writing/specifying-dependencies-python"""
 
 _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
@@ -36,12 +37,13 @@ def package(out: Path, bundle: Bundle | None = None) -> list[Path]:
 
 def _package(name: str, folder: Path) -> Path:
     if folder.exists():
-        if not (folder / _MARK).is_file():
+        # A folder that holds both was made here; functions/, shared/ and the like do not.
+        if not all((folder / each).exists() for each in (REQUIREMENTS, "shared")):
             raise FileExistsError(f"{folder} is there and is no package: name another folder with --out")
         shutil.rmtree(folder)
     shutil.copytree(ROOT / "shared", folder / "shared", ignore=_NOT_CODE)
-    for file in (ROOT / "functions" / name / "main.py", *(ROOT / each for each in FOR_ALL)):
-        shutil.copyfile(file, folder / file.name)
+    shutil.copyfile(ROOT / "functions" / name / "main.py", folder / "main.py")
+    shutil.copyfile(ROOT / LOCK, folder / REQUIREMENTS)
     for path in folder.rglob("*"):
         # The bits of the checkout depend on whose it is.
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -7,7 +7,7 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = "6.36.1"
+      version = "6.39.0"
     }
     archive = {
       source  = "hashicorp/archive"

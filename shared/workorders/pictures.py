@@ -21,11 +21,10 @@ from shared.workorders.record import DataConformity
 
 
 def _heic(content: io.BytesIO) -> ImageFile:
-    from pillow_heif import (
-        HeifImageFile,
-    )  # libheif and its codecs take a tenth of a second: only where needed
+    # libheif takes a tenth of a second: only where it is needed.
+    from pi_heif import HeifImageFile  # type: ignore[import-untyped]
 
-    picture: ImageFile = HeifImageFile(content)  # type: ignore[no-untyped-call]
+    picture: ImageFile = HeifImageFile(content)
     return picture
 
 

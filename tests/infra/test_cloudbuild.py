@@ -12,6 +12,8 @@ from infra.package import ROOT
 TEXT = (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8")
 BUILD: dict[str, Any] = yaml.safe_load(TEXT)
 STEPS: dict[str, dict[str, Any]] = {step["id"]: step for step in BUILD["steps"]}
+TEST_BUILD: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild-test.yaml").read_text(encoding="utf-8"))
+DEPLOYING = (ROOT / "docs/operators/deploying.md").read_text(encoding="utf-8")
 
 
 def test_steps_in_order() -> None:
@@ -31,10 +33,10 @@ def test_steps_in_order() -> None:
 @pytest.mark.parametrize(
     ("step", "says"),
     [
-        ("test", r"make lint && make test$"),
-        ("package", r"^-m infra\.package$"),
+        ("test", r"^gcloud builds submit --config=cloudbuild-test\.yaml --service-account=projects/"),
+        ("package", r"--require-hashes -r requirements-deploy\.lock\n.* -m infra\.package$"),
         ("customers", r"customers\.auto\.tfvars\.json infra/terraform/$"),
-        ("init", r"^init .*-backend-config=bucket=\$\{_STATE_BUCKET\}"),
+        ("init", r"^init .*-lockfile=readonly -backend-config=bucket=\$\{_STATE_BUCKET\}"),
         ("plan", r"^plan .*-out=plan .*-var=project=\$\{PROJECT_ID\}"),
         ("apply", r"^apply -input=false plan$"),
     ],
@@ -43,11 +45,38 @@ def test_does(step: str, says: str) -> None:
     assert re.search(says, " ".join(STEPS[step]["args"]))
 
 
+def test_the_tests_are_a_build_of_an_account_that_can_deploy_nothing() -> None:
+    (step,) = TEST_BUILD["steps"]
+    assert step["args"][-1] == "make lint && make test"
+    account = BUILD["substitutions"]["_TEST_ACCOUNT"]
+    assert STEPS["test"]["args"][-1].endswith("/${_TEST_ACCOUNT}@${PROJECT_ID}.iam.gserviceaccount.com")
+    # All that the account is granted, in the page that makes it.
+    granted = re.findall(
+        rf"add-iam-policy-binding (.+) --member=serviceAccount:{account}@.* --role=(\S+)", DEPLOYING
+    )
+    assert granted == [
+        ("PROJECT", "roles/logging.logWriter"),
+        ("gs://PROJECT_cloudbuild", "roles/storage.objectViewer"),
+    ]
+
+
+def test_no_step_that_may_deploy_installs_what_only_tests_need() -> None:
+    ours = yaml.safe_dump(BUILD)
+    assert "requirements-deploy.lock" in ours
+    assert not re.search(r"\bmake\b|requirements-(?!deploy)", ours)
+
+
+def test_images_are_named_by_their_digests() -> None:
+    for step in (*BUILD["steps"], *TEST_BUILD["steps"]):
+        assert re.fullmatch(r"[a-z./-]+:[\w.-]+@sha256:[0-9a-f]{64}", step["name"]), step
+
+
 def test_functions_have_the_python_that_tests_ran_on() -> None:
     runtime = re.search(r'runtime\s*=\s*"(.+)"', (ROOT / "infra/terraform/functions.tf").read_text())
     assert runtime
-    assert STEPS["test"]["name"].replace(":", "").replace(".", "") == runtime[1]
-    assert STEPS["package"]["name"] == STEPS["test"]["name"]
+    image = TEST_BUILD["steps"][0]["name"]
+    assert image.partition("-")[0].replace(":", "").replace(".", "") == runtime[1]
+    assert STEPS["package"]["name"] == image
 
 
 def test_terraform_runs_where_gcloud_is_and_from_where_it_was_put() -> None:
@@ -59,11 +88,10 @@ def test_terraform_runs_where_gcloud_is_and_from_where_it_was_put() -> None:
 
 
 def test_every_substitution_is_named_in_the_command_to_start_it() -> None:
-    used = set(re.findall(r"\$\{?(_[A-Z_]+)", yaml.safe_dump(BUILD)))
+    used = set(re.findall(r"\$\{?(_[A-Z_]+)", yaml.safe_dump(BUILD))) - set(BUILD["substitutions"])
     command = next(line for line in TEXT.splitlines() if "gcloud builds submit" in line)
-    page = (ROOT / "docs/operators/deploying.md").read_text(encoding="utf-8")
     assert used == set(re.findall(r"(_[A-Z_]+)=", command))
-    assert used == set(re.findall(r"(?<![A-Z])(_[A-Z_]+)=", page))
+    assert used == set(re.findall(r"(?<![A-Z])(_[A-Z_]+)=", DEPLOYING))
 
 
 def test_spells_out_nothing_of_the_bundle() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.bundle import Bundle
-from infra.package import FOR_ALL, ROOT, package
+from infra.package import LOCK, REQUIREMENTS, ROOT, package
 
 BUNDLE = Bundle.load()
 
@@ -81,8 +81,9 @@ def test_holds_its_main_and_shared_and_nothing_else(packages: list[Path], functi
     ours = [path.relative_to(ROOT) for path in (ROOT / "shared").rglob("*") if path.is_file()]
     shared = {path for path in ours if "__pycache__" not in path.parts}
     assert Path("shared/outbox/templates/letter.html") in shared
-    assert files == {Path("main.py"), *map(Path, FOR_ALL)} | shared
+    assert files == {Path("main.py"), Path(REQUIREMENTS)} | shared
     assert (folder / "main.py").read_bytes() == (ROOT / "functions" / function / "main.py").read_bytes()
+    assert (folder / REQUIREMENTS).read_bytes() == (ROOT / LOCK).read_bytes()
 
 
 def test_nothing_of_infra_or_tests_is_in_a_package(packages: list[Path]) -> None:
