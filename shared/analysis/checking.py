@@ -54,7 +54,7 @@ def check(cloud: Cloud, site: Site, held: StoredWorkOrder, in_time: Callable[[],
 
     Google's errors pass, where an image cannot be read now.
     """
-    again = pictures.originals(list(images.decode(held.images)))
+    again = images.originals(list(images.decode(held.images)))
 
     def one(image: Image) -> tuple[DataConformity, ...] | None:
         if not in_time():

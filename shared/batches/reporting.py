@@ -173,7 +173,7 @@ def _problems(imported: Imported, held: StoredWorkOrder | None) -> Sequence[Prob
     if held is None:
         return ()
     stored = {image.id: image for image in images.decode(held.images)}
-    same = pictures.originals(list(stored.values()))
+    same = images.originals(list(stored.values()))
     found = [
         problem(
             check.code,

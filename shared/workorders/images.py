@@ -4,7 +4,7 @@ The lines of a part's records, one after the other, are the part's list of image
 and a slice of it is a range of bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.gcp.objects import Stored
@@ -92,3 +92,11 @@ def stored(id: str, file_extension: str, at: Stored, content: bytes) -> Image:
     header = read_header(content)
     width, height = (header.width, header.height) if header else (0, 0)
     return Image(id, file_extension, at.generation, at.size, at.crc32c, width, height)
+
+
+def originals(images: Sequence[Image]) -> dict[str, str]:
+    """Of each that holds the same bytes as an earlier one, by size and crc32c, the id of the first such."""
+    first: dict[tuple[int, str], str] = {}
+    for image in images:
+        first.setdefault((image.size, image.crc32c), image.id)
+    return {image.id: same for image in images if (same := first[image.size, image.crc32c]) != image.id}

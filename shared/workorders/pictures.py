@@ -5,7 +5,7 @@ Pillow does with the rest grows with the pixels.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from PIL import Image as pillow
@@ -16,7 +16,6 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from shared.workorders.headers import Header, Kind, kind_of, name_of, pixels_alone, read_header, scans
-from shared.workorders.images import Image
 from shared.workorders.record import DataConformity
 
 
@@ -161,14 +160,6 @@ def check(content: bytes) -> tuple[DataConformity, ...]:
     if _blurred(grey):
         found.append(DataConformity("blur", "BLURRED", "warning"))
     return tuple(found)
-
-
-def originals(images: Sequence[Image]) -> dict[str, str]:
-    """Of each that holds the same bytes as an earlier one, by size and crc32c, the id of the first such."""
-    first: dict[tuple[int, str], str] = {}
-    for image in images:
-        first.setdefault((image.size, image.crc32c), image.id)
-    return {image.id: same for image in images if (same := first[image.size, image.crc32c]) != image.id}
 
 
 def _look(content: bytes) -> tuple[tuple[int, int], pillow.Image]:

@@ -6,7 +6,16 @@ import pytest
 from PIL import Image as pillow
 
 from shared.gcp.objects import Stored
-from shared.workorders.images import LINE_BYTES, Image, decode, encode, object_name, of_inputs, stored
+from shared.workorders.images import (
+    LINE_BYTES,
+    Image,
+    decode,
+    encode,
+    object_name,
+    of_inputs,
+    originals,
+    stored,
+)
 
 ONE = Image("c1b7a1de-2b62-5f0e-8f29-4b2f0f6a7e02", "jpg", 1_763_856_000_000_000, 10**12, "AAAAAA==")
 TWO = Image("0d9a2a55-6d7b-5a0b-8a71-9a6f1f4f3c03", "webp", 1, 0, "yZRlqg==", 4032, 3024)
@@ -50,3 +59,21 @@ def test_an_image_knows_its_pixels_as_they_are_stored() -> None:
     assert list(decode(encode(image))) == [image]
     nothing = stored("1", "jpg", at, b"no picture")
     assert (nothing.width, nothing.height) == (0, 0)
+
+
+def image(id: str, size: int, crc32c: str) -> Image:
+    return Image(id=id, file_extension="jpg", generation=1, size=size, crc32c=crc32c)
+
+
+def test_what_is_there_twice_is_known_by_the_first() -> None:
+    images = [
+        image("a", 10, "AAAA"),
+        image("b", 10, "BBBB"),
+        image("c", 11, "AAAA"),
+        image("d", 10, "AAAA"),
+        image("e", 10, "BBBB"),
+        image("f", 10, "AAAA"),
+    ]
+    assert originals(images) == {"d": "a", "e": "b", "f": "a"}
+    assert originals(images[:3]) == {}
+    assert originals([]) == {}

@@ -18,8 +18,7 @@ from pillow_heif import register_heif_opener
 
 from shared.clock import elapsed_since, stopwatch
 from shared.workorders import headers, pictures
-from shared.workorders.images import Image
-from shared.workorders.pictures import Refusal, check, extension, originals, refusal
+from shared.workorders.pictures import Refusal, check, extension, refusal
 from shared.workorders.record import DataConformity
 
 UNREADABLE = (DataConformity("readable", "UNREADABLE", "error"),)
@@ -554,24 +553,6 @@ def test_memory_that_is_lacking_is_not_the_picture_s_fault(monkeypatch: pytest.M
     monkeypatch.setattr(pillow.Image, "convert", lacking)
     with pytest.raises(MemoryError):
         check(GOOD["PNG"])
-
-
-def image(id: str, size: int, crc32c: str) -> Image:
-    return Image(id=id, file_extension="jpg", generation=1, size=size, crc32c=crc32c)
-
-
-def test_what_is_there_twice_is_known_by_the_first() -> None:
-    images = [
-        image("a", 10, "AAAA"),
-        image("b", 10, "BBBB"),
-        image("c", 11, "AAAA"),
-        image("d", 10, "AAAA"),
-        image("e", 10, "BBBB"),
-        image("f", 10, "AAAA"),
-    ]
-    assert originals(images) == {"d": "a", "e": "b", "f": "a"}
-    assert originals(images[:3]) == {}
-    assert originals([]) == {}
 
 
 def box(name: bytes, *inside: bytes) -> bytes:
