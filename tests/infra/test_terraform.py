@@ -8,9 +8,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import hcl2
@@ -23,73 +21,11 @@ from infra.local.pubsub import STORAGE_TOPIC, Delivery, cloud_event_request
 from infra.package import ROOT
 from shared.accounts.customers import account_of
 from shared.settings import Settings
+from tests.terraform import FILES, code, parsed, resources, said
 
-FOLDER = ROOT / "infra" / "terraform"
-FILES = sorted(FOLDER.glob("*.tf"))
 BUNDLE: dict[str, Any] = yaml.safe_load(BUNDLE_YAML.read_text(encoding="utf-8"))
 INDEXES: dict[str, Any] = json.loads((ROOT / "infra" / "firestore.indexes.json").read_text(encoding="utf-8"))
 PAGE = (ROOT / "docs" / "operators" / "deploying.md").read_text(encoding="utf-8")
-
-
-def plain(value: Any) -> Any:
-    """What was parsed, without the quotes around strings and the parser's own marks."""
-    if isinstance(value, dict):
-        return {
-            key.strip('"'): plain(each)
-            for key, each in value.items()
-            if key not in ("__is_block__", "__comments__", "__inline_comments__")
-        }
-    if isinstance(value, list):
-        return [plain(each) for each in value]
-    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
-        return value[1:-1]
-    return value
-
-
-@cache
-def parsed() -> dict[str, list[Any]]:
-    """All files as one: block type -> blocks."""
-    together: dict[str, list[Any]] = {}
-    for file in FILES:
-        for kind, blocks in plain(hcl2.loads(file.read_text(encoding="utf-8"))).items():
-            together.setdefault(kind, []).extend(blocks)
-    return together
-
-
-@cache
-def resources() -> dict[str, Any]:
-    """`type.name` -> body."""
-    return {
-        f"{kind}.{name}": body
-        for block in parsed()["resource"]
-        for kind, named in block.items()
-        for name, body in named.items()
-    }
-
-
-@cache
-def code() -> str:
-    """All of it without comments, which may speak of anything."""
-    return json.dumps({kind: blocks for kind, blocks in parsed().items() if kind != "resource"}) + json.dumps(
-        resources()
-    )
-
-
-def strings(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, each in value.items():
-            yield key
-            yield from strings(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from strings(each)
-    else:
-        yield str(value)
-
-
-def said(name: str) -> str:
-    """Everything that one resource says."""
-    return "\n".join(strings(resources()[name]))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
