@@ -7,7 +7,8 @@ WaybillError
 │   ├── Forbidden        403  the key lacks a scope
 │   ├── NotFound         404  nothing of that name belongs to this customer
 │   ├── Conflict         409  right in itself, but not now
-│   └── TooLarge         413  the request's body is larger than is accepted
+│   ├── TooLarge         413  the request's body is larger than is accepted
+│   └── TooMany          429  right in itself, but too many of them, or too often
 ├── Retry                passing: the event is answered 503 and is delivered again
 │   └── Busy             another attempt is at it
 └── GiveUp               trying again cannot help: the event is acknowledged and the failure is reported
@@ -98,6 +99,20 @@ class TooLarge(Refused):
 
     status = 413
     title = "The request is too large"
+
+
+class TooMany(Refused):
+    """Right in itself, but too many of them, or too often.
+
+    `seconds` is how long to wait, where waiting helps.
+    """
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, message: str, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Retry(WaybillError):

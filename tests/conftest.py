@@ -22,6 +22,7 @@ from infra.local.suite import Suite
 from shared.clock import stopwatch
 from shared.delivery.cloud_storage import copying
 from shared.gcp import clients, many
+from shared.http.routes import REQUESTS
 from tests import in_process
 from tests.emulators.suite import with_emulators
 from tests.outside import outside
@@ -127,6 +128,7 @@ def suite(
     monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", environment["GCE_METADATA_HOST"])
     yield services
     clients.forget()
+    REQUESTS.clear()
 
 
 def _as_on_google_cloud(project: str) -> Callable[..., tuple[Credentials, str]]:

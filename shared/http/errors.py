@@ -146,6 +146,7 @@ GATEWAY_CODES = {
     404: "APIGW.0101",
     405: "APIGW.0101",
     413: "APIGW.0201",
+    429: "APIGW.0308",
     500: "APIGW.0601",
     503: "APIGW.0601",
 }
@@ -157,6 +158,7 @@ OAUTH_CODES = {
     401: "invalid_token",
     403: "insufficient_scope",
     404: "not_found",
+    429: "temporarily_unavailable",
     500: "server_error",
     503: "temporarily_unavailable",
 }

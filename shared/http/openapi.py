@@ -192,7 +192,7 @@ def _refusals(surface: Surface, route: Route) -> set[int]:
     """The statuses of a route's errors, as far as its declaration shows, and those that it names."""
     refusals = {500, 503, *route.refusals}
     if route.scope != PUBLIC:
-        refusals |= {401, 403, *surface.refusals}
+        refusals |= {401, 403, 429, *surface.refusals}
     if route.body is not None or route.query is not None or route.repeatable or is_strict(surface, route):
         refusals.add(400)
     if route.body is not None and route.body.form:

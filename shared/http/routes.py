@@ -8,6 +8,7 @@ redirected.
 """
 
 import contextlib
+import math
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map, Rule
 
 from shared import logs
-from shared.errors import Conflict, FieldProblem, Invalid, Refused, Retry, Unauthenticated
+from shared.errors import Conflict, FieldProblem, Invalid, Refused, Retry, TooMany, Unauthenticated
 from shared.gcp.documents import contention
 from shared.gcp.outages import expired
 from shared.http import forms
@@ -31,12 +32,22 @@ from shared.http.bodies import BODY_BYTES, json_object, no_such, read
 from shared.http.errors import ErrorForm, Failure
 from shared.http.idempotency import repeatable
 from shared.http.paths import single_slashes
+from shared.http.rates import Rate, Rates
 
 PUBLIC = "public"
 """The scope of a route that anybody may call, without a key."""
 
 REQUEST_ID = "X-Request-Id"
 """The header of every answer that finds the request in the log. Clients of `/v2` show it with an error."""
+
+REQUESTS_A_SECOND = 50
+"""How many requests of one customer an instance answers in a second, in the long run."""
+
+CUSTOMERS_KEPT = 10_000
+"""Of how many customers an instance counts the requests: about 2 MB."""
+
+REQUESTS = Rates(CUSTOMERS_KEPT)
+"""The requests of each customer, counted by this instance."""
 
 UNDECLARED: Any = object()
 """The answer of a route that declares none."""
@@ -229,6 +240,7 @@ class Routes:
     def _handled(self, route: Route, values: dict[str, Any], request: flask.Request) -> flask.Response:
         request.view_args = values
         caller = request if route.scope == PUBLIC else self.surface.who(request, route.scope)
+        _count(_customer(route, caller))
         given = {name: values[name] for _, name in PARAMETER.findall(route.path)}
         if is_strict(self.surface, route):
             _check_query(self.surface, route, request)
@@ -250,6 +262,8 @@ class Routes:
             answer.headers["WWW-Authenticate"] = self.surface.challenge
         if isinstance(error, MethodNotAllowed):
             answer.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        if isinstance(error, TooMany) and error.seconds is not None:
+            answer.headers["Retry-After"] = str(math.ceil(error.seconds))
         return answer
 
     def _failure(self, request: flask.Request, request_id: str, error: Exception) -> Failure:
@@ -328,8 +342,25 @@ def _ids(route: Route, caller: Any, given: Mapping[str, Any]) -> dict[str, str |
     public route is left out: it can hold a secret."""
     if route.scope == PUBLIC:
         return {}
-    customer = caller.caller.customer if hasattr(caller, "caller") else None
-    return {"customer": customer, **{name: str(value) for name, value in given.items()}}
+    return {"customer": _customer(route, caller), **{name: str(value) for name, value in given.items()}}
+
+
+def _customer(route: Route, caller: Any) -> str | None:
+    """Whose request it is; None where nobody needs to be known."""
+    return caller.caller.customer if route.scope != PUBLIC and hasattr(caller, "caller") else None
+
+
+def _count(customer: str | None) -> None:
+    """TooMany where a customer's requests come more often than this instance answers them."""
+    if customer is None:
+        return
+    seconds = REQUESTS.take(customer, Rate.of(REQUESTS_A_SECOND))
+    if seconds:
+        raise TooMany(
+            f"more than {REQUESTS_A_SECOND} requests a second came from your keys: send the next one after "
+            f"{math.ceil(seconds)} s",
+            seconds,
+        )
 
 
 def _sent(route: Route, request: flask.Request) -> Iterator[tuple[str, Any]]:

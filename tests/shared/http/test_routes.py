@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +11,10 @@ import pytest
 
 from shared import logs
 from shared.http import openapi
+from shared.http import routes as declared
 from shared.http.errors import DETAIL, PROBLEM_DETAILS, ErrorForm
-from shared.http.routes import PUBLIC, Body, Route, Routes, serving
+from shared.http.rates import BURST_SECONDS, Rates
+from shared.http.routes import PUBLIC, REQUESTS_A_SECOND, Body, Route, Routes, serving
 from tests.shared.http.toy import BOAT, FAILURES, MAX_BYTES, Boat, Colours, NewBoat, Yard, call, surface, toy
 
 
@@ -250,7 +253,7 @@ DETAIL_KEYS = {"detail", "request_id"}
 
 
 @pytest.mark.parametrize(("form", "keys"), [(PROBLEM_DETAILS, PROBLEM_KEYS), (DETAIL, DETAIL_KEYS)])
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 500, 503])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 429, 500, 503])
 def test_every_error_has_the_form_of_its_surface(
     yard: Yard, form: ErrorForm, keys: set[str], status: int
 ) -> None:
@@ -270,9 +273,32 @@ def test_every_error_has_the_form_of_its_surface(
     assert set(said) - {"errors"} == keys
     assert ("errors" in said) == (status == 400)
     assert said["request_id"] == "trace-7"
+    assert answer.headers.get("Retry-After") == ("2" if status == 429 else None)
     assert said["detail"]
     assert said.get("status", status) == status
     assert "secret" not in str(said)
+
+
+def test_more_requests_of_one_customer_than_an_instance_answers_wait(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(declared, "REQUESTS", Rates(10, lambda: now[0]))
+
+    def who(request: flask.Request, _: str) -> Any:
+        return SimpleNamespace(caller=SimpleNamespace(customer=request.headers["Authorization"]))
+
+    routes = Routes(surface(who=who), [replace(whole(), handler=yard.build)])
+    at_once = int(REQUESTS_A_SECOND * BURST_SECONDS)
+    answers = [call(routes, "GET", "/toy/x", key="acme") for _ in range(at_once + 1)]
+    assert [each.status_code for each in answers] == [200] * at_once + [429]
+    assert answers[-1].headers["Retry-After"] == "1"
+    assert "send the next one after 1 s" in answers[-1].get_json()["detail"]
+    assert len(yard.calls) == at_once, "nothing was done for it"
+    assert call(routes, "GET", "/toy/x", key="globex").status_code == 200
+    assert call(routes, "GET", "/toy/openapi.json").status_code == 200
+    now[0] += 1
+    assert call(routes, "GET", "/toy/x", key="acme").status_code == 200
 
 
 def test_a_method_that_a_path_does_not_have_is_told_which_it_has(routes: Routes) -> None:

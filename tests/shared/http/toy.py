@@ -8,7 +8,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from shared.errors import Conflict, Forbidden, Retry, Unauthenticated
+from shared.errors import Conflict, Forbidden, Retry, TooMany, Unauthenticated
 from shared.http.bodies import Moment, OneOf, documented
 from shared.http.errors import PROBLEM_DETAILS, ErrorForm
 from shared.http.idempotency import Repeatable
@@ -175,6 +175,7 @@ BOAT = "/toy/boats/3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b"
 
 FAILURES = {
     409: Conflict("the boat is at sea"),
+    429: TooMany("there are too many boats", 1.2),
     503: Retry("the slip is taken"),
     500: RuntimeError("secret inside"),
 }
