@@ -1,6 +1,5 @@
 """The checks on photographs that are new: read from our bucket, looked at, some of them at a time."""
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -8,9 +7,10 @@ from dataclasses import dataclass, replace
 from google.api_core.exceptions import NotFound
 
 from shared.accounts.customers import Site
+from shared.analysis import decoding
 from shared.gcp.clients import Cloud
 from shared.gcp.objects import Stored
-from shared.workorders import images, pictures, stored
+from shared.workorders import images, stored
 from shared.workorders.images import LINE_BYTES, Image
 from shared.workorders.record import DataConformity
 from shared.workorders.stored import DONE, DUE, StoredWorkOrder
@@ -23,9 +23,6 @@ DUPLICATE = DataConformity("duplicate", "DUPLICATE", "warning")
 
 MISSING = DataConformity("readable", "MISSING", "error")
 """Of a photograph that is no longer in our bucket as it was imported."""
-
-_looking = threading.Lock()
-# The pixels of one picture can take 400 MB (`pictures.MAX_PIXELS`): one is decoded at a time.
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,8 @@ def check(cloud: Cloud, site: Site, held: StoredWorkOrder, in_time: Callable[[],
     def one(image: Image) -> tuple[DataConformity, ...] | None:
         if not in_time():
             return None
-        found = _looked_at(cloud, site, image)
-        return (*found, DUPLICATE) if image.id in again else found
+        found = _looked_at(cloud, site, image, in_time)
+        return (*found, DUPLICATE) if found is not None and image.id in again else found
 
     by_input = {}
     with ThreadPoolExecutor(READ_AT_ONCE) as pool:
@@ -71,7 +68,9 @@ def check(cloud: Cloud, site: Site, held: StoredWorkOrder, in_time: Callable[[],
     return Checked(by_input, held.images[: (held.checked + len(by_input)) * LINE_BYTES])
 
 
-def _looked_at(cloud: Cloud, site: Site, image: Image) -> tuple[DataConformity, ...]:
+def _looked_at(
+    cloud: Cloud, site: Site, image: Image, in_time: Callable[[], bool]
+) -> tuple[DataConformity, ...] | None:
     name = images.object_name(site.customer, site.id, image)
     stored = Stored(cloud.settings.images_bucket, name, image.generation, image.size, image.crc32c)
     try:
@@ -80,5 +79,4 @@ def _looked_at(cloud: Cloud, site: Site, image: Image) -> tuple[DataConformity, 
         # Where all of the bucket is gone, this raises: that is no photograph's fault.
         cloud.objects.stat(stored.bucket, stored.name)
         return (MISSING,)
-    with _looking:
-        return pictures.check(content)
+    return decoding.check(content, in_time)

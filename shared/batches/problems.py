@@ -301,11 +301,15 @@ PROBLEM_TYPES = {
         "The image {file} was imported, but is gone from Waybill's storage; your archive did not cause it.",
         "Send the photograph again.",
     ),
-    "TOO_MANY_SCANS": ProblemType(
+    "TAKES_TOO_LONG": ProblemType(
         "warning",
-        "The image {file} was imported, but not checked: it has too many scans, as passes over its pixels "
-        "are called.",
+        "The image {file} was imported, but not checked: decoding it takes too long.",
         "Save it again as an ordinary JPEG, and send that.",
+    ),
+    "TAKES_TOO_MUCH_MEMORY": ProblemType(
+        "warning",
+        "The image {file} was imported, but not checked: decoding it takes too much memory.",
+        "Save it again as an ordinary JPEG, or send it in a lower resolution.",
     ),
     "LOW_RESOLUTION": ProblemType(
         "warning",

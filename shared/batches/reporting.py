@@ -34,7 +34,8 @@ REPORTED = frozenset(
     {
         "UNREADABLE",
         "MISSING",
-        "TOO_MANY_SCANS",
+        "TAKES_TOO_LONG",
+        "TAKES_TOO_MUCH_MEMORY",
         "LOW_RESOLUTION",
         "BLURRED",
         "TOO_DARK",

@@ -9,3 +9,11 @@ class Refused(errors.Refused):
 
 class OverLimit(errors.Refused):
     """It was stopped at a limit. The sentence names the limit and what to do."""
+
+
+class OutOfTime(OverLimit):
+    """It was stopped since it took too long."""
+
+
+class OutOfMemory(OverLimit):
+    """It was stopped since it needed too much memory."""

@@ -1,8 +1,8 @@
 """What a child does to itself before it reads any input: limits, and a list of the system calls that remain.
 
-It imports nothing of Waybill. The list holds what computing takes: memory, threads, clocks, and reading and
-writing files that are open already. Opening a file, a socket, a process, a signal to another process: every
-other call answers EPERM. A kernel that cannot install the list makes the child stop.
+It imports nothing of Waybill. The list holds what computing takes: memory, threads, clocks and timers, and
+reading and writing files that are open already. Opening a file, a socket, a process, a signal to another
+process: every other call answers EPERM. A kernel that cannot install the list makes the child stop.
 
 The filter: https://docs.kernel.org/userspace-api/seccomp_filter.html and
 https://man7.org/linux/man-pages/man2/seccomp.2.html. The numbers of the calls: the kernel's
@@ -55,6 +55,7 @@ MACHINES = {
             "mremap": 25,
             "madvise": 28,
             "nanosleep": 35,
+            "setitimer": 38,
             "getpid": 39,
             "exit": 60,
             "gettimeofday": 96,
@@ -98,6 +99,7 @@ MACHINES = {
             "futex": 98,
             "set_robust_list": 99,
             "nanosleep": 101,
+            "setitimer": 103,
             "clock_gettime": 113,
             "clock_getres": 114,
             "clock_nanosleep": 115,

@@ -1,4 +1,4 @@
-"""Starts a child process for a customer's code, speaks with it, and stops it at its limits.
+"""Starts a child process for what comes from customers, speaks with it, and stops it at its limits.
 
 The child is this interpreter, started anew (`-I -S`: no environment variables, no user's directory, no .pth
 files). It holds none of our memory, no credentials, and no open file but its pipes; it puts itself in the
@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Self
 
 from shared.clock import elapsed_since, stopwatch
 from shared.sandbox import child
-from shared.sandbox.errors import OverLimit, Refused
+from shared.sandbox.errors import OutOfMemory, OutOfTime, OverLimit, Refused
 
 MAX_SENTENCE = 2_000
 """Characters of a sentence that the parent passes on."""
@@ -50,6 +50,17 @@ ALIVE_SECONDS = 15.0
 """How often `alive` is called while a child says nothing."""
 
 
+class Crashed(RuntimeError):
+    """A child ended by itself without a word.
+
+    by_signal  whether the kernel ended it, for what its code did to memory or to numbers
+    """
+
+    def __init__(self, message: str, *, by_signal: bool) -> None:
+        super().__init__(message)
+        self.by_signal = by_signal
+
+
 class Child:
     """A running child. Use it as a context: it is killed at the end, whatever it is doing.
 
@@ -68,7 +79,7 @@ class Child:
         """Start it.
 
         file    the program, which reads sys.path and `config` from its first argument, as JSON
-        what    names the customer's code at the start of a sentence: `The query`
+        what    names what it works on at the start of a sentence: `The query`
         advice  the sentence that says what to do about a limit
         alive   is called now and then while the child is waited for; what it raises passes
         """
@@ -109,6 +120,10 @@ class Child:
         """The limit on wall time counts from now."""
         self._start = stopwatch()
 
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def kill(self) -> int:
         """Kill it with all that it started. Answers its return code, as subprocess has it."""
         if self._process.returncode is None:
@@ -136,7 +151,8 @@ class Child:
     def receive(self) -> tuple[bytes, bytes]:
         """The next frame: its kind and body.
 
-        Raises Refused or OverLimit as the child says or its limits do, RuntimeError where it failed.
+        Raises Refused or OverLimit as the child says or its limits do, RuntimeError where it failed, which is
+        Crashed where it ended.
         """
         header = self._read(child.HEADER)
         kind, size = header[:1], int.from_bytes(header[1:], "big")
@@ -180,20 +196,20 @@ class Child:
             code = self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:
             code = self.kill()
-        if code == -signal.SIGXCPU:
+        if code in (-signal.SIGXCPU, -signal.SIGPROF):  # over all it does, or by a timer that it set itself
             self._out_of_time()
         if code == -signal.SIGKILL:  # not ours: the kernel's own, when the machine's memory is used up
             self._out_of_memory()
-        raise RuntimeError(f"the child for {self.what!r} ended with code {code}")
+        raise Crashed(f"the child for {self.what!r} ended with code {code}", by_signal=code < 0)
 
     def _out_of_time(self) -> NoReturn:
-        raise OverLimit(
+        raise OutOfTime(
             f"{self.what} took longer than {self.limits.seconds:g} seconds and was stopped. {self.advice}"
         )
 
     def _out_of_memory(self) -> NoReturn:
         size = self.limits.memory / 1024**3
-        raise OverLimit(
+        raise OutOfMemory(
             f"{self.what} needs more than {size:.1f} GiB of memory and was stopped. {self.advice}"
         )
 

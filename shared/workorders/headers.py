@@ -21,12 +21,9 @@ MAX_BOXES = 10_000
 _JPEG_SIZE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # The segments that say a picture's size, and all that can stand in a header:
 _JPEG_SEGMENTS = _JPEG_SIZE | {0xC4, 0xCC, 0xDB, 0xDD, 0xFE} | frozenset(range(0xE0, 0xF0))
-_JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+_JPEG_SCAN = 0xDA
 _JPEG_PIXELS = (_JPEG_SEGMENTS - {0xFE} - frozenset(range(0xE0, 0xF0))) | {0xE0, 0xEE}
 # Those that pixels depend on: of what applications add only JFIF's and Adobe's, which tell the colours.
-
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-# Where a scan ends: within one `FF00` is a byte, and `FFD0` to `FFD7` restart its coding.
 
 _FILLING = re.compile(rb"\xff++")
 
@@ -130,19 +127,6 @@ def pixels_alone(content: bytes, kind: Kind) -> bytes:
     if kind == "png":
         return b"".join([_PNG_SIGNATURE, *_png_chunks(content)])
     return content
-
-
-def scans(content: bytes, most: int) -> int:
-    """How many scans a JPEG has up to its end, whatever a telephone put behind that; `most` + 1 where it has
-    more than `most`, or so many segments that looking for them takes long."""
-    at, found = 2, 0
-    for _ in range(MAX_SEGMENTS + 4 * most):
-        marker = _JPEG_MARKER.search(content, at)
-        if marker is None or marker[0][1] == _JPEG_END or found > most:
-            return found
-        at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2])
-        found += marker[0][1] == _JPEG_SCAN
-    return most + 1
 
 
 class _Segment(NamedTuple):

@@ -15,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from shared.workorders.headers import Header, Kind, kind_of, name_of, pixels_alone, read_header, scans
+from shared.workorders.headers import Header, Kind, kind_of, name_of, pixels_alone, read_header
 from shared.workorders.record import DataConformity
 
 
@@ -56,14 +56,6 @@ MAX_WEBP_PIXELS = 33_000_000
 MAX_HEIC_PIXELS = 66_000_000
 """A HEIC takes 7.5 bytes a pixel: at this size 500 MB, and two seconds. Telephones make 12 to 50 million."""
 
-MAX_SCANS = 4 * 64 * 14
-"""Passes over a JPEG's pixels. Progressive ones have about ten. No sound one has more than this: each scan
-adds at least a bit of one of 64 coefficients of one of four colours. One of 80,000 decodes for hours.
-https://www.w3.org/Graphics/JPEG/itu-t81.pdf https://bugzilla.redhat.com/show_bug.cgi?id=1344214"""
-
-MAX_SCANNED = 20_000_000_000
-"""Pixels of a JPEG times its scans. An empty scan takes up to 2 ns a pixel, so these 40 seconds at most."""
-
 SIDE_USABLE = 64
 """Pixels of the shorter side; a smaller picture is an icon, in which nothing can be analysed."""
 
@@ -89,8 +81,9 @@ CLIPPED_LEVELS = 5
 CLIPPED_SHARE = 0.75
 """The share of clipped pixels from which too little is left to see; a white backdrop clips about half."""
 
-_UNREADABLE = (DataConformity("readable", "UNREADABLE", "error"),)
-_UNCHECKED = (DataConformity("readable", "TOO_MANY_SCANS", "warning"),)
+UNREADABLE = (DataConformity("readable", "UNREADABLE", "error"),)
+"""Of a file that cannot be decoded, or not to its end."""
+
 _LAPLACIAN = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
 
 
@@ -136,21 +129,16 @@ def extension(content: bytes, named: str = "") -> str:
 def check(content: bytes) -> tuple[DataConformity, ...]:
     """What is to be said of a picture, from its pixels; nothing of a good one.
 
-    One that cannot be decoded, or not to its end, gets nothing but UNREADABLE; one that is not decoded, since
-    that would take too long, nothing but TOO_MANY_SCANS. Raises MemoryError alone.
+    One that cannot be decoded, or not to its end, gets nothing but UNREADABLE. Raises MemoryError alone. What
+    it costs does not follow from the file's size and pixels: where others wait, `decoding` calls this.
     """
-    header = read_header(content)
-    if header is not None and header.kind == "jpeg" and not _too_large(header):
-        most = min(MAX_SCANS, MAX_SCANNED // (header.width * header.height))
-        if scans(content, most) > most:
-            return _UNCHECKED
     try:
         size, grey = _look(content)
     except MemoryError:
         raise
     except Exception:
         # Whatever a decoder makes of evil input, the file is to blame.
-        return _UNREADABLE
+        return UNREADABLE
     if min(size) < SIDE_USABLE:
         return (DataConformity("resolution", "LOW_RESOLUTION", "error"),)
     found = [DataConformity("resolution", "LOW_RESOLUTION", "warning")] if min(size) < SIDE_GOOD else []

@@ -137,7 +137,7 @@ def test_what_was_checked_in_time_is_kept(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(checking, "READ_AT_ONCE", 1)
     id = made(world, world.site, [*CONTENTS, CONTENTS[0]])
     before = held(world, id)
-    turns = iter([True, True, False])
+    turns = iter([True, True, True, True, False])  # each is asked before it is read, and before it is decoded
     checked = checking.check(world.cloud, world.site, before, lambda: next(turns))
     after = store.change(world.cloud, world.site, id, lambda now: checked.put_into(world.site, now.stored))
     assert (after.analysis, after.checked, len(after.unchecked)) == ("DUE", 2, 1)

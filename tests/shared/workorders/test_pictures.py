@@ -1,8 +1,6 @@
 """Pictures made here: good ones, bad ones, and files that only say they are pictures."""
 
 import io
-import itertools
-import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -460,59 +458,6 @@ def test_a_jpeg_that_says_its_size_twice_is_refused() -> None:
 
 def test_a_decoder_that_sees_another_size_is_not_let_go_on() -> None:
     assert check(SMALL["PNG"][:33] + GOOD["PNG"][8:]) == UNREADABLE
-
-
-def scanned(picture: pillow.Image, more: int) -> bytes:
-    """A progressive JPEG with so many scans more: its shortest one, which says nothing of a grey picture."""
-    whole = encoded(picture.convert("L").convert("RGB"), progressive=True)
-    starts = [found.start() for found in re.finditer(b"\xff[\xc4\xda\xd9]", whole)][1:]
-    pieces = [whole[start:end] for start, end in itertools.pairwise(starts)]
-    at = max(n for n, each in enumerate(pieces) if each[1] == 0xDA and len(each) < 40)
-    return whole[: starts[at]] + pieces[at] * more + whole[starts[at] :]
-
-
-def test_a_sound_jpeg_of_thousands_of_scans_is_decoded() -> None:
-    content = scanned(photograph(640, 640), 3_000)
-    assert headers.scans(content, 10_000) > 3_000
-    assert codes(content) == []
-    assert codes(content[: len(content) // 2]) == [("readable", "UNREADABLE", "error")]
-
-
-@pytest.mark.parametrize("size", [(640, 640), (3_200, 3_200)])
-def test_a_jpeg_of_so_many_scans_that_they_take_minutes_is_said_not_to_be_checked(
-    size: tuple[int, int],
-) -> None:
-    most = min(pictures.MAX_SCANS, pictures.MAX_SCANNED // (size[0] * size[1]))
-    content = scanned(pillow.new("L", size, 127), most)
-    start = stopwatch()
-    assert codes(content) == [("readable", "TOO_MANY_SCANS", "warning")]
-    assert elapsed_since(start) < 1
-
-
-@pytest.mark.parametrize(
-    "between",
-    [
-        pytest.param(b"\xff" * 5_000, id="filling"),
-        pytest.param(b"\xff\xfe\x00\x04\xff\xda", id="a comment that looks like one"),
-        pytest.param(b"\xff\xe1\x00\x06\xff\xd9\xff\xda", id="metadata that look like an end and one"),
-    ],
-)
-def test_scans_are_counted_and_nothing_else_is(between: bytes) -> None:
-    content = encoded(PHOTOGRAPH, progressive=True)
-    expected = headers.scans(content, 100)
-    assert 5 < expected < 20
-    last = content.rindex(b"\xff\xda")
-    found = content[:last] + between * 3 + content[last:] + b"\xff\xda" * 9
-    assert (headers.scans(found, 100), codes(found)) == (expected, [])
-
-
-def test_segments_without_number_are_not_gone_through() -> None:
-    content = GOOD["JPEG"][:2] + b"\xff\xfe\x00\x02" * 1_000_000 + GOOD["JPEG"][2:]
-    filled = GOOD["JPEG"][:-2] + b"\xff" * 5_000_000 + b"\x00" + GOOD["JPEG"][-2:]
-    start = stopwatch()
-    assert headers.scans(content, 100) == 101
-    assert headers.scans(filled, 100) == 1
-    assert elapsed_since(start) < 1
 
 
 def test_a_jpeg_is_decoded_small(monkeypatch: pytest.MonkeyPatch) -> None:
