@@ -187,7 +187,7 @@ SURFACE = Surface(
 )
 
 _EXPORT = "/v1/exports/<uuid:export>"
-_RUN = f"{_EXPORT}/runs/<string(length=10):run>"
+_RUN = f"{_EXPORT}/runs/<string(minlength=10,maxlength=33):run>"
 _MAIL = f"{_RUN}/mails/<string(length=32):mail>"
 
 ROUTES = Routes(

@@ -18,7 +18,7 @@ from shared.exports.runs import BY_HAND, FAILED, SCHEDULE, Run
 from shared.exports.schedules import moment
 from shared.exports.steps import KIND, document
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, read_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.http.bodies import no_such
 from shared.http.idempotency import Repeatable
 from shared.window import Window, floor_minute, utc_second
@@ -86,16 +86,19 @@ def _begin(
     """Begin a run by hand, of the window that `decide` gives for the export and the time, which also gives
     what changes of the export. One transaction, so that nothing begins of an export that is being deleted."""
     reference = cloud.db.document(f"exports/{id}")
-    run_id = repeatable.id(cloud, id, names.RUN_DIGITS)
+    run_id = names.run_by_hand(repeatable.id(cloud, id, names.RUN_DIGITS))
+    # A request that was first sent when ids were shorter made a run with a short id.
+    asked_before = [repeatable.id(cloud, id, names.OLD_RUN_DIGITS)] if repeatable.key else []
 
     def begin(transaction: firestore.Transaction) -> Run:
         snapshot = reference.get(transaction=transaction)
         export = service.owned(caller, id, snapshot)
         service.must_be_alive(export)
-        made = reference.collection("runs").document(run_id).get(transaction=transaction)
-        if made.exists:
-            repeatable.must_be(made.get("asked"), run_id)
-            return runs.from_snapshot(made)
+        for each in (*asked_before, run_id):
+            made = reference.collection("runs").document(each).get(transaction=transaction)
+            if made.exists and (asked := fields_of(made).get("asked")) is not None:
+                repeatable.must_be(asked, each)
+                return runs.from_snapshot(made)
         now = read_time(snapshot)
         window, changes = decide(export, now)
         run = runs.of(export, run_id, window, due=now, origin=BY_HAND, user=caller.key)

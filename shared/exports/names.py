@@ -4,13 +4,24 @@ place that the config gives.
 """
 
 import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from shared.window import EARLIEST, Window
 
-RUN_DIGITS = 10
-"""How many hex digits a run's id has."""
+RUN_DIGITS = 32
+"""How many hex digits a run's id has behind its letter: 128 bits, since who sends an `Idempotency-Key`, or
+chooses when windows begin, chooses what is hashed."""
+
+SCHEDULED, BY_HAND = "s", "h"
+"""The letter with which a run's id begins. So a run by hand never has the id of a scheduled window, which could
+not begin then."""
+
+OLD_RUN_DIGITS = 10
+"""How many hex digits, and nothing else, ids had that were given before. Those runs keep theirs."""
+
+_RUN = re.compile(f"[{SCHEDULED}{BY_HAND}][0-9a-f]{{{RUN_DIGITS}}}|[0-9a-f]{{{OLD_RUN_DIGITS}}}")
 
 NUMBER_DIGITS = 5
 """With how many digits files of one run are numbered: a run has at most 50,000 parts, and so files."""
@@ -27,20 +38,30 @@ def stamp(at: datetime) -> str:
 
 def scheduled_run(export: str, window: Window) -> str:
     """The id of the run of a scheduled window: whoever starts it, it is the same."""
-    return _digits(f"{export}\n{stamp(window.start)}\n{stamp(window.end)}")
+    return SCHEDULED + _digits(f"{export}\n{stamp(window.start)}\n{stamp(window.end)}", RUN_DIGITS)
+
+
+def run_by_hand(digits: str) -> str:
+    """The id of a run by hand, of RUN_DIGITS hex digits that are its own."""
+    return BY_HAND + digits
 
 
 def label(run: str, replanned: int) -> str:
-    """What stands for a run in the names of its files: its id, or, where it was planned anew, a hash of it.
+    """What stands for a run in the names of its files: its id, and how often it was planned anew.
 
-    What it delivered by an older plan may be something else, and is never overwritten.
+    What it delivered by an older plan may be something else, and is never overwritten. Of a run whose id was
+    given before it is a hash: what such a run has staged is named so.
     """
-    return _digits(f"{run}\n{replanned}") if replanned else run
+    if not replanned:
+        return run
+    if len(run) == OLD_RUN_DIGITS:
+        return _digits(f"{run}\n{replanned}", OLD_RUN_DIGITS)
+    return f"{run}r{replanned}"
 
 
 def is_run(text: str) -> bool:
     """Whether this can be the id of a run."""
-    return len(text) == RUN_DIGITS and set(text) <= set("0123456789abcdef")
+    return _RUN.fullmatch(text) is not None
 
 
 def data_file(
@@ -90,5 +111,5 @@ def _day(window: Window) -> datetime:
     return window.end - timedelta(minutes=1) if window.start == EARLIEST else window.start
 
 
-def _digits(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:RUN_DIGITS]
+def _digits(text: str, digits: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]

@@ -14,7 +14,7 @@ from shared.http.routes import PARAMETER, PUBLIC, Body, Media, Route, Surface, i
 
 _REFERENCE = "#/components/schemas/"
 
-_LENGTH = re.compile(r"string\(length=([0-9]+)\)")
+_LENGTH = re.compile(r"string\((?:length=([0-9]+)|minlength=([0-9]+),maxlength=([0-9]+))\)")
 
 
 class Untitled(GenerateJsonSchema):
@@ -135,7 +135,8 @@ def _path_schema(converter: str) -> dict[str, Any]:
     if converter == "uuid":
         return {"type": "string", "format": "uuid"}
     if length := _LENGTH.fullmatch(converter):
-        return {"type": "string", "minLength": int(length[1]), "maxLength": int(length[1])}
+        least, most = length[1] or length[2], length[1] or length[3]
+        return {"type": "string", "minLength": int(least), "maxLength": int(most)}
     return {"type": "string"}
 
 

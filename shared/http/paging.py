@@ -34,10 +34,13 @@ https://cloud.google.com/firestore/docs/use-pitr"""
 MAX_LOOKED_AT = 2_000
 """At how many documents one page looks where it leaves some out."""
 
+DIGEST_DIGITS = 32
+"""How many hex digits stand for the filters of a list: 128 bits, since the client chooses them."""
+
 _DOCUMENT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
 """What the ids of listed documents are made of."""
 
-_PINNED = re.compile(r"([^@]+)@([0-9]{1,16})@([0-9a-f]{16})")
+_PINNED = re.compile(r"([^@]+)@([0-9]{1,16})@([0-9a-f]{32})")
 """What a token of `page_as_it_was` holds: an id, microseconds since 1970, and a digest of what is listed."""
 
 _NONE_OF_THIS = "is none of this list: begin again without it"
@@ -105,7 +108,7 @@ def page_as_it_was(
 
     Invalid where the page's token is none of this list, or of one that began more than LIST_LIFE ago.
     """
-    digest = hashlib.sha256(f"{sorted(having.items())} {filters}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{sorted(having.items())} {filters}".encode()).hexdigest()[:DIGEST_DIGITS]
     at = now
     if asked.page_token:
         id, at = _pinned(asked.page_token, digest, now)

@@ -10,14 +10,14 @@ MAX_BYTES = 200
 """How many bytes of UTF-8 a name has. File systems take 255 for one name, Cloud Storage 1,024 for all of an
 object's name. https://cloud.google.com/storage/docs/objects#naming"""
 
-_DIGITS = 16
+_DIGITS = 32
 
 
 def segment(words: str, max_bytes: int = MAX_BYTES) -> str:
     """The words as the name of one file or directory.
 
     `/`, `%`, control characters, and the names `.` and `..` are percent-encoded: Cloud Storage or its XML
-    cannot have them. A longer name is cut, and ends with `~` and 16 hex digits of the SHA-256 of the words.
+    cannot have them. A longer name is cut, and ends with `~` and 32 hex digits of the SHA-256 of the words.
     So different words have different names.
     """
     if words in (".", ".."):

@@ -38,13 +38,16 @@ READ_BYTES = 512 * 1024
 """How much is read back at once: that takes 16 requests, each of which a server may answer with 4 MiB, asked
 or not."""
 
+DIGITS = 32
+"""How many hex digits a temporary name has: 128 bits, since a customer chooses the path that is hashed."""
+
 _FILES = (asyncssh.FILEXFER_TYPE_REGULAR, asyncssh.FILEXFER_TYPE_UNKNOWN)
 
 
 def temporary(target: str, generation: int) -> str:
     """The name that an object of this generation has until it is whole: in the same directory, so that the
     rename moves no bytes."""
-    digest = hashlib.sha256(f"{target}\n{generation}".encode()).hexdigest()[:24]
+    digest = hashlib.sha256(f"{target}\n{generation}".encode()).hexdigest()[:DIGITS]
     return posixpath.join(posixpath.dirname(target), f"{TEMPORARY}{digest}")
 
 

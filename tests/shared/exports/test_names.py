@@ -1,5 +1,6 @@
 """Names in the customer's bucket (docs/contracts/delivered-files.md)."""
 
+import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from shared.window import EARLIEST, Window
 SITE = "3f2a1c9e-5b7d-4e8f-9a6b-1c2d3e4f5a6b"
 EXPORT = "9d8c7b6a-1111-4222-8333-944455566677"
 WINDOW = Window(datetime(2026, 11, 22, 23, tzinfo=UTC), datetime(2026, 11, 23, 23, tzinfo=UTC))
+LONGEST_LABEL = names.label(names.run_by_hand("f" * 32), 99_999)
 PARIS = ZoneInfo("Europe/Paris")
 
 
@@ -69,10 +71,10 @@ def test_an_image() -> None:
     assert names.image(SITE, "a.jpg") == f"{SITE}/images/a.jpg"
 
 
-def test_a_scheduled_run_has_ten_hex_digits_of_its_export_and_window() -> None:
+def test_a_scheduled_run_has_128_bits_of_its_export_and_window() -> None:
     run = names.scheduled_run(EXPORT, WINDOW)
-    assert len(run) == names.RUN_DIGITS
-    assert set(run) <= set("0123456789abcdef")
+    assert re.fullmatch("s[0-9a-f]{32}", run)
+    assert names.is_run(run)
     assert run == names.scheduled_run(EXPORT, WINDOW)
     assert run != names.scheduled_run(SITE, WINDOW)
     assert run != names.scheduled_run(EXPORT, Window(WINDOW.start, datetime(2026, 11, 24, tzinfo=UTC)))
@@ -81,8 +83,36 @@ def test_a_scheduled_run_has_ten_hex_digits_of_its_export_and_window() -> None:
 def test_no_name_takes_more_than_is_kept_free_behind_the_prefix() -> None:
     longest_source = "s" * 50
     tails = [
-        names.data_file(SITE, longest_source, WINDOW, PARIS, "r" * 10, 10_000, "jsonl.gz.parquet"),
+        names.data_file(SITE, longest_source, WINDOW, PARIS, LONGEST_LABEL, 10_000, "jsonl.gz.parquet"),
         names.image(SITE, SITE + ".jpeg"),
-        names.manifest(EXPORT, WINDOW, "r" * 10),
+        names.manifest(EXPORT, WINDOW, LONGEST_LABEL),
     ]
     assert max(len(tail.encode()) for tail in tails) <= TAIL_BYTES
+
+
+def test_a_run_by_hand_has_an_id_that_no_scheduled_window_has() -> None:
+    digits = names.scheduled_run(EXPORT, WINDOW)[1:]
+    by_hand = names.run_by_hand(digits)
+    assert names.is_run(by_hand)
+    assert by_hand != names.scheduled_run(EXPORT, WINDOW)
+
+
+def test_a_run_that_is_planned_anew_has_a_name_that_no_other_run_has() -> None:
+    run, other = names.scheduled_run(EXPORT, WINDOW), names.run_by_hand("0" * 32)
+    labels = [names.label(each, number) for each in (run, other) for number in range(12)]
+    assert len(set(labels)) == len(labels)
+    assert names.label(run, 0) == run
+    assert names.label(run, 1) == f"{run}r1"
+
+
+def test_a_run_of_ten_digits_keeps_its_names() -> None:
+    assert names.is_run("0a1b2c3d4e")
+    assert names.label("0a1b2c3d4e", 0) == "0a1b2c3d4e"
+    assert names.label("0a1b2c3d4e", 1) == "2e71f8bc3a"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "0" * 9, "0" * 11, "0" * 32, "0" * 33, "s" + "0" * 31, "h" + "g" * 32, "S" + "0" * 32]
+)
+def test_what_is_no_id_of_a_run(text: str) -> None:
+    assert not names.is_run(text)

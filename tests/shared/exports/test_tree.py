@@ -14,7 +14,7 @@ from tests.world import BUCKET, OTHER_SITE, SITE, World
 PAGE = Path(__file__).parents[3] / "docs" / "customers" / "delivery.md"
 
 STAMP = r"[0-9]{8}T[0-9]{6}Z"
-RUN = "[0-9a-f]{10}"
+RUN = "[sh][0-9a-f]{32}"
 UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 PLACES = (
