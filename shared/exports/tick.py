@@ -4,9 +4,8 @@ whose failed windows are to be retried.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from itertools import zip_longest
 
 from google.cloud.firestore_v1 import FieldFilter
 
@@ -16,16 +15,18 @@ from shared.exports.beginning import MAX_EXPORTS
 from shared.exports.export import ACTIVE, BEGIN_FUNCTION
 from shared.exports.runs import PENDING
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import PAGE_DOCUMENTS, fields_of
+from shared.gcp.documents import fields_of
+from shared.work import turns
 
 MAX_DUE = 20_000
-"""How many due exports one tick publishes; the next takes the rest."""
+"""How many due exports one tick publishes, and some of each customer where more are due (`turns.due`); the
+next takes the rest."""
 
 MAX_RETRIES = 500
-"""Of how many exports one tick has failed windows retried; the next takes the rest."""
+"""Of how many exports one tick has failed windows retried, likewise."""
 
 MAX_PENDING = 500
-"""At how many pending runs, the longest due first, one tick looks for customers with free slots."""
+"""At how many pending runs one tick looks for customers with free slots, likewise."""
 
 PENDING_SECONDS = 20
 """For how long one tick starts pending runs; the next starts the rest."""
@@ -36,28 +37,32 @@ def publish_due(cloud: Cloud, at: datetime) -> None:
 
     A tick delivered twice, or two at once, publish the same; each window begins once.
     """
-    by_customer: dict[str, list[str]] = defaultdict(list)  # in order of due time
-    for export, customer in _due(cloud, at):
-        by_customer[customer].append(export)
-    messages = (
-        beginning.body(customer, exports[start : start + MAX_EXPORTS], at)
-        for customer, exports in by_customer.items()
-        for start in range(0, len(exports), MAX_EXPORTS)
+    due = (
+        cloud.db.collection("exports")
+        .where(filter=FieldFilter("state", "==", ACTIVE))
+        .select(["next_due", "customer"])
     )
-    cloud.messages.publish(BEGIN_FUNCTION, *messages)
+    by_customer: dict[str, list[str]] = defaultdict(list)  # in order of due time
+    for each in turns.due(cloud, due, "next_due", at, MAX_DUE, "exports_due"):
+        by_customer[fields_of(each).get("customer", "")].append(each.id)
+    messages = (
+        [
+            beginning.body(customer, exports[start : start + MAX_EXPORTS], at)
+            for start in range(0, len(exports), MAX_EXPORTS)
+        ]
+        for customer, exports in by_customer.items()
+    )
+    # Each customer's first message comes before anyone's second.
+    rounds = zip_longest(*messages)
+    cloud.messages.publish(BEGIN_FUNCTION, *(each for round in rounds for each in round if each is not None))
 
 
 def publish_retries(cloud: Cloud, at: datetime) -> None:
     """Publish every export of which failed windows are still to be retried, the longest asked for first: its
     message was lost, or there are more than one message retries."""
-    query = (
-        cloud.db.collection("exports")
-        .where(filter=FieldFilter("retry_asked", "<=", at))
-        .order_by("retry_asked")
-        .limit(MAX_RETRIES)
-        .select(["customer"])
-    )
-    messages = (retrying.message(each.id, each.get("customer")) for each in query.stream())
+    asked = cloud.db.collection("exports").select(["retry_asked", "customer"])
+    found = turns.due(cloud, asked, "retry_asked", at, MAX_RETRIES, "retries")
+    messages = (retrying.message(each.id, each.get("customer")) for each in found)
     cloud.messages.publish(BEGIN_FUNCTION, *messages)
 
 
@@ -68,37 +73,13 @@ def start_pending(cloud: Cloud, at: datetime) -> None:
     died, or when a run that holds a slot stalled.
     """
     began = stopwatch()
-    for customer in dict.fromkeys(_pending(cloud)):
+    pending = (
+        cloud.db.collection_group("runs")
+        .where(filter=FieldFilter("state", "==", PENDING))
+        .select(["due", "customer"])
+    )
+    found = turns.due(cloud, pending, "due", at, MAX_PENDING, "runs_pending")
+    for customer in dict.fromkeys(each.get("customer") for each in found):
         if elapsed_since(began) >= PENDING_SECONDS:
             return
         beginning.start_pending(cloud, customer)
-
-
-def _due(cloud: Cloud, at: datetime) -> Iterator[tuple[str, str]]:
-    """The exports that are due at `at`, in order of due time, and whose they are."""
-    query: Any = (
-        cloud.db.collection("exports")
-        .where(filter=FieldFilter("state", "==", ACTIVE))
-        .where(filter=FieldFilter("next_due", "<=", at))
-        .order_by("next_due")
-        .limit(PAGE_DOCUMENTS)
-        .select(["next_due", "customer"])
-    )
-    page = list(query.stream())
-    for _ in range(0, MAX_DUE, PAGE_DOCUMENTS):
-        for snapshot in page:
-            yield snapshot.id, fields_of(snapshot).get("customer", "")
-        if len(page) < PAGE_DOCUMENTS:
-            return
-        page = list(query.start_after(page[-1]).stream())
-
-
-def _pending(cloud: Cloud) -> list[str]:
-    query = (
-        cloud.db.collection_group("runs")
-        .where(filter=FieldFilter("state", "==", PENDING))
-        .order_by("due")
-        .limit(MAX_PENDING)
-        .select(["customer"])
-    )
-    return [snapshot.get("customer") for snapshot in query.stream()]

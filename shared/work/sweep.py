@@ -4,7 +4,6 @@ A piece says itself when it is to be looked at: its `next` is a lease after its 
 backoff, or a quarter of an hour after it was published. Publishing once more is always safe.
 """
 
-from collections import defaultdict
 from datetime import datetime
 
 from google.cloud.firestore_v1 import FieldFilter
@@ -12,13 +11,14 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared import logs
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, change
-from shared.work import pieces
+from shared.work import pieces, turns
 from shared.work.kinds import PENDING
 from shared.work.pieces import CLOSED, GATE, LOST, OPEN, QUEUED, SHARDS, STALLED
 from shared.work.stages import publish_queued
 
 MAX_SWEPT = 500
-"""How many pieces one tick resumes; the next one resumes the rest."""
+"""How many pieces one tick resumes, and some of each customer where there are more (`turns.due`); the next
+one resumes the rest."""
 
 MAX_QUEUED = 200
 """How many queued pieces, and those of works that have ended: they can be many, and keep no retry waiting."""
@@ -30,31 +30,23 @@ REPORT_SWEPT = 4
 def sweep(cloud: Cloud, at: datetime) -> None:
     """Publish every piece again that is to be looked at by `at`, customers in turn. What fails here is logged
     and stops nothing else."""
-    by_customer: dict[str, list[Snapshot]] = defaultdict(list)
+    found: list[Snapshot] = []
     for status, most in ((OPEN, MAX_SWEPT), (GATE, MAX_SWEPT), (QUEUED, MAX_QUEUED)):
         query = (
             cloud.db.collection_group("pieces")
             .where(filter=FieldFilter("status", "==", status))
             .where(filter=FieldFilter("shard", "in", list(range(SHARDS))))
-            .where(filter=FieldFilter("next", "<=", at))
-            .order_by("next")
-            .limit(most)
         )
-        for snapshot in query.stream():
-            by_customer[snapshot.get("customer")].append(snapshot)
-    while by_customer:
-        for customer in list(by_customer):
-            snapshot = by_customer[customer].pop(0)
-            if not by_customer[customer]:
-                del by_customer[customer]
-            work = snapshot.reference.parent.parent.path
-            ids = {"customer": customer, "work": work, "piece": snapshot.id, **logs.ids_of(work)}
-            ids["document"] = snapshot.reference.path
-            with logs.bound(**ids):
-                try:
-                    _resume(cloud, snapshot, at)
-                except Exception as failure:
-                    logs.error("a stalled piece could not be resumed", exception=failure)
+        found += turns.due(cloud, query, "next", at, most, f"pieces_{status.lower()}")
+    for snapshot in turns.in_turn(found):
+        customer, work = snapshot.get("customer"), snapshot.reference.parent.parent.path
+        ids = {"customer": customer, "work": work, "piece": snapshot.id, **logs.ids_of(work)}
+        ids["document"] = snapshot.reference.path
+        with logs.bound(**ids):
+            try:
+                _resume(cloud, snapshot, at)
+            except Exception as failure:
+                logs.error("a stalled piece could not be resumed", exception=failure)
 
 
 def _resume(cloud: Cloud, snapshot: Snapshot, at: datetime) -> None:

@@ -17,6 +17,7 @@ from shared.exports.beginning import BEGIN_WITHIN
 from shared.exports.export import BEGIN_FUNCTION
 from shared.gcp.documents import PAGE_DOCUMENTS, fields_of
 from shared.minute import TICK_SECONDS
+from shared.work import turns
 from tests import kills
 from tests.outside import Outside
 from tests.subjects.small_run import MORNING
@@ -110,7 +111,7 @@ def test_many_due_at_once_begin_once_each_by_messages_and_the_sweep_is_reached(
     messages: int,
 ) -> None:
     if page and together:
-        monkeypatch.setattr(tick, "PAGE_DOCUMENTS", page)
+        monkeypatch.setattr(turns, "PAGE_DOCUMENTS", page)
         monkeypatch.setattr(tick, "MAX_EXPORTS", together)
     make_due(world, exports, customers)
     stall_one(world)
@@ -154,7 +155,7 @@ def test_many_due_at_once_begin_once_each_by_messages_and_the_sweep_is_reached(
 def test_a_tick_publishes_only_so_many_and_the_next_ones_the_rest(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tick, "PAGE_DOCUMENTS", 10)
+    monkeypatch.setattr(turns, "PAGE_DOCUMENTS", 10)
     monkeypatch.setattr(tick, "MAX_DUE", 20)
     make_due(world, 45, 1)
     begun = []
