@@ -15,8 +15,11 @@ What is in a cell:
 
 Spreadsheets run a cell that begins with one of GUARDED; a `'` before it has them take it for text.
 https://owasp.org/www-community/attacks/CSV_Injection
-A text that begins with `'` gets one more. So nothing is lost: a reader who wants the value takes one `'` off
-each cell that begins with one.
+A spreadsheet of another locale separates cells by `;`, others by `|` or tabs. To it our quotes hold nothing
+together: a cell begins behind each of these within a text, and behind each line break. A text with a formula
+there has a `'` before it, too, and one before each such formula.
+A text that begins with `'` gets one more. So nothing is lost: `unguarded` gives the value back.
+JSON has the first character of such a formula as `\\uXXXX`, which is the same value to whoever reads JSON.
 """
 
 import codecs
@@ -36,8 +39,19 @@ GUARDED = frozenset("=+-@\t\r\n＝＋－＠\0'")
 some readers drop it, and what stands behind it comes first), and the guard itself.
 https://github.com/OWASP/ASVS"""
 
+_RUN = "=+@＝＋－＠\0-"
+# Of GUARDED, what begins a formula by itself.
+_BEHIND = r"""([;|\t\r\n][" ]*)"""
+# The beginning of a cell within a text. Quotes around nothing, and spaces, are passed over.
+_BEGINS_GUARDED = re.compile(f" *[{_RUN}]|[{''.join(sorted(GUARDED - {'-'}))}]").match
+_FORMULA_BEHIND = re.compile(f"{_BEHIND}(?=[{_RUN}])").search
+_TO_GUARD_BEHIND = re.compile(f"{_BEHIND}(?=['{_RUN}])")
+_GUARD_BEHIND = re.compile(f"{_BEHIND}'")
+_FORMULA_IN_JSON = re.compile("([;|] *)([=+@＝＋－＠-])")
+
 _END = b"\r\n"
 _GROWTH = 2
+_ESCAPE_BYTES = len(r"\u003d") - 1
 _TO_QUOTE = re.compile(rb'[",\r\n]').search
 
 
@@ -70,6 +84,23 @@ def row(values: Iterable[Any]) -> bytes:
     return _joined([_cell(value) for value in values])
 
 
+def guarded(text: str) -> str:
+    """The text with a `'` before what a spreadsheet would run, or itself where there is nothing."""
+    if _BEGINS_GUARDED(text) or _FORMULA_BEHIND(text):
+        return "'" + guarded_behind(text)
+    return text
+
+
+def guarded_behind(text: str) -> str:
+    """The text with a `'` before each formula, and before each `'`, that begins a cell within it."""
+    return _TO_GUARD_BEHIND.sub(r"\1'", text)
+
+
+def unguarded(cell: str) -> str:
+    """The text of a cell that `guarded` made; any other text that does not begin with `'` is itself."""
+    return _GUARD_BEHIND.sub(r"\1", cell[1:]) if cell.startswith("'") else cell
+
+
 class _Rows:
     def __init__(
         self, cells: Sequence[tuple[str, Callable[[Any], bytes]]], put: Callable[[bytes], None]
@@ -79,9 +110,11 @@ class _Rows:
         self.size = 0
 
     def size_with(self, lines: bytes) -> int:
-        """A value at most doubles, where it is all quotes; beside it there is what stands around cells."""
+        """A value at most doubles, where it is all quotes, but for what is escaped in JSON; beside it there
+        is what stands around cells."""
         around = len(self._cells) + len(_END)
-        return self.size + _GROWTH * len(lines) + around * lines.count(b"\n")
+        escaped = _ESCAPE_BYTES * (lines.count(b";") + lines.count(b"|"))
+        return self.size + _GROWTH * len(lines) + escaped + around * lines.count(b"\n")
 
     def write(self, lines: bytes) -> None:
         rows = []
@@ -138,18 +171,25 @@ def _code(value: Any) -> bytes:
 def _text(text: str) -> bytes:
     if not text:
         return b'""'
-    content = text.encode()
-    if text[0] in GUARDED:
-        content = b"'" + content
+    content = guarded(text).encode()
     return _quoted(content) if _TO_QUOTE(content) else content
 
 
 def _json(value: Any) -> bytes:
-    """It needs no guard: of GUARDED, JSON text can only begin with a number's minus, which is harmless."""
+    """It needs no `'`: of GUARDED, JSON text can only begin with a number's minus, which is harmless, and
+    what begins a cell within it stands in a string, where it can be escaped."""
     if value is None:
         return b""
     content = exact.dumps(value)
-    return _quoted(content) if isinstance(value, (str, list, dict)) else content
+    if not isinstance(value, (str, list, dict)):
+        return content
+    if b";" in content or b"|" in content:
+        content = _FORMULA_IN_JSON.sub(_escaped, content.decode()).encode()
+    return _quoted(content)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"{found[1]}\\u{ord(found[2]):04x}"
 
 
 def _quoted(content: bytes) -> bytes:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from shared.formats.csv import guarded_behind
 from shared.jobs.reading.base import BLOCK_BYTES, ERROR_FIELD, RECORD_FIELD, Layout, Position, Read
 from shared.jobs.reading.csv_rows import cells_of, patterns
 
@@ -48,6 +49,8 @@ def _csv(layout: Layout, rejected: Iterable[tuple[bytes, str, int]]) -> Iterator
         said = _reason(reason, line)
         if not layout.header:
             said = f"{ERROR_FIELD}: {said}"
+        # The reason can quote what came in. The record itself is as it came.
+        said = guarded_behind(said)
         quoted = b'"' + said.replace('"', '""').encode() + b'"'
         yield _without_error(layout, raw) + between + quoted + b"\r\n"
 

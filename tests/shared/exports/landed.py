@@ -13,6 +13,7 @@ import pyarrow.parquet
 import requests
 
 from shared.formats.base import Column
+from shared.formats.csv import unguarded
 from tests.shared.outbox.post import recipient, tokens
 from tests.world import World
 
@@ -108,7 +109,7 @@ def _of_csv(column: Column, text: str) -> Any:
         return text  # a number
     if column.type in ("text", "moment", "value"):
         assert text[0] not in FORMULAS, f"a spreadsheet would run {column.name}: {text!r}"
-        return text.removeprefix("'")
+        return unguarded(text)
     return json.loads(text)
 
 

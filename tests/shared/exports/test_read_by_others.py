@@ -24,7 +24,7 @@ arrow: Any = pyarrow  # it has no types
 
 MINUTE = timedelta(minutes=1)
 
-VALUES: tuple[Value, ...] = ("Red", "=1+1", "-1", "5", 5, -2.5, True, None, '"', "")
+VALUES: tuple[Value, ...] = ("Red", "=1+1", "-1", "a;=1", "5", 5, -2.5, True, None, '"', "")
 
 
 def beginning_with(first: str) -> bytes:
@@ -73,7 +73,8 @@ def test_a_value_that_is_text_is_plain_text(world: World, format: str) -> None:
     run_all(world)
     rows = [row for row in only_rows(world, id, "values", format) if row["kind"] == "job_conformity"]
     guard, nothing = ("'", "") if format == "csv" else ("", None)
-    expected = ["Red", f"{guard}=1+1", f"{guard}-1", "5", "5", "-2.5", "true", nothing, '"', ""]
+    inner = f"{guard}a;{guard}=1"
+    expected = ["Red", f"{guard}=1+1", f"{guard}-1", inner, "5", "5", "-2.5", "true", nothing, '"', ""]
     assert [row["analyzed_value"] for row in rows] == expected
     assert {(row["task_name"], row["message"]) for row in rows} == {(f"{guard}=task", f"{guard}+message")}
 

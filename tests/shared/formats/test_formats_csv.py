@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from shared.formats import FORMATS
 from shared.formats.base import Column, ColumnType, DateFormat, Style
-from shared.formats.csv import row
+from shared.formats.csv import row, unguarded
 
 CSV = FORMATS["csv"]
 NOW = "2023-02-23T08:52:30.110425Z"
@@ -47,9 +48,25 @@ def cell(value: Any, type: ColumnType, style: Style | None = None) -> str:
         ("text", "+1", "'+1"),
         ("text", "-1", "'-1"),
         ("text", "@A1", "'@A1"),
-        ("text", "\t=1", "'\t=1"),
-        ("text", "\r=1", '"\'\r=1"'),
-        ("text", "\n=1", '"\'\n=1"'),
+        ("text", " =1", "' =1"),
+        ("text", "\t=1", "'\t'=1"),
+        ("text", "\r=1", "\"'\r'=1\""),
+        ("text", "\n=1", "\"'\n'=1\""),
+        # nor does one of another locale, which begins a cell behind a separator or a line break
+        ("text", "a;=1+1", "'a;'=1+1"),
+        ("text", "a|+1", "'a|'+1"),
+        ("text", "a\t-1", "'a\t'-1"),
+        ("text", "a\n@A1", "\"'a\n'@A1\""),
+        ("text", "a\r\n=1", "\"'a\r\n'=1\""),
+        ("text", "a; =1", "'a; '=1"),
+        ("text", "a;＝1;＋1;－1;＠1", "'a;'＝1;'＋1;'－1;'＠1"),
+        ("text", 'a;"=1', '"\'a;""\'=1"'),
+        ("text", "a;\0=1", "'a;'\0=1"),
+        ("text", "a;=1;'b", "'a;'=1;''b"),
+        ("text", "'a;'b", "''a;''b"),
+        ("text", "a;'b", "a;'b"),
+        ("text", "a;b|c\td", "a;b|c\td"),
+        ("text", "a\n\nb", '"a\n\nb"'),
         ("text", "\0=1", "'\0=1"),
         ("text", "＝1", "'＝1"),
         ("text", "＋1", "'＋1"),
@@ -71,6 +88,11 @@ def cell(value: Any, type: ColumnType, style: Style | None = None) -> str:
         ("json", {"a": [1, None, "b"]}, '"{""a"":[1,null,""b""]}"'),
         ("json", [], '"[]"'),
         ("json", "=1+1", '"""=1+1"""'),
+        ("json", {"a": ";=1;b"}, '"{""a"":"";\\u003d1;b""}"'),
+        ("json", ["a| -1", "b;＠"], '"[""a| \\u002d1"",""b;\\uff20""]"'),
+        ("json", ["a;b", "=1"], '"[""a;b"",""=1""]"'),
+        ("value", "a;=1+1", "'a;'=1+1"),
+        ("code", "a;=1+1", "a;=1+1"),
         ("json", "", '""""""'),
         ("json", -5, "-5"),
         ("json", False, "false"),
@@ -171,12 +193,33 @@ def test_a_row_can_be_made_alone() -> None:
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.text(
-    "=+-@\t\r\n＝＋－＠'\0\",a", max_size=6
+    "=+-@\t\r\n＝＋－＠'\0\",a;| ", max_size=8
 )
+
+FORMULAS = tuple("=+-@＝＋－＠\0")
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=4))
-def test_a_reader_who_takes_one_quote_off_has_the_value_and_nothing_runs(texts: list[str]) -> None:
+def test_a_reader_who_takes_the_guard_off_has_the_value_and_nothing_runs(texts: list[str]) -> None:
     (cells,) = csv.reader(io.StringIO(row(texts).decode(), newline=""), strict=True)
-    assert [each.removeprefix("'") for each in cells] == texts
-    assert [each for each in cells if each[:1] in tuple("=+-@\t\r\n＝＋－＠\0")] == []
+    assert [unguarded(each) for each in cells] == texts
+    assert [each for each in cells if each[:1] in (*FORMULAS, "\t", "\r", "\n")] == []
+    plain = [text for text in texts if not any(mark in text for mark in ";|\t\r\n")]
+    assert [each.removeprefix("'") for each, text in zip(cells, texts, strict=True) if text in plain] == plain
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@given(texts=st.lists(TEXTS, min_size=1, max_size=4))
+def test_nothing_runs_in_a_spreadsheet_that_separates_otherwise(separator: str, texts: list[str]) -> None:
+    content = row(["Zoë", *texts, {"note": texts[-1], "notes": texts}]).decode()
+    # Whether a reader takes quotes for quotes or for text, and a line break within them for the end of a row.
+    rows = [line.split(separator) for line in re.split(r"[\r\n]", content)]
+    rows += csv.reader(io.StringIO(content, newline=""), delimiter=separator)
+    begun = [cell.lstrip(' "') for cells in rows for cell in cells]
+    assert [each for each in begun if each.startswith(FORMULAS)] == []
+
+
+def test_escapes_in_json_are_the_same_value() -> None:
+    value = {";=a": ["|-1", ";  +", '"; =', {"b": ";＝"}]}
+    (cells,) = csv.reader(io.StringIO(row([value]).decode(), newline=""), strict=True)
+    assert orjson.loads(cells[0]) == value

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shared.datasets.samples import CLASSIFICATION, DETECTION, SEGMENTATION, Sample
+from shared.formats.csv import unguarded
 from tests.subjects.exported_dataset import classified, detected, export, sample, segmented
 
 
@@ -15,7 +16,7 @@ def rows(path: Path) -> list[dict[str, str]]:
     """The rows; a `'` before a text keeps spreadsheets from running it, and is taken off."""
     with (path / "labels.csv").open(newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file, strict=True))
-    return [{name: value.removeprefix("'") for name, value in row.items()} for row in found]
+    return [{name: unguarded(value) for name, value in row.items()} for row in found]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,18 @@ def test_rejected_rows(content: bytes, written: bytes) -> None:
     assert _rejected(content, csv=True) == written
 
 
+def test_a_reason_that_quotes_a_formula_runs_in_no_spreadsheet() -> None:
+    content = b"a,b\n1;=2,x\n"
+    layout, found = _read(content, csv=True)
+    (each,) = found
+    written = b"".join(write_back(layout, [(each.raw, "`1;=2|-3` is no number.", each.line)]))
+    assert written == b"a,b,waybill_error\r\n1;=2,x,\"Line 2: `1;'=2|'-3` is no number.\"\r\n", (
+        "the record as it came"
+    )
+    _, again = _read(written, csv=True)
+    assert [each.value for each in again] == [{"a": "1;=2", "b": "x"}]
+
+
 def test_rejected_rows_without_a_header() -> None:
     written = _rejected(b"1,2\n3,4\n", csv=True, header_row=False)
     assert written == b'1,2,"waybill_error: Line 1: No."\r\n3,4,"waybill_error: Line 2: No."\r\n'
