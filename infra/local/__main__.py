@@ -18,7 +18,7 @@ with command_line.packages():
     import grpc
     import requests
 
-    from infra.local import buckets
+    from infra.local import buckets, private
     from infra.local.demo_customer import SETTINGS
     from infra.local.processes import REPOSITORY
     from infra.local.suite import Emulators, Ports, PortTaken, StateInUse, Suite
@@ -170,10 +170,7 @@ def _up(state: Path, root: Path, environment: Mapping[str, str]) -> int:
     try:
         suite.tick_each_minute()
         lines = "".join(f"{key}={value}\n" for key, value in _shown(suite, root).items())
-        new = file.with_suffix(".new")
-        new.touch(mode=0o600)  # a key is in it
-        new.write_text(lines)
-        new.replace(file)
+        private.write(file, lines)  # a key is in it
         print(lines + f"The suite is up; {file} says the same. Ctrl-C stops it.", flush=True)
         stop.wait()
     finally:

@@ -4,6 +4,7 @@ import json
 import os
 import uuid
 
+from infra.local import private
 from infra.local.project import make_customer_account, make_customer_bucket
 from infra.local.suite import Suite
 
@@ -29,7 +30,7 @@ def ensure(suite: Suite) -> dict[str, str]:
     A key is only ever shown once, so the suite's state keeps this one: it opens nothing but the demo.
     """
     kept = suite.state / _FILE
-    shown: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
+    shown: dict[str, str] = json.loads(private.read(kept) or "{}")
     elsewhere = suite.emulators.firestore or suite.emulators.storage
     if shown and not elsewhere:
         return shown
@@ -63,7 +64,5 @@ def ensure(suite: Suite) -> dict[str, str]:
         "WAYBILL_SITE_ID": SITE,
         "WAYBILL_CUSTOMER_BUCKET": BUCKET,
     }
-    new = kept.with_suffix(".new")
-    new.write_text(json.dumps(shown))
-    new.replace(kept)
+    private.write(kept, json.dumps(shown))  # a key is in it
     return shown

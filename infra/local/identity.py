@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from infra.local import private
 from infra.local.clock import machine_time
 from infra.local.traffic import Fault, Traffic
 
@@ -102,7 +103,7 @@ class Identity:
         self._lock = threading.Lock()
         self._together = 0
         self._verified: dict[str, tuple[str, float]] = {}
-        kept = json.loads(file.read_text()) if file is not None and file.exists() else {}
+        kept = json.loads((private.read(file) if file is not None else None) or "{}")
         self._state = _State(**kept)
         self._signing_keys = {
             email: _private_key(pem.encode()) for email, pem in self._state.signing_keys.items()
@@ -263,10 +264,7 @@ class Identity:
         if self._file is None or self._together:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        new = self._file.with_name(self._file.name + ".new")
-        new.touch(mode=0o600)
-        new.write_text(json.dumps(vars(self._state)))
-        new.replace(self._file)
+        private.write(self._file, json.dumps(vars(self._state)))
 
     async def _ping(self, request: web.Request) -> web.StreamResponse:
         if request.match_info["email"] not in self._state.accounts:

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from infra.local import private
+
 KEY_BYTES = 32
 """Of a first value: enough for AES-256 and for HMAC-SHA256."""
 
@@ -20,15 +22,12 @@ def kept(file: Path, names: Iterable[str]) -> dict[str, str]:
     docs/operators/deploying.md has a deployer make it. SENDGRID_KEY looks as SendGrid's own do. Only the
     file's owner may read it.
     """
-    values: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    values: dict[str, str] = json.loads(private.read(file) or "{}")
     fresh = [name for name in names if name not in values]
     if fresh:
         for name in fresh:
             values[name] = _sendgrid_key() if name == SENDGRID_KEY else _versioned_key()
-        new = file.with_name(file.name + ".new")
-        new.touch(mode=0o600)
-        new.write_text(json.dumps(values))
-        new.replace(file)
+        private.write(file, json.dumps(values))
     return {name: values[name] for name in names}
 
 

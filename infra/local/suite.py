@@ -16,7 +16,7 @@ from aiohttp import web
 from google.api_core.exceptions import GoogleAPIError
 
 from infra.bundle import Bundle, Function
-from infra.local import control, secrets
+from infra.local import control, private, secrets
 from infra.local.clock import SuiteClock
 from infra.local.dispatcher import Dispatcher, push_to
 from infra.local.firestore import FirestoreService
@@ -124,7 +124,8 @@ class Suite:
         self._listening: dict[str, int] = {}
         self._servers: list[HttpServer] = []
         self._run_functions = run_functions
-        state.mkdir(parents=True, exist_ok=True)
+        # Databases, buckets and logs of customers are in it, too.
+        private.folder(state)
         self._stack = ExitStack()
         with ExitStack() as opened:
             opened.enter_context(_lock(state / "lock"))

@@ -9,6 +9,7 @@ from email.policy import SMTP
 from pathlib import Path
 from typing import Any
 
+from infra.local import private
 from infra.local.sendgrid.checks import addresses
 
 
@@ -17,7 +18,7 @@ class Outbox:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        private.folder(folder)
 
     def keep(
         self, sent: dict[str, Any], message_id: str, at: datetime, suppressed: Callable[[str], bool]
@@ -43,10 +44,7 @@ class Outbox:
             file.unlink()
 
     def _write(self, name: str, content: bytes) -> None:
-        new = self._folder / f"{name}.new"
-        new.touch(mode=0o600)  # mails hold links that are secret
-        new.write_bytes(content)
-        new.replace(self._folder / name)
+        private.write(self._folder / name, content)  # mails hold links that are secret
 
 
 def letter(sent: dict[str, Any], personalization: dict[str, Any], at: datetime) -> EmailMessage:

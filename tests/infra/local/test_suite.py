@@ -755,7 +755,9 @@ class Up:
     def ready(self) -> dict[str, str]:
         until(lambda: "The suite is up" in self.output() or self.process.poll() is not None, "the suite up")
         assert self.process.poll() is None, self.output()
-        return dict(line.split("=", 1) for line in (self.state / "env").read_text().splitlines())
+        env = self.state / "env"
+        assert env.stat().st_mode & 0o777 == 0o600, "a key is in it"
+        return dict(line.split("=", 1) for line in env.read_text().splitlines())
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
