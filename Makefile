@@ -6,6 +6,7 @@ INSTALLED := $(VENV)/.installed
 PHOTOS    := $(VENV)/.photographs
 READERS   := $(VENV)/readers
 TOOLS     := $(VENV)/tools
+PROVIDER  := $(VENV)/provider
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test check lint format bench up tick customer ls get schemas pins licences sbom clean
@@ -37,13 +38,18 @@ $(READERS)/.coco: $(INSTALLED) requirements-readers.txt
 	@$(READERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -c requirements-readers.txt numpy pillow pycocotools
 	@touch $@
 
+$(PROVIDER)/.fetched: $(INSTALLED) requirements-provider.txt
+	@rm -rf $(PROVIDER)
+	@$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --dest $(PROVIDER) -r requirements-provider.txt
+	@touch $@
+
 demo: $(PHOTOS) $(READERS)/.coco ## two days of a scheduled export, end to end, in about a minute
 	@$(BIN)/python -m infra.local demo
 
 test: $(INSTALLED) ## the quick tests: six minutes at most, loopback only
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
 
-check: $(PHOTOS) $(READERS)/.installed $(TOOLS)/.installed ## what takes longer: real processes, kills, the demo
+check: $(PHOTOS) $(READERS)/.installed $(TOOLS)/.installed $(PROVIDER)/.fetched ## what takes longer: real processes, kills, the demo
 	@$(BIN)/python -m pytest -n 2 -m slow
 	@WAYBILL_PART_RECORDS=10 WAYBILL_SLICE_IMAGES=3 WAYBILL_SLICE_FILES=3 $(BIN)/python -m pytest -n 2 -m "cuts and not slow"
 	@WAYBILL_PART_RECORDS=10 $(BIN)/python -m pytest -n 2 tests/shared/exports/test_windows_hold.py

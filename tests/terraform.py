@@ -1,6 +1,7 @@
 """infra/terraform/ read as data, for the tests of it. Terraform itself is not needed."""
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -72,3 +73,20 @@ def strings(value: Any) -> Iterator[str]:
 def said(name: str) -> str:
     """Everything that one resource says."""
     return "\n".join(strings(resources()[name]))
+
+
+References = set[tuple[str, bool, str]]
+"""Of each: `type.name`, whether an index says which of several, and what it is asked for, if anything."""
+
+_REFERENCE = re.compile(
+    r"(?<![\w.])((?:data\.)?(?:google|archive|terraform)_\w+\.\w+)(\[(?:[^\[\]]|\[[^\[\]]*\])*\])?(?:\.(\w+))?"
+)
+
+
+def references(value: Any) -> References:
+    """Every reference to a resource or data source in what was parsed."""
+    return {
+        (address, bool(index), attribute)
+        for text in strings(value)
+        for address, index, attribute in _REFERENCE.findall(text)
+    }
