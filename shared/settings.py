@@ -17,6 +17,31 @@ SENDGRID_URL = "https://api.sendgrid.com"
 """Where mail is handed over; of an account in the EU it is https://api.eu.sendgrid.com.
 https://www.twilio.com/docs/sendgrid/api-reference/mail-send#base-url"""
 
+KEY_BYTES = 32
+"""How long each key of Waybill's own must be at least: 32 random bytes, as AES-256 and HMAC-SHA256 take.
+https://csrc.nist.gov/pubs/sp/800/57/pt1/r5/final"""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The versions of a key of Waybill's own. Each use has a key of its own, so that a function holds only
+    what it uses.
+
+    variable  the environment variable that has them
+    versions  version -> key; the highest version makes what is new, each other one opens what it made
+    """
+
+    variable: str
+    versions: Mapping[int, bytes] = field(default_factory=dict, repr=False)
+
+    def newest(self) -> int:
+        """The highest version; ValueError where there is none."""
+        if not self.versions:
+            raise ValueError(
+                f"{self.variable} is not set: give this process the value that the functions have"
+            )
+        return max(self.versions)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -35,10 +60,13 @@ class Settings:
     slice_bytes          the same in bytes as they stand in the archive
     private_addresses    networks that are not public and may be called all the same, where a customer gives
                          an address in them
-    secret_keys          version -> key, of which secrets are made; the newest is the highest version
-    sendgrid_key         the key that SendGrid knows us by; empty where no mail is sent. Unlike secret_keys it
-                         counts when settings are compared: clients are kept by their settings, and those of
-                         another key must not be taken for ours
+    secret_keys          what seals customers' logins of their own servers, for those that speak SFTP
+    access_keys          what signs access tokens, and seals the secrets of keys that sign requests
+    link_keys            what the links that a job's status shows are derived from
+    analyser_keys        what the secrets of sites' analysers are derived from
+    sendgrid_key         the key that SendGrid knows us by; empty where no mail is sent. Unlike keys of our
+                         own it counts when settings are compared: clients are kept by their settings, and
+                         those of another key must not be taken for ours
     sendgrid_url         SendGrid's address, without a slash at the end
     mail_from            the address that mail comes from; SendGrid takes only one that it has verified
                          https://www.twilio.com/docs/sendgrid/for-developers/sending-email/sender-identity
@@ -59,7 +87,10 @@ class Settings:
     slice_files: int = 2_000
     slice_bytes: int = 256 * 1024 * 1024
     private_addresses: tuple[IPv4Network | IPv6Network, ...] = ()
-    secret_keys: Mapping[int, bytes] = field(default_factory=dict, repr=False, compare=False)
+    secret_keys: Keys = field(default=Keys("WAYBILL_SECRET_KEYS"), repr=False, compare=False)
+    access_keys: Keys = field(default=Keys("WAYBILL_ACCESS_KEYS"), repr=False, compare=False)
+    link_keys: Keys = field(default=Keys("WAYBILL_LINK_KEYS"), repr=False, compare=False)
+    analyser_keys: Keys = field(default=Keys("WAYBILL_ANALYSER_KEYS"), repr=False, compare=False)
     sendgrid_key: str = field(default="", repr=False)
     sendgrid_url: str = SENDGRID_URL
     mail_from: str = ""
@@ -70,7 +101,7 @@ class Settings:
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read the settings; a missing or empty GOOGLE_CLOUD_PROJECT raises KeyError naming it, what cannot
-        be read ValueError.
+        be read ValueError, and so does a key that is there and empty, or too short to be one.
 
         The emulator variables are those that Google's own clients know, so that what we call ourselves
         goes where their calls go.
@@ -91,9 +122,12 @@ class Settings:
                 for each in env.get("WAYBILL_PRIVATE_ADDRESSES", "").split(",")
                 if each.strip()
             ),
-            secret_keys=_keys(env.get("WAYBILL_SECRET_KEYS", "")),
+            secret_keys=_keys("WAYBILL_SECRET_KEYS", env),
+            access_keys=_keys("WAYBILL_ACCESS_KEYS", env),
+            link_keys=_keys("WAYBILL_LINK_KEYS", env),
+            analyser_keys=_keys("WAYBILL_ANALYSER_KEYS", env),
             # Whoever pastes a key into Secret Manager ends it with a newline, which no header may hold.
-            sendgrid_key=env.get("WAYBILL_SENDGRID_KEY", "").strip(),
+            sendgrid_key=_secret("WAYBILL_SENDGRID_KEY", env).strip(),
             sendgrid_url=(env.get("WAYBILL_SENDGRID_URL") or cls.sendgrid_url).rstrip("/"),
             mail_from=_address("WAYBILL_MAIL_FROM", env.get("WAYBILL_MAIL_FROM", "")),
             url=env.get("WAYBILL_URL", "").rstrip("/"),
@@ -133,14 +167,29 @@ def _address(name: str, text: str) -> str:
         raise ValueError(f"{name}: {wrong}") from None
 
 
-def _keys(text: str) -> dict[int, bytes]:
+def _secret(name: str, env: Mapping[str, str]) -> str:
+    """A secret as it stands in the environment; empty where there is none. ValueError for one without a
+    value: what is made with an empty key is open to everybody."""
+    if name in env and not env[name].strip():
+        raise ValueError(f"{name} is set and empty: add a version with a value to its secret, or unset it")
+    return env.get(name, "")
+
+
+def _keys(name: str, env: Mapping[str, str]) -> Keys:
     keys = {}
-    for each in text.split(","):
+    for each in _secret(name, env).split(","):
         if each.strip():
             version, _, key = each.strip().partition(":")
             try:
                 keys[int(version)] = base64.urlsafe_b64decode(key)
             except (ValueError, binascii.Error):
                 # Not the value itself: this ends in a log.
-                raise ValueError("WAYBILL_SECRET_KEYS must be <version>:<base64url>, comma between") from None
-    return keys
+                raise ValueError(f"{name} must be <version>:<base64url>, comma between") from None
+    for number, held in keys.items():
+        if len(held) < KEY_BYTES:
+            raise ValueError(
+                f"version {number} of {name} is {len(held)} bytes long: it must be {KEY_BYTES} random bytes"
+            )
+    if name in env and not keys:
+        raise ValueError(f"{name} holds no key: it must be <version>:<base64url>, comma between")
+    return Keys(name, keys)

@@ -1,6 +1,6 @@
 """Make a key for a customer and show it, this once.
 
-Each time it makes another key. With the scope `signing` its secret is sealed, so WAYBILL_SECRET_KEYS must be
+Each time it makes another key. With the scope `signing` its secret is sealed, so WAYBILL_ACCESS_KEYS must be
 set as the functions have it.
 """
 

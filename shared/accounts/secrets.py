@@ -3,8 +3,9 @@ the secrets of keys that requests are signed with.
 
 Each is a document of its own, `secrets/<id>`: `customer`, `created`, `key_version` and `sealed`, which is the
 nonce and behind it what AES-256-GCM made of the value. The key is derived from that version of
-WAYBILL_SECRET_KEYS; the newest seals, every version that is held opens. Customer and id are bound into what
-is sealed, so that it opens nothing in another document or under another customer's name.
+WAYBILL_SECRET_KEYS, or for a key's own secret of WAYBILL_ACCESS_KEYS; the newest seals, every version that is
+held opens. Customer and id are bound into what is sealed, so that it opens nothing in another document or
+under another customer's name.
 
 GCM: https://csrc.nist.gov/pubs/sp/800/38/d/final. Deriving keys: https://www.rfc-editor.org/rfc/rfc5869.
 """
@@ -21,12 +22,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from google.cloud import firestore
-from google.cloud.firestore_v1 import FieldFilter
 
 from shared.errors import CustomerMustAct, GiveUp, Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, change, count, fields_of
-from shared.settings import Settings
+from shared.gcp.documents import Snapshot, change, fields_of
+from shared.settings import KEY_BYTES, Keys, Settings
 
 COLLECTION = "secrets"
 """Where the documents are."""
@@ -36,9 +36,6 @@ OF_KEY = "key-"
 
 VALUE_BYTES = 64 * 1024
 """How long a value may be, in UTF-8: a private key is a few KiB."""
-
-KEY_BYTES = 32
-"""How long AES-256's key is, and how long a key in WAYBILL_SECRET_KEYS must be at least to seal."""
 
 NONCE_BYTES = 12
 """GCM's own size of a nonce. Random ones are good for 2**32 values under one key (SP 800-38D, 8.3)."""
@@ -66,6 +63,7 @@ class Unopened:
 class Rotated:
     """What came of sealing anew.
 
+    keys      what seals them
     newest    the version that seals now
     found     version -> how many secrets were found sealed with it
     sealed    how many were sealed anew
@@ -75,6 +73,7 @@ class Rotated:
               one that has none here is not needed for opening any more
     """
 
+    keys: Keys
     newest: int
     found: Mapping[int, int]
     sealed: int
@@ -88,22 +87,15 @@ def path(id: str) -> str:
     return f"{COLLECTION}/{id}"
 
 
-def newest(settings: Settings) -> int:
-    """The version that seals; ValueError where no key is set, or that one is too short to be one."""
-    if not settings.secret_keys:
-        raise ValueError("WAYBILL_SECRET_KEYS is not set: secrets cannot be stored without a key")
-    version = max(settings.secret_keys)
-    if len(settings.secret_keys[version]) < KEY_BYTES:
-        raise ValueError(
-            f"version {version} of WAYBILL_SECRET_KEYS is too short: it must be {KEY_BYTES} random bytes"
-        )
-    return version
+def keys_for(settings: Settings, id: str) -> Keys:
+    """What seals and opens the secret of this id."""
+    return settings.access_keys if id.startswith(OF_KEY) else settings.secret_keys
 
 
 def seal(settings: Settings, customer: str, id: str, value: str) -> dict[str, Any]:
     """The fields of a secret's document, for its first writing; each time other ones, as the nonce is.
 
-    ValueError where `newest` raises it, and for a value longer than VALUE_BYTES.
+    ValueError where no key is set, and for a value longer than VALUE_BYTES.
     """
     if len(value.encode()) > VALUE_BYTES:
         raise ValueError(f"a secret must not be longer than {VALUE_BYTES} bytes")
@@ -126,17 +118,18 @@ def get(cloud: Cloud, customer: str, id: str) -> str:
     return _opened(cloud.settings, id, fields)
 
 
-def rotate(cloud: Cloud) -> Rotated:
-    """Seal with the newest version every secret that is not, and see whether the others can be opened.
+def rotate(cloud: Cloud, keys: Keys) -> Rotated:
+    """Seal with the newest version every secret of these keys that is not, and see whether the others can be
+    opened.
 
-    It can end anywhere and be done again. Who writes or deletes a secret meanwhile wins. ValueError where
-    `newest` raises it.
+    It can end anywhere and be done again. Who writes or deletes a secret meanwhile wins. ValueError where no
+    key is set.
     """
-    version = newest(cloud.settings)
+    version = keys.newest()
     found: Counter[int] = Counter()
     sealed = unopened = 0
     told: list[Unopened] = []
-    for snapshot in _all(cloud.db):
+    for snapshot in _all(cloud, keys):
         fields = fields_of(snapshot)
         found[fields["key_version"]] += 1
         try:
@@ -149,28 +142,26 @@ def rotate(cloud: Cloud) -> Rotated:
         if fields["key_version"] != version:
             again = _sealed(cloud.settings, fields["customer"], snapshot.id, value)
             sealed += change(cloud.db, snapshot, again)
-    # Counted by Firestore at the end: a function that was started with the old keys may have sealed with
-    # them meanwhile, where this had been already.
-    every = cloud.db.collection(COLLECTION)
-    left = {
-        each: count(every.where(filter=FieldFilter("key_version", "==", each)))
-        for each in sorted({*found, *cloud.settings.secret_keys})
-    }
-    return Rotated(version, dict(found), sealed, unopened, tuple(told), left)
+    # Counted again at the end: a function that was started with the old keys may have sealed with them
+    # meanwhile, where this had been already.
+    now = Counter(fields_of(each)["key_version"] for each in _all(cloud, keys))
+    left = {each: now[each] for each in sorted({*found, *now, *keys.versions})}
+    return Rotated(keys, version, dict(found), sealed, unopened, tuple(told), left)
 
 
-def _all(db: firestore.Client) -> Iterator[Snapshot]:
-    query = db.collection(COLLECTION).order_by("__name__").limit(PAGE_DOCUMENTS)
+def _all(cloud: Cloud, keys: Keys) -> Iterator[Snapshot]:
+    query = cloud.db.collection(COLLECTION).order_by("__name__").limit(PAGE_DOCUMENTS)
     page = list(query.stream())
     while page:
-        yield from page
+        yield from (each for each in page if keys_for(cloud.settings, each.id) is keys)
         page = list(query.start_after(page[-1]).stream()) if len(page) == PAGE_DOCUMENTS else []
 
 
 def _sealed(settings: Settings, customer: str, id: str, value: str) -> dict[str, Any]:
-    version = newest(settings)
+    keys = keys_for(settings, id)
+    version = keys.newest()
     nonce = os.urandom(NONCE_BYTES)
-    cipher = _cipher(settings.secret_keys[version])
+    cipher = _cipher(keys.versions[version])
     return {
         "key_version": version,
         "sealed": nonce + cipher.encrypt(nonce, value.encode(), _bound(customer, id)),
@@ -179,15 +170,16 @@ def _sealed(settings: Settings, customer: str, id: str, value: str) -> dict[str,
 
 def _opened(settings: Settings, id: str, fields: Mapping[str, Any]) -> str:
     version, sealed = fields["key_version"], fields["sealed"]
-    held = settings.secret_keys
+    keys = keys_for(settings, id)
+    held = keys.versions
     if version not in held and held and version > max(held):
         raise Retry(
-            f"The secret {id} is encrypted with version {version} of WAYBILL_SECRET_KEYS, but the newest "
+            f"The secret {id} is encrypted with version {version} of {keys.variable}, but the newest "
             f"version here is {max(held)}: use the value that the functions use."
         )
     if version not in held:
         raise GiveUp(
-            f"The secret {id} is encrypted with version {version} of WAYBILL_SECRET_KEYS, which is missing.",
+            f"The secret {id} is encrypted with version {version} of {keys.variable}, which is missing.",
             f"Ask Waybill's operators to add version {version} again, or {_replace(id)}.",
         )
     try:
@@ -196,7 +188,7 @@ def _opened(settings: Settings, id: str, fields: Mapping[str, Any]) -> str:
         )
     except (InvalidTag, ValueError):  # the latter where even the nonce is cut short
         raise GiveUp(
-            f"The secret {id} cannot be decrypted with version {version} of WAYBILL_SECRET_KEYS: the "
+            f"The secret {id} cannot be decrypted with version {version} of {keys.variable}: the "
             "document was changed, or that version is not the key that encrypted it.",
             f"Ask Waybill's operators to restore the key that was version {version}, or {_replace(id)}.",
         ) from None
@@ -214,7 +206,7 @@ def _cipher(key: bytes) -> AESGCM:
 
 
 def derived(key: bytes, purpose: bytes) -> bytes:
-    """A key of KEY_BYTES made of a version of WAYBILL_SECRET_KEYS; for another purpose it is another one.
+    """A key of KEY_BYTES made of a version of one of ours; for another purpose it is another one.
     https://www.rfc-editor.org/rfc/rfc5869"""
     return HKDF(SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(key)
 

@@ -2,7 +2,7 @@
 
 A token is signed and stored nowhere: `wbt.<version>.<payload>.<signature>`. The payload names the key, when
 the token expires, the user and the community; the signature is an HMAC-SHA256 of all before it, with a key
-derived from that version of WAYBILL_SECRET_KEYS. The newest version signs, and every version that is held
+derived from that version of WAYBILL_ACCESS_KEYS. The newest version signs, and every version that is held
 verifies. What a token may do is read from its key each time, so that it dies with its key.
 
 HMAC: https://www.rfc-editor.org/rfc/rfc2104. Deriving keys: https://www.rfc-editor.org/rfc/rfc5869.
@@ -77,9 +77,9 @@ def issue(
         _name("username", username),
         _name("scope", community or caller.customer),
     ]
-    version = secrets.newest(cloud.settings)
+    version = cloud.settings.access_keys.newest()
     signed = f"{_PREFIX}{version}.{_text(orjson.dumps(payload))}"
-    token = f"{signed}.{_signature(cloud.settings.secret_keys[version], signed)}"
+    token = f"{signed}.{_signature(cloud.settings.access_keys.versions[version], signed)}"
     return Issued(token, caller, issued, expires)
 
 
@@ -124,10 +124,10 @@ def _verified(cloud: Cloud, token: str) -> tuple[str, int, str, str]:
     if parts is None:
         raise refused
     signed, version, payload, signature = parts[1], int(parts[2]), parts[3], parts[4]
-    held = cloud.settings.secret_keys
+    held = cloud.settings.access_keys.versions
     if held and version > max(held):
         raise Retry(
-            f"the access token is signed with version {version} of WAYBILL_SECRET_KEYS, but the newest "
+            f"the access token is signed with version {version} of WAYBILL_ACCESS_KEYS, but the newest "
             f"version here is {max(held)}"
         )
     if version not in held or not hmac.compare_digest(signature, _signature(held[version], signed)):

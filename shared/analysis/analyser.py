@@ -57,19 +57,21 @@ class Away(Retry):
 def secret(settings: Settings, site: Site) -> str:
     """The secret that a site's analyser is to have: 64 hex digits, used as text.
 
-    LookupError where no key is set. It is kept nowhere: it is made of the newest of WAYBILL_SECRET_KEYS, and
-    is another one when there is a newer. `python -m infra add-site --analysis-url` shows it to an operator.
+    LookupError where no key is set. It is kept nowhere: it is made of the newest of WAYBILL_ANALYSER_KEYS,
+    and is another one when there is a newer. `python -m infra add-site --analysis-url` shows it to an
+    operator.
     """
     return secrets(settings, site)[0]
 
 
 def secrets(settings: Settings, site: Site) -> list[str]:
-    """The secrets that a site's analyser may have, of each version of WAYBILL_SECRET_KEYS one, the newest
+    """The secrets that a site's analyser may have, of each version of WAYBILL_ANALYSER_KEYS one, the newest
     first. LookupError where no key is set."""
-    if not settings.secret_keys:
-        raise LookupError("WAYBILL_SECRET_KEYS is not set: an analyser's requests cannot be signed")
-    newest_first = sorted(settings.secret_keys, reverse=True)
-    return [_secret(settings.secret_keys[version], site) for version in newest_first]
+    keys = settings.analyser_keys
+    if not keys.versions:
+        raise LookupError(f"{keys.variable} is not set: an analyser's requests cannot be signed")
+    newest_first = sorted(keys.versions, reverse=True)
+    return [_secret(keys.versions[version], site) for version in newest_first]
 
 
 def signature(secrets: list[str], at: int, body: bytes) -> str:

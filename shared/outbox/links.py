@@ -19,7 +19,6 @@ from typing import Any
 from google.cloud import firestore
 
 from shared.accounts.secrets import derived as derive
-from shared.accounts.secrets import newest
 from shared.errors import NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time, transact
@@ -130,20 +129,20 @@ def derived(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A link whose token can be made again (`token`), for who may read it more than once: what it is made of,
     and its document, which belongs at `path`. `owner` is the path of what it is about."""
-    made = {"id": id, "key_version": newest(settings)}
+    made = {"id": id, "key_version": settings.link_keys.newest()}
     document = _document(customer, about, files, "", owner, _hash(_secret(settings, made)), expires)
     return made, document
 
 
 def token(settings: Settings, made: Mapping[str, Any]) -> str | None:
     """The token of a derived link; None where the version of its key is not set any more."""
-    if made["key_version"] not in settings.secret_keys:
+    if made["key_version"] not in settings.link_keys.versions:
         return None
     return f"{made['id']}_{_secret(settings, made)}"
 
 
 def _secret(settings: Settings, made: Mapping[str, Any]) -> str:
-    key = settings.secret_keys[made["key_version"]]
+    key = settings.link_keys.versions[made["key_version"]]
     secret = derive(key, PURPOSE + made["id"].encode())
     return base64.urlsafe_b64encode(secret).decode().rstrip("=")
 

@@ -183,7 +183,7 @@ def test_a_key_that_signs_says_its_access_key_and_its_secret_key(
     keys = documents(world, "api_keys")
     held()
     for arguments in (["add-key", "--customer", "acme", "--scope", "signing"], ["rotate-key", first]):
-        assert command(*arguments, status=1).startswith("WAYBILL_SECRET_KEYS is not set")
+        assert command(*arguments, status=1).startswith("WAYBILL_ACCESS_KEYS is not set")
     assert documents(world, "api_keys") == keys, "no key that cannot sign is left behind"
 
 
@@ -198,7 +198,7 @@ def test_the_secrets_of_keys_are_sealed_anew_with_the_others(
     assert f"replace the key {id} with `rotate-key`" in told
     assert secret not in told
     held(2, 1)
-    assert command("rotate-secrets").startswith("Sealed anew with version 2: 1 of 1 secrets.")
+    assert "WAYBILL_ACCESS_KEYS: sealed anew with version 2: 1 of 1." in command("rotate-secrets")
     assert signing_secret(held(2), id)[1] == secret
 
 
@@ -267,9 +267,9 @@ def test_without_settings_it_says_which(
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", world.suite.project)
     monkeypatch.delenv("GOOGLE_CLOUD_REGION")
     assert "--location" in command("ticks", status=1)
-    monkeypatch.delenv("WAYBILL_SECRET_KEYS")
+    monkeypatch.delenv("WAYBILL_ANALYSER_KEYS")
     site = ("add-site", "s", "--customer", "acme", "--name", "S", "--analysis-url", "https://a.example/")
-    assert "WAYBILL_SECRET_KEYS is not set" in command(*site, status=1)
+    assert "WAYBILL_ANALYSER_KEYS is not set" in command(*site, status=1)
     assert "s" not in documents(world, "sites")
 
 
@@ -280,10 +280,14 @@ VERSIONS = {n: f"{n}:{base64.urlsafe_b64encode(bytes([n]) * 32).decode()}" for n
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch, world: World) -> Iterator[Callable[..., Cloud]]:
-    """Has WAYBILL_SECRET_KEYS hold these versions, and returns the clients that then are made."""
+    """Has each of the variables with keys hold these versions, and returns the clients that then are made."""
 
     def hold(*versions: int) -> Cloud:
-        monkeypatch.setenv("WAYBILL_SECRET_KEYS", ",".join(VERSIONS[each] for each in versions))
+        for variable in ("WAYBILL_SECRET_KEYS", "WAYBILL_ACCESS_KEYS", "WAYBILL_ANALYSER_KEYS"):
+            if versions:
+                monkeypatch.setenv(variable, ",".join(VERSIONS[each] for each in versions))
+            else:
+                monkeypatch.delenv(variable)
         # Clients are kept for settings that are alike, and keys do not count in that.
         made = clients.connect()
         if made is not world.cloud:
@@ -304,18 +308,23 @@ def test_a_key_is_rotated_in_the_order_of_the_operators_guide(
     site = ("add-site", "s-1", "--customer", "acme", "--name", "S", "--analysis-url", "https://a.example/")
     keep(held(1), "k-1")
     assert command("rotate-secrets").splitlines() == [
-        "Sealed anew with version 1: 0 of 1 secrets.",
+        "WAYBILL_SECRET_KEYS: sealed anew with version 1: 0 of 1.",
         "Version 1 seals 1 secrets; it is the newest, and stays.",
+        "WAYBILL_ACCESS_KEYS: sealed anew with version 1: 0 of 0.",
+        "Version 1 seals 0 secrets; it is the newest, and stays.",
     ]
     old = command(*site).split()[-1]
     keep(held(2, 1), "k-2")
     told = command("rotate-secrets")
     assert told.splitlines() == [
-        "Sealed anew with version 2: 1 of 2 secrets.",
+        "WAYBILL_SECRET_KEYS: sealed anew with version 2: 1 of 2.",
         "Version 2 seals 2 secrets; it is the newest, and stays.",
-        "Version 1 seals 0 secrets; it may be removed from WAYBILL_SECRET_KEYS after the step below.",
-        "Before a version is removed, the analysers of these sites must have the newest secret,",
-        "which `add-site --analysis-url` prints:",
+        "Version 1 seals 0 secrets; it may be removed from WAYBILL_SECRET_KEYS.",
+        "WAYBILL_ACCESS_KEYS: sealed anew with version 2: 0 of 0.",
+        "Version 2 seals 0 secrets; it is the newest, and stays.",
+        "Version 1 seals 0 secrets; it may be removed from WAYBILL_ACCESS_KEYS.",
+        "Before an old version is removed from WAYBILL_ANALYSER_KEYS, the analysers of these",
+        "sites must have the newest secret, which `add-site --analysis-url` prints:",
         "CUSTOMER  SITE",
         "acme      s-1",
     ]
@@ -327,8 +336,8 @@ def test_a_key_is_rotated_in_the_order_of_the_operators_guide(
     cloud = held(2)
     assert analyser.secrets(cloud.settings, get_site(cloud.db, "s-1", "acme")) == [new]
     assert [secrets.get(cloud, "acme", id) for id in ("k-1", "k-2")] == ["hunter2"] * 2
-    assert command("rotate-secrets").splitlines() == [
-        "Sealed anew with version 2: 0 of 2 secrets.",
+    assert command("rotate-secrets").splitlines()[:2] == [
+        "WAYBILL_SECRET_KEYS: sealed anew with version 2: 0 of 2.",
         "Version 2 seals 2 secrets; it is the newest, and stays.",
     ]
 
@@ -342,11 +351,11 @@ def test_a_key_that_was_dropped_too_early_is_named(
     told = command("rotate-secrets", status=1)
     lines = told.splitlines()
     assert lines[:2] == [
-        "Sealed anew with version 3: 0 of 1 secrets.",
+        "WAYBILL_SECRET_KEYS: sealed anew with version 3: 0 of 1.",
         "Could not be opened, and left as they are: 1.",
     ]
     assert lines[3].startswith("acme      k-1     The secret k-1 is encrypted with version 1 of")
-    assert lines[4:] == [
+    assert lines[4:7] == [
         "Version 3 seals 0 secrets; it is the newest, and stays.",
         "Version 2 seals 0 secrets; it may be removed from WAYBILL_SECRET_KEYS.",
         "Version 1 seals 1 secrets; it is not in WAYBILL_SECRET_KEYS: put it back.",

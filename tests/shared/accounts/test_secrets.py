@@ -13,7 +13,7 @@ from shared.accounts.secrets import COLLECTION, NONCE_BYTES, VALUE_BYTES, Rotate
 from shared.errors import CustomerMustAct, GiveUp, Retry, WaybillError
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, change
-from shared.settings import Settings
+from shared.settings import Keys, Settings
 from tests.world import World
 
 ONE, TWO, THREE = (bytes([n]) * 32 for n in (1, 2, 3))
@@ -23,7 +23,8 @@ TAG_BYTES = 16
 
 def holding(**keys: bytes) -> Settings:
     """Settings with these keys: v1=…, v2=…"""
-    return Settings("p", secret_keys={int(name[1:]): key for name, key in keys.items()})
+    versions = {int(name[1:]): key for name, key in keys.items()}
+    return Settings("p", secret_keys=Keys("WAYBILL_SECRET_KEYS", versions))
 
 
 def cloud_with(world: World, **keys: bytes) -> Cloud:
@@ -32,6 +33,10 @@ def cloud_with(world: World, **keys: bytes) -> Cloud:
 
 def keep(cloud: Cloud, id: str, value: str = VALUE, customer: str = "acme") -> None:
     cloud.db.document(secrets.path(id)).create(secrets.seal(cloud.settings, customer, id, value))
+
+
+def rotate(cloud: Cloud) -> Rotated:
+    return secrets.rotate(cloud, cloud.settings.secret_keys)
 
 
 def kept(world: World) -> dict[str, dict[str, Any]]:
@@ -74,7 +79,6 @@ def test_any_value_within_the_bound_is_kept(world: World, value: str) -> None:
     ("settings", "value", "says"),
     [
         (holding(), VALUE, "WAYBILL_SECRET_KEYS is not set"),
-        (holding(v1=ONE, v2=b"short"), VALUE, "version 2 of WAYBILL_SECRET_KEYS is too short"),
         (holding(v1=ONE), "é" * (VALUE_BYTES // 2) + "x", "longer than 65536 bytes"),
     ],
 )
@@ -171,12 +175,12 @@ def test_all_are_sealed_anew_once_page_by_page(world: World, monkeypatch: pytest
         keep(old, f"s-{n}", f"{VALUE} {n}")
     keep(both, "s-6", f"{VALUE} 6")
     before = kept(world)
-    assert secrets.rotate(both) == Rotated(2, {1: 6, 2: 1}, 6, 0, (), {1: 0, 2: 7})
+    assert rotate(both) == Rotated(both.settings.secret_keys, 2, {1: 6, 2: 1}, 6, 0, (), {1: 0, 2: 7})
     assert [secrets.get(new, "acme", f"s-{n}") for n in range(7)] == [f"{VALUE} {n}" for n in range(7)]
     after = kept(world)
     assert {id: after[id]["created"] for id in after} == {id: before[id]["created"] for id in before}
     assert after["s-6"] == before["s-6"]
-    assert secrets.rotate(both) == Rotated(2, {2: 7}, 0, 0, (), {1: 0, 2: 7})
+    assert rotate(both) == Rotated(both.settings.secret_keys, 2, {2: 7}, 0, 0, (), {1: 0, 2: 7})
     assert kept(world) == after
 
 
@@ -191,7 +195,7 @@ def test_what_cannot_be_opened_stays_and_keeps_nobody_else(
     keep(cloud_with(world, v3=ONE), "s-5")  # sealed with another newest
     keep(cloud_with(world, v1=ONE), "s-6")
     before = kept(world)
-    done = secrets.rotate(cloud_with(world, v1=ONE, v3=THREE))
+    done = rotate(cloud_with(world, v1=ONE, v3=THREE))
     assert (done.newest, done.sealed, done.unopened) == (3, 2, 4)
     assert done.found == {1: 3, 2: 1, 3: 1, 7: 1}
     assert done.left == {1: 1, 2: 1, 3: 3, 7: 1}
@@ -215,12 +219,12 @@ def test_it_can_end_anywhere_and_be_done_again(world: World, action: Any, nth: i
         keep(old, f"s-{n}")
     world.suite.traffic.arm("firestore.Commit", Fault("error", status=7), nth=nth + 1)
     with pytest.raises(GoogleAPIError):
-        secrets.rotate(both)
+        rotate(both)
     assert sorted(versions(world).values()) == [1] * (3 - nth) + [2] * nth
     # The client tries a broken connection again; where the first had taken effect, the second is no harm.
     world.suite.traffic.arm("firestore.Commit", Fault(action))
-    secrets.rotate(both)
-    done = secrets.rotate(both)
+    rotate(both)
+    done = rotate(both)
     assert (done.found, done.left) == ({2: 3}, {1: 0, 2: 3})
     assert [secrets.get(both, "acme", f"s-{n}") for n in range(3)] == [VALUE] * 3
 
@@ -240,11 +244,11 @@ def test_who_writes_or_deletes_meanwhile_wins(
         elif what == "written":
             reference.set(secrets.seal(old.settings, "acme", "s-1", "another"))
         else:
-            assert secrets.rotate(both).sealed == 1
+            assert rotate(both).sealed == 1
         return change(db, snapshot, fields)
 
     monkeypatch.setattr(secrets, "change", overtaken)
-    done = secrets.rotate(both)
+    done = rotate(both)
     left = {"written": {1: 1, 2: 0}, "deleted": {1: 0, 2: 0}, "sealed anew": {1: 0, 2: 1}}
     assert (done.sealed, done.left) == (0, left[what])
     if what == "deleted":
@@ -255,4 +259,4 @@ def test_who_writes_or_deletes_meanwhile_wins(
 
 def test_nothing_is_sealed_anew_without_a_key(world: World) -> None:
     with pytest.raises(ValueError, match="WAYBILL_SECRET_KEYS is not set"):
-        secrets.rotate(cloud_with(world))
+        rotate(cloud_with(world))

@@ -12,7 +12,7 @@ from shared.accounts.keys import create_key, revoke_key
 from shared.accounts.tokens import MAX_NAME, MAX_TOKEN, Issued, TokenCaller, community_of
 from shared.errors import Forbidden, Invalid, Retry, Unauthenticated
 from shared.gcp.clients import Cloud
-from shared.settings import Settings
+from shared.settings import Keys, Settings
 from tests.world import SITE, World
 
 ONE, TWO = (bytes([n]) * 32 for n in (1, 2))
@@ -28,10 +28,9 @@ def issue(cloud: Cloud, key: str, username: str, scope: str) -> Issued:
 
 
 def with_keys(world: World, **keys: bytes) -> Cloud:
-    """The world's clients with these versions of WAYBILL_SECRET_KEYS: v1=…, v2=…"""
-    settings = Settings(
-        world.cloud.settings.project, secret_keys={int(n[1:]): key for n, key in keys.items()}
-    )
+    """The world's clients with these versions of WAYBILL_ACCESS_KEYS: v1=…, v2=…"""
+    versions = Keys("WAYBILL_ACCESS_KEYS", {int(n[1:]): key for n, key in keys.items()})
+    settings = Settings(world.cloud.settings.project, access_keys=versions)
     return replace(world.cloud, settings=settings)
 
 

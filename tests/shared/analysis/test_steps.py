@@ -18,6 +18,7 @@ from shared.accounts.customers import Site, add_site
 from shared.analysis import analyser, checking, queue, steps
 from shared.errors import Retry
 from shared.gcp.documents import fields_of
+from shared.settings import Keys
 from shared.work import engine, overview, pieces
 from shared.workorders import images, store, stored
 from shared.workorders.store import Photograph
@@ -217,7 +218,10 @@ def test_the_signature_is_that_of_the_contract() -> None:
 def test_while_keys_are_rotated_an_analyser_knows_us_by_either_secret(world: World, server: Analyser) -> None:
     site = site_with(world, server.url)
     id = made(world, site)
-    with_keys = [replace(world.cloud.settings, secret_keys=keys) for keys in ({1: b"a"}, {1: b"a", 2: b"b"})]
+    with_keys = [
+        replace(world.cloud.settings, analyser_keys=Keys("K", keys))
+        for keys in ({1: b"a"}, {1: b"a", 2: b"b"})
+    ]
     old, new = (analyser.secret(settings, site) for settings in with_keys)
     steps.take_on(replace(world.cloud, settings=with_keys[1]), site, id, TIME)
     [asked] = server.asked
@@ -230,13 +234,13 @@ def test_while_keys_are_rotated_an_analyser_knows_us_by_either_secret(world: Wor
 
 def test_each_site_has_a_secret_of_its_own_made_of_the_newest_key(world: World) -> None:
     def secret(site: Site, **keys: bytes) -> str:
-        versions = {int(name[1:]): key for name, key in keys.items()}
-        return analyser.secret(replace(world.cloud.settings, secret_keys=versions), site)
+        versions = Keys("WAYBILL_ANALYSER_KEYS", {int(name[1:]): key for name, key in keys.items()})
+        return analyser.secret(replace(world.cloud.settings, analyser_keys=versions), site)
 
     assert secret(world.site, v1=b"a") == secret(world.site, v1=b"a")
     assert len({secret(world.site, v1=b"a"), secret(world.other_site, v1=b"a")}) == 2
     assert secret(world.site, v1=b"a", v2=b"b", v10=b"c") == secret(world.site, v10=b"c")
-    with pytest.raises(LookupError, match="WAYBILL_SECRET_KEYS is not set"):
+    with pytest.raises(LookupError, match="WAYBILL_ANALYSER_KEYS is not set"):
         secret(world.site)
 
 

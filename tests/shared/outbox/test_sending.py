@@ -253,7 +253,7 @@ def test_without_its_settings_a_mail_is_refused_and_can_be_sent_later(
     world: World, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     with monkeypatch.context() as without:
-        without.setenv(lacking, "")
+        without.delenv(lacking)
         mail = post(world)
         world.drain()
     found = mail.one()
