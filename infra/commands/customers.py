@@ -4,6 +4,7 @@ import argparse
 
 from infra.commands import Listing, connect, show, takes_json
 from shared.accounts.customers import all_customers
+from shared.accounts.limits import PARALLEL_EXPORTS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Do it."""
     rows = [
-        (each.id, each.name, each.slug, each.account, each.notify, each.parallel_exports)
+        (each.id, each.name, each.slug, each.account, each.notify, each.limit(PARALLEL_EXPORTS))
         for each in all_customers(connect().db)
     ]
     columns = ("customer", "name", "slug", "account", "notify", "parallel_exports")

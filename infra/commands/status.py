@@ -19,6 +19,7 @@ from shared.datasets import task as tasks
 from shared.datasets.steps import KIND as DATASET_TASKS
 from shared.datasets.task import Task
 from shared.exports import operating as exports
+from shared.exports import room
 from shared.exports.audit import bounds
 from shared.exports.operating import FAILED_WITHIN, RunNow
 from shared.gcp.clients import Cloud
@@ -68,6 +69,7 @@ def _listings(cloud: Cloud, found: exports.Overview) -> Iterator[Listing]:
     yield _waiting("mails_waiting", "Mails that wait to be sent", "mail", overview.waiting(cloud, MAILS), at)
     waiting = in_states(cloud, JOBS, jobs.WAITING)
     yield _jobs(cloud, "jobs_waiting_for_file", "that wait for their file", waiting, at)
+    full = {each: room.full(cloud, each) or "" for each in {due.customer for due in found.due.shown}}
     yield Listing(
         "exports_due",
         ("customer", "name", "export", "due", "late"),
@@ -82,7 +84,8 @@ def _listings(cloud: Cloud, found: exports.Overview) -> Iterator[Listing]:
             for each in found.due.shown
         ],
         "Exports whose window is due and has not begun",
-        left=found.due.left,
+        [full[each.customer] for each in found.due.shown],
+        found.due.left,
     )
     # What needs somebody
     yield Listing(

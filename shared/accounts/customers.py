@@ -1,13 +1,14 @@
 """Customers and sites: whom the data belongs to."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
+from shared.accounts.limits import LIMITS, Limit
 from shared.addresses import checked, once
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.gcp.documents import Snapshot, fields_of
@@ -15,15 +16,6 @@ from shared.gcp.documents import Snapshot, fields_of
 SLUG_LONGEST = 9
 """`customer-<slug>-data-export` must fit in an account's 30 characters.
 https://cloud.google.com/iam/docs/service-accounts-create"""
-
-PARALLEL_EXPORTS = 1
-"""How many runs of one customer go on at once unless the customer's document says otherwise."""
-
-BATCH_BYTES = 50 * 1024**3
-"""How large an archive of a customer may be unless the customer's document says otherwise."""
-
-BATCH_FILES = 1_000_000
-"""How many files an archive of a customer may hold unless the customer's document says otherwise."""
 
 ParameterType = Literal["string", "number", "boolean"]
 
@@ -35,16 +27,19 @@ _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Customer:
-    """Whom data belongs to. `account` is the email of the account that reaches their bucket."""
+    """Whom data belongs to. `account` is the email of the account that reaches their bucket; `limits` are the
+    values that an operator has set, by their names."""
 
     id: str
     slug: str
     name: str
     account: str
     notify: tuple[str, ...] = ()
-    parallel_exports: int = PARALLEL_EXPORTS
-    batch_bytes: int = BATCH_BYTES
-    batch_files: int = BATCH_FILES
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    def limit(self, limit: Limit) -> int:
+        """The customer's value of a limit."""
+        return limit.of(self.limits)
 
 
 @dataclass(frozen=True)
@@ -135,9 +130,7 @@ def _customer(snapshot: Snapshot) -> Customer:
         name=fields["name"],
         account=fields["account"],
         notify=tuple(fields.get("notify", ())),
-        parallel_exports=fields.get("parallel_exports", PARALLEL_EXPORTS),
-        batch_bytes=fields.get("batch_bytes", BATCH_BYTES),
-        batch_files=fields.get("batch_files", BATCH_FILES),
+        limits={name: fields[name] for name in LIMITS if name in fields},
     )
 
 

@@ -12,6 +12,7 @@ from google.cloud import firestore
 
 from shared import logs
 from shared.accounts.customers import get_customer, sites_of
+from shared.accounts.limits import BATCH_BYTES, BATCH_FILES
 from shared.batches import archive, errors_file, finishing, folders
 from shared.batches.archive import Limits, Names
 from shared.batches.batch import IMPORT, Batch, Progress
@@ -53,10 +54,11 @@ def _plan(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done:
     if stored is None:
         raise ValueError(f"the batch {batch.id} is {batch.state} and has no archive")
     customer = get_customer(cloud.db, batch.customer)
-    if stored.size > customer.batch_bytes:
-        detail = f"It has {stored.size:,} bytes; {customer.batch_bytes:,} are allowed."
+    most = customer.limit(BATCH_BYTES)
+    if stored.size > most:
+        detail = f"It has {stored.size:,} bytes; {most:,} are allowed."
         raise BadArchive("UPLOAD_TOO_LARGE", detail)
-    limits = Limits(customer.batch_files, customer.batch_bytes * UNPACKED_TIMES)
+    limits = Limits(customer.limit(BATCH_FILES), most * UNPACKED_TIMES)
 
     def read(start: int, end: int) -> bytes:
         attempt.heartbeat()

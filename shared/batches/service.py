@@ -2,11 +2,13 @@
 
 import contextlib
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
+from google.cloud.firestore_v1 import FieldFilter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared import logs
+from shared.accounts import limits
 from shared.accounts.customers import Site, get_customer
 from shared.accounts.keys import Caller
 from shared.batches import batch as batches
@@ -17,7 +19,7 @@ from shared.batches.steps import KIND
 from shared.errors import Conflict, Invalid, NotFound
 from shared.gcp.clients import Cloud
 from shared.http.bodies import Address
-from shared.work import control
+from shared.work import control, overview
 
 MAX_NOTIFY = 50
 """How many addresses a batch may tell."""
@@ -51,13 +53,15 @@ class NewBatch(BaseModel):
 def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
     """Make a batch of a site and the URL that its archive is to be uploaded to.
 
-    Invalid where the size is more than the customer may upload. The URL takes one object of our name and
-    never another; with a `size` exactly one of that many bytes.
+    Invalid where the size is more than the customer may upload, TooMany where it has too many batches. The
+    URL takes one object of our name and never another; with a `size` exactly one of that many bytes.
     """
     customer = get_customer(cloud.db, caller.customer)
-    most = customer.batch_bytes
+    most = customer.limit(limits.BATCH_BYTES)
     if asked.size is not None and asked.size > most:
         raise Invalid.field("size", f"is more than the {most} bytes that an archive of yours may have")
+    limits.OPEN_BATCHES.check(customer.limit(limits.OPEN_BATCHES), open_batches(cloud, customer.id))
+    limits.QUEUED_BATCHES.check(customer.limit(limits.QUEUED_BATCHES), queued_batches(cloud, customer.id))
     id = str(uuid.UUID(hex=cloud.new_id(), version=4))
     url = cloud.objects.start_upload(
         cloud.settings.uploads_bucket,
@@ -79,6 +83,17 @@ def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
     with logs.bound(batch=id, customer=caller.customer):
         logs.info("batch made", site=site.id)
     return get(cloud, caller, id)
+
+
+def open_batches(cloud: Cloud, customer: str) -> Any:
+    """The query of a customer's batches that have not ended."""
+    return overview.open_of(cloud, KIND, customer)
+
+
+def queued_batches(cloud: Cloud, customer: str) -> Any:
+    """The query of a customer's batches whose archive has come, and that have not ended."""
+    query = cloud.db.collection("batches").where(filter=FieldFilter("customer", "==", customer))
+    return query.where(filter=FieldFilter("state", "in", list(batches.UNDER_WAY)))
 
 
 def get(cloud: Cloud, caller: Caller, id: str) -> Batch:

@@ -11,6 +11,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
+from shared.accounts import limits
 from shared.accounts.customers import sites_of
 from shared.accounts.keys import Caller
 from shared.datasets import claims, destination, request
@@ -40,12 +41,6 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, count, transact
 from shared.work import control
 
-MAX_DATASETS = 1_000
-"""How many datasets a customer may have."""
-
-MAX_TASKS = 20
-"""How many tasks of a customer may be under way."""
-
 MAX_SITES = 100
 MAX_TASK_NAMES = 100
 """How many sites and tasks a dataset may name."""
@@ -68,7 +63,7 @@ def create(
     """Create a dataset, and have its first version made.
 
     ParameterError where a site is not the customer's, DatasetExists where the name is taken or there are
-    MAX_DATASETS.
+    as many as there may be.
     """
     _check_sites(cloud, caller, sites)
     _check_room(cloud, caller)
@@ -109,13 +104,18 @@ def get(cloud: Cloud, caller: Caller, id: str) -> Dataset:
 def all_of(cloud: Cloud, caller: Caller) -> list[Dataset]:
     """The datasets of the customer without their labels, the newest first."""
     query = (
-        cloud.db.collection("datasets")
-        .where(filter=FieldFilter("customer", "==", caller.customer))
-        .where(filter=FieldFilter("deleted", "==", False))
+        datasets_of(cloud, caller.customer)
         .order_by("created", direction=firestore.Query.DESCENDING)
         .select(datasets.LISTED)
     )
-    return [datasets.from_snapshot(each) for each in query.limit(MAX_DATASETS).stream()]
+    most = limits.value(cloud.db, caller.customer, limits.DATASETS)
+    return [datasets.from_snapshot(each) for each in query.limit(max(most, 1)).stream()]
+
+
+def datasets_of(cloud: Cloud, customer: str) -> Any:
+    """The query of a customer's datasets."""
+    query = cloud.db.collection("datasets").where(filter=FieldFilter("customer", "==", customer))
+    return query.where(filter=FieldFilter("deleted", "==", False))
 
 
 def update(
@@ -186,7 +186,7 @@ def delete(cloud: Cloud, caller: Caller, dataset: Dataset) -> None:
 
     transact(cloud.db, write)
     logs.info("dataset deleted", dataset=dataset.id, customer=dataset.customer)
-    for snapshot in _open_tasks(cloud, caller.customer, dataset.id).stream():
+    for snapshot in open_tasks(cloud, caller.customer, dataset.id).stream():
         _cancel_if_possible(cloud, snapshot)
 
 
@@ -194,7 +194,7 @@ def make_version(cloud: Cloud, caller: Caller, dataset: Dataset) -> Task:
     """Have a version made of a dataset as it is now, unless it is the same as the newest.
 
     ParameterError where the dataset was exported from another one: then it never changes. TooManyTasks where
-    MAX_TASKS are under way.
+    as many are under way as there may be.
     """
     if dataset.origin is not None:
         raise ParameterError(
@@ -230,7 +230,7 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
 
     Raises what `request.parse` raises; InvalidExportParameter for a form that cannot hold the dataset,
     NoSuchVersion, NoSuchOutputPath, InvalidPath where the bucket refuses, PathInUse, DatasetExists where the
-    name of the new dataset is taken or there are MAX_DATASETS, TooManyTasks.
+    name of the new dataset is taken or there are as many as there may be, TooManyTasks.
     """
     asked = request.parse(body, dataset.type)
     kept = {name: value for name, value in body.items() if name not in request.IGNORED}
@@ -300,6 +300,14 @@ def cancel(cloud: Cloud, task: Task) -> None:
             logs.info("task cancelled")
 
 
+def open_tasks(cloud: Cloud, customer: str, dataset: str | None = None) -> Any:
+    """The query of a customer's tasks that have not ended: all, or those of one dataset."""
+    query = cloud.db.collection("dataset_tasks").where(filter=FieldFilter("customer", "==", customer))
+    if dataset is not None:
+        query = query.where(filter=FieldFilter("dataset", "==", dataset))
+    return query.where(filter=FieldFilter("open", "==", True))
+
+
 def _create_task(
     cloud: Cloud,
     caller: Caller,
@@ -330,21 +338,17 @@ def _check_sites(cloud: Cloud, caller: Caller, sites: Sequence[str]) -> None:
 
 
 def _check_room(cloud: Cloud, caller: Caller) -> None:
-    query = cloud.db.collection("datasets").where(filter=FieldFilter("customer", "==", caller.customer))
-    if count(query.where(filter=FieldFilter("deleted", "==", False)), up_to=MAX_DATASETS) == MAX_DATASETS:
-        raise DatasetExists(f"there are {MAX_DATASETS:,} datasets already: delete some first")
+    most = limits.value(cloud.db, caller.customer, limits.DATASETS)
+    used = limits.in_use(datasets_of(cloud, caller.customer), most)
+    if used >= most:
+        raise DatasetExists(limits.DATASETS.sentence(most, used))
 
 
 def _check_number(cloud: Cloud, caller: Caller) -> None:
-    if count(_open_tasks(cloud, caller.customer), up_to=MAX_TASKS) == MAX_TASKS:
-        raise TooManyTasks(f"{MAX_TASKS} tasks are under way already: wait until one of them has ended")
-
-
-def _open_tasks(cloud: Cloud, customer: str, dataset: str | None = None) -> Any:
-    query = cloud.db.collection("dataset_tasks").where(filter=FieldFilter("customer", "==", customer))
-    if dataset is not None:
-        query = query.where(filter=FieldFilter("dataset", "==", dataset))
-    return query.where(filter=FieldFilter("open", "==", True))
+    most = limits.value(cloud.db, caller.customer, limits.DATASET_TASKS)
+    used = limits.in_use(open_tasks(cloud, caller.customer), most)
+    if used >= most:
+        raise TooManyTasks(limits.DATASET_TASKS.sentence(most, used))
 
 
 def _check_free(bucket: CustomerBucket, place: BucketUri) -> None:

@@ -134,6 +134,9 @@ class Export(ListedExport):
 
     failed_windows: FailedWindows
     """Its windows that failed. `:retry-failed` exports them by the config as it is now."""
+    waits_for: str | None
+    """Why a window that is due has not begun, where a limit of the customer is reached; else null. It begins
+    by itself."""
 
 
 @documented
@@ -364,21 +367,23 @@ def of_listed(shown: export.Export) -> ListedExport:
     return cast(ListedExport, _export(shown))
 
 
-def of_export(shown: export.Export, failed: Failed) -> Export:
-    """An export as it stands, and its windows that failed."""
+def of_export(shown: export.Export, failed: Failed, waits_for: str | None) -> Export:
+    """An export as it stands, its windows that failed, and why one that is due has not begun."""
     windows = {
         "count": failed.count,
         "since": milliseconds(failed.since) if failed.since else None,
         "oldest": audit.bounds(failed.oldest) if failed.oldest else None,
         "retrying": shown.retrying,
     }
-    return cast(Export, {**_export(shown), "failed_windows": windows})
+    return cast(Export, {**_export(shown), "failed_windows": windows, "waits_for": waits_for})
 
 
-def of_resumed(shown: export.Export, failed: Failed, left_out: Window | None) -> ResumedExport:
+def of_resumed(
+    shown: export.Export, failed: Failed, waits_for: str | None, left_out: Window | None
+) -> ResumedExport:
     """An export that goes on, and the window that it has left out."""
     left = {"left_out": audit.bounds(left_out) if left_out else None}
-    return cast(ResumedExport, {**of_export(shown, failed), **left})
+    return cast(ResumedExport, {**of_export(shown, failed, waits_for), **left})
 
 
 def of_version(snapshot: Snapshot) -> Version:

@@ -12,7 +12,7 @@ from shared.accounts import api as accounts
 from shared.accounts import callers
 from shared.accounts.callers import Call
 from shared.errors import Conflict
-from shared.exports import answers, by_hand, failed, mailing, pausing, retrying, runs, service
+from shared.exports import answers, by_hand, failed, mailing, pausing, retrying, room, runs, service
 from shared.exports.config import MOMENT, ExportConfig
 from shared.exports.export import LISTED, STATES, Export, from_snapshot
 from shared.gcp.documents import Snapshot
@@ -109,7 +109,9 @@ def _pause_export(call: Call, export: UUID) -> answers.Export:
 
 def _resume_export(call: Call, export: UUID, query: Resume) -> answers.ResumedExport:
     resumed, left_out = pausing.resume(call.cloud, call.caller, str(export), query.skip)
-    return answers.of_resumed(resumed, failed.summary(call.cloud, resumed.id), left_out)
+    return answers.of_resumed(
+        resumed, failed.summary(call.cloud, resumed.id), room.held(call.cloud, resumed), left_out
+    )
 
 
 def _retry_failed(call: Call, export: UUID, once: Repeatable) -> answers.Export:
@@ -385,7 +387,7 @@ ROUTES = Routes(
 
 
 def _shown(call: Call, export: Export) -> answers.Export:
-    return answers.of_export(export, failed.summary(call.cloud, export.id))
+    return answers.of_export(export, failed.summary(call.cloud, export.id), room.held(call.cloud, export))
 
 
 def _found(call: Call, export: UUID, run: str) -> Snapshot:

@@ -12,7 +12,7 @@ from typing import Any
 from google.cloud import firestore
 
 from shared import logs
-from shared.exports import names, pausing, retrying, runs
+from shared.exports import names, pausing, retrying, room, runs
 from shared.exports.export import ACTIVE, from_snapshot, next_fields
 from shared.exports.runs import SCHEDULE
 from shared.exports.steps import KIND, document
@@ -46,18 +46,24 @@ def begin(cloud: Cloud, message: Message) -> None:
     with `retry` has the failed windows of that export retried.
 
     A message that is delivered twice, or late, begins no window twice. An export that fails here is logged
-    and stops no other; the next tick, a minute later, publishes it again.
+    and stops no other; the next tick, a minute later, publishes it again. So it does where no further run of
+    the customer may wait: windows that are due then begin when others have ended.
     """
     if message.get("retry"):
         retrying.perform(cloud, message["retry"], message["customer"])
         return
     at = datetime.fromisoformat(message["at"])
+    left = room.runs_left(cloud, message["customer"])
     for export in message["exports"]:
+        if left <= 0:
+            break
         with logs.bound(export=export, customer=message["customer"]):
             try:
-                _begin(cloud, export, at)
+                left -= _begin(cloud, export, at, left)
             except Exception as failure:
                 logs.error("a window that is due could not begin", exception=failure)
+    if left <= 0:
+        logs.warning("windows that are due wait: no further run may", customer=message["customer"])
     start_pending(cloud, message["customer"])
 
 
@@ -71,17 +77,20 @@ def start_pending(cloud: Cloud, customer: str) -> None:
             logs.error("pending runs could not be started", exception=failure)
 
 
-def _begin(cloud: Cloud, export: str, at: datetime) -> None:
+def _begin(cloud: Cloud, export: str, at: datetime, left: int) -> int:
+    """Begin windows of an export, and try again those that failed: at most `left` runs. Returns how many."""
     reference = cloud.db.document(f"exports/{export}")
     found = reference.get(["state", "next_due", "retry_asked"])
     if not found.exists or not _due(fields := fields_of(found), at):
-        return  # it has begun already, or was paused or deleted since
+        return 0  # it has begun already, or was paused or deleted since
     if fields.get("retry_asked"):
-        return  # what failed goes first: a later tick publishes it again
-    pausing.try_again(cloud, reference, fields["next_due"])
-    for _ in range(MAX_WINDOWS):
+        return 0  # what failed goes first: a later tick publishes it again
+    begun = pausing.try_again(cloud, reference, fields["next_due"], left)
+    for _ in range(min(MAX_WINDOWS, left - begun)):
+        begun += 1
         if not _begin_window(cloud, reference, at):
-            return
+            break
+    return begun
 
 
 def _begin_window(cloud: Cloud, reference: Any, at: datetime) -> bool:

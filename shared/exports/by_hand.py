@@ -11,7 +11,7 @@ from google.cloud import firestore
 from shared import logs
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.exports import failed, names, runs, service
+from shared.exports import failed, names, room, runs, service
 from shared.exports.config import ExportConfig
 from shared.exports.export import DELETED, Export, next_fields
 from shared.exports.runs import BY_HAND, FAILED, SCHEDULE, Run
@@ -84,11 +84,15 @@ def _begin(
     decide: Callable[[Export, datetime], tuple[Window, dict[str, Any]]],
 ) -> Run:
     """Begin a run by hand, of the window that `decide` gives for the export and the time, which also gives
-    what changes of the export. One transaction, so that nothing begins of an export that is being deleted."""
+    what changes of the export. One transaction, so that nothing begins of an export that is being deleted.
+
+    TooMany where no further run by hand may wait."""
     reference = cloud.db.document(f"exports/{id}")
     run_id = names.run_by_hand(repeatable.id(cloud, id, names.RUN_DIGITS))
     # A request that was first sent when ids were shorter made a run with a short id.
     asked_before = [repeatable.id(cloud, id, names.OLD_RUN_DIGITS)] if repeatable.key else []
+    if not any(runs.get(cloud, id, made) for made in [run_id, *asked_before] if repeatable.key):
+        room.check_backfill(cloud, caller.customer)
 
     def begin(transaction: firestore.Transaction) -> Run:
         snapshot = reference.get(transaction=transaction)
@@ -136,12 +140,14 @@ def cancel(cloud: Cloud, caller: Caller, id: str, run_id: str) -> Run:
 def retry(cloud: Cloud, caller: Caller, id: str, run_id: str, repeatable: Repeatable) -> Run:
     """Take up a run that failed; what it had pinned is delivered, exactly that, to where it was to go.
 
-    Conflict where it has not failed, or its export was deleted.
+    Conflict where it has not failed, or its export was deleted; TooMany where no further run may wait.
     """
     service.must_be_alive(service.get(cloud, caller, id))
     snapshot = get_run(cloud, caller, id, run_id)
     if repeatable.key and (snapshot.to_dict() or {}).get("retried") == repeatable.key:
         return runs.from_snapshot(snapshot)
+    if snapshot.get("state") == FAILED:
+        room.check_run(cloud, caller.customer)
     run = reopen(cloud, snapshot, {"retried": repeatable.key})
     if run is None:
         service.must_be_alive(service.get(cloud, caller, id))

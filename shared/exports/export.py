@@ -4,13 +4,13 @@ States: ACTIVE with windows to come; PAUSED by a person; SUSPENDED by us, since 
 five due times; ENDED without windows to come; DELETED, which is only there to be read.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from shared.exports.config import ExportConfig
 from shared.exports.schedules import Schedule
-from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.documents import Snapshot, fields_of, read_time
 
 ACTIVE, PAUSED, SUSPENDED, ENDED, DELETED = "ACTIVE", "PAUSED", "SUSPENDED", "ENDED", "DELETED"
 STATES = (ACTIVE, PAUSED, SUSPENDED, ENDED, DELETED)
@@ -20,6 +20,8 @@ LISTED = (ACTIVE, PAUSED, SUSPENDED)
 
 BEGIN_FUNCTION = "begin_exports"
 """The function that begins the windows of exports, and retries those that failed."""
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 MAX_DUE_TIMES = 5
 """At how many due times a window may fail before its export is suspended."""
@@ -34,6 +36,7 @@ class Export:
     paused      when it was paused, if it is
     suspended   `error` and `next_action` of the run for which it was suspended
     retrying    whether its failed windows are being retried
+    seen        when it stood so, by Firestore
     """
 
     id: str
@@ -49,6 +52,7 @@ class Export:
     paused: datetime | None = None
     suspended: dict[str, Any] | None = None
     retrying: bool = False
+    seen: datetime = field(default=NEVER, compare=False)
 
     @property
     def path(self) -> str:
@@ -79,6 +83,7 @@ def from_snapshot(snapshot: Snapshot) -> Export:
         paused=fields.get("paused") if fields["state"] == PAUSED else None,
         suspended=fields.get("suspended") if fields["state"] == SUSPENDED else None,
         retrying=fields.get("retry_asked") is not None,
+        seen=read_time(snapshot),
     )
 
 

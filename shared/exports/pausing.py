@@ -93,17 +93,22 @@ def test(cloud: Cloud, caller: Caller, export: Export) -> list[Step]:
     return steps
 
 
-def try_again(cloud: Cloud, reference: Any, due: datetime) -> None:
+def try_again(cloud: Cloud, reference: Any, due: datetime, most: int = MAX_WAITING) -> int:
     """At a due time, have the scheduled windows that failed before wait again, by the config as it is now.
 
-    They go before the window that is due then. Once for each due time, however often it is called.
+    They go before the window that is due then. Once for each due time, however often it is called. At most
+    `most`: returns how many it had wait.
     """
+    again = 0
     for snapshot in failed.oldest(reference, MAX_WAITING, scheduled=True):
+        if again >= most:
+            break
         fields = fields_of(snapshot)
         # A tick that comes late must not have a window tried again that it was itself begun with.
         if fields.get("tried_at", fields["due"]) < due:
             tried = {"due_times": fields.get("due_times", 1) + 1, "tried_at": due}
-            by_hand.reopen(cloud, snapshot, tried, newest=True)
+            again += by_hand.reopen(cloud, snapshot, tried, newest=True) is not None
+    return again
 
 
 def _active(export: Export, start: datetime) -> dict[str, Any]:

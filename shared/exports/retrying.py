@@ -15,7 +15,7 @@ from google.cloud import firestore
 from shared import logs
 from shared.accounts.keys import Caller
 from shared.clock import elapsed_since, stopwatch
-from shared.exports import by_hand, failed, runs, service
+from shared.exports import by_hand, failed, room, runs, service
 from shared.exports.export import BEGIN_FUNCTION, Export
 from shared.exports.failed import READ_AT_ONCE
 from shared.exports.steps import KIND
@@ -68,20 +68,25 @@ def perform(cloud: Cloud, export: str, customer: str) -> None:
     twice at once, retries no window twice."""
     reference, began = cloud.db.document(f"exports/{export}"), stopwatch()
     with logs.bound(export=export, customer=customer):
-        while _retry_some(cloud, reference) and elapsed_since(began) < RETRY_SECONDS:
+        while _retry_some(cloud, reference, customer) and elapsed_since(began) < RETRY_SECONDS:
             pass
         stages.start_pending(cloud, KIND, customer)
 
 
-def _retry_some(cloud: Cloud, reference: Any) -> bool:
-    """Retry the failed windows that come next, at most READ_AT_ONCE; returns whether others follow."""
+def _retry_some(cloud: Cloud, reference: Any, customer: str) -> bool:
+    """Retry the failed windows that come next, at most READ_AT_ONCE and no more than may wait; returns
+    whether to go on with others. Where no further run may wait, a later tick has the others retried."""
     fields = fields_of(reference.get(["retry_asked", "retry_after"]))
     asked = fields.get("retry_asked")
     if asked is None:
         return False
-    found = failed.oldest(reference, READ_AT_ONCE, after=fields["retry_after"])
+    most = min(READ_AT_ONCE, room.runs_left(cloud, customer))
+    if most == 0:
+        logs.warning("failed windows are not retried yet: no further run may wait")
+        return False
+    found = failed.oldest(reference, most, after=fields["retry_after"])
     retried = sum(_retried(cloud, snapshot, asked) for snapshot in found)
-    others = len(found) == READ_AT_ONCE
+    others = len(found) == most
     reached = {"retry_after": found[-1].id} if others else {"retry_asked": None, "retry_after": None}
 
     def write(transaction: firestore.Transaction) -> None:

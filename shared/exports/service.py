@@ -15,7 +15,7 @@ from shared.accounts.customers import get_customer, sites_of
 from shared.accounts.keys import Caller
 from shared.delivery.base import SECRET_FIELD, ConnectorConfig, Secret
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.exports import names
+from shared.exports import names, room
 from shared.exports.config import ExportConfig, parse
 from shared.exports.export import ACTIVE, DELETED, PAUSED, SUSPENDED, Export, from_snapshot, next_fields
 from shared.exports.runs import DELIVERING, PENDING, RUNNING
@@ -38,7 +38,8 @@ VERSION_DIGITS = 6
 
 
 def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repeatable) -> Export:
-    """Make an export of the caller's customer; Invalid naming every field that is wrong.
+    """Make an export of the caller's customer; Invalid naming every field that is wrong, Conflict where the
+    customer may have no more of them.
 
     One that the same request made already is returned as it is; Conflict where that request was another one.
     """
@@ -51,6 +52,7 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
     _check_secret(body, None)
     config = parse(body)
     _check_sites(cloud, caller, config)
+    room.check_export(cloud, caller.customer)
     config, sealed = _sealed(cloud, caller, config)
     now = server_time(cloud.db)
     schedule = config.schedule(now)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from shared.accounts.customers import PARALLEL_EXPORTS
+from shared.accounts.limits import PARALLEL_EXPORTS
 from shared.exports import copying, delivering, finishing, mailing, runs, writing
 from shared.exports.runs import DELIVERING, RUNNING, Run
 from shared.gcp.clients import Cloud
@@ -50,7 +50,7 @@ KIND = Kind(
     waiting=finishing.waiting,
     replans=runs.replans,
     advice=finishing.ADVICE,
-    slots=lambda customer: customer.get("parallel_exports", PARALLEL_EXPORTS),
+    slots=PARALLEL_EXPORTS.of,
     lane="export",
 )
 

@@ -17,6 +17,8 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.accounts import limits
+from shared.accounts.limits import ITEM_TYPES
 from shared.errors import Invalid
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
@@ -103,21 +105,34 @@ def get(cloud: Cloud, customer: str, name: str) -> ItemType | None:
     return _parse(snapshot) if snapshot.exists else None
 
 
+def all_of(cloud: Cloud, customer: str) -> Any:
+    """The query of a customer's types."""
+    return cloud.db.collection("item_types").where(filter=FieldFilter("customer", "==", customer))
+
+
+def check_room(cloud: Cloud, customer: str, name: str) -> ItemType | None:
+    """The type of that name, where there is one already; Conflict where it would be one too many."""
+    known = get(cloud, customer, name)
+    if known is None:
+        ITEM_TYPES.check(limits.value(cloud.db, customer, ITEM_TYPES), all_of(cloud, customer))
+    return known
+
+
 def of_customer(cloud: Cloud, customer: str, up_to: int) -> list[ItemType]:
     """A customer's types by name, at most so many."""
-    query = cloud.db.collection("item_types").where(filter=FieldFilter("customer", "==", customer))
+    query = all_of(cloud, customer)
     return sorted((_parse(each) for each in query.limit(up_to).stream()), key=lambda each: folded(each.name))
 
 
 def put(cloud: Cloud, customer: str, name: str, definition: Definition) -> ItemType:
     """Define a type, in place of what was said of it before. Items that are there stay as they are. Invalid
-    where the name or the definition is not allowed."""
+    where the name or the definition is not allowed, Conflict where there may be no further type."""
     check_importable(name)
     if len(definition.model_dump_json().encode()) > MAX_DEFINITION_BYTES:
         raise Invalid.field(
             "types", f"has too long names: a definition has at most {MAX_DEFINITION_BYTES} bytes"
         )
-    known = get(cloud, customer, name)
+    known = check_room(cloud, customer, name)
     made = ItemType(known.name if known else name, **definition.model_dump())
     cloud.db.document(_path(customer, name)).set(_document(customer, made))
     return made

@@ -78,6 +78,7 @@ class Size(BaseModel):
 
 def _import(call: JobsCall, parts: Iterator[Part]) -> JobStatus:
     cloud, id = call.cloud, service.new_id(call.cloud)
+    service.check_room(cloud, call.caller)
     sent: dict[str, str] = {}
     file = None
     problem = None
@@ -106,6 +107,7 @@ def _import(call: JobsCall, parts: Iterator[Part]) -> JobStatus:
 
 
 def _export(call: JobsCall, body: dict[str, str]) -> JobStatus:
+    service.check_room(call.cloud, call.caller)
     return _shown(call, service.begin_export(call.cloud, call.caller, call.caller.community, body))
 
 
@@ -153,6 +155,7 @@ ROUTES = Routes(
             scope=SCOPE,
             body=Body(ImportForm, max_bytes=REQUEST_BYTES, given="parts", form=True),
             answer=JobStatus,
+            refusals=(409,),
         ),
         Route(
             method="POST",
@@ -210,6 +213,7 @@ ROUTES = Routes(
             scope=SCOPE,
             body=Body(Definition),
             answer=answers.ItemType,
+            refusals=(409,),
         ),
         Route(
             method="GET",

@@ -6,12 +6,14 @@ A job whose parameters are wrong is made all the same: it is Rejected, with the 
 import contextlib
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
 from shared import exact, logs
-from shared.accounts.customers import get_customer
+from shared.accounts import limits
 from shared.accounts.keys import Caller
 from shared.addresses import checked
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
@@ -25,7 +27,7 @@ from shared.jobs.steps import KIND
 from shared.outbox import links, mails
 from shared.sandbox.sql import MAX_SQL_BYTES
 from shared.sandbox.velocity import MAX_TEMPLATE_BYTES
-from shared.work import control
+from shared.work import control, overview
 
 UPLOAD_TYPE = "application/octet-stream"
 """What an uploaded file says it is."""
@@ -50,13 +52,17 @@ def new_id(cloud: Cloud) -> str:
 
 def make_upload(cloud: Cloud, caller: Caller, size: str) -> tuple[str, str]:
     """The id of a new upload, and the URL that the file is to be uploaded to: one object of our name and
-    never another; with a `size` exactly one of that many bytes. Invalid where that is not allowed."""
-    most = get_customer(cloud.db, caller.customer).batch_bytes
+    never another; with a `size` exactly one of that many bytes. Invalid where that is not allowed, TooMany
+    where the customer made too many within a week."""
+    most = limits.value(cloud.db, caller.customer, limits.BATCH_BYTES)
     declared = None
     if size:
         if not size.isdecimal() or not 0 < int(size) <= most:
             raise Invalid.field("size", f"must be a number of bytes, at most {most}; got {size[:20]!r}")
         declared = int(size)
+    week = server_time(cloud.db) - jobs.UPLOAD_LIFE
+    most = limits.value(cloud.db, caller.customer, limits.JOB_UPLOADS)
+    limits.JOB_UPLOADS.check(most, uploads_since(cloud, caller.customer, week))
     id = cloud.new_id()
     url = cloud.objects.start_upload(
         cloud.settings.uploads_bucket, jobs.upload_name(caller.customer, id), UPLOAD_TYPE, declared
@@ -64,6 +70,23 @@ def make_upload(cloud: Cloud, caller: Caller, size: str) -> tuple[str, str]:
     document = {"customer": caller.customer, "created": firestore.SERVER_TIMESTAMP, "url": url}
     cloud.db.document(f"uploads/{id}").create(document)
     return id, url
+
+
+def uploads_since(cloud: Cloud, customer: str, at: datetime) -> Any:
+    """The query of a customer's uploads of files of records that were made after `at`."""
+    query = cloud.db.collection("uploads").where(filter=FieldFilter("customer", "==", customer))
+    return query.where(filter=FieldFilter("created", ">", at))
+
+
+def open_jobs(cloud: Cloud, customer: str) -> Any:
+    """The query of a customer's jobs that have not ended."""
+    return overview.open_of(cloud, KIND, customer)
+
+
+def check_room(cloud: Cloud, caller: Caller) -> None:
+    """TooMany where the customer may have no further job now."""
+    most = limits.value(cloud.db, caller.customer, limits.JOBS)
+    limits.JOBS.check(most, open_jobs(cloud, caller.customer))
 
 
 def begin_import(
@@ -76,7 +99,8 @@ def begin_import(
     problem: Invalid | None = None,
 ) -> Job:
     """Make an import job of these fields, and of its file as it stands in Storage or of the upload in
-    `uploadId`. `problem` is what was wrong with the request as such: then that is the reason."""
+    `uploadId`. `problem` is what was wrong with the request as such: then that is the reason. Conflict where
+    the items would be of one type too many."""
     read = _Reading(sent)
     fields = _common(read)
     fields |= {"does": IMPORT, "community": community, "merge": read.flag("merge", False)}
@@ -99,6 +123,8 @@ def begin_import(
         read.wrong("template", "is for CSV files: send the contentType text/plain")
     if problem is not None:
         read.problems = problem.problems
+    if not read.problems:
+        types.check_room(cloud, caller.customer, fields["item_type"])
     return _create(cloud, caller, id, fields, read)
 
 

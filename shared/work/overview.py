@@ -60,6 +60,12 @@ def failed(cloud: Cloud, kind: Kind[T], since: datetime) -> Listed[WorkNow[T]]:
     return _listed(kind, query.where(filter=FieldFilter("finished", ">=", since)).order_by("finished"))
 
 
+def open_of(cloud: Cloud, kind: Kind[Any], customer: str) -> Any:
+    """The query of a customer's works of a kind that have not ended."""
+    query = _all(cloud, kind).where(filter=FieldFilter("customer", "==", customer))
+    return query.where(filter=FieldFilter("open", "==", True))
+
+
 def waiting(cloud: Cloud, kind: Kind[T]) -> Listed[WorkNow[T]]:
     """The open works of a kind that wait for something outside, the longest first."""
     query = _all(cloud, kind).where(filter=FieldFilter("open", "==", True))

@@ -66,7 +66,7 @@ def test_each_command_has_its_help(command: Command) -> None:
     names = re.findall(r"^ {4}([a-z-]+)\b", command("--help"), re.MULTILINE)
     assert names == [
         *("add-customer", "add-key", "add-site", "cancel", "check-bucket", "customers", "exports", "keys"),
-        *("pause", "replay", "rerun", "resume", "retry-failed", "revoke-key", "rotate-key"),
+        *("limits", "pause", "replay", "rerun", "resume", "retry-failed", "revoke-key", "rotate-key"),
         *("rotate-secrets", "show-run", "sites", "status", "ticks"),
     ]
     for name in names:

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from infra.bundle import Bundle
+from shared.accounts import limits
 from shared.datasets import api, errors, request, service
 from shared.datasets import dataset as datasets
 from shared.datasets.errors import EXPORT_FAILED
@@ -110,8 +111,8 @@ def test_the_page_on_datasets_has_the_limits() -> None:
         for name, limit in table("customers/datasets.md", "Limits")
     }
     expected = {
-        "datasets": [service.MAX_DATASETS],
-        "tasks under way": [service.MAX_TASKS],
+        "datasets": [limits.DATASETS.default],
+        "tasks under way": [limits.DATASET_TASKS.default],
         "a dataset": [service.MAX_SITES, service.MAX_TASK_NAMES],
         "labels of a dataset, over all its versions": [
             datasets.MAX_LABELS,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.datasets import reading, service
+from shared.datasets import reading
 from shared.work import pieces
 from tests.subjects.small_dataset import Datasets, picture
 from tests.world import BUCKET, SITE, World
@@ -21,10 +21,8 @@ def datasets(world: World) -> Datasets:
     return Datasets(world)
 
 
-def test_only_so_many_datasets_can_be_created_and_exported_to(
-    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "MAX_DATASETS", 1)
+def test_only_so_many_datasets_can_be_created_and_exported_to(world: World, datasets: Datasets) -> None:
+    world.cloud.db.document("customers/acme").update({"datasets": 1})
     id = datasets.create()
     requests: list[tuple[str, dict[str, Any]]] = [
         ("", {"dataset_name": "Other", "site_ids": [SITE]}),
@@ -33,7 +31,9 @@ def test_only_so_many_datasets_can_be_created_and_exported_to(
     for path, body in requests:
         answer = datasets.send("POST", path, body)
         assert (answer.status, answer.body["error_code"]) == (409, "ModelArts.4351"), (path, answer)
-        assert "delete some first" in answer.body["error_msg"], answer
+        assert (
+            "the limit datasets is 1 datasets, and 1 are in use: delete some" in answer.body["error_msg"]
+        ), answer
     assert datasets.send("DELETE", f"/{id}").status == 204
     datasets.create()
 

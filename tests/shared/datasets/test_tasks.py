@@ -634,14 +634,14 @@ def test_a_task_is_its_datasets(datasets: Datasets) -> None:
     assert (answer.status, answer.body["error_code"]) == (404, "ModelArts.4359"), answer
 
 
-def test_only_so_many_tasks_are_under_way(datasets: Datasets, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shared.datasets import service
-
+def test_only_so_many_tasks_are_under_way(world: World, datasets: Datasets) -> None:
     id = datasets.create()
-    monkeypatch.setattr(service, "MAX_TASKS", 2)
+    world.cloud.db.document("customers/acme").update({"dataset_tasks": 2})
     datasets.begin(id)
     datasets.begin(id)
-    assert "2 tasks" in refused(datasets, id, 409, "ModelArts.4409", path=f"gs://{BUCKET}/third/")
+    assert "dataset_tasks is 2 tasks" in refused(
+        datasets, id, 409, "ModelArts.4409", path=f"gs://{BUCKET}/third/"
+    )
     datasets.settled()
     datasets.begin(id)
 

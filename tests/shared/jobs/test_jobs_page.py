@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.accounts.customers import BATCH_BYTES
+from shared.accounts.limits import BATCH_BYTES
 from shared.http.forms import REQUEST_BYTES
 from shared.items import changes, types
 from shared.jobs import answers, api, filters, planning
@@ -135,7 +135,7 @@ def test_the_page_has_every_field_and_status() -> None:
     ("limit", "says"),
     [
         ("a request with its file", [f"{REQUEST_BYTES // 2**20} MB"]),
-        ("an uploaded file", [f"{BATCH_BYTES // 2**30} GiB"]),
+        ("an uploaded file", [f"{BATCH_BYTES.default // 2**30} GiB"]),
         ("a record", [f"{base.MAX_RECORD_BYTES // 2**20} MiB", f"{base.MAX_DEPTH} levels"]),
         ("a CSV file", [f"{base.MAX_COLUMNS:,} columns"]),
         ("a key", [f"{changes.MAX_KEY} characters"]),
