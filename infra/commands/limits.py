@@ -22,6 +22,7 @@ from shared.gcp.documents import server_time
 from shared.items import types
 from shared.jobs import job as jobs_of
 from shared.jobs import service as jobs
+from shared.outbox import mails, outside
 
 DEFAULT = "default"
 
@@ -79,6 +80,14 @@ def _counted(query: Callable[[Cloud, str], Any]) -> Callable[[Cloud, str, int], 
     return lambda cloud, customer, most: limits.in_use(query(cloud, customer), 2 * max(most, COUNTED))
 
 
+def _mails(cloud: Cloud, customer: str) -> Any:
+    return mails.made_since(cloud, customer, server_time(cloud.db) - mails.DAY)
+
+
+def _new_addresses(cloud: Cloud, customer: str, _: int) -> int:
+    return outside.named_on(outside.day_document(cloud, customer).get(), server_time(cloud.db))
+
+
 def _uploads(cloud: Cloud, customer: str) -> Any:
     return jobs.uploads_since(cloud, customer, server_time(cloud.db) - jobs_of.UPLOAD_LIFE)
 
@@ -89,6 +98,8 @@ USED: Mapping[str, Callable[[Cloud, str, int], int]] = {
     limits.BACKFILLS.name: _counted(room.backfills),
     limits.OPEN_BATCHES.name: _counted(batches.open_batches),
     limits.QUEUED_BATCHES.name: _counted(batches.queued_batches),
+    limits.MAILS.name: _counted(_mails),
+    limits.NEW_ADDRESSES.name: _new_addresses,
     limits.JOBS.name: _counted(jobs.open_jobs),
     limits.JOB_UPLOADS.name: _counted(_uploads),
     limits.ITEM_TYPES.name: _counted(types.all_of),

@@ -119,10 +119,11 @@ def get_customer(db: firestore.Client, id: str) -> Customer:
     snapshot: Any = db.document(f"customers/{id}").get()
     if not snapshot.exists:
         raise NotFound(f"there is no customer {id}")
-    return _customer(snapshot)
+    return customer_of(snapshot)
 
 
-def _customer(snapshot: Snapshot) -> Customer:
+def customer_of(snapshot: Snapshot) -> Customer:
+    """The customer of a document."""
     fields = fields_of(snapshot)
     return Customer(
         id=snapshot.id,
@@ -184,7 +185,7 @@ def get_site(db: firestore.Client, id: str, customer: str) -> Site:
 
 def all_customers(db: firestore.Client) -> list[Customer]:
     """All customers, by their ids."""
-    return [_customer(each) for each in db.collection("customers").order_by("__name__").stream()]
+    return [customer_of(each) for each in db.collection("customers").order_by("__name__").stream()]
 
 
 def all_sites(db: firestore.Client, customer: str) -> list[Site]:

@@ -120,6 +120,26 @@ BATCH_FILES = Limit(
     "files in an archive",
     "its directory is read within one attempt of a function",
 )
+MAILS = Limit(
+    "mails_a_day",
+    50_000,
+    "mails made within 24 hours",
+    "an export of every hour to 1,000 recipients makes 24,000; all customers share one sender",
+    now="wait until those of yesterday no longer count",
+)
+NEW_ADDRESSES = Limit(
+    "new_addresses_a_day",
+    2_000,
+    "addresses outside of your own domains that are named for the first time, a day (UTC)",
+    "an export names at most 1,050; whoever mails strangers is blocked, and so is Waybill",
+    now="name fewer, or wait until midnight UTC",
+)
+MAIL_TEXT = Limit(
+    "mail_text",
+    60,
+    "characters of a name of yours in a mail to an address outside of your own domains",
+    "enough for a name, and not for a message to strangers",
+)
 JOBS = Limit(
     "jobs",
     500,
@@ -169,6 +189,9 @@ LIMITS: Mapping[str, Limit] = {
         QUEUED_BATCHES,
         BATCH_BYTES,
         BATCH_FILES,
+        MAILS,
+        NEW_ADDRESSES,
+        MAIL_TEXT,
         JOBS,
         JOB_UPLOADS,
         ITEM_TYPES,

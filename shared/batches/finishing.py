@@ -95,6 +95,7 @@ def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> 
         # The field `error` stays what the engine wrote: that is for operators.
         fields |= {"code": internal.code, "totals": end.fields["totals"]}
     mailed = _mails(cloud, batch, end, read_time(work))
+    fields |= mailed.fields
     return Writes(fields, {**documents, **mailed.documents}, messages=mailed.messages)
 
 
@@ -104,6 +105,8 @@ def _mails(cloud: Cloud, batch: Batch, end: End, at: datetime) -> Writes:
         return Writes()
     site = sites_of(cloud.db, [batch.site], batch.customer).get(batch.site)
     customer = get_customer(cloud.db, batch.customer)
+    if refused := mails.not_made(cloud, customer, batch.notify):
+        return Writes({mails.NOT_SENT: refused})
     totals = dict(end.fields.get("totals") or asdict(Progress()))
     codes = totals.pop("codes")
     facts = {

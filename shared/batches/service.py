@@ -19,6 +19,7 @@ from shared.batches.steps import KIND
 from shared.errors import Conflict, Invalid, NotFound
 from shared.gcp.clients import Cloud
 from shared.http.bodies import Address
+from shared.outbox import outside
 from shared.work import control, overview
 
 MAX_NOTIFY = 50
@@ -62,6 +63,7 @@ def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
         raise Invalid.field("size", f"is more than the {most} bytes that an archive of yours may have")
     limits.OPEN_BATCHES.check(customer.limit(limits.OPEN_BATCHES), open_batches(cloud, customer.id))
     limits.QUEUED_BATCHES.check(customer.limit(limits.QUEUED_BATCHES), queued_batches(cloud, customer.id))
+    outside.name(cloud, customer, asked.notify)
     id = str(uuid.UUID(hex=cloud.new_id(), version=4))
     url = cloud.objects.start_upload(
         cloud.settings.uploads_bucket,

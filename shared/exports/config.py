@@ -195,6 +195,11 @@ class ExportConfig(BaseModel):
         return self.connector.recipients(self.connector_config)
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every address that it names: those whom its files are mailed to, and those told of failures."""
+        return (*self.recipients, *self.notify)
+
+    @property
     def secret_id(self) -> str | None:
         """The id of the stored secret that its connector logs in with, if there is one."""
         return self.connector.secret_id(self.connector_config)

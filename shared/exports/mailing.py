@@ -15,6 +15,7 @@ from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.customers import get_customer, sites_of
+from shared.accounts.limits import ASK, MAILS
 from shared.addresses import folded
 from shared.errors import CustomerMustAct, Retry
 from shared.exports.runs import Run
@@ -68,11 +69,27 @@ def mail(cloud: Cloud, run: Run, attempt: Attempt) -> Done | Later:
     if not recipients(run):
         return Done()
     if not attempt.fields.get("made"):
+        _check_limit(cloud, run)
         make_mails(cloud, run)
     if not all_ended(cloud, run):
         return Later({"made": True}, after=LOOK_AFTER, waits_for=_waits_for(cloud, run))
     outcome(cloud, run, anew=True)
     return Done()
+
+
+def _check_limit(cloud: Cloud, run: Run) -> None:
+    """Retry where the mails of a run are more than its customer may have now; CustomerMustAct where they are
+    more than it may have in a day."""
+    customer, whom = get_customer(cloud.db, run.customer), recipients(run)
+    most = customer.limit(MAILS)
+    if len(whom) > most:
+        raise CustomerMustAct(
+            f"The export has {len(whom):,} recipients, and the limit {MAILS.name} is {most:,} {MAILS.unit}.",
+            f"Name fewer recipients, or {ASK}. Then retry the run.",
+        )
+    missing = len(whom) - count(_delivering(cloud, run))
+    if missing > 0 and (why := mails.full(cloud, customer, missing)):
+        raise Retry(why)
 
 
 def recipients(run: Run) -> tuple[str, ...]:
@@ -200,7 +217,7 @@ def _report(
     at: datetime,
     addresses: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
-    if not addresses:
+    if not addresses or mails.not_made(cloud, get_customer(cloud.db, run.customer), addresses):
         return {}
     facts = {**_subject(cloud, run), **said}
     return mails.documents(run.path, letter, occurrence, addresses, facts, customer=run.customer, at=at)

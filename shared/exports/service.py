@@ -24,6 +24,7 @@ from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, server_time, transact
 from shared.http.idempotency import Repeatable
+from shared.outbox import outside
 from shared.patches import merged
 from shared.work import control, stages
 
@@ -53,6 +54,8 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
     config = parse(body)
     _check_sites(cloud, caller, config)
     room.check_export(cloud, caller.customer)
+    customer = get_customer(cloud.db, caller.customer)
+    outside.name(cloud, customer, config.addresses)
     config, sealed = _sealed(cloud, caller, config)
     now = server_time(cloud.db)
     schedule = config.schedule(now)
@@ -64,7 +67,7 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
         reference,
         {
             "customer": caller.customer,
-            "account": get_customer(cloud.db, caller.customer).account,
+            "account": customer.account,
             "version": 1,
             "created": now,
             "asked": repeatable.asked,
@@ -97,7 +100,11 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
     """
     reference = cloud.db.document(f"exports/{id}")
     export = get(cloud, caller, id)
-    _check_sites(cloud, caller, parse(_merged(export.config, body)))
+    wanted = parse(_merged(export.config, body))
+    _check_sites(cloud, caller, wanted)
+    must_be_alive(export)
+    customer = get_customer(cloud.db, caller.customer)
+    outside.name(cloud, customer, wanted.addresses, known=export.config.addresses)
     now = server_time(cloud.db)
 
     def change(transaction: firestore.Transaction) -> None:

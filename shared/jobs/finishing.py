@@ -74,6 +74,8 @@ def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> 
     known = {**end.fields, **fields}
     link = known.get("link")
     customer = get_customer(cloud.db, job.customer)
+    if refused := mails.not_made(cloud, customer, [job.email]):
+        return Writes({**fields, mails.NOT_SENT: refused})
     facts = {
         "customer": customer.name,
         "job": job.id,

@@ -14,6 +14,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared import exact, logs
 from shared.accounts import limits
+from shared.accounts.customers import get_customer
 from shared.accounts.keys import Caller
 from shared.addresses import checked
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
@@ -24,7 +25,7 @@ from shared.jobs import filters
 from shared.jobs import job as jobs
 from shared.jobs.job import EXPORT, IMPORT, REJECTED, Job
 from shared.jobs.steps import KIND
-from shared.outbox import links, mails
+from shared.outbox import links, mails, outside
 from shared.sandbox.sql import MAX_SQL_BYTES
 from shared.sandbox.velocity import MAX_TEMPLATE_BYTES
 from shared.work import control, overview
@@ -197,6 +198,8 @@ def _create(cloud: Cloud, caller: Caller, id: str, fields: dict[str, Any], read:
             reference.create({**fields, **control.new(KIND.name, caller.customer, at), **ended})
             logs.info("job rejected", reason=reason)
         else:
+            if fields["email"]:
+                outside.name(cloud, get_customer(cloud.db, caller.customer), [fields["email"]])
             control.create(cloud, KIND, reference, caller.customer, fields)
             logs.info("job made", does=fields["does"])
     return get(cloud, caller, id)

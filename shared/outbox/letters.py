@@ -5,7 +5,7 @@ Each letter is one template in `templates/`, which extends `letter.txt` or `lett
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,11 @@ MAX_SITES = 5
 
 MAX_CODES, MAX_PLACES = 6, 3
 """How many kinds of errors a letter about a batch names, and of each how many places."""
+
+OWN_NAMES = ("export_name", "filename", "name", "item_type")
+"""The facts that a customer's users name as they like. The names of customers and sites are operators'."""
+
+_WEB_ADDRESS = re.compile(r"\S*(?:https?://|\bwww\.)\S*", re.IGNORECASE)
 
 MAX_UNSENT = 10
 """How many recipients a letter names that were not mailed."""
@@ -196,6 +201,14 @@ def kept(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     return asdict(parse(kind, facts))
 
 
+def for_outside(facts: Facts, most: int) -> Facts:
+    """The facts as an address outside of the customer's own gets them: the names that the customer chose have
+    at most `most` characters, and no text has a web address, which programs show as a link."""
+    said = {each.name: _unlinked(getattr(facts, each.name)) for each in fields(facts)}
+    named = {name: one_line(said[name], most) for name in OWN_NAMES if said.get(name)}
+    return replace(facts, **{**said, **named})
+
+
 def write(facts: Facts, url: str, link: Link | None) -> Letter:
     """The letter about these facts. `url` is where Waybill answers, without a slash at its end."""
     [letter] = [name for name, kind in KINDS.items() if kind is type(facts)]
@@ -226,6 +239,15 @@ def some(names: Sequence[str]) -> list[str]:
     """The first MAX_SITES of some names, and how many more there are."""
     more = len(names) - MAX_SITES
     return [*names[:MAX_SITES], *([f"{more:,} more"] if more > 0 else [])]
+
+
+def _unlinked(value: Any) -> Any:
+    """A fact without web addresses in its texts."""
+    if isinstance(value, str):
+        return _WEB_ADDRESS.sub("…", value)
+    if isinstance(value, Mapping):
+        return {name: _unlinked(each) for name, each in value.items()}
+    return [_unlinked(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _bounded(value: Any) -> Any:

@@ -11,16 +11,20 @@ a person may have a mail in state UNKNOWN sent again.
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
+from shared.accounts import limits
+from shared.accounts.customers import Customer
+from shared.accounts.limits import MAILS
 from shared.addresses import folded, once
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, server_time, transact
 from shared.outbox import letters
 from shared.work import control, pieces
 from shared.work.attempts import WAITS_NO_LONGER
@@ -38,6 +42,8 @@ KIND = "mail"
 
 ASK, SEND = "ask", "send"
 """Their stages."""
+
+DAY = timedelta(days=1)
 
 FUNCTION = "send_mail"
 """The function that sends them."""
@@ -139,6 +145,31 @@ def documents(
         }
         made[f"{path}/pieces/{ASK}"] = _first_piece(customer, at)
     return made
+
+
+def made_since(cloud: Cloud, customer: str, at: datetime) -> Any:
+    """The query of a customer's mails that were made after `at`."""
+    query = cloud.db.collection_group("mails").where(filter=FieldFilter("customer", "==", customer))
+    return query.where(filter=FieldFilter("created", ">", at))
+
+
+def full(cloud: Cloud, customer: Customer, more: int) -> str | None:
+    """What is said where so many more mails of a customer may not be made now, else None."""
+    most = customer.limit(MAILS)
+    used = limits.in_use(made_since(cloud, customer.id, server_time(cloud.db) - DAY), most)
+    return MAILS.sentence(most, used, more) if used + more > most else None
+
+
+def not_made(cloud: Cloud, customer: Customer, addresses: Iterable[str]) -> list[dict[str, str]]:
+    """What the document that mails are about is told (`NOT_SENT`) where they may not be made now; nothing
+    where they may."""
+    whom = once(addresses)
+    why = full(cloud, customer, len(whom))
+    if why is None:
+        return []
+    logs.warning("mails are not made", customer=customer.id, mails=len(whom), reason=why)
+    reason = f"{why[0].upper()}{why[1:]}."
+    return [{"address": each, "status": SKIPPED, "reason": reason} for each in whom]
 
 
 def from_snapshot(snapshot: Snapshot) -> Mail:

@@ -16,10 +16,12 @@ from datetime import UTC, datetime, timedelta
 from google.cloud import firestore
 
 from shared import logs
+from shared.accounts.customers import Customer, customer_of
+from shared.accounts.limits import MAIL_TEXT
 from shared.errors import Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
-from shared.outbox import letters, links, mails, sendgrid
+from shared.outbox import letters, links, mails, outside, sendgrid
 from shared.outbox.letters import Letter, Link
 from shared.outbox.mails import ASK, NOT_SENT, REFUSED, SEND, SENDING, SENT, SKIPPED, UNKNOWN, WAITING, Mail
 from shared.outbox.sendgrid import Account, SendGridAnswer
@@ -68,7 +70,7 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
     now = piece.heartbeat
     if attempt.carried:
         return _again(mail, attempt, attempt.carried)
-    cancelled, paused_until = _look(cloud, mail)
+    cancelled, paused_until, customer = _look(cloud, mail)
     if cancelled and mail.then is not None:
         reason = "The run that it would have delivered was cancelled."
         return _ended(mail, Verdict(SKIPPED, reason, "Export the window again with :backfill."))
@@ -87,7 +89,7 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
             return _ended(mail, verdict)
         _pause(cloud, verdict)
         return _again(mail, attempt, verdict.reason or "SendGrid is not to be called yet.")
-    return _intent(cloud, mail, attempt)
+    return _intent(cloud, mail, attempt, customer)
 
 
 def send(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
@@ -149,7 +151,7 @@ def judge_asking(answer: SendGridAnswer, now: datetime) -> Verdict:
     return Verdict(WAITING, f"SendGrid does not say whether it delivers to the address ({answer.says})")
 
 
-def _intent(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
+def _intent(cloud: Cloud, mail: Mail, attempt: Attempt, customer: Customer) -> Done:
     """What is committed before the call: the attempt that sends the mail, and the mail's link."""
     link, documents, left = None, {}, mail.links
     if mail.files is not None:
@@ -157,7 +159,10 @@ def _intent(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
         token, document = links.new(mail, mail.files, id, expires)
         link, left = Link(f"{cloud.settings.url}/v1/downloads/{token}", expires), (*mail.links, id)
         documents = {links.path(id): document}
-    letter = letters.write(letters.parse(mail.letter, mail.facts), cloud.settings.url, link)
+    facts = letters.parse(mail.letter, mail.facts)
+    if outside.is_outside(customer, mail.address):
+        facts = letters.for_outside(facts, customer.limit(MAIL_TEXT))
+    letter = letters.write(facts, cloud.settings.url, link)
     not_taken_since = mail.not_taken_since or attempt.piece.since
     intent = {"attempt": attempt.id, "links": list(left), "not_taken_since": not_taken_since}
     return Done(work=intent, documents=documents, carry=letter)
@@ -193,12 +198,15 @@ def _ended(mail: Mail, verdict: Verdict, left: tuple[str, ...] | None = None) ->
     return Done(end=End(verdict.state, fields))
 
 
-def _look(cloud: Cloud, mail: Mail) -> tuple[bool, datetime]:
-    """Whether what the mail is about was cancelled, and until when SendGrid is not to be called."""
-    wanted = [cloud.db.document(mail.owner), cloud.db.document(LIMIT)]
-    found = {each.reference.path: fields_of(each) for each in cloud.db.get_all(wanted) if each.exists}
+def _look(cloud: Cloud, mail: Mail) -> tuple[bool, datetime, Customer]:
+    """Whether what the mail is about was cancelled, until when SendGrid is not to be called, and whose mail
+    it is."""
+    theirs = f"customers/{mail.customer}"
+    wanted = [cloud.db.document(each) for each in (mail.owner, LIMIT, theirs)]
+    read = {each.reference.path: each for each in cloud.db.get_all(wanted)}
+    found = {path: fields_of(each) for path, each in read.items() if each.exists}
     until = found.get(LIMIT, {}).get("until", datetime.min.replace(tzinfo=UTC))
-    return found.get(mail.owner, {}).get("state") == CANCELLED, until
+    return found.get(mail.owner, {}).get("state") == CANCELLED, until, customer_of(read[theirs])
 
 
 def _pause(cloud: Cloud, verdict: Verdict) -> None:
