@@ -2,7 +2,7 @@
 
 WaybillError
 ├── Refused              the caller's fault; nothing was done
-│   ├── Invalid          400  the input is wrong; every wrong field is named
+│   ├── Invalid          400  the input is wrong; the wrong fields are named
 │   ├── Unauthenticated  401  no key, or none that we know
 │   ├── Forbidden        403  the key lacks a scope
 │   ├── NotFound         404  nothing of that name belongs to this customer
@@ -20,6 +20,8 @@ delivered again. `events.answer` does as this tree says.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from shared.cutting import cut
 
 
 class WaybillError(Exception):
@@ -43,14 +45,34 @@ class Refused(WaybillError):
     """The error's code, on surfaces whose errors have one; None where the status alone decides it."""
 
 
+PROBLEMS_SHOWN = 20
+"""How many wrong fields an error names; of the rest it says how many they are."""
+
+FIELD_LONGEST = 200
+"""Characters of the path of a field that an error names."""
+
+MESSAGE_LONGEST = 1_000
+"""Characters of what an error says of one field."""
+
+SENTENCE_LONGEST = 4_000
+"""Characters of what an answer says of one error."""
+
+
 class Invalid(Refused):
-    """The input is wrong. `problems` names every field that is."""
+    """The input is wrong. `problems` names the fields that are, the first PROBLEMS_SHOWN of them; `more` is
+    how many others are."""
 
     title = "The request is not valid"
 
-    def __init__(self, problems: Sequence[FieldProblem]) -> None:
-        self.problems = list(problems)
-        super().__init__("; ".join(f"{p.field}: {p.message}" for p in self.problems))
+    def __init__(self, problems: Sequence[FieldProblem], more: int = 0) -> None:
+        """`more` is how many are wrong besides `problems`."""
+        self.problems = [
+            FieldProblem(cut(each.field, FIELD_LONGEST), cut(each.message, MESSAGE_LONGEST))
+            for each in problems[:PROBLEMS_SHOWN]
+        ]
+        self.more = more + max(0, len(problems) - PROBLEMS_SHOWN)
+        others = [f"and {self.more:,} more"] if self.more else []
+        super().__init__("; ".join([*(f"{p.field}: {p.message}" for p in self.problems), *others]))
 
     @classmethod
     def field(cls, field: str, message: str) -> "Invalid":

@@ -12,8 +12,18 @@ from typing import Any, Literal
 
 import orjson
 
+from shared.cutting import cut
+
 MAX_DEPTH = 64
 """How many lists and objects of what becomes data may stand inside each other."""
+
+MAX_CONTAINERS = 200_000
+"""How many lists and objects of what becomes data there may be: each takes up to 90 bytes of memory, and two
+bytes are enough to write one. 1 MiB of `[],` took 30 MB, and 31 MiB of it a gigabyte."""
+
+MAX_VALUES = 1_000_000
+"""About how many values of any kind, each of which takes up to 60 bytes. Most JSON has fewer than one in ten
+bytes."""
 
 INTEGER_LEAST, MAX_INTEGER = -(2**63), 2**64 - 1
 """The integers that a record can hold: those of orjson. https://github.com/ijl/orjson#int"""
@@ -43,17 +53,18 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 class NotExact(ValueError):
     """A text that is no JSON, or that two readers could take for two different things.
 
-    kind     `syntax`: it is no JSON in UTF-8; `depth`: it is nested too deeply; `twice`: an object has a name
-             twice; `number`: a number would have to be rounded to be kept; `nul`: a text holds NUL
+    kind     `syntax`: it is no JSON in UTF-8; `depth`: it is nested too deeply; `many`: it has too many
+             values; `twice`: an object has a name twice; `number`: a number would have to be rounded to be
+             kept; `nul`: a text holds NUL
     path     where, such as `metadata.readings[2]`; empty for the text as a whole
     message  what is wrong there and what to do, to be read after the path
     """
 
     def __init__(
-        self, kind: Literal["syntax", "depth", "twice", "number", "nul"], path: str, message: str
+        self, kind: Literal["syntax", "depth", "many", "twice", "number", "nul"], path: str, message: str
     ) -> None:
         self.kind = kind
-        self.path = path if len(path) <= MAX_PATH else path[: MAX_PATH - 1] + "…"
+        self.path = cut(path, MAX_PATH)
         self.message = message
         super().__init__(f"{self.path}: {message}" if path else message)
 
@@ -70,6 +81,9 @@ def parse(content: bytes, max_depth: int = MAX_DEPTH, *, any_integer: bool = Fal
     https://www.postgresql.org/docs/current/datatype-json.html
     """
     content = content.removeprefix(_BOM)
+    if many := too_many(content):
+        _check_depth(content[:MAX_CONTAINERS], max_depth)
+        raise NotExact("many", "", many)
     has_long, has_nul = has_long_number(content), _NUL in content
     if not (any_integer and has_long):
         value = _quick(content, max_depth)
@@ -119,6 +133,18 @@ def has_space_before_colon(content: bytes) -> bool:
     """Whether white space stands before a colon. Where none does, each name of valid JSON ends with `":`. So
     where `":` stands in the text as often as there are names in what was parsed, no name was there twice."""
     return any(each in content for each in _SPACE_BEFORE_COLON)
+
+
+def too_many(content: bytes) -> str:
+    """What is wrong with a text that has too many values, to be read after its name; else empty. They are
+    counted before any takes memory, by the characters that each has, also where such a character stands in a
+    text: that takes a millisecond for each MiB."""
+    containers = content.count(b"[") + content.count(b"{")
+    if containers > MAX_CONTAINERS:
+        return f"has more than {MAX_CONTAINERS:,} lists and objects: send less at once"
+    if containers + content.count(b",") > MAX_VALUES:
+        return f"has more than {MAX_VALUES:,} values: send less at once"
+    return ""
 
 
 def is_deeper(content: bytes, max_depth: int) -> bool:
@@ -276,4 +302,4 @@ def _inside(path: str, name: str) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:39] + "…"
+    return cut(text, 40)

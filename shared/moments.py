@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 
+from shared.cutting import shown
 from shared.window import EARLIEST, LATEST
 
 OUT_OF_RANGE = f"must be between {EARLIEST.year} and {LATEST.year}"
@@ -22,11 +23,11 @@ def read(value: str) -> datetime:
     """
     text = value.upper()
     if not _MOMENT.fullmatch(text):
-        raise ValueError(f"must be a time such as 2026-11-23T00:00:00Z; got {value[:40]!r}")
+        raise ValueError(f"must be a time such as 2026-11-23T00:00:00Z; got {shown(value)}")
     try:
         named = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"must be a time that there is; got {value[:40]!r}") from None
+        raise ValueError(f"must be a time that there is; got {shown(value)}") from None
     # By its year first: beyond the years that Python knows there is no other zone's time.
     if not EARLIEST.year - 1 <= named.year <= LATEST.year:
         raise ValueError(OUT_OF_RANGE)

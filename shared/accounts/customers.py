@@ -10,6 +10,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.limits import LIMITS, Limit
 from shared.addresses import checked, once
+from shared.cutting import shown
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.gcp.documents import Snapshot, fields_of
 
@@ -75,7 +76,7 @@ def account_of(slug: str, project: str) -> str:
     """The email of a customer's account; Invalid where the slug cannot be part of one."""
     if not _SLUG.fullmatch(slug) or len(slug) > SLUG_LONGEST:
         raise Invalid.field(
-            "slug", f"must be 1 to {SLUG_LONGEST} small letters, digits and inner hyphens; got {slug!r}"
+            "slug", f"must be 1 to {SLUG_LONGEST} small letters, digits and inner hyphens; got {shown(slug)}"
         )
     return f"customer-{slug}-data-export@{project}.iam.gserviceaccount.com"
 

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from shared import exact
 from shared.accounts.customers import Site
+from shared.cutting import shown
 from shared.errors import FieldProblem, Invalid
 from shared.net import outbound
 from shared.settings import Settings
@@ -32,8 +35,8 @@ https://cloud.google.com/run/quotas#request_limits"""
 FETCH_SECONDS = 20.0
 """How long it may take to get one photograph from its URL."""
 
-MAX_SHOWN = 100
-"""How many characters of a wrong value are repeated."""
+METADATA_BYTES = 256 * 1024
+"""How large the metadata of a request's inputs may be, as JSON: each of them gets a copy."""
 
 Type = Literal["image", "text", "number"]
 """What an input is."""
@@ -73,6 +76,8 @@ def inputs_of(
     """
     problems = []
     found: list[Photograph | PlainInput] = []
+    if len(orjson.dumps(metadata)) > METADATA_BYTES:
+        raise Invalid.field("metadata", f"may have {METADATA_BYTES:,} bytes: each of the inputs gets a copy")
     if VALUE in metadata and any(each.type != "image" for each in inputs):
         taken = "is where the value of a text or a number stands: give it another name"
         problems.append(FieldProblem(f"metadata.{VALUE}", taken))
@@ -80,7 +85,9 @@ def inputs_of(
         try:
             if each.task_group not in site.task_groups:
                 there = ", ".join(site.task_groups)
-                raise Invalid.field("name", f"{each.task_group!r} is none of the site's task groups: {there}")
+                raise Invalid.field(
+                    "name", f"{shown(each.task_group)} is none of the site's task groups: {there}"
+                )
             if each.type != "image":
                 value = _text(each.value) if each.type == "text" else _number(each.value)
                 found.append(PlainInput(each.task_group, value, metadata))
@@ -116,7 +123,7 @@ def _number(value: str | int | float) -> int | float:
     except exact.NotExact:
         raise _wrong("cannot be stored exactly as a number: send it with the type text") from None
     if number is None:
-        raise _wrong(f"must be a number, such as 12.5; got {value[:MAX_SHOWN]!r}")
+        raise _wrong(f"must be a number, such as 12.5; got {shown(value)}")
     plain: int | float = number
     return plain
 

@@ -24,6 +24,7 @@ from shared.work import control
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Kind, Later, Stage, WaitedTooLong
 from shared.workorders import store
+from shared.workorders.envelope import Oversized
 from shared.workorders.store import Held
 from shared.workorders.stored import DUE, FAILED, WAITING, StoredWorkOrder
 
@@ -66,7 +67,10 @@ def analyse(cloud: Cloud, analyses: Analyses, attempt: Attempt) -> Done | Later:
             return Done()
         except Conflict as others:
             raise Retry(str(others)) from others
-        if not after.unchecked:
+        except Oversized as too_large:
+            logs.error("a work order is not analysed", reason=str(too_large))
+            return Done()
+        if not after.unchecked or after.analysis == FAILED:
             queue.wake(cloud, attempt.fields.get("wakes"), id)
     return Later() if after.analysis == DUE else Done()
 
@@ -101,7 +105,10 @@ def take_on(cloud: Cloud, site: Site, id: str, time: Time) -> StoredWorkOrder:
     held = store.look(cloud, site, id)
     if held.stored.analysis == DUE and (held.stored.unchecked or not site.analysis_url):
         checked = checking.check(cloud, site, held.stored, lambda: elapsed_since(began) < time.checks)
-        after = store.change(cloud, site, id, lambda now: checked.put_into(site, now.stored))
+        try:
+            after = store.change(cloud, site, id, lambda now: checked.put_into(site, now.stored))
+        except Invalid as too_large:
+            return _unfit(cloud, site, id, held.stored, "What the checks say of its photographs", too_large)
         if after.analysis != DUE or elapsed_since(began) > time.checks / 2:
             return after
         held = store.look(cloud, site, id)
@@ -123,10 +130,19 @@ def _posted(cloud: Cloud, site: Site, posted: Held, seconds: float) -> StoredWor
     except CustomerMustAct as final:
         failure = f"{final} {final.next_action}"
     except Invalid as too_large:
-        failure = f"The analyser's results do not fit into the work order: {too_large}."
+        return _unfit(cloud, site, id, posted.stored, "The analyser's results", too_large)
     logs.warning("an analysis failed", failure=failure)
     failure = f"{failure} {AFTER_FIXING}"
     return store.change(cloud, site, id, lambda now: _noted(now.stored, posted.stored, FAILED, failure))
+
+
+def _unfit(
+    cloud: Cloud, site: Site, id: str, analysed: StoredWorkOrder, what: str, too_large: Invalid
+) -> StoredWorkOrder:
+    failure = f"{what} do not fit into the work order: {too_large}."
+    logs.warning("an analysis failed", failure=failure)
+    failure = f"{failure} {AFTER_FIXING}"
+    return store.change(cloud, site, id, lambda now: _noted(now.stored, analysed, FAILED, failure))
 
 
 def _noted(

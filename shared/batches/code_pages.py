@@ -2,6 +2,8 @@
 
 import codecs
 
+from shared.cutting import shown
+
 CODE_PAGES = (
     *(f"cp{page}" for page in (437, 720, 737, 775, 850, 852, 855, 857, 858, 860, 861, 862, 863, 864, 865)),
     *(f"cp{page}" for page in (866, 869, 874, 932, 949, 950)),
@@ -27,6 +29,6 @@ def canonical(name: str) -> str:
         found = ""
     if found not in CODE_PAGES:
         raise ValueError(
-            f"must be a code page of Windows, such as cp850 or windows-1252, or utf-8; got {name[:50]!r}"
+            f"must be a code page of Windows, such as cp850 or windows-1252, or utf-8; got {shown(name)}"
         )
     return found

@@ -11,6 +11,7 @@ _CODES = {
     "number": "JSON_NOT_VALID",
     "nul": "JSON_HOLDS_NUL",
     "depth": "JSON_TOO_DEEP",
+    "many": "JSON_TOO_MANY_VALUES",
     "twice": "JSON_DUPLICATE_KEY",
 }
 
@@ -20,8 +21,8 @@ _MAX_SHOWN = 100
 def parse(content: bytes) -> dict[str, Any]:
     """The dictionary that the file holds; what orjson can write again.
 
-    BadFile JSON_TOO_DEEP, JSON_NOT_VALID (also NaN, lone surrogates, what is not UTF-8, numbers that would
-    have to be rounded to be kept), JSON_NOT_AN_OBJECT, JSON_DUPLICATE_KEY, JSON_HOLDS_NUL.
+    BadFile JSON_TOO_DEEP, JSON_TOO_MANY_VALUES, JSON_NOT_VALID (also NaN, lone surrogates, what is not UTF-8,
+    numbers that would have to be rounded to be kept), JSON_NOT_AN_OBJECT, JSON_DUPLICATE_KEY, JSON_HOLDS_NUL.
     """
     try:
         found = exact.parse(content)
@@ -33,7 +34,7 @@ def parse(content: bytes) -> dict[str, Any]:
 
 
 def _sentence(wrong: exact.NotExact) -> str:
-    if wrong.kind == "depth":
+    if wrong.kind in ("depth", "many"):
         return ""
     what = f"“{wrong.path[:_MAX_SHOWN]}”" if wrong.path else "It"
     if wrong.kind == "nul":

@@ -290,6 +290,11 @@ PROBLEM_TYPES = {
         "The file {file} has lists and objects nested more than 64 deep.",
         "Nest them less deeply.",
     ),
+    "JSON_TOO_MANY_VALUES": ProblemType(
+        "error",
+        "The file {file} has more than 200,000 lists and objects, or a million values.",
+        "Send fewer, or write them as one text.",
+    ),
     # A photograph that was imported, and what its checks found: the codes of `data_conformity`.
     "UNREADABLE": ProblemType(
         "warning",

@@ -304,6 +304,7 @@ ROUTES = [
         scope=SCOPE,
         query=WithInputs,
         answer=answers.WorkOrder,
+        refusals=(409,),
     ),
     Route(
         method="PATCH",
@@ -313,6 +314,7 @@ ROUTES = [
         scope=SCOPE,
         body=Body(WorkOrderChanges),
         answer=answers.WorkOrder,
+        refusals=(409,),
     ),
     Route(
         method="DELETE",
@@ -331,6 +333,7 @@ ROUTES = [
         scope=SCOPE,
         body=Body(NewInputs, sent.REQUEST_BYTES),
         answer=answers.WorkOrder,
+        refusals=(409,),
     ),
     Route(
         method="POST",
@@ -340,6 +343,7 @@ ROUTES = [
         scope=SCOPE,
         body=Body(Results, results.ANSWER_BYTES, given="object"),
         answer=answers.WorkOrder,
+        refusals=(409,),
     ),
     Route(
         method="GET",

@@ -5,6 +5,7 @@ import flask
 from shared.accounts import callers
 from shared.accounts.callers import Call
 from shared.accounts.signing import ALGORITHM
+from shared.cutting import shown
 from shared.datasets.errors import NoSuchProject
 from shared.gcp.clients import connect
 from shared.http.errors import CODED
@@ -42,7 +43,7 @@ def who(request: flask.Request, scope: str) -> Call:
     if project != caller.customer:
         # The same whether there is such a customer or not.
         raise NoSuchProject(
-            f"project_id: the key {caller.key} does not reach {project[:64]!r}; the project of its customer "
+            f"project_id: the key {caller.key} does not reach {shown(project)}; the project of its customer "
             f"is {caller.customer!r}"
         )
     return Call(cloud, caller)

@@ -14,6 +14,7 @@ from shared.accounts import callers, tokens
 from shared.accounts.callers import Call
 from shared.accounts.customers import Customer, get_customer
 from shared.accounts.tokens import Issued
+from shared.cutting import shown
 from shared.datasets.caller import CHALLENGE, KEYS, SCOPE
 from shared.errors import Invalid, Unauthenticated
 from shared.gcp.clients import connect
@@ -281,8 +282,8 @@ def _must_be(asked: NamedProject, customer: Customer) -> None:
         # The same whether there is such a customer or not.
         other = (asked.id or asked.name or "")[:64]
         raise Unauthenticated(
-            f"auth.scope.project: the key does not reach {other!r}; the project of its customer has the id "
-            f"{customer.id!r} and the name {customer.name!r}"
+            f"auth.scope.project: the key does not reach {shown(other)}; the project of its customer has "
+            f"the id {customer.id!r} and the name {customer.name!r}"
         )
 
 

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from shared.analysis.results import NAME_LONGEST, TEXT_LONGEST
+from shared.cutting import shown
 from shared.datasets.errors import InvalidExportParameter, InvalidPath, ParameterError
 from shared.datasets.samples import CLASSIFICATION, DETECTION, SEGMENTATION
 from shared.delivery.cloud_storage.uri import BucketUri
@@ -161,7 +162,7 @@ def _range(value: Any) -> Range:
         )
     low, high = map(float, found.groups())
     if low > high:
-        raise ValueError(f"must have the smaller number first; got {value!r}")
+        raise ValueError(f"must have the smaller number first; got {shown(value)}")
     return Range(low, high)
 
 
@@ -183,25 +184,27 @@ def _sample_time(value: Any) -> Literal["month", "day"] | Days:
     try:
         first, last = (datetime.strptime(day, "%Y%m%d").date() for day in found.groups())  # noqa: DTZ007
     except ValueError:
-        raise ValueError(f"must name days that exist; got {value!r}") from None
+        raise ValueError(f"must name days that exist; got {shown(value)}") from None
     if first > last:
-        raise ValueError(f"must have the earlier day first; got {value!r}")
+        raise ValueError(f"must have the earlier day first; got {shown(value)}")
     if last - first > timedelta(MAX_DAYS):
-        raise ValueError(f"must have at most {MAX_DAYS} days between the first and the last; got {value!r}")
+        raise ValueError(
+            f"must have at most {MAX_DAYS} days between the first and the last; got {shown(value)}"
+        )
     return Days(first, last)
 
 
 def _site(value: str) -> str:
     if not _SITE_ID.fullmatch(value):
-        raise ValueError(f"must be the id of a site, a UUID in small letters; got {value!r}")
+        raise ValueError(f"must be the id of a site, a UUID in small letters; got {shown(value)}")
     return value
 
 
 def _directory(value: str) -> str:
     if not value.endswith("/"):
-        raise ValueError(f"must end with a slash; got {value!r}")
+        raise ValueError(f"must end with a slash; got {shown(value)}")
     if value.count("/") > 1 or value == "/":
-        raise ValueError(f"must be a work order's name and a slash, such as 'WO-7/'; got {value!r}")
+        raise ValueError(f"must be a work order's name and a slash, such as 'WO-7/'; got {shown(value)}")
     return value
 
 
@@ -477,7 +480,7 @@ def parse(body: Mapping[str, Any], dataset_type: int) -> Request:
     try:
         sent = read(ExportTaskBody, dict(body))
     except Invalid as error:
-        raise ParameterError(error.problems) from error
+        raise ParameterError(error.problems, error.more) from error
     params = sent.export_params
     if problems := list(_wrong(sent, dataset_type)):
         raise ParameterError(problems)
@@ -554,7 +557,7 @@ def place(path: str) -> BucketUri:
         raise ValueError("is needed: gs://bucket/prefix/ or /bucket/prefix/")
     if not path.startswith(("/", "gs://")):
         raise ValueError(
-            f"must be gs://bucket/prefix/ or /bucket/prefix/, in Google Cloud Storage; got {path!r}"
+            f"must be gs://bucket/prefix/ or /bucket/prefix/, in Google Cloud Storage; got {shown(path)}"
         )
     uri = BucketUri.parse(f"gs:/{path}" if path.startswith("/") else path)
     if len(uri.prefix.encode()) > PREFIX_BYTES:
@@ -601,7 +604,7 @@ def _of_condition(condition: SearchCondition, at: str, dataset_type: int) -> Ite
             yield FieldProblem(f"{here}.type", message)
         for name in label.property or ():
             if name not in LABEL_PROPERTIES:
-                message = f"labels here have no attribute {name!r}: use {' or '.join(LABEL_PROPERTIES)}"
+                message = f"labels here have no attribute {shown(name)}: use {' or '.join(LABEL_PROPERTIES)}"
                 yield FieldProblem(f"{here}.property", message)
 
 

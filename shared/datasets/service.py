@@ -14,6 +14,7 @@ from shared import logs
 from shared.accounts import limits
 from shared.accounts.customers import sites_of
 from shared.accounts.keys import Caller
+from shared.cutting import shown
 from shared.datasets import claims, destination, request
 from shared.datasets import dataset as datasets
 from shared.datasets import task as tasks
@@ -96,7 +97,7 @@ def get(cloud: Cloud, caller: Caller, id: str) -> Dataset:
     found = datasets.get(cloud, id) if ID.fullmatch(id) else None
     if found is None or found.customer != caller.customer or found.deleted:
         raise NoSuchDataset(
-            f"there is no dataset with the id {id[:100]!r}: GET the list of datasets for their ids and names"
+            f"there is no dataset with the id {shown(id)}: GET the list of datasets for their ids and names"
         )
     return found
 
@@ -220,7 +221,7 @@ def get_version(cloud: Cloud, dataset: Dataset, id: str) -> Version:
     """A version of a dataset. NoSuchVersion where there is none of that id."""
     found = datasets.get_version(cloud, dataset.id, id) if ID.fullmatch(id) else None
     if found is None:
-        raise NoSuchVersion(f"the dataset {dataset.name} has no version with the id {id[:100]!r}")
+        raise NoSuchVersion(f"the dataset {dataset.name} has no version with the id {shown(id)}")
     return found
 
 
@@ -265,7 +266,7 @@ def get_task(cloud: Cloud, caller: Caller, dataset: Dataset, id: str) -> Task:
     """A task of a dataset. NoSuchTask where there is none of that id."""
     found = tasks.get(cloud, id) if ID.fullmatch(id) else None
     if found is None or found.customer != caller.customer or found.dataset != dataset.id:
-        raise NoSuchTask(f"the dataset {dataset.name} has no task with the id {id[:100]!r}")
+        raise NoSuchTask(f"the dataset {dataset.name} has no task with the id {shown(id)}")
     return found
 
 
@@ -286,7 +287,7 @@ def export_tasks(
     if after is not None:
         marker = cloud.db.document(tasks.path(after)).get() if ID.fullmatch(after) else None
         if marker is None or not marker.exists or marker.get("dataset") != dataset.id:
-            raise NoSuchTask(f"marker: the dataset {dataset.name} has no task with the id {after[:100]!r}")
+            raise NoSuchTask(f"marker: the dataset {dataset.name} has no task with the id {shown(after)}")
         query = query.start_after(marker)
     else:
         query = query.offset(page * limit)
@@ -329,7 +330,7 @@ def _create_task(
 def _check_sites(cloud: Cloud, caller: Caller, sites: Sequence[str]) -> None:
     theirs = sites_of(cloud.db, list(sites), caller.customer) if sites else {}
     problems = [
-        FieldProblem(f"site_ids[{number}]", f"there is no site {site[:64]!r} of yours")
+        FieldProblem(f"site_ids[{number}]", f"there is no site {shown(site)} of yours")
         for number, site in enumerate(sites)
         if site not in theirs
     ]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from shared.accounts import api as accounts
 from shared.accounts import callers
 from shared.accounts.callers import Call
+from shared.cutting import shown
 from shared.errors import Conflict
 from shared.exports import answers, by_hand, failed, mailing, pausing, retrying, room, runs, service
 from shared.exports.config import MOMENT, ExportConfig
@@ -39,7 +40,7 @@ class ExportsPage(Page):
 
 def _true_or_false(value: str) -> bool:
     if (text := value.lower()) not in ("true", "false"):
-        raise ValueError(f"must be true or false; got {value[:20]!r}")
+        raise ValueError(f"must be true or false; got {shown(value)}")
     return text == "true"
 
 

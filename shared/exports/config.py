@@ -16,6 +16,7 @@ from pydantic import (
     field_validator,
 )
 
+from shared.cutting import shown
 from shared.delivery.base import ConnectorType
 from shared.delivery.connectors import CONNECTORS, Config
 from shared.exports.schedules import EPOCH, Schedule, interval_problem, moment
@@ -87,7 +88,7 @@ class ExportConfig(BaseModel):
     def _sites(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         for value in values:
             if not _UUID.fullmatch(value):
-                raise ValueError(f"{value!r} is not a site id: site ids are UUIDs in small letters")
+                raise ValueError(f"{shown(value)} is not a site id: site ids are UUIDs in small letters")
         if len(set(values)) < len(values):
             raise ValueError("must not name a site twice")
         return values
@@ -98,7 +99,7 @@ class ExportConfig(BaseModel):
         known = {"export_type": [*SOURCES], "file_format": [*FORMATS], "connector_type": [*CONNECTORS]}
         names = known[info.field_name or ""]
         if value not in names:
-            raise ValueError(f"must be one of {', '.join(names)}; got {value!r}")
+            raise ValueError(f"must be one of {', '.join(names)}; got {shown(value)}")
         return value
 
     @field_validator("date_format")
@@ -139,14 +140,14 @@ class ExportConfig(BaseModel):
     @classmethod
     def _timezone(cls, value: str) -> str:
         if value not in timezones():
-            raise ValueError(f"there is no timezone {value!r}: use a name such as Europe/Paris")
+            raise ValueError(f"there is no timezone {shown(value)}: use a name such as Europe/Paris")
         return value
 
     @field_validator("at")
     @classmethod
     def _at(cls, value: str) -> str:
         if not _AT.fullmatch(value):
-            raise ValueError(f"must be a time of day such as 02:30; got {value!r}")
+            raise ValueError(f"must be a time of day such as 02:30; got {shown(value)}")
         return value
 
     @field_validator("start", "end", mode="before")

@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from shared import moments
+from shared.cutting import shown
 from shared.window import EARLIEST, LATEST, Window, floor_minute
 
 EPOCH = EARLIEST
@@ -150,7 +151,7 @@ def interval_problem(interval: str) -> str | None:
         return None
     if interval in NAMED:
         return None
-    return f"must be one of {', '.join(INTERVALS)}; got {interval!r}"
+    return f"must be one of {', '.join(INTERVALS)}; got {shown(interval)}"
 
 
 def minutes_between(interval: str) -> int:
@@ -159,7 +160,7 @@ def minutes_between(interval: str) -> int:
         return MINUTES_AN_HOUR
     every = _EVERY.fullmatch(interval)
     if not every:
-        raise ValueError(f"{interval!r} is not `every N minutes`")
+        raise ValueError(f"{shown(interval)} is not `every N minutes`")
     return int(every[1])
 
 

@@ -21,7 +21,8 @@ from pydantic_core import CoreSchema, core_schema
 
 from shared import exact
 from shared.addresses import checked
-from shared.errors import FieldProblem, Invalid, TooLarge
+from shared.cutting import cut, shown
+from shared.errors import PROBLEMS_SHOWN, FieldProblem, Invalid, TooLarge
 from shared.http import forms
 
 BODY_BYTES = 1024 * 1024
@@ -65,7 +66,7 @@ class OneOf:
     def _check(self, value: str) -> str:
         if value not in self.names:
             *some, last = self.names
-            raise ValueError(f"must be {', '.join(some)} or {last}; got {value!r}")
+            raise ValueError(f"must be {', '.join(some)} or {last}; got {shown(value)}")
         return value
 
 
@@ -105,24 +106,27 @@ def exact_object(content: bytes) -> dict[str, Any]:
 
 
 def read(model: type[Model], sent: dict[str, Any]) -> Model:
-    """What was sent, as the model; Invalid naming each field that is wrong."""
+    """What was sent, as the model; Invalid naming the fields that are wrong."""
     try:
         return model.model_validate(sent)
     except ValidationError as error:
-        problems = [_problem(dict(each), model, sent) for each in error.errors(include_url=False)]
-        raise Invalid(problems) from error
+        found = error.errors(include_url=False, include_input=False)
+        problems = [_problem(dict(each), model, sent) for each in found[:PROBLEMS_SHOWN]]
+        # Without its cause: that holds a line for each of them.
+        raise Invalid(problems, len(found) - len(problems)) from None
 
 
 def no_such(what: str, name: str, names: Collection[str]) -> str:
     """The sentence about a name that is none of these: it has the nearest one, if one is near."""
-    near = get_close_matches(name.lower(), names, n=1)
+    near = get_close_matches(cut(name).lower(), names, n=1)
     return f"there is no such {what}: did you mean `{near[0]}`?" if near else f"there is no such {what}"
 
 
 def _problem(error: dict[str, Any], model: type[BaseModel], sent: dict[str, Any]) -> FieldProblem:
     field = ""
     for step in error["loc"]:
-        field += f"[{step}]" if isinstance(step, int) else f".{step}" if field else str(step)
+        name = cut(str(step))
+        field += f"[{step}]" if isinstance(step, int) else f".{name}" if field else name
     if error["type"] == "extra_forbidden":
         *place, name = error["loc"]
         return FieldProblem(field, no_such("field", str(name), _names(model, place, sent)))

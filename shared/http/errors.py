@@ -18,9 +18,10 @@ class Failure:
     title       what kind of error it is, the same each time
     detail      what happened and what to do, in a sentence
     request_id  finds the request in the log
-    problems    every field that is wrong, where the input is
+    problems    the fields that are wrong, where the input is: the first of them
     code        the error's code, where it is not the one that the status has
     existing_id the id of what has a name, a path or a key already, where that is why
+    more        how many fields are wrong besides those of `problems`
     """
 
     status: int
@@ -30,6 +31,7 @@ class Failure:
     problems: Sequence[FieldProblem] = ()
     code: str | None = None
     existing_id: str | None = None
+    more: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Problem(TypedDict):
     request_id: str
     """Finds the request in Waybill's log: quote it when you ask for help."""
     errors: NotRequired[list[FieldError]]
-    """Every field that is wrong, where the input is."""
+    """The fields that are wrong, where the input is: the first 20 of them."""
+    more_errors: NotRequired[int]
+    """How many fields are wrong besides these."""
     existing_id: NotRequired[str]
     """The id of what is there already, where that is why."""
 
@@ -81,7 +85,9 @@ class Detail(TypedDict):
     request_id: str
     """Finds the request in Waybill's log: quote it when you ask for help."""
     errors: NotRequired[list[FieldError]]
-    """Every field that is wrong, where the input is."""
+    """The fields that are wrong, where the input is: the first 20 of them."""
+    more_errors: NotRequired[int]
+    """How many fields are wrong besides these."""
     existing_id: NotRequired[str]
     """The id of what is there already, where that is why."""
 
@@ -176,6 +182,8 @@ def _problem(failure: Failure) -> Problem:
     }
     if failure.problems:
         problem["errors"] = _fields(failure)
+    if failure.more:
+        problem["more_errors"] = failure.more
     if failure.existing_id is not None:
         problem["existing_id"] = failure.existing_id
     return problem
@@ -185,6 +193,8 @@ def _detail(failure: Failure) -> Detail:
     detail: Detail = {"detail": failure.detail, "request_id": failure.request_id}
     if failure.problems:
         detail["errors"] = _fields(failure)
+    if failure.more:
+        detail["more_errors"] = failure.more
     if failure.existing_id is not None:
         detail["existing_id"] = failure.existing_id
     return detail

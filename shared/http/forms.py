@@ -20,6 +20,7 @@ from pydantic import WithJsonSchema
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import parse_options_header
 
+from shared.cutting import shown
 from shared.errors import Invalid, TooLarge
 
 URLENCODED = "application/x-www-form-urlencoded"
@@ -123,7 +124,7 @@ def parts(request: flask.Request, max_bytes: int = REQUEST_BYTES) -> Iterator[Pa
     elif request.mimetype == URLENCODED:
         yield from _urlencoded(first + b"".join(iter(read, b"")))
     else:
-        sent = f"got {request.mimetype!r}" if request.mimetype else "its Content-Type is missing"
+        sent = f"got {shown(request.mimetype)}" if request.mimetype else "its Content-Type is missing"
         _broken(f"must be a form, {URLENCODED} or {MULTIPART}: {sent}")
 
 
@@ -171,10 +172,10 @@ def _reader(request: flask.Request, max_bytes: int) -> Callable[[], bytes]:
 def _urlencoded(body: bytes) -> Iterator[Part]:
     try:
         text = body.decode()
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARTS)
     except UnicodeDecodeError as error:
         raise Invalid.field("body", "is not UTF-8") from error
-    if len(pairs) > MAX_PARTS:
+    except ValueError:  # before any of them takes memory
         _broken(f"has more than {MAX_PARTS} fields")
     for name, value in pairs:
         yield Part(name, None, "text/plain", iter([value.encode()]))

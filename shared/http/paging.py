@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from google.cloud import firestore
 from pydantic import BaseModel, BeforeValidator, Field
 
+from shared.cutting import shown
 from shared.errors import Invalid
 from shared.gcp.documents import Snapshot
 
@@ -30,6 +31,9 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 LIST_LIFE = timedelta(minutes=55)
 """For how long a list can be read on as it was. Firestore can be read as of any time of the last hour.
 https://cloud.google.com/firestore/docs/use-pitr"""
+
+PAGE_BYTES = 4 * 1024 * 1024
+"""How many bytes the documents of a page may have. One that has more comes by itself."""
 
 MAX_LOOKED_AT = 2_000
 """At how many documents one page looks where it leaves some out."""
@@ -52,7 +56,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 def _size(value: Any) -> int:
     if not _NUMBER.fullmatch(str(value)) or not 1 <= int(value) <= MAX_PAGE:
-        raise ValueError(f"must be a number from 1 to {MAX_PAGE}; got {str(value)[:20]!r}")
+        raise ValueError(f"must be a number from 1 to {MAX_PAGE}; got {shown(str(value))}")
     return int(value)
 
 
@@ -79,10 +83,14 @@ def page(
         if not after.exists or after.get("customer") != customer:
             raise Invalid.field("page_token", _NONE_OF_THIS)
         query = query.start_after(after)
-    found = list(query.limit(asked.page_size + 1).stream())
-    more = len(found) > asked.page_size
-    found = found[: asked.page_size]
-    return found, _token(found[-1].id) if more else None
+    shown: list[Any] = []
+    room = PAGE_BYTES
+    for snapshot in query.limit(asked.page_size + 1).stream():
+        room -= _size_of(snapshot.to_dict())
+        if len(shown) == asked.page_size or (shown and room < 0):
+            return shown, _token(shown[-1].id)
+        shown.append(snapshot)
+    return shown, None
 
 
 def page_as_it_was(
@@ -118,20 +126,32 @@ def page_as_it_was(
         query = query.start_after(after)
     shown: list[Snapshot] = []
     last: Any = None
-    most, looked_at = asked.page_size + 1, 0
+    most, looked_at, room = asked.page_size + 1, 0, PAGE_BYTES
     while looked_at < MAX_LOOKED_AT:
-        found = list(query.limit(most).stream(read_time=at))
-        for snapshot in found:
-            if len(shown) == asked.page_size:
+        found = 0
+        for snapshot in query.limit(most).stream(read_time=at):
+            found += 1
+            kept = keep(snapshot)
+            room -= _size_of(snapshot.to_dict()) if kept else 0
+            if len(shown) == asked.page_size or (shown and room < 0):
                 return shown, _pinned_token(last, at, digest)
             last = snapshot
-            if keep(snapshot):
+            if kept:
                 shown.append(snapshot)
-        if len(found) < most:
+        if found < most:
             return shown, None
-        looked_at += len(found)
+        looked_at += found
         query, most = query.start_after(last), MAX_PAGE + 1
     return shown, _pinned_token(last, at, digest)
+
+
+def _size_of(value: Any) -> int:
+    """About how many bytes a document has, without the names of its fields."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size_of, value.values()))
+    return sum(map(_size_of, value)) if isinstance(value, list) else 8
 
 
 def _pinned_token(last: Snapshot, at: datetime, digest: str) -> str:

@@ -24,7 +24,17 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map, Rule
 
 from shared import logs
-from shared.errors import Conflict, FieldProblem, Invalid, Refused, Retry, TooMany, Unauthenticated
+from shared.cutting import cut
+from shared.errors import (
+    SENTENCE_LONGEST,
+    Conflict,
+    FieldProblem,
+    Invalid,
+    Refused,
+    Retry,
+    TooMany,
+    Unauthenticated,
+)
 from shared.gcp.documents import contention
 from shared.gcp.outages import expired
 from shared.http import forms
@@ -268,18 +278,23 @@ class Routes:
 
     def _failure(self, request: flask.Request, request_id: str, error: Exception) -> Failure:
         if isinstance(error, Refused):
-            problems = error.problems if isinstance(error, Invalid) else ()
+            problems, more = (error.problems, error.more) if isinstance(error, Invalid) else ((), 0)
             existing = error.existing_id if isinstance(error, Conflict) else None
-            return Failure(error.status, error.title, str(error), request_id, problems, error.code, existing)
+            sentence = cut(str(error), SENTENCE_LONGEST)
+            return Failure(
+                error.status, error.title, sentence, request_id, problems, error.code, existing, more
+            )
         if isinstance(error, Retry):
             logs.warning("a request is to be sent again", about=error, reason=str(error))
-            return Failure(503, "Not possible now", f"{error}: try again", request_id)
+            sentence = cut(str(error), SENTENCE_LONGEST)
+            return Failure(503, "Not possible now", f"{sentence}: try again", request_id)
         if isinstance(error, Aborted) or expired(
             error
         ):  # a single write that met a transaction, or a late one
             return self._failure(request, request_id, contention())
         if isinstance(error, HTTPException):
-            return Failure(error.code or 500, error.name, _sentence(error, request), request_id)
+            sentence = cut(_sentence(error, request), SENTENCE_LONGEST)
+            return Failure(error.code or 500, error.name, sentence, request_id)
         # The route, not the path: a path can hold a secret.
         logs.error("a request failed", exception=error, route=str(self.find(request.method, request.path)))
         sentence = f"Something failed on our side. Try again; if it fails again, quote {request_id}."

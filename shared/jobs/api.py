@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.cutting import shown
 from shared.errors import Invalid, NotFound, TooLarge
 from shared.gcp.documents import server_time
 from shared.http.forms import REQUEST_BYTES, FileBytes, Part
@@ -139,7 +140,7 @@ def _put_item_type(call: JobsCall, type: str, body: Definition) -> answers.ItemT
 def _get_item_type(call: JobsCall, type: str) -> answers.ItemType:
     found = types.get(call.cloud, call.caller.customer, type)
     if found is None:
-        raise NotFound(f"there is no item type {type[:100]!r}")
+        raise NotFound(f"there is no item type {shown(type)}")
     return answers.item_type(found)
 
 

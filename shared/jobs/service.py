@@ -17,6 +17,7 @@ from shared.accounts import limits
 from shared.accounts.customers import get_customer
 from shared.accounts.keys import Caller
 from shared.addresses import checked
+from shared.cutting import shown
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import server_time
@@ -59,7 +60,7 @@ def make_upload(cloud: Cloud, caller: Caller, size: str) -> tuple[str, str]:
     declared = None
     if size:
         if not size.isdecimal() or not 0 < int(size) <= most:
-            raise Invalid.field("size", f"must be a number of bytes, at most {most}; got {size[:20]!r}")
+            raise Invalid.field("size", f"must be a number of bytes, at most {most}; got {shown(size)}")
         declared = int(size)
     week = server_time(cloud.db) - jobs.UPLOAD_LIFE
     most = limits.value(cloud.db, caller.customer, limits.JOB_UPLOADS)
@@ -115,7 +116,7 @@ def begin_import(
         if not upload:
             read.wrong("file", "is needed: send it, or send the uploadId of a file that you upload")
         elif not _is_theirs(cloud, caller, upload):
-            read.wrong("uploadId", f"there is no upload {upload[:40]!r}: ask for an upload URL")
+            read.wrong("uploadId", f"there is no upload {shown(upload)}: ask for an upload URL")
         else:
             fields["upload"] = upload
     elif upload:
@@ -156,7 +157,7 @@ def get(cloud: Cloud, caller: Caller, id: str) -> Job:
         job = jobs.get(cloud, str(uuid.UUID(id.strip())))
         if job is not None and job.customer == caller.customer:
             return job
-    raise NotFound(f"there is no job {id[:40]!r}")
+    raise NotFound(f"there is no job {shown(id)}")
 
 
 def cancel(cloud: Cloud, job: Job) -> None:
@@ -209,7 +210,7 @@ def _common(read: "_Reading") -> dict[str, Any]:
     written = read.text("contentType", MAX_NAME)
     meant = written.partition(";")[0].strip().casefold()
     if meant not in (*JSON_TYPES, *CSV_TYPES):
-        read.wrong("contentType", f"must be application/json, or text/plain for CSV; got {written!r}")
+        read.wrong("contentType", f"must be application/json, or text/plain for CSV; got {shown(written)}")
     email = read.text("notificationEmail", MAX_NAME).strip()
     if email:
         try:
@@ -254,7 +255,7 @@ class _Reading:
         value = self._sent.get(name, "").strip()
         if value.casefold() in (*YES, *NO, ""):
             return value.casefold() in YES if value else default
-        self.wrong(name, f"must be true or false; got {value[:20]!r}")
+        self.wrong(name, f"must be true or false; got {shown(value)}")
         return default
 
     @contextlib.contextmanager

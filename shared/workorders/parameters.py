@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from shared.accounts.customers import Parameter, Site
+from shared.cutting import shown
 
 NAMES_SHOWN = 20
 """How many of a site's parameters a sentence names."""
@@ -61,7 +62,7 @@ def unknown(site: Site, given: Mapping[str, Any]) -> dict[str, str]:
 def _unknown(name: str, names: list[str]) -> str:
     near = get_close_matches(name, names, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"They are {', '.join(names[:NAMES_SHOWN])}."
-    return f"{name[:NAME_SHOWN]!r} is none of the site's parameters. {hint}"
+    return f"{shown(name)} is none of the site's parameters. {hint}"
 
 
 def _fits(asked: Parameter, value: Any) -> bool:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from google.cloud.firestore_v1 import FieldFilter
 from google.cloud.firestore_v1.base_query import BaseQuery
 
+from shared import logs
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import IdRange, Scan, count, moment, within
 from shared.window import Window
-from shared.workorders.envelope import SHARDS, read_labels, unpack
+from shared.workorders.envelope import SHARDS, Oversized, read_labels, unpack
 from shared.workorders.record import iso
 from shared.workorders.store import MARGIN
 
@@ -88,11 +89,14 @@ def read(
     behind = None if after is None else (first, f"work_orders/{after}")
     for document in committed(cloud, query, "update_date", behind, window, read_time):
         fields = document.fields
+        record = _record(cloud, document)
+        if record is None:
+            continue
         yield Found(
             id=document.name.rpartition("/")[2],
             stamp=moment(fields["update_date"].timestamp_value),
             deleted=fields["deleted"].boolean_value,
-            record=_record(cloud, fields),
+            record=record,
             images=fields["images"].bytes_value,
             created=iso(moment(document.create_time)),
             updated=iso(moment(document.update_time)),
@@ -121,22 +125,31 @@ def standing(cloud: Cloud, site: str, part: IdRange, read_time: datetime) -> Ite
     query = within(cloud.db, _of_site(cloud, site), "work_orders", part).select(_STANDING)
     for document in Scan(cloud.db).documents(query._to_protobuf()._pb, None, read_time):
         fields = document.fields
-        if not fields["deleted"].boolean_value:
+        record = None if fields["deleted"].boolean_value else _record(cloud, document)
+        if record is not None:
             yield Standing(
                 id=document.name.rpartition("/")[2],
-                record=_record(cloud, fields),
+                record=record,
                 images=fields["images"].bytes_value,
                 labels=read_labels(fields["labels"].bytes_value),
                 created=iso(moment(document.create_time)),
             )
 
 
-def _record(cloud: Cloud, fields: Any) -> bytes:
-    return unpack(
-        fields["encoding"].string_value,
-        fields["record"].bytes_value,
-        lambda name: cloud.objects.read_whole(cloud.settings.records_bucket, name),
-    )
+def _record(cloud: Cloud, document: Any) -> bytes | None:
+    """Its record; None where it is larger than one may be: then it alone is left out, and operators are
+    told."""
+    fields = document.fields
+    try:
+        return unpack(
+            fields["encoding"].string_value,
+            fields["record"].bytes_value,
+            lambda name: cloud.objects.read_whole(cloud.settings.records_bucket, name),
+        )
+    except Oversized as too_large:
+        id = document.name.rpartition("/")[2]
+        logs.error("a work order is left out", work_order=id, reason=str(too_large))
+        return None
 
 
 def committed(

@@ -17,11 +17,13 @@ from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud import firestore
 
 from shared.accounts.customers import Site
+from shared.cutting import shown
 from shared.errors import Busy, Conflict, Invalid, NotFound, Refused
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time
 from shared.patches import merged
 from shared.workorders import envelope, images, stored
+from shared.workorders.envelope import METADATA_BYTES
 from shared.workorders.record import (
     SCHEMA,
     DataConformity,
@@ -44,9 +46,6 @@ https://cloud.google.com/firestore/quotas#writes_and_transactions"""
 
 WRITE_ATTEMPTS = 10
 """How often a change that met another, or a commit that came late, is tried again."""
-
-METADATA_BYTES = 8 * 1024 * 1024
-"""How large the metadata of a work order may grow by merging, as JSON."""
 
 NAMESPACE = uuid.UUID("6f4a3a0e-3f0a-4c55-9d8e-0b6a2f5b7c11")
 """The namespace of the ids that are derived from names and contents (UUIDv5)."""
@@ -138,7 +137,7 @@ def create(
         if snapshot.exists and not snapshot.get("deleted"):
             if tried and _held(cloud, site, snapshot).stored == new:
                 return new.work_order  # our own write, whose answer was lost
-            raise Conflict(f"the site already has a work order named {name!r}: change that one", id)
+            raise Conflict(f"the site already has a work order named {shown(name)}: change that one", id)
         tried = True
         try:
             _write(cloud, site, new, snapshot.update_time)
@@ -279,7 +278,7 @@ def _take_in_one(
         except (AlreadyExists, FailedPrecondition):
             continue  # it changed since it was read: change what it is now
         return change.after
-    raise Busy(f"the work order {name!r} is being changed by others")
+    raise Busy(f"the work order {shown(name)} is being changed by others")
 
 
 def add_inputs(
@@ -315,8 +314,7 @@ def edit(
     tags                  what takes the place of its tags
     emptied               which of these three are emptied, before anything is merged into them
 
-    NotFound where the site has no such work order, or it has not the input or the task; Invalid where its
-    metadata would be larger than METADATA_BYTES; else as `change`.
+    NotFound where the site has no such work order, or it has not the input or the task; else as `change`.
     """
 
     def patched(name: str, before: Mapping[str, Any], patch: Mapping[str, Any] | None) -> Any:
@@ -326,13 +324,10 @@ def edit(
 
     def edited(held: Held) -> StoredWorkOrder:
         before = held.stored
-        changed = patched("metadata", before.work_order.metadata, metadata)
-        if changed is not None and len(orjson.dumps(changed)) > METADATA_BYTES:
-            raise Invalid.field("metadata", f"must have at most {METADATA_BYTES} bytes, merged")
         return stored.change(
             site,
             before,
-            metadata=changed,
+            metadata=patched("metadata", before.work_order.metadata, metadata),
             tags=() if tags is None and "tags" in emptied else tags,
             parameters=patched("parameters", before.parameters, parameters),
             corrections=corrections,
@@ -350,11 +345,11 @@ def delete(cloud: Cloud, site: Site, id: str) -> None:
         snapshot = _on_time(cloud, reference)
         if tried and snapshot.exists and snapshot.get("deleted"):
             return  # our own write, whose answer was lost, or somebody else's of the same
-        held = _held(cloud, site, snapshot)
+        _there(site, snapshot)
         tried = True
         try:
             tombstone = {"deleted": True, "encoding": "plain", "record": b""}
-            _stamped(cloud, reference, tombstone, held.version)
+            _stamped(cloud, reference, tombstone, snapshot.update_time)
         except FailedPrecondition:
             continue
         return
@@ -372,11 +367,11 @@ def look(cloud: Cloud, site: Site, id: str) -> Held:
 
 
 def look_at(cloud: Cloud, site: Site, ids: Sequence[str]) -> dict[str, Held]:
-    """Work orders of the site as they are kept, by their ids, read with one call; those that are not there
-    are left out."""
+    """Work orders of the site as they are kept, by their ids, read with one call; those that are not there,
+    or not to be read, are left out."""
     there: dict[str, Held] = {}
     for snapshot in cloud.db.get_all([cloud.db.document(f"work_orders/{id}") for id in ids]):
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(NotFound, envelope.Oversized):
             there[snapshot.id] = _held(cloud, site, snapshot)
     return there
 
@@ -386,7 +381,8 @@ def change(
 ) -> StoredWorkOrder:
     """Put what `change` makes of a work order in its place; it is called again where others were quicker.
 
-    NotFound where the site has no such work order, Invalid where it does not fit into a document.
+    NotFound where the site has no such work order, Invalid where it would be larger than one may be: its
+    record, its metadata, or what is kept beside them.
     """
     reference = cloud.db.document(f"work_orders/{id}")
     for _ in range(WRITE_ATTEMPTS):
@@ -402,10 +398,16 @@ def change(
     raise _too_busy(id)
 
 
-def _held(cloud: Cloud, site: Site, snapshot: Snapshot) -> Held:
+def _there(site: Site, snapshot: Snapshot) -> dict[str, Any]:
+    """The fields of a work order that the site has, or NotFound."""
     fields = fields_of(snapshot) if snapshot.exists else {}
     if fields.get("site_id") != site.id or fields["deleted"]:
         raise NotFound(f"the site {site.id} has no work order {snapshot.id}")
+    return fields
+
+
+def _held(cloud: Cloud, site: Site, snapshot: Snapshot) -> Held:
+    fields = _there(site, snapshot)
     record = envelope.unpack(
         fields["encoding"],
         fields["record"],
@@ -428,7 +430,7 @@ def _stored(
     for each in inputs:
         if each.task_group not in site.task_groups:
             known = ", ".join(site.task_groups)
-            raise Invalid.field("task_group", f"must be one of {known}; got {each.task_group!r}")
+            raise Invalid.field("task_group", f"must be one of {known}; got {shown(each.task_group)}")
         if isinstance(each, PlainInput):
             kind = "text" if isinstance(each.value, str) else "number"
             plain = input_id(id, f"{each.task_group} {kind}", orjson.dumps(each.value))
@@ -441,7 +443,7 @@ def _stored(
         extension = photograph.file_name.rpartition(".")[2].lower()
         if extension not in CONTENT_TYPES:
             known = ", ".join(CONTENT_TYPES)
-            raise Invalid.field("file_name", f"must end in one of {known}; got {photograph.file_name!r}")
+            raise Invalid.field("file_name", f"must end in one of {known}; got {shown(photograph.file_name)}")
         new = Input(
             id=input_id(id, photograph.file_name, photograph.content),
             file_extension=extension,
@@ -475,7 +477,11 @@ def _write(
 
 
 def _fields(cloud: Cloud, site: Site, after: StoredWorkOrder) -> dict[str, Any]:
-    """The fields of its document; a record that is kept as an object is made first."""
+    """The fields of its document; a record that is kept as an object is made first. Invalid where it would be
+    larger than a work order may be."""
+    record = encode(after.work_order)
+    if len(record) > METADATA_BYTES and len(orjson.dumps(after.work_order.metadata)) > METADATA_BYTES:
+        raise Invalid.field("metadata", f"may have {METADATA_BYTES:,} bytes, merged with what is there")
     details = envelope.details(
         tags=after.tags,
         parameters=after.parameters,
@@ -485,7 +491,7 @@ def _fields(cloud: Cloud, site: Site, after: StoredWorkOrder) -> dict[str, Any]:
         failure=after.failure,
     )
     taken = len(after.images) + envelope.size_of(details)
-    packed = envelope.pack(encode(after.work_order), site.customer, taken)
+    packed = envelope.pack(record, site.customer, taken)
     if packed.encoding == "object":
         cloud.objects.create(
             cloud.settings.records_bucket,

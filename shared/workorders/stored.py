@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared.accounts.customers import Site
+from shared.cutting import shown
 from shared.errors import Invalid, NotFound
 from shared.workorders import images
 from shared.workorders.images import Image
@@ -209,7 +210,7 @@ def _corrected(stored: StoredWorkOrder, correction: Correction, at: str) -> Stor
         if one.id != correction.input_id:
             return one
         if all(result.task_name != correction.task_name for result in one.job_conformity):
-            raise NotFound(f"the input has no result of the task {correction.task_name!r} to correct")
+            raise NotFound(f"the input has no result of the task {shown(correction.task_name)} to correct")
         results = tuple(
             replace(
                 result,

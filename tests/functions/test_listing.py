@@ -395,3 +395,37 @@ def test_a_site_added_in_between_moves_no_other(world: World) -> None:
     ids = [each["id"] for each in first["sites"] + second["sites"]]
     assert [id for id in ids if id not in ("a", "c", "e")] == sorted([SITE, OTHER_SITE, "b", "d", "f"])
     assert len(ids) == len(set(ids)), ids
+
+
+# --- how many bytes a page has
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_page_has_as_many_bytes_as_it_may_and_the_next_goes_on(
+    world: World, more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(make(world, "WO_0", "WO_1", "WO_2", "WO_3")) == 4
+    query = world.cloud.db.collection("work_orders").select(listing.LISTED)
+    size = max(paging._size_of(each.to_dict()) for each in query.stream())
+    monkeypatch.setattr(paging, "PAGE_BYTES", 2 * size - more)
+    first = page(world, page_size=3, name_prefix="WO_")
+    assert len(names(first)) == 2 - more
+    assert first.body["next_page_token"]
+    assert everything(world, name_prefix="WO_", page_size=3) == ["WO_0", "WO_1", "WO_2", "WO_3"]
+    assert sorted(everything(world, page_size=3)) == ["WO_0", "WO_1", "WO_2", "WO_3"]
+
+
+def test_one_entry_that_is_larger_than_a_page_comes_by_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(make(world, "WO_0", "WO_1", "WO_2")) == 3
+    monkeypatch.setattr(paging, "PAGE_BYTES", 1)
+    assert everything(world, name_prefix="WO_", page_size=3) == ["WO_0", "WO_1", "WO_2"]
+    exports = sorted(world.export(name=f"E{n}") for n in range(3))
+    found, token = [], ""
+    for _ in exports:
+        answer = world.request("GET", f"/v1/exports?page_size=3{token}")
+        [one] = answer.body["exports"]
+        found.append(one["id"])
+        token = f"&page_token={answer.body['next_page_token']}"
+    assert (sorted(found), token) == (exports, "&page_token=None")

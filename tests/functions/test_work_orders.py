@@ -4,9 +4,12 @@ import base64
 import io
 import json
 import uuid
+import zlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from google.cloud import firestore
 from PIL import Image as Picture
 from pillow_heif import register_heif_opener
 
@@ -16,8 +19,9 @@ from shared.accounts.customers import Parameter, Site, add_site
 from shared.accounts.keys import create_key
 from shared.analysis import sent, steps
 from shared.batches import work_orders
-from shared.gcp.documents import fields_of
-from shared.workorders import store, stored
+from shared.gcp.documents import IdRange, fields_of, server_time
+from shared.window import Window
+from shared.workorders import envelope, scan, store, stored
 from tests.shared.analysis import analysers
 from tests.shared.analysis.analysers import Asked, Reply, analysing, result, right
 from tests.world import OTHER_SITE, SITE, THEIR_SITE, Answer, World, jpeg
@@ -361,7 +365,7 @@ def test_metadata_does_not_grow_without_bound_by_merges(
     id = create(world, metadata={"a": "x" * 20})
     path = f"/v0.2/work-orders/{id}"
     answer = world.request("PATCH", path, {"metadata": {"b": "y" * 20}})
-    assert problems(answer) == [("metadata", "must have at most 40 bytes, merged")]
+    assert problems(answer) == [("metadata", "may have 40 bytes, merged with what is there")]
     assert world.request("PATCH", path, {"metadata": {"a": None, "b": "y" * 20}}).status == 200
 
 
@@ -985,3 +989,166 @@ def test_a_message_that_was_lost_is_published_when_the_change_is_sent_again(worl
         assert world.request("PATCH", path, change).status == 200
         world.drain()
         assert len(server.asked) == 2
+
+
+# --- how large a work order may be, by every door
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A small limit on records: a test of the real one makes five MiB at every door."""
+    monkeypatch.setattr(envelope, "RECORD_BYTES", 2_000)
+    return 2_000
+
+
+def record_of(world: World, id: str) -> bytes:
+    fields = fields_of(world.cloud.db.document(f"work_orders/{id}").get())
+    return envelope.unpack(fields["encoding"], fields["record"], lambda _: b"")
+
+
+def fitting(world: World, **body: Any) -> str:
+    """A work order whose record has just as many bytes as it may."""
+    first = create(world, metadata={"a": ""}, **body)
+    room = envelope.RECORD_BYTES - len(record_of(world, first))
+    path = f"/v0.2/work-orders/{first}"
+    assert world.request("PATCH", path, {"metadata": {"a": "x" * room}}).status == 200
+    assert len(record_of(world, first)) == envelope.RECORD_BYTES
+    return first
+
+
+TOO_LARGE = "bytes as a record, and may have 2,000: send less metadata, fewer inputs or shorter results"
+
+
+def test_a_work_order_that_is_made_too_large_is_refused(world: World, small: int) -> None:
+    body = {"name": "WO_1", "metadata": {"a": "x" * small}}
+    [(field, message)] = problems(world.request("POST", "/v0.2/work-orders", body))
+    assert (field, message.endswith(TOO_LARGE)) == ("work_order", True)
+    assert world.request("GET", f"/v0.2/work-orders/{store.work_order_id(SITE, 'WO_1')}").status == 404
+
+
+def test_a_record_that_is_full_is_made_no_larger_by_any_door(world: World, small: int) -> None:
+    id = fitting(world)
+    path, before = f"/v0.2/work-orders/{id}", record_of(world, id)
+    grown = [
+        world.request("PATCH", path, {"metadata": {"b": 1}}),
+        analyze(world, id, ("meter", {"type": "text", "value": "read"})),
+        analyze(world, id, ("meter", data(jpeg("a")))),
+    ]
+    for answer in grown:
+        [(field, message)] = problems(answer)
+        assert (field, message.endswith(TOO_LARGE)) == ("work_order", True)
+    assert record_of(world, id) == before
+    assert world.request("PATCH", path, {"metadata": {"a": "less"}}).status == 200
+
+
+def test_results_that_do_not_fit_into_the_record_are_refused(world: World, small: int) -> None:
+    id = create(world, metadata={"a": "x" * 1_200})
+    [photo] = photographs(analyze(world, id, ("meter", data(jpeg("a")))))
+    told = {"results": [{**result(photo["id"]), "message": "x" * 900}]}
+    answer = world.request("POST", f"/v0.2/work-orders/{id}/results", told)
+    [(field, message)] = problems(answer)
+    assert (field, message.endswith(TOO_LARGE)) == ("work_order", True)
+
+
+def test_checks_that_do_not_fit_into_the_record_fail_the_analysis(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_one = analysers.photograph(3, side=100)
+    id = create(world)
+    with monkeypatch.context() as later:
+        later.setattr(work_orders, "AT_ONCE", steps.Time(-1, 0))
+        assert analyze(world, id, ("meter", data(small_one, "png"))).status == 200
+    monkeypatch.setattr(envelope, "RECORD_BYTES", len(record_of(world, id)) + 10)
+    world.drain()
+    shown = world.request("GET", f"/v0.2/work-orders/{id}").body
+    assert shown["analysis"] == "FAILED"
+    assert "What the checks say of its photographs do not fit into the work order" in shown["failure"]
+    assert not world.failures
+
+
+def test_the_metadata_of_inputs_have_a_limit_of_their_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sent, "METADATA_BYTES", len(b'{"a":"xx"}'))
+    id = create(world)
+    text = ("meter", {"type": "text", "value": "read"})
+    assert analyze(world, id, text, metadata={"a": "xx"}).status == 200
+    answer = analyze(world, id, text, metadata={"a": "xxx"})
+    assert problems(answer) == [("metadata", "may have 10 bytes: each of the inputs gets a copy")]
+
+
+def oversize(world: World, id: str) -> None:
+    """Keep a record as code before there was a limit could: five hundred times as large as it is packed."""
+    reference = world.cloud.db.document(f"work_orders/{id}")
+    packed = zlib.compress(record_of(world, id) + b" " * envelope.RECORD_BYTES)
+    reference.update({"encoding": "zlib", "record": packed, "update_date": firestore.SERVER_TIMESTAMP})
+
+
+def test_an_oversized_record_is_not_read_and_can_be_deleted(world: World, small: int) -> None:
+    id = create(world)
+    oversize(world, id)
+    path = f"/v0.2/work-orders/{id}"
+    for method, at, body in (
+        ("GET", path, None),
+        ("PATCH", path, {"tags": ["a"]}),
+        ("POST", f"{path}/analyze", {"inputs": []}),
+        ("POST", f"{path}/results", {"results": []}),
+    ):
+        answer = world.request(method, at, body)
+        assert (answer.status, answer.body["detail"]) == (
+            409,
+            "work_order: is kept with more than 2,000 bytes, and not read: delete it and make it anew",
+        ), method
+    assert [each["id"] for each in world.request("GET", "/v0.2/work-orders").body["work_orders"]] == [id]
+    assert world.request("DELETE", path).status == 204
+    assert create(world) == id
+
+
+def test_an_oversized_record_costs_a_scan_itself_alone(
+    world: World, small: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [create(world, name=f"WO_{n}") for n in range(3)]
+    oversize(world, ids[1])
+    now = server_time(world.cloud.db)
+    first, before = now - timedelta(hours=1), now + timedelta(hours=1)
+    window = Window(first, before)
+    found = [each.id for each in scan.read(world.cloud, SITE, first, before, None, window, now)]
+    assert sorted(found) == sorted([ids[0], ids[2]])
+    standing = [each.id for each in scan.standing(world.cloud, SITE, IdRange("0", "g"), now)]
+    assert sorted(standing) == sorted([ids[0], ids[2]])
+    logged = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "is left out" in line]
+    assert {(each["severity"], each["work_order"]) for each in logged} == {("ERROR", ids[1])}
+
+
+# --- what an error says of a body in which much is wrong
+
+
+def test_an_error_names_twenty_fields_and_counts_the_rest(world: World) -> None:
+    body = {"name": "WO_1", **{f"{'x' * 500}{n}": n for n in range(1_500)}}
+    answer = world.request("POST", "/v0.2/work-orders", body)
+    assert answer.status == 400
+    assert len(answer.body["errors"]) == 20
+    assert answer.body["more_errors"] == 1_480
+    assert answer.body["detail"].endswith("…") or answer.body["detail"].endswith("; and 1,480 more")
+    assert len(json.dumps(answer.body)) < 20_000
+    assert all(len(each["field"]) <= 200 for each in answer.body["errors"])
+
+
+def test_a_long_value_is_cut_where_an_error_repeats_it(world: World) -> None:
+    id = create(world)
+    long = "x" * 100_000
+    path = f"/v0.2/work-orders/{id}"
+    inputs = [
+        {"name": "meter", "data": {"type": kind, "value": long}} for kind in ("number", "image", "text")
+    ]
+    correction = {"input_id": long, "task_name": long, "corrected_value": long}
+    for method, at, body in (
+        *(("POST", f"{path}/analyze", {"inputs": [each]}) for each in inputs),
+        ("POST", f"{path}/analyze", {"inputs": [{"name": long, "data": {"type": long, "value": [long]}}]}),
+        ("POST", "/v0.2/work-orders", {"name": long}),
+        ("PATCH", path, {"parameters": {"kind": 1, long: 1}}),
+        ("PATCH", path, {"corrections": [correction]}),
+    ):
+        answer = world.request(method, at, body)
+        assert answer.status == 400, (method, at, answer)
+        assert len(json.dumps(answer.body)) < 3_000

@@ -1,6 +1,9 @@
 """JSON that becomes data is read exactly as it was sent, or refused in a sentence."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -153,3 +156,70 @@ def test_a_text_with_nul_is_refused(content: bytes, path: str, any_integer: bool
 def test_what_only_looks_like_nul_is_read() -> None:
     assert parse(rb'{"a": "\\u0000", "b\\u0000": "\u0001"}') == {"a": r"\u0000", r"b\u0000": "\x01"}
     assert refusal(rb'{"a": "\\u0000", "a": 1}')[:2] == ("twice", "a")
+
+
+# --- how many values there may be
+
+
+def lists(count: int) -> bytes:
+    """A JSON list of lists: so many in all."""
+    return b"[" + b"[]," * (count - 2) + b"[]]"
+
+
+def values(count: int) -> bytes:
+    """A JSON list of so many commas and brackets."""
+    return b"[" + b"1," * (count - 1) + b"1]"
+
+
+@pytest.mark.parametrize(
+    ("made", "limit", "said"),
+    [(lists, "MAX_CONTAINERS", "lists and objects"), (values, "MAX_VALUES", "values")],
+)
+def test_there_may_be_so_many_values_and_no_more(
+    made: Callable[[int], bytes], limit: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, limit, 50)
+    assert len(exact.parse(made(50))) in (49, 50)
+    with pytest.raises(exact.NotExact, match=f"^has more than 50 {said}: send less at once$") as refused:
+        exact.parse(made(51))
+    assert refused.value.kind == "many"
+
+
+MEMORY = """
+import resource, sys
+from shared import exact
+content = sys.argv[1].encode() * (int(sys.argv[2]) // len(sys.argv[1]))
+content = b"[" + content + sys.argv[1].encode().rstrip(b",") + b"]"
+before = resource.getrusage(resource.RUSAGE_SELF)
+try:
+    said = type(exact.parse(content, 128)).__name__
+except exact.NotExact as wrong:
+    said = wrong.kind
+after = resource.getrusage(resource.RUSAGE_SELF)
+print(said, after.ru_maxrss - before.ru_maxrss, after.ru_utime - before.ru_utime)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("piece", "size", "kind", "mib"),
+    [
+        ("[],", 31 << 20, "many", 4),
+        ("{},", 31 << 20, "many", 4),
+        ('{"":1},', 31 << 20, "many", 4),
+        ("1,", 31 << 20, "many", 4),
+        ('"ab",', 31 << 20, "many", 4),
+        ("[],", 599_000, "list", 40),
+        ('{"":1},', 1_390_000, "list", 80),
+        ('"ab",', 4_990_000, "list", 120),
+        ("1e5,", 3_990_000, "list", 80),
+    ],
+)
+def test_no_body_takes_memory_out_of_proportion(piece: str, size: int, kind: str, mib: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, piece, str(size)], capture_output=True, text=True, check=True
+    )
+    said, memory, seconds = done.stdout.split()
+    assert said == kind
+    assert int(memory) < mib * 1024, "KiB"
+    assert float(seconds) < 3

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from shared.cutting import shown
+
 COMPONENT_LONGEST = 63
 """How long each part of a bucket's name between dots may be."""
 
@@ -31,7 +33,7 @@ class BucketUri:
         """
         scheme, separator, rest = uri.partition("://")
         if scheme != "gs" or not separator:
-            raise ValueError(f"must begin with gs://, such as gs://my-bucket/waybill; got {uri!r}")
+            raise ValueError(f"must begin with gs://, such as gs://my-bucket/waybill; got {shown(uri)}")
         bucket, _, prefix = rest.partition("/")
         if not bucket:
             raise ValueError("must name a bucket after gs://, such as gs://my-bucket/waybill")
@@ -39,7 +41,7 @@ class BucketUri:
         if not _BUCKET.fullmatch(bucket) or not all(
             0 < len(each) <= COMPONENT_LONGEST for each in components
         ):
-            raise ValueError(f"{bucket!r} is not a bucket name: 3 to 222 small letters, digits, - _ .")
+            raise ValueError(f"{shown(bucket)} is not a bucket name: 3 to 222 small letters, digits, - _ .")
         prefix = prefix.rstrip("/")
         if _CONTROL.search(prefix):
             raise ValueError("must not hold a line break or another control character")

@@ -84,6 +84,8 @@ def _strict(raw: bytes, encoding: Encoding, line: int) -> tuple[dict[str, Any] |
             "",
             f"More than {MAX_DEPTH} objects and arrays stand inside each other: nest the record less deeply.",
         )
+    if many := exact.too_many(raw):
+        return None, Problem("", f"The record {many}.")
     try:
         value = json.loads(
             text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant

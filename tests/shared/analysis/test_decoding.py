@@ -65,8 +65,6 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(decoding.DECODERS) as own:
         monkeypatch.setattr(decoding, "_threads", lambda: own)
         yield own
-        for _ in range(decoding.DECODERS):
-            own.submit(lambda: getattr(decoding._own, "child", None) and decoding._stop()).result()
 
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, memory: int) -> None:

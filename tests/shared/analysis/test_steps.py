@@ -373,6 +373,11 @@ FINAL: list[tuple[str, Any, str]] = [
     ("all wrong", Reply(200, {"results": [{}] * 20_000}), "results[0].input_id: is needed; results[0].task_"),
     ("too many", Reply(200, {"results": [{}] * 20_001}), "results: list should have at most 20000 items"),
     (
+        "too many lists",
+        Reply(200, b'{"results": [' + b"[]," * 200_000 + b"[]]}"),
+        "body: has more than 200,000 lists and objects",
+    ),
+    (
         "endless",
         Reply(200, b"x" * 65_536, endless=True),
         "127.0.0.1 answered more than is taken. Make it ans",

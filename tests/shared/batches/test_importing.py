@@ -28,7 +28,7 @@ from shared.batches.problems import PROBLEM_TYPES
 from shared.gcp.documents import count, fields_of
 from shared.work import pieces
 from shared.work.attempts import HEARTBEAT_SECONDS
-from shared.workorders import images, store, stored
+from shared.workorders import envelope, images, store, stored
 from tests.archives import (
     ENCRYPTED,
     STORED,
@@ -388,6 +388,7 @@ JSON = {
     "an integer to be rounded": told(b'{"a": 123456789012345678901}', "JSON_NOT_VALID"),
     "a million levels": told(b'{"a": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}", "TOO_COMPRESSED"),
     "too deep": told(b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "JSON_TOO_DEEP"),
+    "too many lists": told(b'{"a": [' + b"[]," * 200_000 + b"[]]}", "JSON_TOO_MANY_VALUES"),
     "a lone surrogate": told(b'{"a": "\\ud800"}', "JSON_NOT_VALID"),
     "a lone surrogate as a key": told(b'{"\\udc00": 1}', "JSON_NOT_VALID"),
     "not utf-8": told('{"a": "é"}'.encode("latin-1"), "JSON_NOT_VALID"),
@@ -1176,6 +1177,18 @@ def test_an_archive_of_12000_slices_is_planned(world: World, monkeypatch: pytest
     assert batch.slices is not None
     assert count(pieces.of_plan(world.cloud, batch.path, batch.slices, ["OPEN", "QUEUED"])) == 12_000
     assert world.request("DELETE", f"/v0.2/batches/{id}").status == 204
+
+
+def test_an_archive_makes_no_record_larger_than_one_may_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "RECORD_BYTES", 2_000)
+    metadata = [json.dumps({"a": "x" * size}).encode() for size in (1_000, 3_000)]
+    files = [File(f"{name}/metadata.json", one) for name, one in zip(("OK", "BAD"), metadata, strict=True)]
+    shown = world.import_archive(zipped([*files, good("OK"), good("BAD"), good("ALSO")]))
+    assert (shown["status"], shown["work_orders_failed"]) == ("COMPLETED_WITH_ERRORS", 1)
+    errors = [line for line in world.errors(shown["id"]) if line["level"] == "error"]
+    assert [(line["work_order"], line["code"]) for line in errors] == [("BAD", "WORK_ORDER_TOO_LARGE")]
 
 
 # --- the errors file

@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -296,6 +298,25 @@ REFUSED: dict[str, tuple[str, bytes, str, str]] = {
     "json": ("application/json", b"{}", "body", "must be a form, application/x-www-form-urlencoded or"),
     "no type": (None, b"x=1", "body", "must be a form"),  # type: ignore[dict-item]
 }
+
+
+@pytest.mark.slow
+def test_a_form_of_a_mib_of_fields_takes_no_memory_for_them() -> None:
+    script = """
+import resource
+from shared.errors import Invalid
+from shared.http import forms
+body = b"&=" * (forms.FORM_BYTES // 2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    list(forms._urlencoded(body))
+except Invalid as wrong:
+    print(wrong, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    said, _, memory = done.stdout.rpartition(" ")
+    assert said == "body: has more than 100 fields"
+    assert int(memory) < 8 * 1024, "KiB"
 
 
 @pytest.mark.parametrize(("content_type", "body", "field", "message"), REFUSED.values(), ids=REFUSED)

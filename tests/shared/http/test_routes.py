@@ -1,6 +1,8 @@
 """Declared routes: who may call, what a handler is given, and how each outcome is answered."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +12,10 @@ import flask
 import pytest
 
 from shared import logs
+from shared.errors import Conflict, FieldProblem, Invalid
 from shared.http import openapi
 from shared.http import routes as declared
-from shared.http.errors import DETAIL, PROBLEM_DETAILS, ErrorForm
+from shared.http.errors import CODED, DETAIL, IDENTITY, OAUTH, PROBLEM_DETAILS, ErrorForm
 from shared.http.rates import BURST_SECONDS, Rates
 from shared.http.routes import PUBLIC, REQUESTS_A_SECOND, Body, Route, Routes, serving
 from tests.shared.http.toy import BOAT, FAILURES, MAX_BYTES, Boat, Colours, NewBoat, Yard, call, surface, toy
@@ -349,3 +352,70 @@ def test_a_document_is_made_again_where_python_could_not_parse_beside_another_th
     monkeypatch.setattr(openapi, "document", document)
     assert routes.document["openapi"].startswith("3.1")
     assert len(tried) == 2
+
+
+# --- how long an error may be
+
+
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [
+        (PROBLEM_DETAILS, True),
+        (DETAIL, True),
+        (OAUTH, False),
+        (CODED, False),
+        (IDENTITY, False),
+    ],
+    ids=["problem", "detail", "oauth", "coded", "identity"],
+)
+@pytest.mark.parametrize("wrong", [20, 21, 9_000])
+def test_an_error_of_every_form_names_twenty_fields_and_counts_the_rest(
+    form: ErrorForm, names: bool, wrong: int, yard: Yard
+) -> None:
+    long = "x" * 10_000
+    yard.error = Invalid([FieldProblem(f"f{n}", "is wrong") for n in range(wrong)])
+    answer = call(toy(yard, form), "POST", "/toy/boats", b'{"name": "Anna"}')
+    text = answer.get_data(as_text=True)
+    body = json.loads(text)
+    assert text.count("is wrong") >= 20
+    assert ("f19" in text, "f20" in text) == (True, False)
+    assert (f"and {wrong - 20:,} more" in text) == (wrong > 20)
+    if names:
+        assert len(body["errors"]) == 20
+        assert body.get("more_errors", 0) == wrong - 20
+    yard.error = Invalid([FieldProblem(long, long) for n in range(wrong)])
+    assert len(call(toy(yard, form), "POST", "/toy/boats", b'{"name": "Anna"}').get_data()) < 40_000
+    yard.error = Conflict(long, "1")
+    assert len(call(toy(yard, form), "POST", "/toy/boats", b'{"name": "Anna"}').get_data()) < 10_000
+
+
+def test_a_query_of_many_unknown_parameters_is_answered_shortly(yard: Yard) -> None:
+    strict = Routes(replace(toy(yard).surface, strict=True), toy(yard).routes[:-1])
+    query = "&".join(f"{'x' * 60}{n}=1" for n in range(500))
+    answer = call(strict, "GET", f"/toy/boats?{query}")
+    assert (answer.status_code, len(answer.get_data()) < 10_000) == (400, True)
+
+
+@pytest.mark.slow
+def test_a_body_of_wrong_fields_costs_little_more_than_it_is_long() -> None:
+    script = """
+import resource
+from pydantic import BaseModel, ConfigDict
+from shared.errors import Invalid
+from shared.http.bodies import exact_object, read
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+body = b'{"name": "Anna",' + b",".join(b'"%x":1' % n for n in range(100_000)) + b"}"
+before = resource.getrusage(resource.RUSAGE_SELF)
+try:
+    read(Model, exact_object(body))
+except Invalid as wrong:
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    print(len(str(wrong)), after.ru_maxrss - before.ru_maxrss, after.ru_utime - before.ru_utime)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    said, memory, seconds = done.stdout.split()
+    assert int(said) < 4_000
+    assert int(memory) < 160 * 1024, "KiB"
+    assert float(seconds) < 5

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from shared.jobs.reading import MAX_COLUMNS, Broken, Layout, Record, Unreadable, look, records
+from shared import exact
+from shared.jobs.reading import MAX_COLUMNS, Broken, Layout, Record, Unreadable, look, records, strict_json
+from shared.jobs.reading.base import Problem
 
 
 def _read(content: bytes, *, csv: bool, header_row: bool = True) -> tuple[Layout, list[Record], str]:
@@ -386,3 +388,15 @@ def test_bytes_in_a_json_record_that_are_not_utf8_cost_that_record() -> None:
         seen = _seen(found)
         assert (seen[0], seen[2]) == ({"a": 1}, {"c": 3})
         assert "Byte 7 of the record (0xE4) is not UTF-8" in seen[1][2]
+
+
+def test_a_record_of_too_many_values_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "MAX_CONTAINERS", 200)
+    many = b'{"a": [' + b"[]," * 199 + b"[]]}"
+    found, problem = strict_json.parse(many, "utf-8", 1)
+    assert (found, problem) == (
+        None,
+        Problem("", "The record has more than 200 lists and objects: send less at once."),
+    )
+    fewer = b'{"a": [' + b"[]," * 197 + b"[]]}"
+    assert strict_json.parse(fewer, "utf-8", 1) == ({"a": [[]] * 198}, None)
