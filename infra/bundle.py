@@ -33,6 +33,9 @@ MAX_EVENT_TIMEOUT = 540
 MAX_CONCURRENCY = 1000
 """Requests that one instance may serve at once. https://cloud.google.com/run/docs/about-concurrency"""
 
+MAX_INSTANCES = 1000
+"""Instances of one function. https://cloud.google.com/run/docs/configuring/max-instances-limits"""
+
 MIN_ATTEMPTS, MAX_ATTEMPTS = 5, 100
 """Delivery attempts before the dead-letter topic. https://cloud.google.com/pubsub/docs/dead-letter-topics"""
 
@@ -102,6 +105,16 @@ class Trigger(_Model):
         return self
 
 
+class Instances(_Model):
+    """How many instances a function may have at once, and so what it may cost."""
+
+    most: Annotated[int, Field(ge=1, le=MAX_INSTANCES)]
+    """At most so many. An event that finds none free is delivered again."""
+
+    because: Annotated[str, Field(min_length=1)]
+    """Why so many."""
+
+
 class Function(_Model):
     """One Cloud Function, whose handler is in `functions/<name>/main.py`."""
 
@@ -123,8 +136,18 @@ class Function(_Model):
     concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
     """Requests that one instance serves at once, and its number of threads."""
 
+    instances: Instances
+    """How many instances it may have."""
+
     account: str
     """The name of the account that it runs as."""
+
+    scheduled: bool = False
+    """Whether Cloud Scheduler publishes to its topic, and its silence is a fault."""
+
+    calls_customers: bool = False
+    """Whether it calls addresses that customers give: SFTP servers, analysers, images by URL. Terraform can
+    give such functions a network and one fixed address."""
 
     public: bool = False
     """Whether anyone may call it without an identity. HTTP only."""
@@ -278,6 +301,8 @@ def _between_fields(bundle: Bundle) -> Iterator[str]:
             yield f"{at}.retry: only events are delivered again, and an HTTP function has none"
         if function.public and not function.paths:
             yield f"{at}.public: only an HTTP function can be public"
+        if function.scheduled and not function.topic:
+            yield f"{at}.scheduled: only a function with a topic can be scheduled"
         if function.topic not in (None, function.name):
             yield f"{at}.trigger.topic: should be {function.name!r}, is {function.topic!r}"
         if function.attempts is None and function.dead_letter is not None:

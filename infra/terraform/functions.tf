@@ -47,8 +47,12 @@ resource "google_cloudfunctions2_function" "own" {
     # More than one request at once needs a whole CPU; else Google takes what fits the memory.
     # https://cloud.google.com/functions/docs/configuring/concurrency
     available_cpu         = each.value.concurrency > 1 ? "1" : null
+    max_instance_count    = each.value.instances.most
     service_account_email = google_service_account.own[each.value.account].email
-    ingress_settings      = can(each.value.trigger.http) ? "ALLOW_INTERNAL_AND_GCLB" : "ALLOW_INTERNAL_ONLY"
+    # What customers' servers see, and which private networks it reaches: network.tf.
+    vpc_connector                 = local.egress && try(each.value.calls_customers, false) ? google_vpc_access_connector.egress[0].id : null
+    vpc_connector_egress_settings = local.egress && try(each.value.calls_customers, false) ? "ALL_TRAFFIC" : null
+    ingress_settings              = can(each.value.trigger.http) ? "ALLOW_INTERNAL_AND_GCLB" : "ALLOW_INTERNAL_ONLY"
 
     environment_variables = {
       # As many threads as requests: functions-framework takes four a processor unless it is told.
@@ -68,7 +72,7 @@ resource "google_cloudfunctions2_function" "own" {
       content {
         key        = secret_environment_variables.value
         project_id = var.project
-        secret     = google_secret_manager_secret.own[secret_environment_variables.value].secret_id
+        secret     = local.secret_ids[secret_environment_variables.value]
         version    = "latest"
       }
     }
@@ -116,7 +120,10 @@ resource "google_cloudfunctions2_function" "own" {
 # Who may call: everyone where the bundle says public; of an event function its own account, as which its
 # trigger delivers; else nobody, until someone is granted it.
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
-  for_each = { for name, function in local.bundle.functions : name => function if !can(function.trigger.http) || try(function.public, false) }
+  for_each = {
+    for name, function in local.bundle.functions : name => function
+    if !can(function.trigger.http) || (try(function.public, false) && !var.all_users_refused)
+  }
 
   location = var.region
   name     = google_cloudfunctions2_function.own[each.key].name
@@ -124,8 +131,39 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   member   = try(each.value.public, false) ? "allUsers" : google_service_account.own[each.value.account].member
 }
 
+# An organisation that shares with its own domains alone refuses `allUsers`. There Cloud Run does not ask who calls a
+# public function; its ingress still takes calls from the load balancer only. Neither the functions' API nor the provider
+# can say so, hence gcloud; and since the functions' API may deploy the service without it, after each change of it.
+# https://cloud.google.com/run/docs/authenticating/public#invoker_check
+# https://github.com/hashicorp/terraform-provider-google/issues/23360
+resource "terraform_data" "public" {
+  for_each = {
+    for name, function in local.http_functions : name => function
+    if try(function.public, false) && var.all_users_refused
+  }
+
+  input = {
+    service = google_cloudfunctions2_function.own[each.key].name
+    region  = var.region
+  }
+
+  provisioner "local-exec" {
+    interpreter = ["bash", "-ceu"]
+    command     = "gcloud run services update \"$SERVICE\" --region=\"$REGION\" --no-invoker-iam-check --quiet"
+
+    environment = {
+      SERVICE = self.input.service
+      REGION  = self.input.region
+    }
+  }
+
+  lifecycle {
+    replace_triggered_by = [google_cloudfunctions2_function.own[each.key]]
+  }
+}
+
 # The token of a download's link stands in its path, and Cloud Run logs the URL of each request by itself; so would
-# the load balancer, once its logs are turned on, and whoever is told where a caller came from. None of these is kept.
+# the load balancer, if its logs were turned on, and whoever is told where a caller came from. None of these is kept.
 # An exclusion of a project is one of its sink _Default; other sinks need their own.
 # https://cloud.google.com/logging/docs/reference/v2/rest/v2/projects.exclusions
 resource "google_logging_project_exclusion" "links" {
@@ -134,89 +172,4 @@ resource "google_logging_project_exclusion" "links" {
   filter      = "httpRequest.requestUrl:\"/downloads/\" OR httpRequest.referer:\"/downloads/\""
 
   depends_on = [google_project_service.api]
-}
-
-# One front door for all HTTP functions: the longest path prefix of whole segments decides, as locally.
-# HTTPS only: a redirect from HTTP would turn a client's POST into a GET.
-
-resource "google_compute_region_network_endpoint_group" "http" {
-  for_each = local.http_functions
-
-  name                  = google_cloudfunctions2_function.own[each.key].name
-  region                = var.region
-  network_endpoint_type = "SERVERLESS"
-
-  cloud_run {
-    service = google_cloudfunctions2_function.own[each.key].name
-  }
-}
-
-resource "google_compute_backend_service" "http" {
-  for_each = local.http_functions
-
-  name                  = google_cloudfunctions2_function.own[each.key].name
-  load_balancing_scheme = "EXTERNAL_MANAGED"
-
-  backend {
-    group = google_compute_region_network_endpoint_group.http[each.key].id
-  }
-}
-
-resource "google_compute_url_map" "front_door" {
-  name = "waybill"
-  # A URL map must end somewhere: what no function serves goes to the first, which answers that it is not there.
-  default_service = values(google_compute_backend_service.http)[0].id
-
-  host_rule {
-    hosts        = ["*"]
-    path_matcher = "functions"
-  }
-
-  path_matcher {
-    name            = "functions"
-    default_service = values(google_compute_backend_service.http)[0].id
-
-    dynamic "path_rule" {
-      for_each = local.http_functions
-
-      content {
-        # Twice: where the endpoint that a client was given ended in a slash, its paths begin with two.
-        paths = flatten([
-          for prefix in path_rule.value.trigger.http :
-          prefix == "/" ? ["/", "//"] : [prefix, "${prefix}/*", "/${prefix}", "/${prefix}/*"]
-        ])
-        service = google_compute_backend_service.http[path_rule.key].id
-      }
-    }
-  }
-}
-
-resource "google_compute_managed_ssl_certificate" "front_door" {
-  name = "waybill"
-
-  managed {
-    domains = [var.domain]
-  }
-
-  depends_on = [google_project_service.api]
-}
-
-resource "google_compute_target_https_proxy" "front_door" {
-  name             = "waybill"
-  url_map          = google_compute_url_map.front_door.id
-  ssl_certificates = [google_compute_managed_ssl_certificate.front_door.id]
-}
-
-resource "google_compute_global_address" "front_door" {
-  name = "waybill"
-
-  depends_on = [google_project_service.api]
-}
-
-resource "google_compute_global_forwarding_rule" "front_door" {
-  name                  = "waybill"
-  load_balancing_scheme = "EXTERNAL_MANAGED"
-  ip_address            = google_compute_global_address.front_door.id
-  port_range            = "443"
-  target                = google_compute_target_https_proxy.front_door.id
 }

@@ -1,6 +1,21 @@
 output "address" {
-  description = "The A record of `domain`."
+  description = "Where clients are sent: the A record of `domain` and of each of `other_hosts`."
   value       = google_compute_global_address.front_door.address
+}
+
+output "dns_records" {
+  description = "What the DNS must say of each host name: its A record, and the record by which its certificate is issued."
+  value = {
+    for host, authorization in google_certificate_manager_dns_authorization.host : host => [
+      "${host}. A ${google_compute_global_address.front_door.address}",
+      "${authorization.dns_resource_record[0].name} ${authorization.dns_resource_record[0].type} ${authorization.dns_resource_record[0].data}",
+    ]
+  }
+}
+
+output "egress_address" {
+  description = "From which address the functions call customers' servers, for customers' firewalls. None without `egress_range`."
+  value       = one(google_compute_address.egress[*].address)
 }
 
 output "customer_accounts" {

@@ -1,20 +1,8 @@
-# Secrets that functions get in their environment. Only who deploys knows their values: Terraform's state holds none.
+# Secrets that functions get in their environment. Whoever deploys makes them, with their first version, before the first
+# deployment: a function cannot be deployed before. So Terraform's state holds none, and Terraform can destroy none.
 
-resource "google_secret_manager_secret" "own" {
-  for_each = local.secrets
-
-  secret_id = replace(lower(each.key), "_", "-")
-
-  replication {
-    auto {}
-  }
-
-  depends_on = [google_project_service.api]
-
-  lifecycle {
-    # What was encrypted with it could never be read again.
-    prevent_destroy = true
-  }
+locals {
+  secret_ids = { for variable in local.secrets : variable => replace(lower(variable), "_", "-") }
 }
 
 resource "google_secret_manager_secret_iam_member" "own" {
@@ -24,7 +12,18 @@ resource "google_secret_manager_secret_iam_member" "own" {
     }
   ]...)
 
-  secret_id = google_secret_manager_secret.own[each.value.secret].secret_id
+  secret_id = local.secret_ids[each.value.secret]
   role      = "roles/secretmanager.secretAccessor"
   member    = google_service_account.own[each.value.account].member
+
+  depends_on = [google_project_service.api]
+}
+
+# Terraform once made them. What was encrypted with one could never be read again without it.
+removed {
+  from = google_secret_manager_secret.own
+
+  lifecycle {
+    destroy = false
+  }
 }

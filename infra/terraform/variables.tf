@@ -21,9 +21,55 @@ variable "firestore_location" {
   default     = "eur3"
 }
 
+variable "import_database" {
+  description = "Whether the database `(default)` is there already and is to be taken over. `firestore_location` must be its location."
+  type        = bool
+  default     = false
+}
+
 variable "domain" {
-  description = "The host name that clients call. Its A record points at the output `address`."
+  description = "The host name that clients call. The output `dns_records` has what the DNS must say of it."
   type        = string
+}
+
+variable "other_hosts" {
+  description = "Other host names that have a certificate and lead here, such as api.SITE.DOMAIN, or a domain before or after it is `domain`."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for host in var.other_hosts : can(regex("^[a-z0-9-]+([.][a-z0-9-]+)+$", host))])
+    error_message = "A host name is in lower case, whole, and without a wildcard or a final dot."
+  }
+}
+
+variable "all_users_refused" {
+  description = "Whether the organisation shares with its own domains alone, and so refuses `allUsers`."
+  type        = bool
+  default     = false
+}
+
+variable "egress_range" {
+  description = "A free range of 16 addresses, as 10.8.0.0/28. It gives the functions that call customers a network of their own and one fixed address."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.egress_range == "" || (can(cidrhost(var.egress_range, 15)) && endswith(var.egress_range, "/28"))
+    error_message = "It is a range of 16 addresses: an address and /28, as 10.8.0.0/28."
+  }
+}
+
+variable "egress_network" {
+  description = "The id of a network that is there already, projects/PROJECT/global/networks/NAME, for `egress_range` to be in."
+  type        = string
+  default     = ""
+}
+
+variable "alert_email" {
+  description = "Who is mailed when something needs an operator. Unless set, nobody: alerts are seen in Cloud Monitoring only."
+  type        = string
+  default     = ""
 }
 
 variable "mail_from" {

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from infra.bundle import BUNDLE_YAML, Account, Bucket, Bundle, BundleError, Function, Trigger
+from infra.bundle import BUNDLE_YAML, Account, Bucket, Bundle, BundleError, Function, Instances, Trigger
 
 ROOT = BUNDLE_YAML.parent.parent
 
@@ -21,6 +21,7 @@ GOOD: dict[str, Any] = {
             "timeout": 3600,
             "memory": "512Mi",
             "concurrency": 16,
+            "instances": {"most": 7, "because": "it is enough"},
             "account": "shop-account",
             "public": True,
         },
@@ -30,6 +31,7 @@ GOOD: dict[str, Any] = {
             "timeout": 540,
             "memory": "2Gi",
             "concurrency": 1,
+            "instances": {"most": 7, "because": "it is enough"},
             "account": "shop-account",
             "retry": True,
             "attempts": 5,
@@ -41,6 +43,7 @@ GOOD: dict[str, Any] = {
             "timeout": 540,
             "memory": "1Gi",
             "concurrency": 1,
+            "instances": {"most": 7, "because": "it is enough"},
             "account": "pack-account",
             "retry": True,
             "attempts": 6,
@@ -79,6 +82,7 @@ def test_reads_everything(tmp_path: Path) -> None:
     bundle = load(tmp_path, GOOD)
     shop, pack = bundle.functions["shop"], bundle.functions["pack"]
     assert (shop.paths, shop.topic, shop.signature_type) == (("/v1", "/v1/orders/open"), None, "http")
+    assert (shop.instances.most, shop.instances.because, shop.calls_customers) == (7, "it is enough", False)
     assert (shop.public, shop.retry, shop.attempts, shop.dead_letter) == (True, False, None, None)
     assert (pack.paths, pack.topic, pack.signature_type) == ((), "pack", "cloudevent")
     assert (pack.public, pack.retry, pack.attempts, pack.dead_letter) == (False, True, 5, "undelivered")
@@ -145,6 +149,16 @@ def at(content: Any, *path: str) -> Any:
             "functions.shop",
             {"memory": "512 MB"},
             "functions.shop.memory: String should match pattern '^[1-9][0-9]*(Mi|Gi)$', is '512 MB'",
+        ),
+        (
+            "functions.shop.instances",
+            {"most": 0},
+            "functions.shop.instances.most: Input should be greater than or equal to 1, is 0",
+        ),
+        (
+            "functions.shop.instances",
+            {"because": ""},
+            "functions.shop.instances.because: String should have at least 1 character, is ''",
         ),
         ("functions.shop", {"trigger": {}}, f"functions.shop.trigger: {ONE_TRIGGER}"),
         ("functions.shop", {"trigger": {"http": []}}, f"functions.shop.trigger: {ONE_TRIGGER}"),
@@ -287,6 +301,8 @@ def test_refuses_a_file_that_is_no_mapping(tmp_path: Path, content: Any) -> None
     [
         *(("functions", "shop", key) for key in GOOD["functions"]["shop"] if key != "public"),
         *(("accounts", "shop-account", key) for key in GOOD["accounts"]["shop-account"]),
+        ("functions", "shop", "instances", "most"),
+        ("functions", "shop", "instances", "because"),
         ("functions", "pack", "attempts"),
         ("functions", "pack", "dead_letter"),
         ("buckets", "goods", "holds"),
@@ -302,7 +318,7 @@ def test_names_the_field_that_is_missing(tmp_path: Path, path: tuple[str, ...]) 
     assert f"{'.'.join(path)}: is missing" in str(refused.value)
 
 
-@pytest.mark.parametrize("model", [Bundle, Function, Trigger, Bucket, Account])
+@pytest.mark.parametrize("model", [Bundle, Function, Instances, Trigger, Bucket, Account])
 def test_every_field_has_a_description(model: type[BaseModel]) -> None:
     assert [name for name, field in model.model_fields.items() if not field.description] == []
 

@@ -3,11 +3,8 @@
 Terraform itself is not needed: the files are read as data.
 """
 
-import base64
 import json
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,10 +33,16 @@ def test_parses(file: Any) -> None:
 def test_is_written_as_it_was_asked_to_be() -> None:
     assert {file.stem for file in FILES} == {
         "accounts",
+        "alerts",
+        "backups",
+        "certificates",
         "firestore",
         "functions",
+        "imports",
+        "load_balancer",
         "main",
         "messaging",
+        "network",
         "outputs",
         "secrets",
         "storage",
@@ -76,7 +79,9 @@ def test_the_page_has_every_variable_with_its_default() -> None:
 def test_every_resource_that_is_named_is_there() -> None:
     named = set(re.findall(r"(?<![.\w])((?:google|terraform)_\w+\.\w+)", code()))
     data = {f"{kind}.{name}" for block in parsed()["data"] for kind, each in block.items() for name in each}
-    assert named - {"google_project.this"} <= set(resources())
+    given_up = {re.sub(r"^\$\{|\}$", "", block["from"]) for block in parsed()["removed"]}
+    assert named - {"google_project.this"} - given_up <= set(resources())
+    assert not given_up & set(resources())
     assert set(re.findall(r"\bdata\.(\w+\.\w+)", code())) == data
 
 
@@ -117,7 +122,6 @@ def test_spells_out_no_name_of_the_bundle() -> None:
         ("google_pubsub_topic.function", "${local.topic_functions}"),
         ("google_pubsub_topic.dead_letter", "${local.dead_letters}"),
         ("google_pubsub_subscription.dead_letter", "${local.dead_letters}"),
-        ("google_secret_manager_secret.own", "${local.secrets}"),
         ("google_compute_region_network_endpoint_group.http", "${local.http_functions}"),
         ("google_service_account.customer", "${var.customers}"),
     ],
@@ -141,6 +145,7 @@ def test_a_function_is_what_the_bundle_says() -> None:
     assert service["timeout_seconds"] == "${each.value.timeout}"
     assert service["available_memory"] == "${each.value.memory}"
     assert service["max_instance_request_concurrency"] == "${each.value.concurrency}"
+    assert service["max_instance_count"] == "${each.value.instances.most}"
     assert "each.value.concurrency > 1" in service["available_cpu"]
     assert service["service_account_email"] == "${google_service_account.own[each.value.account].email}"
     assert service["environment_variables"] == {
@@ -208,23 +213,16 @@ def test_secrets_reach_the_functions_that_list_them_and_no_other_account() -> No
     [given] = [b["secret_environment_variables"] for b in blocks if "secret_environment_variables" in b]
     assert given["for_each"] == "${toset(try(each.value.secrets, []))}"
     assert given["content"][0]["version"] == "latest"
-    assert "google_secret_manager_secret.own" in given["content"][0]["secret"]
-    secret = resources()["google_secret_manager_secret.own"]
-    assert secret["secret_id"] == '${replace(lower(each.key), "_", "-")}'
-    assert secret["lifecycle"] == [{"prevent_destroy": True}]
+    assert given["content"][0]["secret"] == "${local.secret_ids[secret_environment_variables.value]}"
+    [ids] = [block["secret_ids"] for block in parsed()["locals"] if "secret_ids" in block]
+    assert 'variable => replace(lower(variable), "_", "-")' in ids
     reads = resources()["google_secret_manager_secret_iam_member.own"]
     assert reads["role"] == "roles/secretmanager.secretAccessor"
     assert "for secret in try(function.secrets, [])" in reads["for_each"]
-    assert "google_secret_manager_secret_version" not in code(), "the state would hold the secret"
-
-
-def test_the_page_says_how_a_secret_gets_its_first_version() -> None:
-    assert "gcloud secrets versions add" in PAGE
-    made = re.search(r"python3 -c '(.+?)'", PAGE)
-    assert made
-    value = subprocess.run([sys.executable, "-c", made[1]], capture_output=True, text=True, check=True).stdout
-    version, _, key = value.partition(":")
-    assert (version, len(base64.urlsafe_b64decode(key))) == ("1", 32)
+    assert reads["secret_id"] == "${local.secret_ids[each.value.secret]}"
+    assert not [
+        name for name in resources() if re.match(r"google_secret_manager_secret(_version)?\.", name)
+    ], "the first version comes before the first apply, and the state would hold it"
 
 
 def test_the_settings_that_functions_need_are_set() -> None:
@@ -256,11 +254,46 @@ def test_no_log_keeps_the_url_of_a_link() -> None:
 def test_only_public_functions_and_triggers_may_call() -> None:
     invoker = resources()["google_cloud_run_v2_service_iam_member.invoker"]
     assert invoker["role"] == "roles/run.invoker"
-    assert re.search(
-        r"if !can\(function\.trigger\.http\) \|\| try\(function\.public, false\)", invoker["for_each"]
-    )
+    who = re.search(r" if (.*)\}\}$", " ".join(invoker["for_each"].split()))
+    assert who
+    assert who[1] == "!can(function.trigger.http) || (try(function.public, false) && !var.all_users_refused)"
     assert invoker["member"].startswith('${try(each.value.public, false) ? "allUsers"')
-    assert code().count("allUsers") == 1
+    assert json.dumps(resources()).count("allUsers") == 1
+
+
+def test_where_all_users_are_refused_cloud_run_does_not_ask_who_calls_a_public_function() -> None:
+    unasked = resources()["terraform_data.public"]
+    who = " ".join(unasked["for_each"].split())
+    assert "in local.http_functions" in who
+    assert "if try(function.public, false) && var.all_users_refused" in who
+    # The functions' API deploys the service, and knows nothing of this.
+    assert unasked["lifecycle"] == [
+        {"replace_triggered_by": ["${google_cloudfunctions2_function.own[each.key]}"]}
+    ]
+    assert "gcloud run services update" in said("terraform_data.public")
+    assert "--no-invoker-iam-check" in said("terraform_data.public")
+    defaults = {name: each.get("default") for block in parsed()["variable"] for name, each in block.items()}
+    assert defaults["all_users_refused"] is False
+    # Whoever calls still comes by the load balancer.
+    service = resources()["google_cloudfunctions2_function.own"]["service_config"][0]
+    assert service["ingress_settings"].startswith(
+        '${can(each.value.trigger.http) ? "ALLOW_INTERNAL_AND_GCLB"'
+    )
+
+
+def test_a_database_that_is_there_is_taken_over_where_that_is_said() -> None:
+    [taken] = parsed()["import"]
+    assert taken["to"] == "${google_firestore_database.default}"
+    assert taken["for_each"] == '${toset(var.import_database ? ["(default)"] : [])}'
+    assert taken["id"] == "projects/${var.project}/databases/${each.key}"
+
+
+def test_the_database_is_backed_up_for_longer_than_it_can_be_read_back() -> None:
+    [schedule] = [body for name, body in resources().items() if "firestore_backup_schedule" in name]
+    assert schedule["database"] == "${google_firestore_database.default.name}"
+    assert schedule["daily_recurrence"] == [{}]
+    days = int(schedule["retention"].removesuffix("s")) / 86_400
+    assert 7 < days <= 14 * 7  # https://cloud.google.com/firestore/docs/backups
 
 
 def test_dead_letters_are_kept_and_set_with_the_attempts() -> None:

@@ -19,6 +19,7 @@ functions:
     timeout: 20
     memory: 512Mi
     concurrency: 4
+    instances: {most: 1, because: a test has one}
     account: desk-account
     public: true
     secrets: [DESK_KEYS]
@@ -28,6 +29,7 @@ functions:
     timeout: 20
     memory: 512Mi
     concurrency: 1
+    instances: {most: 1, because: a test has one}
     account: pack-account
     retry: true
     attempts: 5
@@ -39,6 +41,7 @@ functions:
     timeout: 1
     memory: 512Mi
     concurrency: 1
+    instances: {most: 1, because: a test has one}
     account: pack-account
     retry: true
   broken:
@@ -47,6 +50,7 @@ functions:
     timeout: 20
     memory: 512Mi
     concurrency: 1
+    instances: {most: 1, because: a test has one}
     account: desk-account
   receive:
     does: writes down the objects that arrive
@@ -54,6 +58,7 @@ functions:
     timeout: 20
     memory: 512Mi
     concurrency: 1
+    instances: {most: 1, because: a test has one}
     account: pack-account
     retry: true
     attempts: 5
@@ -64,6 +69,7 @@ functions:
     timeout: 20
     memory: 512Mi
     concurrency: 1
+    instances: {most: 1, because: a test has one}
     account: pack-account
     retry: true
 buckets:

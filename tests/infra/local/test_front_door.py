@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from infra.bundle import Bundle, Function, Trigger
+from infra.bundle import Bundle, Function, Instances, Trigger
 from infra.local.front_door import REQUEST_BYTES, front_door
 from infra.local.http_server import HttpServer
 from infra.local.processes import FunctionProcesses, StartFailed
@@ -26,6 +26,7 @@ def function(name: str, *paths: str, timeout: int = 60) -> Function:
         timeout=timeout,
         memory="512Mi",
         concurrency=4,
+        instances=Instances(most=1, because="a test has one"),
         account="account",
         public=True,
     )

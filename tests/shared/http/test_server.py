@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.bundle import Function, Trigger
+from infra.bundle import Function, Instances, Trigger
 from infra.local.processes import FunctionProcesses
 from shared.http.bodies import BODY_BYTES
 from tests.shared.http.toy import BOAT, MAX_BYTES
@@ -63,6 +63,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         timeout=60,
         memory="512Mi",
         concurrency=4,
+        instances=Instances(most=1, because="a test has one"),
         account="account",
         public=True,
     )
