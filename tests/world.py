@@ -35,7 +35,7 @@ from shared.exports import runs
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
 from shared.http.routes import Routes, serving
-from shared.work.pieces import OPEN, QUEUED
+from shared.work.pieces import OPEN, QUEUED, READY
 from shared.work.sweep import sweep
 from shared.workorders import envelope, store
 from shared.workorders.record import DataConformity, JobConformity, WorkOrder
@@ -185,7 +185,7 @@ class World:
     def open_pieces(self) -> list[str]:
         """The paths of the pieces that are still to be done: of open works, and of plans that count."""
         found = self.cloud.db.collection_group("pieces").stream()
-        left = [each for each in found if each.get("status") in (OPEN, QUEUED)]
+        left = [each for each in found if each.get("status") in (OPEN, QUEUED, READY)]
         works = {each.reference.parent.parent.path: each.reference.parent.parent for each in left}
         plans = {path: self.plans(work) for path, work in works.items()}
         return [

@@ -13,7 +13,7 @@ from shared.accounts.customers import Site
 from shared.gcp.clients import Cloud
 from shared.work import pieces, stages
 from shared.work.kinds import Documents
-from shared.work.pieces import OPEN
+from shared.work.pieces import QUEUED
 from shared.workorders.stored import DUE, StoredWorkOrder
 
 FUNCTION = "analyse_work_order"
@@ -28,11 +28,11 @@ def document(cloud: Cloud, site: Site) -> firestore.DocumentReference:
 
 
 def due(
-    site: Site, status: str = OPEN, wakes: Mapping[str, Any] | None = None
+    site: Site, wakes: Mapping[str, Any] | None = None
 ) -> Callable[[StoredWorkOrder, datetime], Documents]:
     """The piece that is written with a work order, at Firestore's time, where that makes an analysis due.
+    It is QUEUED: its writer calls `publish_queued` then.
 
-    OPEN where its writer publishes it, too (`publish`); QUEUED where there are many (`publish_queued`).
     `wakes`: the function, work and piece that wait for its checks, and note that as `awaits` (`wake`).
     """
 
@@ -40,7 +40,7 @@ def due(
         if work_order.analysis != DUE:
             return {}
         id = work_order.work_order.id
-        piece = pieces.new(site.customer, FUNCTION, STAGE, PLAN, id, at, status)
+        piece = pieces.new(site.customer, FUNCTION, STAGE, PLAN, id, at, QUEUED)
         path = f"{_path(site)}/pieces/{pieces.id_of(PLAN, id)}"
         return {path: {**piece, "next": at + pieces.STALLED, "wakes": wakes}}
 
@@ -57,14 +57,9 @@ def wake(cloud: Cloud, wakes: Mapping[str, Any] | None, id: str) -> None:
         cloud.messages.publish(wakes["function"], pieces.message(wakes["work"], wakes["piece"]))
 
 
-def publish(cloud: Cloud, site: Site, work_order: StoredWorkOrder) -> None:
-    """Have a work order analysed. Asking twice is asking once."""
-    id = pieces.id_of(PLAN, work_order.work_order.id)
-    cloud.messages.publish(FUNCTION, pieces.message(_path(site), id))
-
-
 def publish_queued(cloud: Cloud, site: Site) -> None:
-    """Have work orders analysed that are QUEUED, as many as the customer has room for."""
+    """Have work orders analysed that are due, as many as the customer has room for; the others follow. Asking
+    twice is asking once."""
     work: Any = document(cloud, site).get()
     if work.exists:
         stages.publish_queued(cloud, work, FUNCTION, PLAN)

@@ -95,12 +95,11 @@ def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> 
         # The field `error` stays what the engine wrote: that is for operators.
         fields |= {"code": internal.code, "totals": end.fields["totals"]}
     mailed = _mails(cloud, batch, end, read_time(work))
-    fields |= mailed.fields
-    return Writes(fields, {**documents, **mailed.documents}, messages=mailed.messages)
+    return Writes({**fields, **mailed.fields}, {**documents, **mailed.documents})
 
 
 def _mails(cloud: Cloud, batch: Batch, end: End, at: datetime) -> Writes:
-    """The mails about the end of a batch, and the messages that have them sent."""
+    """The mails about the end of a batch."""
     if not batch.notify:
         return Writes()
     site = sites_of(cloud.db, [batch.site], batch.customer).get(batch.site)
@@ -131,4 +130,4 @@ def _mails(cloud: Cloud, batch: Batch, end: End, at: datetime) -> Writes:
         link=link,
         told=True,
     )
-    return Writes(documents=made, messages=mails.messages(made))
+    return Writes(documents=made)

@@ -23,7 +23,6 @@ from shared.gcp.clients import Cloud
 from shared.gcp.many import Many
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Later
-from shared.work.pieces import QUEUED
 from shared.workorders import images, parameters, pictures, store, stored
 from shared.workorders.parameters import WrongParameter
 from shared.workorders.record import Input
@@ -242,7 +241,7 @@ class _Importer:
     def _write(self, readings: Sequence["_Reading"]) -> list[_Outcome]:
         """The work orders' documents, of those with which nothing is wrong."""
         arrivals = {reading.name: reading.arrive for reading in readings if not reading.problems}
-        due = queue.due(self._site, QUEUED, reporting.waker(self._batch, self._attempt.piece.function))
+        due = queue.due(self._site, reporting.waker(self._batch, self._attempt.piece.function))
         written = store.import_many(self._cloud, self._site, arrivals, due)
         return [reading.outcome(written.get(reading.name)) for reading in readings]
 

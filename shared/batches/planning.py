@@ -26,8 +26,8 @@ UNPACKED_TIMES = 4
 """How many times a customer's limit on an archive's size its files may have unpacked: photographs hardly
 shrink, so more is a bomb."""
 
-MAX_SLICE_ORDERS = 500
-"""The most work orders of a slice."""
+MAX_SLICE_ORDERS = 200
+"""The most work orders of a slice: others wait for a few of a customer's slices before it is their turn."""
 
 FIRST_SLICE = 1
 """The number of the first slice."""

@@ -222,7 +222,7 @@ def _change_work_order(call: SiteCall, work_order: UUID, body: WorkOrderChanges)
         beside=queue.due(site),
     )
     if after.analysis == DUE:
-        queue.publish(cloud, site, after)
+        queue.publish_queued(cloud, site)
     warnings = _unknown(site, body.parameters or {})
     return answers.work_order(store.look(cloud, site, str(work_order)), warnings=warnings)
 
@@ -257,7 +257,7 @@ def _analysed(cloud: Cloud, site: Site, id: str) -> None:
         logs.warning("an analysis is left to its function", reason=type(failure).__name__)
         after = store.look(cloud, site, id).stored
     if after.analysis == DUE:
-        queue.publish(cloud, site, after)
+        queue.publish_queued(cloud, site)
 
 
 def _add_results(call: SiteCall, work_order: UUID, body: dict[str, Any]) -> answers.WorkOrder:

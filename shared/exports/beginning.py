@@ -12,6 +12,7 @@ from typing import Any
 from google.cloud import firestore
 
 from shared import logs
+from shared.clock import elapsed_since, stopwatch
 from shared.exports import names, pausing, retrying, room, runs
 from shared.exports.export import ACTIVE, from_snapshot, next_fields
 from shared.exports.runs import SCHEDULE
@@ -28,6 +29,13 @@ them due at once begin in order of due time."""
 MAX_WINDOWS = 10
 """How many windows one message begins of one export that is behind; a later tick publishes it again."""
 
+BEGIN_SECONDS = 20
+"""For how long one message begins windows: others wait for no more of a customer's. The next tick publishes
+what is left."""
+
+PUBLISHED = "turns/begin_exports"
+"""The document that says which tick was the last to publish more than one message of a customer."""
+
 BEGIN_WITHIN = timedelta(minutes=2)
 """How long after the publish time of its tick a window has begun: its run is pending then, or running. That
 holds for 10,000 exports due at once, and 100 instances of the function
@@ -35,9 +43,19 @@ holds for 10,000 exports due at once, and 100 instances of the function
 takes further ticks."""
 
 
-def body(customer: str, exports: Sequence[str], at: datetime) -> Mapping[str, Any]:
-    """The message that names exports of a customer that are due at `at`, the tick's publish time."""
-    return {"customer": customer, "exports": list(exports), "at": at.isoformat()}
+def bodies(customer: str, exports: Sequence[str], at: datetime) -> list[Mapping[str, Any]]:
+    """The messages that name the exports of a customer that are due at `at`, the tick's publish time. All but
+    the first have `more`: the next tick's stand for them."""
+    return [
+        {"customer": customer, "exports": list(exports[start : start + MAX_EXPORTS]), "at": at.isoformat()}
+        | ({"more": True} if start else {})
+        for start in range(0, len(exports), MAX_EXPORTS)
+    ]
+
+
+def note_published(cloud: Cloud, at: datetime) -> None:
+    """Write down that a tick has published more than one message of a customer."""
+    cloud.db.document(PUBLISHED).set({"at": at})
 
 
 def begin(cloud: Cloud, message: Message) -> None:
@@ -45,17 +63,20 @@ def begin(cloud: Cloud, message: Message) -> None:
     before run again first. Then start the customer's pending runs, as many as there are free slots. A message
     with `retry` has the failed windows of that export retried.
 
-    A message that is delivered twice, or late, begins no window twice. An export that fails here is logged
-    and stops no other; the next tick, a minute later, publishes it again. So it does where no further run of
-    the customer may wait: windows that are due then begin when others have ended.
+    A message that is delivered twice, or late, begins no window twice. One with `more` is left to the next
+    tick's messages once there are any. An export that fails here is logged and stops no other; the next tick,
+    a minute later, publishes it again. So it does where no further run of the customer may wait: windows that
+    are due then begin when others have ended.
     """
     if message.get("retry"):
         retrying.perform(cloud, message["retry"], message["customer"])
         return
-    at = datetime.fromisoformat(message["at"])
+    at, began = datetime.fromisoformat(message["at"]), stopwatch()
+    if message.get("more") and _published_again(cloud, at):
+        return  # or messages would pile up where a customer has more due than can be begun in a minute
     left = room.runs_left(cloud, message["customer"])
     for export in message["exports"]:
-        if left <= 0:
+        if left <= 0 or elapsed_since(began) >= BEGIN_SECONDS:
             break
         with logs.bound(export=export, customer=message["customer"]):
             try:
@@ -75,6 +96,12 @@ def start_pending(cloud: Cloud, customer: str) -> None:
             stages.start_pending(cloud, KIND, customer)
         except Exception as failure:
             logs.error("pending runs could not be started", exception=failure)
+
+
+def _published_again(cloud: Cloud, at: datetime) -> bool:
+    """Whether a later tick has published what is still due of customers with many exports."""
+    last: Any = cloud.db.document(PUBLISHED).get()
+    return bool(last.exists and fields_of(last)["at"] > at)
 
 
 def _begin(cloud: Cloud, export: str, at: datetime, left: int) -> int:

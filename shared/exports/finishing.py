@@ -16,7 +16,6 @@ from shared.exports.manifest import LostImage
 from shared.exports.runs import COMPLETED, FAILED, Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, server_time
-from shared.outbox import mails
 from shared.work import pieces
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, End, Writes
@@ -79,7 +78,7 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
     if end.state == COMPLETED:
         event = end.fields["audit"]
         reports = mailing.report_undelivered(cloud, run, event["mails_not_sent"], at)
-        return Writes({"audit": audit.ended(event, run, at)}, reports, messages=mails.messages(reports))
+        return Writes({"audit": audit.ended(event, run, at)}, reports)
     outcome = Outcome(
         end.state,
         first_files(cloud, run),
@@ -110,7 +109,7 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
     else:
         reports = {}
     reported = {"reported": True} if reports else {}
-    return Writes({**changes, **reported}, reports, updates, mails.messages(reports))
+    return Writes({**changes, **reported}, reports, updates)
 
 
 def _unreported_retry(
@@ -131,7 +130,7 @@ def waiting(cloud: Cloud, run: Run, why: str) -> Writes:
     since = run.since.isoformat() if run.since else ""
     at = server_time(cloud.db)
     reports = mailing.report(cloud, run, mailing.WAITING_LETTER, f"{run.id} {since}", facts, at)
-    return Writes(documents=reports, messages=mails.messages(reports))
+    return Writes(documents=reports)
 
 
 def _suspends(cloud: Cloud, transaction: firestore.Transaction, run: Run, fields: dict[str, Any]) -> bool:

@@ -122,8 +122,7 @@ def make_mails(cloud: Cloud, run: Run) -> None:
             batch.commit()
         except (AlreadyExists, FailedPrecondition):
             return make_mails(cloud, run)  # another attempt does it, too: see what is left now
-    waiting = _open(cloud, run).select([]).stream()
-    mails.publish(cloud, [each.reference.path for each in waiting])
+    mails.publish(cloud, run.customer, at)
     return None
 
 

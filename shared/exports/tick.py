@@ -11,7 +11,6 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.clock import elapsed_since, stopwatch
 from shared.exports import beginning, retrying
-from shared.exports.beginning import MAX_EXPORTS
 from shared.exports.export import ACTIVE, BEGIN_FUNCTION
 from shared.exports.runs import PENDING
 from shared.gcp.clients import Cloud
@@ -45,16 +44,12 @@ def publish_due(cloud: Cloud, at: datetime) -> None:
     by_customer: dict[str, list[str]] = defaultdict(list)  # in order of due time
     for each in turns.due(cloud, due, "next_due", at, MAX_DUE, "exports_due"):
         by_customer[fields_of(each).get("customer", "")].append(each.id)
-    messages = (
-        [
-            beginning.body(customer, exports[start : start + MAX_EXPORTS], at)
-            for start in range(0, len(exports), MAX_EXPORTS)
-        ]
-        for customer, exports in by_customer.items()
-    )
+    messages = [beginning.bodies(customer, exports, at) for customer, exports in by_customer.items()]
     # Each customer's first message comes before anyone's second.
-    rounds = zip_longest(*messages)
+    rounds = list(zip_longest(*messages))
     cloud.messages.publish(BEGIN_FUNCTION, *(each for round in rounds for each in round if each is not None))
+    if len(rounds) > 1:
+        beginning.note_published(cloud, at)
 
 
 def publish_retries(cloud: Cloud, at: datetime) -> None:

@@ -100,7 +100,7 @@ def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> 
         link=held,
         told=True,
     )
-    return Writes(fields, made, messages=mails.messages(made))
+    return Writes(fields, made)
 
 
 def _outcome(job: Job, totals: Progress, cancelled: bool) -> tuple[str, str]:

@@ -26,8 +26,9 @@ from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, server_time, transact
 from shared.outbox import letters
-from shared.work import control, pieces
+from shared.work import control, pieces, stages
 from shared.work.attempts import WAITS_NO_LONGER
+from shared.work.pieces import READY
 
 WAITING, SENDING = "WAITING", "SENDING"
 SENT, SKIPPED, REFUSED, UNKNOWN = "SENT", "SKIPPED", "REFUSED", "UNKNOWN"
@@ -195,16 +196,10 @@ def from_snapshot(snapshot: Snapshot) -> Mail:
     )
 
 
-def messages(paths: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
-    """The function and the message by which each mail among these documents is sent."""
-    return [
-        (FUNCTION, pieces.message(path, ASK)) for path in paths if path.rpartition("/")[0].endswith("/mails")
-    ]
-
-
-def publish(cloud: Cloud, paths: Iterable[str]) -> None:
-    """Have the mails among these documents sent. Doing it once more is always safe."""
-    cloud.messages.publish(FUNCTION, *(message for _, message in messages(paths)))
+def publish(cloud: Cloud, customer: str, at: datetime) -> None:
+    """Have the mails of a customer sent that are to be sent at `at`, Firestore's time: some at once, and the
+    others in their turn. Doing it once more is always safe."""
+    stages.publish_ready(cloud, customer, FUNCTION, at)
 
 
 def again(cloud: Cloud, path: str) -> Mail:
@@ -225,8 +220,9 @@ def again(cloud: Cloud, path: str) -> Mail:
         reopen(transaction, snapshot, read_time(snapshot))
 
     transact(cloud.db, open_again)
-    mail = from_snapshot(reference.get())
-    publish(cloud, [path])
+    seen: Any = reference.get()
+    mail = from_snapshot(seen)
+    publish(cloud, mail.customer, read_time(seen))
     logs.info("mail to be sent again", mail=path, customer=mail.customer, **logs.ids_of(path))
     return mail
 
@@ -249,7 +245,7 @@ def _to_be_sent(at: datetime) -> dict[str, Any]:
 
 
 def _first_piece(customer: str, at: datetime) -> dict[str, Any]:
-    return pieces.new(customer, FUNCTION, ASK, ASK, ASK, at)
+    return pieces.new(customer, FUNCTION, ASK, ASK, ASK, at, READY)
 
 
 def _id(letter: str, occurrence: str, address: str) -> str:

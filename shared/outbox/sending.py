@@ -32,13 +32,16 @@ TRIED_FOR = timedelta(days=1)
 """How long a mail waits for SendGrid to take it before it is REFUSED."""
 
 PAUSE = timedelta(minutes=1)
-"""How long SendGrid is not called after a call that it did not take, where it does not say how long."""
+"""How long SendGrid is not called for a customer's mails after a call that it did not take, where it does not
+say how long."""
 
 MAX_PAUSE = timedelta(minutes=10)
 """The same where it says more. https://www.twilio.com/docs/sendgrid/glossary/rate-limiting"""
 
-LIMIT = "limits/sendgrid"
-"""The document that says until when SendGrid is not called: its limits are the account's, not a mail's."""
+LIMITS = "limits/sendgrid/customers"
+"""The collection of the documents that say until when SendGrid is not called for a customer's mails. Its
+limits are Waybill's; but a customer who meets them by a thousand mails stops nobody else's. Where they are
+met by everyone, a few calls of each customer find that out."""
 
 _ASK_OPERATOR = "Ask the operators of Waybill to fix it, then have this mail sent again."
 _LOOK = (
@@ -75,7 +78,10 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
         reason = "The run that it would have delivered was cancelled."
         return _ended(mail, Verdict(SKIPPED, reason, "Export the window again with :backfill."))
     if now < paused_until:
-        raise Retry(piece.waits_for or "SendGrid is not to be called yet: it did not take another mail.")
+        raise Retry(
+            piece.waits_for
+            or "SendGrid is not to be called yet: it did not take another of the customer's mails."
+        )
     account = _account(cloud)
     if account is None:
         return _ended(mail, Verdict(REFUSED, "Waybill is not set up to send mail.", _ASK_OPERATOR))
@@ -87,7 +93,7 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
         verdict = judge_asking(found, now)
         if verdict.state != WAITING:
             return _ended(mail, verdict)
-        _pause(cloud, verdict)
+        _pause(cloud, mail, verdict)
         return _again(mail, attempt, verdict.reason or "SendGrid is not to be called yet.")
     return _intent(cloud, mail, attempt, customer)
 
@@ -105,7 +111,7 @@ def send(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
         left = mail.links[:-1]  # nobody was sent the last one
         cloud.db.document(links.path(mail.links[-1])).delete()
     if verdict.state == WAITING:
-        _pause(cloud, verdict)
+        _pause(cloud, mail, verdict)
         not_taken_since = mail.not_taken_since or attempt.piece.heartbeat
         waiting = {"links": list(left), "attempt": None, "not_taken_since": not_taken_since}
         return Done(next=ASK, work=waiting, carry=verdict.reason)
@@ -199,19 +205,19 @@ def _ended(mail: Mail, verdict: Verdict, left: tuple[str, ...] | None = None) ->
 
 
 def _look(cloud: Cloud, mail: Mail) -> tuple[bool, datetime, Customer]:
-    """Whether what the mail is about was cancelled, until when SendGrid is not to be called, and whose mail
-    it is."""
-    theirs = f"customers/{mail.customer}"
-    wanted = [cloud.db.document(each) for each in (mail.owner, LIMIT, theirs)]
+    """Whether what the mail is about was cancelled, until when SendGrid is not to be called for its customer,
+    and who that is."""
+    limit, theirs = f"{LIMITS}/{mail.customer}", f"customers/{mail.customer}"
+    wanted = [cloud.db.document(each) for each in (mail.owner, limit, theirs)]
     read = {each.reference.path: each for each in cloud.db.get_all(wanted)}
     found = {path: fields_of(each) for path, each in read.items() if each.exists}
-    until = found.get(LIMIT, {}).get("until", datetime.min.replace(tzinfo=UTC))
+    until = found.get(limit, {}).get("until", datetime.min.replace(tzinfo=UTC))
     return found.get(mail.owner, {}).get("state") == CANCELLED, until, customer_of(read[theirs])
 
 
-def _pause(cloud: Cloud, verdict: Verdict) -> None:
+def _pause(cloud: Cloud, mail: Mail, verdict: Verdict) -> None:
     if verdict.until is not None:
-        cloud.db.document(LIMIT).set({"until": verdict.until})
+        cloud.db.document(f"{LIMITS}/{mail.customer}").set({"until": verdict.until})
 
 
 def _until(reset: int | None, now: datetime) -> datetime:
@@ -251,6 +257,7 @@ KIND = Kind(
     ids=_ids,
     ending=_ending,
     corrects=_corrects,
+    in_turn=True,
     max_wait=2 * TRIED_FOR,  # after TRIED_FOR the step itself ends the mail
 )
 """A mail to one recipient."""

@@ -28,7 +28,7 @@ from shared.work.kinds import (
     WaitedTooLong,
     Writes,
 )
-from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, Piece
+from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, READY, Piece
 
 MAX_ATTEMPTS = 10
 """How many attempts may begin a piece and end without a result before its work fails."""
@@ -87,6 +87,8 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
             raise Stopped
     attempt.work = work
     show_life(cloud, work, got_on=False)
+    if not held:
+        _publish_more(cloud, kind, attempt)
     stage = kind.stage(attempt.piece.stage)
     subject = kind.parse(work)
     try:
@@ -131,10 +133,13 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
         if not wanted(work, piece):
             seen = work.reference.get(transaction=transaction)  # it may have been retried since it was read
             unplanned = seen.get("open") and piece.plan not in (seen.get("plans") or {}).values()
-            if wanted(seen, piece) or unplanned:
-                raise Stopped  # its plan may come to count yet; else the sweep closes it
-            if seen.get("open") and (seen.get("state") == PENDING or piece.plan != seen.get("plan")):
-                raise Stopped  # it is published again when its work starts, or comes to its stage
+            later = seen.get("open") and (seen.get("state") == PENDING or piece.plan != seen.get("plan"))
+            if wanted(seen, piece) or unplanned or later:
+                # Its plan may come to count yet; else the sweep closes it. Or it is published again when its
+                # work starts, or comes to its stage.
+                if fields_of(snapshot).get("in_line"):
+                    transaction.update(reference, {"in_line": False})
+                return Stopped()  # after the commit
             transaction.update(reference, pieces.ended(CLOSED))
             return Stopped()  # after the commit
         if piece.holder and now - piece.heartbeat < LEASE:
@@ -149,7 +154,7 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
                 "This is ours to fix: look into the functions' logs for it, then retry it.",
             )
         begun = {"holder": id, "attempts": piece.attempts + 1, "status": OPEN, **alive(now)}
-        begun |= {"woken": False, "swept": 0}
+        begun |= {"woken": False, "swept": 0, "in_line": False}
         transaction.update(reference, begun)
         return pieces.parse(Changed(reference, {**fields_of(snapshot), **begun}))
 
@@ -219,9 +224,24 @@ def _rest(piece: Piece, done: Done, at: datetime) -> dict[str, Fields]:
     }
 
 
+def _publish_more(cloud: Cloud, kind: Kind[Any], attempt: Attempt) -> None:
+    """Publish what there is room for in the line that a piece was in, now that it is begun. Where that fails,
+    the piece does not: another one's end looks again, or the sweep."""
+    piece = attempt.piece
+    try:
+        if kind.in_turn:
+            stages.publish_ready(cloud, piece.customer, piece.function, piece.heartbeat)
+        elif piece.plan != piece.stage:
+            stages.publish_queued(cloud, attempt.work, piece.function, piece.plan)
+    except Exception as failure:
+        logs.warning("queued pieces were not published", reason=type(failure).__name__)
+
+
 def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, single: bool) -> None:
     """See to what follows from a piece that is done, where that is not done here."""
     piece = attempt.piece
+    if kind.in_turn:
+        stages.publish_ready(cloud, piece.customer, piece.function, read_time(attempt.work))
     if kind.standing:  # it has no end to look for, only its queue
         if attempt.work.get("waits_for"):
             show_life(cloud, attempt.work.reference.get(), got_on=True)
@@ -360,6 +380,8 @@ def _save_failure(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str, cou
             "retry_at": now + backoff,
             "next": now + backoff,
         }
+        if kind.in_turn:
+            changes["status"] = READY
         if not counted:
             changes["attempts"] = max(snapshot.get("attempts") - 1, 0)
         transaction.update(reference, changes)

@@ -159,6 +159,8 @@ class Kind(Generic[T]):
     max_wait      how long a piece may wait for something outside, and what people are told to do then
     slots         how many works of a customer run at once, from the fields of the customer's document: the
                   others are PENDING, the longest `due` first. None: every work runs at once
+    in_turn       whether its pieces are READY before they are published, and after a failed try: for works
+                  that are one piece each, and many
     lane          the field by which works belong together: none of them starts while another one waits
     closing       the stage that a cancelled work moves to, for what is still to be done then: its last step
                   ends the work. None: cancelling ends it at once
@@ -178,6 +180,7 @@ class Kind(Generic[T]):
     max_wait: timedelta = MAX_WAIT
     advice: str = "See to that, then retry it. If it is nothing of yours, ask Waybill's operators."
     slots: Callable[[Fields], int] | None = None
+    in_turn: bool = False
     lane: str = ""
     closing: str | None = None
 

@@ -6,7 +6,9 @@ closed by the sweep.
 
 customer, function  whose it is, and the function that does it
 stage, plan, name   where it belongs
-status              QUEUED (to be published later), OPEN, DONE or CLOSED (not needed any more)
+status              QUEUED (to be published later), READY (of a kind `in_turn`: to be published from `next`),
+                    OPEN, DONE or CLOSED (not needed any more)
+in_line             whether it is published, and nobody has begun it
 attempts            how many attempts began it since it last got on
 tries               how many of its attempts failed since it last got on
 holder, heartbeat   the attempt that is at it, or that did it, and when that was last alive
@@ -31,7 +33,7 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, count, fields_of
 
-QUEUED, OPEN, DONE, CLOSED = "QUEUED", "OPEN", "DONE", "CLOSED"
+QUEUED, READY, OPEN, DONE, CLOSED = "QUEUED", "READY", "OPEN", "DONE", "CLOSED"
 
 LEASE = timedelta(minutes=3)
 """How long an attempt that shows no life keeps others from its piece."""
@@ -61,6 +63,7 @@ _OWN = (
     "plan",
     "name",
     "status",
+    "in_line",
     "attempts",
     "tries",
     "holder",
@@ -170,6 +173,7 @@ def untried(at: datetime, status: str = OPEN) -> dict[str, Any]:
     """The fields of a piece that changes to nobody having begun it."""
     return {
         "status": status,
+        "in_line": status == OPEN,
         "attempts": 0,
         "tries": 0,
         "holder": None,
@@ -179,7 +183,7 @@ def untried(at: datetime, status: str = OPEN) -> dict[str, Any]:
         "waits_for": None,
         "since": None,
         "retry_at": None,
-        "next": at + (STALLED if status == OPEN else LOST),
+        "next": at + {QUEUED: LOST, READY: timedelta()}.get(status, STALLED),
     }
 
 
@@ -193,6 +197,7 @@ def ended(status: str) -> dict[str, Any]:
     """The fields of a piece that ends."""
     return {
         "status": status,
+        "in_line": False,
         "holder": None,
         "waits_for": None,
         "since": None,
@@ -204,8 +209,9 @@ def ended(status: str) -> dict[str, Any]:
 def parse(snapshot: Snapshot) -> Piece:
     """The piece in a snapshot. LookupError where it is not there."""
     fields = fields_of(snapshot)
+    fields.setdefault("in_line", False)  # one that was written before there were lines
     known = {name: fields.pop(name) for name in _OWN}
-    del known["next"], known["swept"], known["shard"], known["woken"]
+    del known["next"], known["swept"], known["shard"], known["woken"], known["in_line"]
     return Piece(path=snapshot.reference.path, fields=fields, **known)
 
 
@@ -235,7 +241,23 @@ def open_left(cloud: Cloud, work: str, plan: str) -> bool:
 
 def published(db: firestore.Client, customer: str, function: str, up_to: int) -> int:
     """How many pieces of a customer a function has to do, at most so many."""
-    query = db.collection_group("pieces")
-    for name, value in (("customer", customer), ("function", function), ("status", OPEN)):
-        query = query.where(filter=FieldFilter(name, "==", value))
-    return count(query, up_to=up_to)
+    return count(_of_function(db, customer, function, "status", OPEN), up_to=up_to)
+
+
+def in_line(db: firestore.Client, customer: str, function: str, up_to: int) -> int:
+    """How many of these nobody has begun, at most so many."""
+    return count(_of_function(db, customer, function, "in_line", True), up_to=up_to)
+
+
+def ready(db: firestore.Client, customer: str, function: str, at: datetime, most: int) -> list[Snapshot]:
+    """The pieces of a customer that are READY for a function at `at`, the longest ready first; without their
+    fields, and at most so many."""
+    query = _of_function(db, customer, function, "status", READY).where(filter=FieldFilter("next", "<=", at))
+    return list(query.order_by("next").select([]).limit(most).stream())
+
+
+def _of_function(db: firestore.Client, customer: str, function: str, field: str, value: Any) -> Any:
+    query: Any = db.collection_group("pieces")
+    for name, wanted in (("customer", customer), ("function", function), (field, value)):
+        query = query.where(filter=FieldFilter(name, "==", wanted))
+    return query

@@ -24,18 +24,19 @@ from shared.work import pieces, slots
 from shared.work.attempts import WAITS_NO_LONGER, Attempt, alive, wanted
 from shared.work.changed import Changed
 from shared.work.kinds import PENDING, Done, End, Fields, Kind, Stage, Writes
-from shared.work.pieces import CLOSED, GATE, OPEN, QUEUED
+from shared.work.pieces import CLOSED, GATE, OPEN, QUEUED, READY
 
 MAX_PUBLISHED = 50
-"""How many pieces of one customer a function has to do at once, beside MIN_PUBLISHED of each work. The others
-are queued, and published as those end: so no piece of another customer stands behind more of them."""
+"""How many pieces of one customer a function has to do at once, beside one of each work. The others are
+queued, and published as those are begun and end."""
 
-MIN_PUBLISHED = 10
-"""How many pieces of a work are published in any case, whatever else its customer has to do."""
+MAX_IN_LINE = 5
+"""How many of these nobody has begun: no piece of another customer stands behind more of them. Where a
+function has instances to spare they are begun at once, and others follow, up to MAX_PUBLISHED."""
 
-REFILL = 5
-"""How many queued pieces are published at once, at least: as long as there is less room, enough others are
-still to be done, and their ends look again."""
+REFILL = 3
+"""For how many a line has room before others are published: as long as it has less, enough are still to be
+begun, and whoever begins one looks again."""
 
 
 def begin(
@@ -111,26 +112,43 @@ def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot) -> None:
 
 def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> None:
     """Publish queued pieces of a plan, as many as their customer has room for at the function."""
-    path, customer = work.reference.path, work.get("customer")
+    path = work.reference.path
     queue = pieces.of_plan(cloud, path, plan, [QUEUED]).order_by("__name__").select([])
-    if not (some := list(queue.limit(MIN_PUBLISHED).stream())):
+    if not (some := list(queue.limit(MAX_IN_LINE).stream())):
         return
-    everywhere = pieces.published(cloud.db, customer, function, MAX_PUBLISHED)
-    room = max(MAX_PUBLISHED - everywhere, 0)
-    if room < MIN_PUBLISHED:
-        here = len(list(pieces.of_plan(cloud, path, plan, [OPEN]).select([]).limit(MIN_PUBLISHED).stream()))
-        room = max(room, MIN_PUBLISHED - here)
+    room = _room(cloud, work.get("customer"), function)
+    if not room:
+        if list(pieces.of_plan(cloud, path, plan, [OPEN]).select([]).limit(1).stream()):
+            return
+        room = 1  # the other works of its customer must not keep it from ever going on
+    _publish(cloud, function, some[:room], read_time(work))
+
+
+def publish_ready(cloud: Cloud, customer: str, function: str, at: datetime) -> None:
+    """Publish pieces of a customer that are READY for a function at Firestore's time `at`, as many as there
+    is room for: of all the customer's works, the longest ready first."""
+    if some := pieces.ready(cloud.db, customer, function, at, MAX_IN_LINE):
+        _publish(cloud, function, some[: _room(cloud, customer, function)], at)
+
+
+def _room(cloud: Cloud, customer: str, function: str) -> int:
+    """How many more pieces of a customer can be published to a function."""
+    room = MAX_IN_LINE - pieces.in_line(cloud.db, customer, function, MAX_IN_LINE)
     if room < REFILL:
-        return
-    if room > len(some) == MIN_PUBLISHED:
-        some = list(queue.limit(room).stream())
-    opened = _opened(cloud, some[:room], read_time(work))
-    cloud.messages.publish(function, *(pieces.message(path, each.id) for each in opened))
+        return 0
+    return min(room, MAX_PUBLISHED - pieces.published(cloud.db, customer, function, MAX_PUBLISHED))
+
+
+def _publish(cloud: Cloud, function: str, queued: list[Snapshot], now: datetime) -> None:
+    opened = _opened(cloud, queued, now)
+    works = [each.reference.parent.parent.path for each in opened]
+    bodies = (pieces.message(work, each.id) for work, each in zip(works, opened, strict=True))
+    cloud.messages.publish(function, *bodies)
 
 
 def _opened(cloud: Cloud, queued: list[Snapshot], now: datetime) -> list[Snapshot]:
     """Open these pieces, but for those that another one opened meanwhile: they may even be done by now."""
-    opening = {"status": OPEN, "next": now + pieces.STALLED}
+    opening = {"status": OPEN, "in_line": True, "next": now + pieces.STALLED}
     batch = cloud.db.batch()
     for each in queued:
         option = cloud.db.write_option(last_update_time=each.update_time)
@@ -182,7 +200,7 @@ def move(
     if attempt is None or not here:
         transaction.set(reference, piece)
         return None
-    piece |= {"holder": attempt.id, "attempts": 1, **alive(now)}
+    piece |= {"holder": attempt.id, "attempts": 1, "in_line": False, **alive(now)}
     transaction.set(reference, piece)
     return Attempt(cloud, attempt.id, pieces.parse(Changed(reference, piece)), work, done.carry)
 
@@ -224,9 +242,9 @@ def _first_piece(
     if plan is None:
         piece = pieces.new(customer, function, stage.name, stage.name, stage.name, at)
         return collection.document(stage.name), piece
-    gate = pieces.new(customer, function, stage.name, plan, GATE, at)
     # The gate is no piece to be done: no count of those finds it.
-    return collection.document(pieces.id_of(plan, GATE)), {**gate, "status": GATE}
+    gate = pieces.new(customer, function, stage.name, plan, GATE, at, GATE)
+    return collection.document(pieces.id_of(plan, GATE)), gate
 
 
 def end(
@@ -280,9 +298,14 @@ def write_end(
 
 
 def publish(cloud: Cloud, writes: Writes) -> None:
-    """Publish what follows from the end of a work, after its transaction."""
+    """Publish what follows from the end of a work, after its transaction: its messages, and the pieces among
+    its documents that are READY."""
     by_function: dict[str, list[Fields]] = defaultdict(list)
     for function, message in writes.messages:
         by_function[function].append(message)
     for function, messages in by_function.items():
         cloud.messages.publish(function, *messages)
+    ready = [each for each in writes.documents.values() if each.get("status") == READY]
+    lines = {(each["customer"], each["function"]): each["next"] for each in ready}
+    for (customer, function), at in lines.items():
+        publish_ready(cloud, customer, function, at)

@@ -5,6 +5,7 @@ backoff, or a quarter of an hour after it was published. Publishing once more is
 """
 
 from datetime import datetime
+from typing import Any
 
 from google.cloud.firestore_v1 import FieldFilter
 
@@ -13,8 +14,8 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, change
 from shared.work import pieces, turns
 from shared.work.kinds import PENDING
-from shared.work.pieces import CLOSED, GATE, LOST, OPEN, QUEUED, SHARDS, STALLED
-from shared.work.stages import publish_queued
+from shared.work.pieces import CLOSED, GATE, LOST, OPEN, QUEUED, READY, SHARDS, STALLED
+from shared.work.stages import publish_queued, publish_ready
 
 MAX_SWEPT = 500
 """How many pieces one tick resumes, and some of each customer where there are more (`turns.due`); the next
@@ -31,20 +32,25 @@ def sweep(cloud: Cloud, at: datetime) -> None:
     """Publish every piece again that is to be looked at by `at`, customers in turn. What fails here is logged
     and stops nothing else."""
     found: list[Snapshot] = []
-    for status, most in ((OPEN, MAX_SWEPT), (GATE, MAX_SWEPT), (QUEUED, MAX_QUEUED)):
+    for status, most in ((OPEN, MAX_SWEPT), (GATE, MAX_SWEPT), (QUEUED, MAX_QUEUED), (READY, MAX_QUEUED)):
         query = (
             cloud.db.collection_group("pieces")
             .where(filter=FieldFilter("status", "==", status))
             .where(filter=FieldFilter("shard", "in", list(range(SHARDS))))
         )
         found += turns.due(cloud, query, "next", at, most, f"pieces_{status.lower()}")
+    lines: set[tuple[str, str]] = set()
     for snapshot in turns.in_turn(found):
         customer, work = snapshot.get("customer"), snapshot.reference.parent.parent.path
         ids = {"customer": customer, "work": work, "piece": snapshot.id, **logs.ids_of(work)}
         ids["document"] = snapshot.reference.path
         with logs.bound(**ids):
             try:
-                _resume(cloud, snapshot, at)
+                if snapshot.get("status") != READY:
+                    _resume(cloud, snapshot, at)
+                elif (line := (customer, snapshot.get("function"))) not in lines:
+                    lines.add(line)
+                    publish_ready(cloud, *line, at)
             except Exception as failure:
                 logs.error("a stalled piece could not be resumed", exception=failure)
 
@@ -61,7 +67,10 @@ def _resume(cloud: Cloud, snapshot: Snapshot, at: datetime) -> None:
         change(cloud.db, snapshot, {"next": at + LOST})
         return
     function, swept = snapshot.get("function"), snapshot.get("swept") + 1
-    if not change(cloud.db, snapshot, {"next": at + STALLED, "swept": swept}):
+    again: dict[str, Any] = {"next": at + STALLED, "swept": swept}
+    if snapshot.get("status") == OPEN:
+        again["in_line"] = True
+    if not change(cloud.db, snapshot, again):
         return
     if snapshot.get("status") == QUEUED:
         publish_queued(cloud, work, function, plan)

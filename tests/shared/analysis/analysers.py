@@ -131,7 +131,7 @@ def ask(cloud: Cloud, site: Site, id: str, *, publish: bool = True) -> None:
     for path, piece in queue.due(site)(kept, server_time(cloud.db)).items():
         cloud.db.document(path).set(dict(piece))
     if publish:
-        queue.publish(cloud, site, kept)
+        queue.publish_queued(cloud, site)
 
 
 def photograph(seed: int = 1, side: int = 640) -> bytes:

@@ -19,7 +19,7 @@ from shared.analysis import analyser, checking, queue, steps
 from shared.errors import Retry
 from shared.gcp.documents import fields_of
 from shared.settings import Keys
-from shared.work import engine, overview, pieces
+from shared.work import engine, overview, pieces, stages
 from shared.workorders import images, store, stored
 from shared.workorders.store import Photograph
 from shared.workorders.stored import Correction, StoredWorkOrder
@@ -691,8 +691,8 @@ def test_one_made_anew_meanwhile_gets_nothing_of_the_old_ones_checks(world: Worl
 def test_a_message_that_comes_twice_is_done_once(world: World, server: Analyser) -> None:
     site = site_with(world, server.url)
     id = made(world, site)
-    for _ in range(2):
-        queue.publish(world.cloud, site, held(world, id))
+    message = pieces.message(queue.document(world.cloud, site).path, pieces.id_of(queue.PLAN, id))
+    world.cloud.messages.publish(queue.FUNCTION, message, message)
     world.drain()
     reference = world.cloud.db.document(f"work_orders/{id}")
     done = reference.get()
@@ -700,6 +700,15 @@ def test_a_message_that_comes_twice_is_done_once(world: World, server: Analyser)
     world.drain()
     assert len(server.asked) == 1
     assert reference.get().update_time == done.update_time
+
+
+def test_analyses_asked_for_one_by_one_stand_in_line_too(world: World) -> None:
+    """However many requests one customer makes, another's analysis stands behind a few of them."""
+    for number in range(12):
+        made(world, world.site, name=f"WO_{number}")
+    assert 0 < len(world.waiting()) <= stages.MAX_IN_LINE
+    world.drain()
+    assert not world.open_pieces()
 
 
 def test_two_at_once_do_it_once(world: World, server: Analyser) -> None:

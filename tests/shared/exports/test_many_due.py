@@ -112,7 +112,7 @@ def test_many_due_at_once_begin_once_each_by_messages_and_the_sweep_is_reached(
 ) -> None:
     if page and together:
         monkeypatch.setattr(turns, "PAGE_DOCUMENTS", page)
-        monkeypatch.setattr(tick, "MAX_EXPORTS", together)
+        monkeypatch.setattr(beginning, "MAX_EXPORTS", together)
     make_due(world, exports, customers)
     stall_one(world)
     world.suite.traffic.forget()
@@ -123,9 +123,9 @@ def test_many_due_at_once_begin_once_each_by_messages_and_the_sweep_is_reached(
     assert tick_seconds < TICK_SECONDS
     assert dict(calls) == {
         "pubsub.push": 1,
-        "firestore.RunQuery": pages + 5,  # the three of the sweep, for pending runs, for windows to retry
+        "firestore.RunQuery": pages + 6,  # the four of the sweep, for pending runs, for windows to retry
         "firestore.BatchGetDocuments": 1,  # the stalled piece's work
-        "firestore.Commit": 1,
+        "firestore.Commit": 2,  # the piece, and that customers have more than one message
         "pubsub.Publish": 2,  # the exports, and the stalled piece
     }
     assert (published(world), runs(world)) == ({BEGIN_FUNCTION: messages, RUNS: 1}, {})
@@ -166,6 +166,58 @@ def test_a_tick_publishes_only_so_many_and_the_next_ones_the_rest(
         begun.append(len(runs(world)))
     assert begun == [20, 40, 45, 45]
     assert not world.failures, world.failures[0]
+
+
+def test_another_customers_export_is_begun_first_however_far_one_is_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One instance begins less than what the one customer has due in a minute. Its messages do not pile up:
+    those of the last tick are left to those of this one."""
+    monkeypatch.setattr(beginning, "MAX_EXPORTS", 2)
+    make_due(world, 12, 1)
+    other = fields_of(world.cloud.db.document("exports/000000").get()) | {"customer": "globex"}
+    begun: list[str] = []
+    monkeypatch.setattr(beginning, "_begin", lambda _, export, __: begun.append(export))
+    topics = [topic_path(BEGIN_FUNCTION, world.suite.project)]
+    for minute in range(4):
+        world.cloud.db.document(f"exports/other-{minute}").set(other)
+        world.tick(LATER + timedelta(minutes=minute))
+        deliver(world, "tick")
+        messages = 0
+        while f"other-{minute}" not in begun:
+            delivery = world.suite.pubsub.take(topics)
+            assert delivery is not None
+            world.suite.pubsub.hand_over(delivery, world.push)
+            messages += not (b'"more"' in delivery.data and minute > 0)
+        assert messages <= 2 + minute, begun
+        waiting = len(world.waiting())
+        world.cloud.db.document(f"exports/other-{minute}").delete()
+    assert waiting <= 2 * 6, "the messages of two ticks"
+    assert not world.failures, world.failures[0]
+
+
+def test_messages_of_a_tick_begin_all_that_is_due_though_the_next_one_came(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginning, "MAX_EXPORTS", 2)
+    make_due(world, 7, 2)
+    for minute in range(2):
+        world.tick(LATER + timedelta(minutes=minute))
+        deliver(world, "tick")
+    world.suite.traffic.forget()
+    deliver(world, BEGIN_FUNCTION)
+    assert runs(world) == {f"{number:06}": 1 for number in range(7)}
+    assert not world.failures, world.failures[0]
+
+
+def test_a_message_begins_windows_for_so_long_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_due(world, 4, 1)
+    seconds = iter([0.0, beginning.BEGIN_SECONDS - 0.1, beginning.BEGIN_SECONDS])
+    monkeypatch.setattr(beginning, "elapsed_since", lambda _: next(seconds))
+    world.tick(LATER)
+    deliver(world, "tick")
+    deliver(world, BEGIN_FUNCTION)
+    assert sum(runs(world).values()) == 2
 
 
 def test_where_what_is_due_cannot_be_asked_for_the_sweep_is_reached(world: World) -> None:

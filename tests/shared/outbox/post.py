@@ -10,6 +10,7 @@ from typing import Any
 from shared.gcp.documents import server_time
 from shared.outbox import mails
 from shared.outbox.mails import Files, Mail
+from shared.work import pieces
 from shared.work.pieces import in_commits
 from tests.world import World
 
@@ -89,6 +90,11 @@ def tokens(sent: dict[str, Any]) -> set[str]:
     return {token for body in bodies(sent) for token in TOKEN.findall(body)}
 
 
+def tell(world: World, *paths: str) -> None:
+    """Publish the messages of mails, as redeliveries would."""
+    world.cloud.messages.publish(mails.FUNCTION, *(pieces.message(path, mails.ASK) for path in paths))
+
+
 def post(
     world: World,
     addresses: Sequence[str] = ("ann@acme.example",),
@@ -98,16 +104,18 @@ def post(
     linked: bool = True,
     then: dict[str, Any] | None = None,
     published: bool = True,
+    customer: str = "acme",
+    run: str = RUN,
 ) -> Post:
     """Make the mails of a run, as its end does, and publish them."""
     made = mails.documents(
-        RUN,
+        run,
         kind,
         "0123456789",
         addresses,
         facts or FACTS,
-        customer="acme",
-        link=Files(world.acme.account, f"{RUN}/files") if linked else None,
+        customer=customer,
+        link=Files(world.acme.account, f"{run}/files") if linked else None,
         then=then,
         at=server_time(world.cloud.db),
     )
@@ -116,5 +124,5 @@ def post(
         (methodcaller("create", world.cloud.db.document(path), fields) for path, fields in made.items()),
     )
     if published:
-        mails.publish(world.cloud, made)
+        mails.publish(world.cloud, customer, server_time(world.cloud.db))
     return Post(world, [path for path in made if "/pieces/" not in path])

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from google.api_core.exceptions import RetryError, ServiceUnavailable
+from google.cloud import firestore
 
+from infra.local.project import topic_path
 from infra.local.traffic import Fault
 from shared.errors import Busy, Conflict, GiveUp, Retry
 from shared.gcp.documents import TRANSACTION_ATTEMPTS
@@ -512,7 +514,8 @@ def test_100_attempts_that_save_write_the_works_document_once_a_heartbeat(toys: 
 
 @pytest.mark.slow
 def test_one_customers_many_pieces_do_not_keep_anothers_waiting(toys: Toys) -> None:
-    """However many pieces one customer has, at most MAX_PUBLISHED of them stand before another's."""
+    """However many pieces one customer has, at most MAX_IN_LINE of them stand before another's. The stages of
+    the other's work are planned behind one line, and done behind the next."""
     toys.make("large", count=300)
     toys.world.suite.pubsub.deliver_due(toys.push)
     toys.make("small", count=1, customer="globex")
@@ -526,13 +529,90 @@ def test_one_customers_many_pieces_do_not_keep_anothers_waiting(toys: Toys) -> N
     toys.drain()
     assert order.count("acme double") == 300
     planned, doubled = order.index("globex plan"), order.index("globex double")
-    most = stages.MAX_PUBLISHED + stages.MIN_PUBLISHED
+    most = 2 * stages.MAX_IN_LINE  # those in line, and those that follow while they are begun
     assert max(planned, doubled - planned) <= most, (planned, doubled)
+
+
+def test_however_many_works_a_customer_has_each_has_one_piece_in_line_beside_the_few_of_all(
+    toys: Toys,
+) -> None:
+    works = [toys.make(f"number-{number}", count=20) for number in range(4)]
+    toys.world.suite.pubsub.deliver_due(toys.push)  # they are planned
+    assert len(toys.world.suite.pubsub.outstanding()) == stages.MAX_IN_LINE + len(works) - 1
+    toys.drain()
+    assert {fields(work)["state"] for work in works} == {"COMPLETED"}
+
+
+def test_where_instances_are_to_spare_many_pieces_are_under_way_at_once(
+    toys: Toys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "MAX_PUBLISHED", 12)
+    topic = topic_path(DOUBLES, toys.world.suite.project)
+    under_way, most = [0], []
+
+    def step(_: Attempt) -> None:
+        under_way[0] += 1
+        most.append(under_way[0])
+        while delivery := toys.world.suite.pubsub.take([topic]):
+            toys.world.suite.pubsub.hand_over(delivery, toys.push)
+        under_way[0] -= 1
+
+    toys.steps.does["double"] = step
+    work = toys.make(count=30)
+    toys.drain()
+    assert (max(most), fields(work)["state"]) == (12, "COMPLETED")
+
+
+def test_pieces_of_an_older_plan_leave_the_line(toys: Toys) -> None:
+    planned: list[int] = []
+
+    def plan(_: Attempt) -> None:
+        planned.append(1)
+
+    def double(_: Attempt) -> None:
+        if len(planned) == 1:
+            raise PlannedTooLongAgo("plan")
+
+    toys.steps.does |= {"plan": plan, "double": double}
+    work = toys.make(count=12)
+    toys.drain()
+    assert (fields(work)["state"], len(planned)) == ("COMPLETED", 2)
+    assert pieces.in_line(toys.cloud.db, "acme", DOUBLES, 100) == 0
+
+
+def test_a_piece_that_waits_for_its_next_try_keeps_no_other_out_of_the_line(toys: Toys) -> None:
+    def step(attempt: Attempt) -> None:
+        if int(attempt.piece.name) < 2 * stages.MAX_IN_LINE:
+            raise Retry("the server does not answer")
+
+    toys.steps.does["double"] = step
+    toys.make(count=4 * stages.MAX_IN_LINE)
+    toys.drain()
+    assert len(toys.steps.done) == 1 + 4 * stages.MAX_IN_LINE
+
+
+def test_a_line_whose_messages_are_lost_goes_on_with_the_sweep(toys: Toys) -> None:
+    work = toys.make(count=12)
+    toys.world.suite.pubsub.deliver_due(toys.push)  # it is planned
+    toys.world.suite.pubsub.deliver_due(lambda _: True)  # and the line's messages are lost
+    assert not toys.world.suite.pubsub.outstanding()
+    toys.world.wait(pieces.STALLED + timedelta(minutes=1))
+    toys.sweep()
+    toys.drain()
+    assert fields(work)["state"] == "COMPLETED"
+
+
+def test_a_piece_of_before_there_were_lines_is_done(toys: Toys) -> None:
+    work = toys.make(count=1)
+    (plan,) = toys.open_pieces()
+    plan.reference.update({"in_line": firestore.DELETE_FIELD})
+    toys.drain()
+    assert fields(work)["state"] == "COMPLETED"
 
 
 def test_a_queued_piece_that_is_done_meanwhile_stays_done(toys: Toys) -> None:
     """Two publish the same queue: what the other one published may be done before this one writes."""
-    work = toys.make(count=60)
+    work = toys.make(count=stages.MAX_IN_LINE + 10)
     toys.world.suite.pubsub.deliver_due(toys.push)
     queued = list(pieces.of_plan(toys.cloud, work.path, fields(work)["plan"], ["QUEUED"]).stream())
     assert len(queued) == 10
@@ -623,7 +703,7 @@ def test_pieces_that_rest_take_no_room_of_those_that_are_published(toys: Toys) -
         toys.cloud.db.document(path).set({**piece, **pieces.resting(now, timedelta(hours=1))})
     toys.make(count=30)
     toys.world.suite.pubsub.deliver_due(toys.push)
-    assert len(toys.world.suite.pubsub.outstanding()) == 30
+    assert len(toys.world.suite.pubsub.outstanding()) == stages.MAX_IN_LINE
 
 
 def test_a_work_that_has_ended_is_not_written_by_a_late_attempt(toys: Toys) -> None:
@@ -709,4 +789,4 @@ def test_a_queue_is_refilled_several_at_a_time(toys: Toys) -> None:
     toys.drain()
     assert fields(work)["state"] == "COMPLETED"
     published = sum(call.kind == "pubsub.Publish" for call in toys.world.suite.traffic.calls())
-    assert published < 2 * stages.MAX_PUBLISHED / stages.REFILL
+    assert published <= 2 * stages.MAX_PUBLISHED / stages.REFILL + 3  # and those of the stages

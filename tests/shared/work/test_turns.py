@@ -144,7 +144,7 @@ def named(world: World) -> list[Any]:
 
 def test_due_exports_of_one_customer_hide_no_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick, "MAX_DUE", FEW)
-    monkeypatch.setattr(tick, "MAX_EXPORTS", 2)
+    monkeypatch.setattr(beginning, "MAX_EXPORTS", 2)
     exports_due(world, "m", 12, hours=2)
     exports_due(world, "b", 1, hours=1)
     tick.publish_due(world.cloud, world.suite.clock.now())

@@ -166,7 +166,7 @@ class Toys:
 
     def open_pieces(self) -> Iterator[Snapshot]:
         for each in self.cloud.db.collection_group("pieces").stream():
-            if each.get("next") is not None or each.get("status") in ("OPEN", "QUEUED"):
+            if each.get("next") is not None or each.get("status") in ("OPEN", "QUEUED", "READY"):
                 yield each
 
 
