@@ -6,7 +6,7 @@ outcome, the run's piece is woken.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import methodcaller
 from typing import Any
@@ -40,11 +40,11 @@ STAGE = "mail"
 LOOK_AFTER = timedelta(minutes=15)
 """After which time a run looks whether its mails are sent, where no mail has woken it."""
 
-MAILS_READ = 20
-"""In how many mails it is looked why they could not be sent."""
-
 CHANGES_A_COMMIT = 200
 """How many documents of mails and their pieces are written at once. A request may hold 10 MiB."""
+
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def all_ended(cloud: Cloud, run: Run) -> bool:
 
 def _waits_for(cloud: Cloud, run: Run) -> str | None:
     """Why a mail of the run could not be sent yet, or None where none was tried in vain."""
-    tried = [fields_of(each)["waits_for"] for each in _open(cloud, run).limit(MAILS_READ).stream()]
-    return next(filter(None, tried), None)
+    tried = _open(cloud, run).where(filter=FieldFilter("since", ">", _EARLIEST)).order_by("since").limit(1)
+    return next((fields_of(each)["waits_for"] for each in tried.stream()), None)
 
 
 def outcome(cloud: Cloud, run: Run, anew: bool = False) -> Sent:

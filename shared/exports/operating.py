@@ -17,7 +17,7 @@ from shared.gcp.documents import Snapshot, count, fields_of, plain, server_time
 from shared.http.idempotency import Repeatable
 from shared.outbox import mails
 from shared.window import Window
-from shared.work import pieces
+from shared.work import pieces, turns
 from shared.work.overview import MAX_LISTED, Listed, listed
 
 OPERATOR = "operator"
@@ -166,11 +166,10 @@ def failing(cloud: Cloud) -> list[Failing]:
         cloud.db.collection_group("runs")
         .where(filter=FieldFilter("unexported", "==", True))
         .order_by("first_failed")
-        .limit(MAX_FAILED_WINDOWS)
         .select(["customer", "export", "config.name", "first_failed"])
     )
     exports: dict[str, Failing] = {}
-    for each in map(fields_of, found.stream()):
+    for each in map(fields_of, turns.first(found, MAX_FAILED_WINDOWS)):
         first = Failing(each["customer"], each["export"], each["config"]["name"], 0, each["first_failed"])
         known = exports.get(first.export, first)
         exports[first.export] = replace(known, windows=known.windows + 1)

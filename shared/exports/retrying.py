@@ -7,10 +7,11 @@ No window begins meanwhile, since the older ones go first.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.accounts.keys import Caller
@@ -24,8 +25,14 @@ from shared.gcp.documents import Snapshot, fields_of, plain, read_time, transact
 from shared.http.idempotency import Repeatable
 from shared.work import stages
 
-RETRY_SECONDS = 45
+RETRY_SECONDS = 4
 """For how long one message retries windows: the next tick, a minute later, publishes another."""
+
+MAX_AT_ONCE = 10
+"""Of how many exports of one customer windows are retried at once, those that were asked for first. With
+RETRY_SECONDS this leaves others some of each minute, also where the function has one instance."""
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def retry_failed(cloud: Cloud, caller: Caller, id: str, repeatable: Repeatable) -> Export:
@@ -54,8 +61,18 @@ def asked(at: datetime) -> dict[str, Any]:
 
 
 def publish(cloud: Cloud, export: Export) -> None:
-    """Have the failed windows of an export retried."""
-    cloud.messages.publish(BEGIN_FUNCTION, message(export.id, export.customer))
+    """Have the failed windows of an export retried; by a later tick, where MAX_AT_ONCE others of its customer
+    were asked for before."""
+    before: Any = (
+        cloud.db.collection("exports")
+        .where(filter=FieldFilter("customer", "==", export.customer))
+        .where(filter=FieldFilter("retry_asked", ">", _EARLIEST))
+        .order_by("retry_asked")
+        .select([])
+        .limit(MAX_AT_ONCE)
+    )
+    if export.id in [each.id for each in before.stream()]:
+        cloud.messages.publish(BEGIN_FUNCTION, message(export.id, export.customer))
 
 
 def message(export: str, customer: str) -> Mapping[str, Any]:

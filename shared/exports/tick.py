@@ -3,7 +3,7 @@ clock of ours, and publishes them. `beginning` begins their windows, side by sid
 whose failed windows are to be retried.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime
 from itertools import zip_longest
 
@@ -53,11 +53,17 @@ def publish_due(cloud: Cloud, at: datetime) -> None:
 
 
 def publish_retries(cloud: Cloud, at: datetime) -> None:
-    """Publish every export of which failed windows are still to be retried, the longest asked for first: its
-    message was lost, or there are more than one message retries."""
+    """Publish the exports of which failed windows are still to be retried, of each customer those that were
+    asked for first: their message was lost, or there are more than one message retries."""
     asked = cloud.db.collection("exports").select(["retry_asked", "customer"])
     found = turns.due(cloud, asked, "retry_asked", at, MAX_RETRIES, "retries")
-    messages = (retrying.message(each.id, each.get("customer")) for each in found)
+    taken: Counter[str] = Counter()
+    messages = []
+    for each in found:
+        customer = each.get("customer")
+        taken[customer] += 1
+        if taken[customer] <= retrying.MAX_AT_ONCE:
+            messages.append(retrying.message(each.id, customer))
     cloud.messages.publish(BEGIN_FUNCTION, *messages)
 
 

@@ -20,6 +20,7 @@ from shared.gcp.documents import Snapshot
 from shared.outbox import links, mails
 from shared.outbox.links import Link
 from shared.outbox.mails import REFUSED, UNKNOWN, Mail
+from shared.work import turns
 
 _ID = re.compile("[0-9a-f]{32}")
 
@@ -47,15 +48,14 @@ def shown(cloud: Cloud, snapshots: Sequence[Snapshot]) -> list[Shown]:
 
 def not_sent(cloud: Cloud, since: datetime, most: int) -> list[Mail]:
     """The mails of all customers that ended as REFUSED or UNKNOWN `since` then, the newest first; at most so
-    many."""
+    many, customers in turn."""
     query = (
         cloud.db.collection_group("mails")
         .where(filter=FieldFilter("state", "in", [REFUSED, UNKNOWN]))
         .where(filter=FieldFilter("finished", ">=", since))
         .order_by("finished", direction=firestore.Query.DESCENDING)
-        .limit(most)
     )
-    return [mails.from_snapshot(each) for each in query.stream()]
+    return [mails.from_snapshot(each) for each in turns.first(query, most)]
 
 
 def revoke(cloud: Cloud, owner: str, id: str) -> Shown:

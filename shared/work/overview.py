@@ -10,6 +10,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, count, fields_of
+from shared.work import turns
 from shared.work.kinds import FAILED, Kind
 
 MAX_LISTED = 200
@@ -77,8 +78,9 @@ def _all(cloud: Cloud, kind: Kind[Any]) -> Any:
 
 
 def listed(query: Any, parse: Callable[[Snapshot], T]) -> Listed[T]:
-    """The first that a query finds, in its order, and how many more."""
-    shown = [parse(each) for each in query.limit(MAX_LISTED).stream()]
+    """The first that a query finds, in its order, and how many more; where there are more, customers in
+    turn."""
+    shown = [parse(each) for each in turns.first(query, MAX_LISTED)]
     return Listed(shown, max(0, count(query) - MAX_LISTED) if len(shown) == MAX_LISTED else 0)
 
 

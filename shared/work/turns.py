@@ -7,6 +7,7 @@ can all be one customer's: then a second look goes from customer to customer, an
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from google.cloud.firestore_v1 import FieldFilter
@@ -24,6 +25,9 @@ fewer, those of the customers that follow."""
 MAX_PAGES = 100
 """How many queries the second look makes. The next tick goes on behind the customer where it stopped."""
 
+MAX_READ = 5_000
+"""Among how many documents those are chosen that a person is shown."""
+
 
 def due(cloud: Cloud, query: Any, by: str, at: datetime, most: int, name: str) -> list[Snapshot]:
     """The documents of a query whose time `by` has come at `at`, customers in turn, each customer's oldest
@@ -40,6 +44,17 @@ def due(cloud: Cloud, query: Any, by: str, at: datetime, most: int, name: str) -
         known = {each.reference.path for each in found}
         found += [each for each in _of_each(cloud, query, by, at, name) if each.reference.path not in known]
     return list(in_turn(found))
+
+
+def first(query: Any, most: int) -> list[Snapshot]:
+    """The first `most` documents of a query, in its order; where there are more, customers in turn among its
+    first MAX_READ. For what a person looks at."""
+    found = list(query.limit(most).stream())
+    if len(found) < most:
+        return found
+    found = list(query.limit(MAX_READ).stream())
+    chosen = {each.reference.path for each in islice(in_turn(found), most)}
+    return [each for each in found if each.reference.path in chosen]
 
 
 def in_turn(found: Iterable[Snapshot]) -> Iterator[Snapshot]:

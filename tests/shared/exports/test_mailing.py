@@ -1,10 +1,11 @@
 """What comes of a run whose mails have an outcome, and which of them are opened again."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from infra.local.traffic import Fault
-from shared.exports import delivering
+from shared.exports import delivering, mailing
 from shared.work import attempts
 from tests.conftest import START
 from tests.world import World
@@ -60,3 +61,16 @@ def test_a_mail_of_a_run_that_failed_is_sent_again_by_the_runs_retry_alone(world
     (event,) = world.audit(export)
     assert (event["status"], event["mails_sent"]) == ("COMPLETED", 2), event
     assert len(world.suite.sendgrid.sent) == 2
+
+
+def test_why_a_mail_is_not_sent_is_found_among_however_many_that_nobody_tried(world: World) -> None:
+    """The others are still in line."""
+    run: Any = SimpleNamespace(path="exports/e/runs/r", label="0123456789")
+    theirs = {"letter": mailing.DELIVERY_LETTER, "occurrence": run.label, "open": True}
+    for number in range(25):
+        untried = {"since": None, "waits_for": None}
+        world.cloud.db.document(f"{run.path}/mails/{number:02}").set(theirs | untried)
+    assert mailing._waits_for(world.cloud, run) is None
+    tried = {"since": START, "waits_for": "SendGrid answered 503"}
+    world.cloud.db.document(f"{run.path}/mails/99").set(theirs | tried)
+    assert mailing._waits_for(world.cloud, run) == "SendGrid answered 503"

@@ -1,16 +1,18 @@
 """What one customer has due hides nothing of another's, however much and however old it is."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared.exports import beginning, tick
+from shared.exports import beginning, operating, retrying, tick
 from shared.exports.export import ACTIVE, BEGIN_FUNCTION
 from shared.exports.runs import PENDING
-from shared.work import pieces, sweep, turns
+from shared.work import overview, pieces, sweep, turns
 from shared.work.pieces import GATE, OPEN, QUEUED, SHARDS
 from tests.world import World
 
@@ -161,3 +163,42 @@ def test_retries_of_one_customer_hide_no_others(world: World, monkeypatch: pytes
     world.cloud.db.document("exports/b-0003").update({"retry_asked": now - timedelta(minutes=1)})
     tick.publish_retries(world.cloud, now)
     assert b"b-0003" in named(world)[1]
+
+
+def test_of_one_customer_only_so_many_exports_are_retried_at_once(world: World) -> None:
+    now = world.suite.clock.now()
+    for each in range(retrying.MAX_AT_ONCE + 3):
+        exports_due(world, f"{each:02}", 1, hours=1, retry_asked=now - timedelta(hours=2, minutes=-each))
+        world.cloud.db.document(f"exports/{each:02}-0000").update({"customer": "acme"})
+    tick.publish_retries(world.cloud, now)
+    assert [json.loads(each)["retry"][:2] for each in named(world)] == [
+        f"{each:02}" for each in range(retrying.MAX_AT_ONCE)
+    ]
+    for id, published in (("00-0000", 1), (f"{retrying.MAX_AT_ONCE}-0000", 0)):
+        asked: Any = SimpleNamespace(id=id, customer="acme")
+        retrying.publish(world.cloud, asked)
+        assert len(named(world)) == published
+
+
+def test_more_of_one_customer_than_is_listed_hides_no_others_from_operators(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "MAX_LISTED", FEW)
+    wait_for_slots(world, "m", 12, minutes=60)
+    wait_for_slots(world, "b", 1, minutes=1)
+    query = world.cloud.db.collection_group("runs").where(filter=FieldFilter("state", "==", PENDING))
+    found = overview.listed(query.order_by("due"), lambda each: each.id)
+    assert found == overview.Listed(["m-00", "m-01", "m-02", "m-03", "b-00"], 8)
+
+
+def test_failed_windows_of_one_customer_hide_no_others_from_operators(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operating, "MAX_FAILED_WINDOWS", FEW)
+    now = world.suite.clock.now()
+    for customer, number, hours in (("m", 12, 9), ("b", 1, 1)):
+        for each in range(number):
+            run = {"customer": customer, "export": customer, "config": {"name": customer}, "unexported": True}
+            failed = {"first_failed": now - timedelta(hours=hours)}
+            world.cloud.db.document(f"exports/{customer}/runs/{customer}-{each}").set(run | failed)
+    assert [each.customer for each in operating.failing(world.cloud)] == ["m", "b"]
