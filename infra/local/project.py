@@ -1,6 +1,5 @@
 """What Terraform makes in the cloud, made on the laptop from the same bundle.yaml."""
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 
 from infra.bundle import Function
 from infra.local.pubsub import STORAGE_TOPIC, Subscription
+from shared.ids import SLUG
 
 if TYPE_CHECKING:
     from infra.local.suite import Suite
@@ -24,9 +24,6 @@ LOCATION = "EU"
 
 PUBLISH_SECONDS = 10
 """How long a Pub/Sub of the user's own may take to take a message."""
-
-_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,7}[a-z0-9])?")
-"""An account's name holds 30 characters, of which `customer-` and `-data-export` take 21."""
 
 
 def account_email(name: str, project: str) -> str:
@@ -96,7 +93,7 @@ def make_customer_account(suite: "Suite", customer: str, slug: str, project: str
     a slug that makes no account's name.
     """
     project = project or suite.project
-    if not _SLUG.fullmatch(slug):
+    if not SLUG.fullmatch(slug):
         raise ValueError(f"a customer's slug is 1 to 9 lower-case letters, digits and hyphens: {slug!r}")
     email = account_email(f"customer-{slug}-data-export", project)
     with suite.identity.together():

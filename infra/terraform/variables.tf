@@ -112,7 +112,7 @@ variable "customers" {
   }
 
   validation {
-    condition     = alltrue([for id in keys(var.customers) : can(regex("^[^/]+$", id))])
-    error_message = "A customer's id names one folder: it is not empty and holds no slash."
+    condition     = alltrue([for id in keys(var.customers) : can(regex("^[0-9A-Za-z][0-9A-Za-z_-]{0,127}$", id))])
+    error_message = "A customer's id is 1 to 128 ASCII letters, digits, _ and -, the first a letter or digit."
   }
 }

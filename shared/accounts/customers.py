@@ -1,6 +1,5 @@
 """Customers and sites: whom the data belongs to."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -13,17 +12,9 @@ from shared.addresses import checked, once
 from shared.cutting import shown
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.gcp.documents import Snapshot, fields_of
-
-SLUG_LONGEST = 9
-"""`customer-<slug>-data-export` must fit in an account's 30 characters.
-https://cloud.google.com/iam/docs/service-accounts-create"""
+from shared.ids import ACCOUNT, NAMED, NAMED_RULE, SLUG, SLUG_RULE
 
 ParameterType = Literal["string", "number", "boolean"]
-
-SITE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
-"""What can be a site's id. Anything else would be a path in Firestore, or a name that it keeps to itself."""
-
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -74,11 +65,18 @@ class Site:
 
 def account_of(slug: str, project: str) -> str:
     """The email of a customer's account; Invalid where the slug cannot be part of one."""
-    if not _SLUG.fullmatch(slug) or len(slug) > SLUG_LONGEST:
-        raise Invalid.field(
-            "slug", f"must be 1 to {SLUG_LONGEST} small letters, digits and inner hyphens; got {shown(slug)}"
-        )
-    return f"customer-{slug}-data-export@{project}.iam.gserviceaccount.com"
+    if not SLUG.fullmatch(slug):
+        raise Invalid.field("slug", f"{SLUG_RULE}; got {shown(slug)}")
+    account = f"customer-{slug}-data-export@{project}.iam.gserviceaccount.com"
+    if not ACCOUNT.fullmatch(account):
+        raise Invalid.field("project", f"cannot be a part of an account's email; got {shown(project)}")
+    return account
+
+
+def _checked(id: str, known: bool) -> None:
+    """Invalid where a new thing is not to be called so. What is there already goes on."""
+    if not known and not NAMED.fullmatch(id):
+        raise Invalid.field("id", f"{NAMED_RULE}; got {shown(id)}")
 
 
 def add_customer(
@@ -87,16 +85,18 @@ def add_customer(
     """Onboard a customer; the slug is fixed from then on. Doing it twice is doing it once.
 
     Conflict where another customer has the slug, or this one has another: an account is one customer's.
-    Invalid where an address of `notify` cannot be mailed.
+    Invalid where an address of `notify` cannot be mailed, where the slug cannot be part of an account's name,
+    or where a new customer's id is none.
     """
-    notify = _addresses(notify)
+    notify, account = _addresses(notify), account_of(slug, db.project)
     for other in db.collection("customers").where(filter=FieldFilter("slug", "==", slug)).stream():
         if other.id != id:
             raise Conflict(f"the slug {slug} belongs to the customer {other.id}: choose another", other.id)
     known = db.document(f"customers/{id}").get()
+    _checked(id, known.exists)
     if known.exists and known.get("slug") != slug:
         raise Conflict(f"the customer {id} has the slug {known.get('slug')}, which cannot be changed")
-    customer = Customer(id, slug, name, account_of(slug, db.project), tuple(notify))
+    customer = Customer(id, slug, name, account, tuple(notify))
     db.document(f"customers/{id}").set(
         {"slug": slug, "name": name, "account": customer.account, "notify": list(notify)}, merge=True
     )
@@ -148,7 +148,8 @@ def add_site(
     analysis_url: str | None = None,
     code_page: str | None = None,
 ) -> Site:
-    """Give a customer a site. Doing it twice is doing it once. Conflict where another customer has it.
+    """Give a customer a site. Doing it twice is doing it once. Conflict where another customer has it,
+    Invalid where a new site's id is none.
 
     ValueError for a parameter's type that there is not.
     """
@@ -156,6 +157,7 @@ def add_site(
         if parameter.type not in (None, *get_args(ParameterType)):
             raise ValueError(f"{parameter.name}: there is no type {parameter.type!r}")
     known = db.document(f"sites/{id}").get()
+    _checked(id, known.exists)
     if known.exists and known.get("customer") != customer:
         owner = known.get("customer")
         raise Conflict(f"the site {id} belongs to the customer {owner}: choose another id", owner)
@@ -199,7 +201,7 @@ def sites_of(db: firestore.Client, ids: Sequence[str], customer: str) -> dict[st
     """Those of the sites that exist and belong to the customer; another's look as if they were not. An id may
     be any text."""
     found = {}
-    for snapshot in db.get_all([db.document(f"sites/{id}") for id in ids if SITE_ID.fullmatch(id)]):
+    for snapshot in db.get_all([db.document(f"sites/{id}") for id in ids if NAMED.fullmatch(id)]):
         fields = snapshot.to_dict()
         if fields is not None and fields["customer"] == customer:
             found[snapshot.id] = site_of(snapshot)

@@ -17,6 +17,7 @@ from secrets import token_hex, token_urlsafe
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
+from shared import ids
 from shared.accounts import secrets
 from shared.errors import Conflict, CustomerMustAct, Forbidden, NotFound, Unauthenticated
 from shared.gcp.clients import Cloud
@@ -30,8 +31,6 @@ SCOPES = ("exports", "batches", "jobs", "datasets", SIGNING)
 """What a key can be good for (docs/contracts/keys.md)."""
 
 _KEY = re.compile(r"wb_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
-
-_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def signing_secret(cloud: Cloud, id: str) -> tuple[Caller, str]:
     Unauthenticated where the key is unknown, revoked or lacks the scope `signing`; which of these is not
     said, since who asks has proved nothing yet.
     """
-    if not _ID.fullmatch(id):
+    if not ids.KEY.fullmatch(id):
         raise Unauthenticated("the access key must be a key's id: the 16 hex digits in wb_<id>_<secret>")
     refused = Unauthenticated(
         f"the access key {id} is not valid: check that it is complete, not revoked, and has the scope "

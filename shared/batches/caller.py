@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import flask
 from pydantic import BaseModel, Field
 
+from shared import ids
 from shared.accounts import callers
-from shared.accounts.customers import SITE_ID, Site, get_site
+from shared.accounts.customers import Site, get_site
 from shared.errors import Invalid, NotFound
 from shared.http.errors import DETAIL
 from shared.http.routes import Surface
@@ -57,7 +58,7 @@ def who(request: flask.Request, scope: str) -> SiteCall:
     host = _SITE_HOST.match(request.host)
     in_path = (request.view_args or {}).get("site")
     named = (host[1].lower() if host else None) or in_path or request.args.get("site_id") or None
-    if named is not None and not SITE_ID.fullmatch(named):
+    if named is not None and not ids.NAMED.fullmatch(named):
         raise NotFound(f"there is no site {named[:128]} of yours")
     return SiteCall(call.cloud, call.caller, named)
 

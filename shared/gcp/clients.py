@@ -11,6 +11,7 @@ from google.auth import impersonated_credentials
 from google.auth.credentials import Credentials
 from google.cloud import firestore, pubsub_v1, storage
 
+from shared import ids
 from shared.gcp.messages import Messages
 from shared.gcp.objects import Objects
 from shared.settings import Settings
@@ -86,10 +87,13 @@ def forget() -> None:
 
 
 def impersonate(own: Credentials, account: str, settings: Settings) -> Credentials:
-    """Credentials of a customer's account, had through IAM by our own.
+    """Credentials of a customer's account, had through IAM by our own. ValueError where that is no
+    account's email: it becomes part of a URL.
 
     https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken
     """
+    if not ids.ACCOUNT.fullmatch(account):
+        raise ValueError(f"{account!r} is no account's email: see the customer's document")
     return impersonated_credentials.Credentials(
         source_credentials=own,
         target_principal=account,

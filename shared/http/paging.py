@@ -16,6 +16,7 @@ from google.cloud import firestore
 from pydantic import BaseModel, BeforeValidator, Field
 
 from shared.cutting import shown
+from shared import ids
 from shared.errors import Invalid
 from shared.gcp.documents import Snapshot
 
@@ -40,9 +41,6 @@ MAX_LOOKED_AT = 2_000
 
 DIGEST_DIGITS = 32
 """How many hex digits stand for the filters of a list: 128 bits, since the client chooses them."""
-
-_DOCUMENT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
-"""What the ids of listed documents are made of."""
 
 _PINNED = re.compile(r"([^@]+)@([0-9]{1,16})@([0-9a-f]{32})")
 """What a token of `page_as_it_was` holds: an id, microseconds since 1970, and a digest of what is listed."""
@@ -187,6 +185,6 @@ def _text(token: str) -> str:
 
 
 def _id(text: str) -> str:
-    if not _DOCUMENT_ID.fullmatch(text):
+    if not ids.NAMED.fullmatch(text):
         raise Invalid.field("page_token", _NONE_OF_OURS)
     return text

@@ -3,7 +3,6 @@
 Below it lie `rejects`, the records that could not be imported, and `files`, what can be downloaded.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -40,7 +39,6 @@ STATUSES: Mapping[str, str] = {
 IMPORT, EXPORT = "import", "export"
 """What a job does. These are also the names of the stages in which records are read."""
 
-UPLOAD_ID = re.compile("[0-9a-f]{32}")
 """What the id of an upload looks like."""
 
 UPLOAD_LIFE = timedelta(days=7)

@@ -12,7 +12,7 @@ from typing import Any
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared import exact, logs
+from shared import exact, ids, logs
 from shared.accounts import limits
 from shared.accounts.customers import get_customer
 from shared.accounts.keys import Caller
@@ -228,7 +228,7 @@ def _common(read: "_Reading") -> dict[str, Any]:
 
 
 def _is_theirs(cloud: Cloud, caller: Caller, upload: str) -> bool:
-    if not jobs.UPLOAD_ID.fullmatch(upload):
+    if not ids.MADE.fullmatch(upload):
         return False
     snapshot = cloud.db.document(f"uploads/{upload}").get()
     return bool(snapshot.exists and snapshot.get("customer") == caller.customer)

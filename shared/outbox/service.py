@@ -4,7 +4,6 @@
 it.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from typing import Any
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared import logs
+from shared import ids, logs
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot
@@ -21,8 +20,6 @@ from shared.outbox import links, mails
 from shared.outbox.links import Link
 from shared.outbox.mails import REFUSED, UNKNOWN, Mail
 from shared.work import turns
-
-_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def resend(cloud: Cloud, owner: str, id: str) -> Shown:
 
 def find(cloud: Cloud, owner: str, id: str) -> Mail:
     """The mail of that owner with that id. NotFound where there is none."""
-    snapshot = cloud.db.document(f"{owner}/mails/{id}").get() if _ID.fullmatch(id) else None
+    snapshot = cloud.db.document(f"{owner}/mails/{id}").get() if ids.MADE.fullmatch(id) else None
     if snapshot is None or not snapshot.exists:
         raise NotFound(f"there is no mail {id}")
     return mails.from_snapshot(snapshot)

@@ -1,5 +1,7 @@
 """infra/terraform/ holds what the bundle lists, says none of it again, and agrees with the local suite.
 
+
+
 Terraform itself is not needed: the files are read as data.
 """
 
@@ -13,12 +15,13 @@ import pytest
 import yaml
 
 from infra.bundle import BUNDLE_YAML, Bundle
-from infra.local.project import _SLUG as LOCAL_SLUG
 from infra.local.pubsub import STORAGE_TOPIC, Delivery, cloud_event_request
 from infra.package import ROOT
+from shared import ids
 from shared.accounts.customers import account_of
 from shared.settings import Settings
 from tests.terraform import FILES, code, parsed, resources, said
+from tests.shared.accounts.test_ids import WRONG_IDS
 
 BUNDLE: dict[str, Any] = yaml.safe_load(BUNDLE_YAML.read_text(encoding="utf-8"))
 INDEXES: dict[str, Any] = json.loads((ROOT / "infra" / "firestore.indexes.json").read_text(encoding="utf-8"))
@@ -365,12 +368,22 @@ def test_a_slug_is_valid_here_exactly_where_it_is_locally(slug: str) -> None:
     pattern = re.search(r'regex\("(.+?)", slug\)', condition)
     assert pattern
     valid = bool(re.search(pattern[1], slug))
-    assert valid == bool(LOCAL_SLUG.fullmatch(slug))
+    assert valid == bool(ids.SLUG.fullmatch(slug))
     if valid:
         assert (
             len(resources()["google_service_account.customer"]["account_id"].replace("${each.value}", slug))
             <= 30
         )
+
+
+@pytest.mark.parametrize("id", ["acme", "A_1-b", "7", "a" * 128, *WRONG_IDS])
+def test_a_customers_id_is_valid_here_exactly_where_it_is_at_the_command(id: str) -> None:
+    customers = next(block["customers"] for block in parsed()["variable"] if "customers" in block)
+    pattern = re.search(r'regex\("(.+?)", id\)', customers["validation"][2]["condition"])
+    assert pattern
+    # Of `$` Go's regular expressions take the end of the text alone, as `\Z` is in Python's.
+    valid = bool(re.search(pattern[1].replace("$", r"\Z"), id))
+    assert valid == bool(ids.NAMED.fullmatch(id))
 
 
 def test_only_who_impersonates_makes_tokens_and_only_of_customers_or_signs_as_itself() -> None:
