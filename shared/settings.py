@@ -5,7 +5,6 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from shared.addresses import checked
 
@@ -58,8 +57,6 @@ class Settings:
                          their names must fit into the slice's document
     slice_files          the most files of an archive that one slice takes in, unless one work order has more
     slice_bytes          the same in bytes as they stand in the archive
-    private_addresses    networks that are not public and may be called all the same, where a customer gives
-                         an address in them
     secret_keys          what seals customers' logins of their own servers, for those that speak SFTP
     access_keys          what signs access tokens, and seals the secrets of keys that sign requests
     link_keys            what the links that a job's status shows are derived from
@@ -86,7 +83,6 @@ class Settings:
     slice_images: int = 5_000
     slice_files: int = 2_000
     slice_bytes: int = 256 * 1024 * 1024
-    private_addresses: tuple[IPv4Network | IPv6Network, ...] = ()
     secret_keys: Keys = field(default=Keys("WAYBILL_SECRET_KEYS"), repr=False, compare=False)
     access_keys: Keys = field(default=Keys("WAYBILL_ACCESS_KEYS"), repr=False, compare=False)
     link_keys: Keys = field(default=Keys("WAYBILL_LINK_KEYS"), repr=False, compare=False)
@@ -117,11 +113,6 @@ class Settings:
             slice_images=int(env.get("WAYBILL_SLICE_IMAGES", cls.slice_images)),
             slice_files=int(env.get("WAYBILL_SLICE_FILES", cls.slice_files)),
             slice_bytes=int(env.get("WAYBILL_SLICE_BYTES", cls.slice_bytes)),
-            private_addresses=tuple(
-                ip_network(each.strip())
-                for each in env.get("WAYBILL_PRIVATE_ADDRESSES", "").split(",")
-                if each.strip()
-            ),
             secret_keys=_keys("WAYBILL_SECRET_KEYS", env),
             access_keys=_keys("WAYBILL_ACCESS_KEYS", env),
             link_keys=_keys("WAYBILL_LINK_KEYS", env),

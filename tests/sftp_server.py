@@ -5,7 +5,8 @@
         ...
         assert sftp.files() == {"waybill/a.jsonl": b"..."}
 
-Use it with `from tests.sftp_server import SftpServer, sftp`, or from a conftest.
+Use it with `from shared.net.outbound import Network
+from tests.sftp_server import SftpServer, sftp`, or from a conftest.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from threading import Thread
@@ -27,6 +28,7 @@ from shared.delivery.base import Copy, CopyResult
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.delivery.sftp.connector import Sftp
 from shared.gcp.objects import Stored
+from shared.net.outbound import Network
 from tests.world import World
 
 USERNAME = "waybill"
@@ -411,14 +413,15 @@ class Delivering:
     """A connector to such a server, as the first customer of a small world, and what it is given."""
 
     def __init__(self, world: World, sftp: SftpServer) -> None:
-        settings = replace(world.cloud.settings, private_addresses=(ip_network("127.0.0.0/8"),))
         self.world = world
-        self.cloud = replace(world.cloud, settings=settings)
+        self.cloud = world.cloud
+        self.allowed: tuple[Network, ...] = (ip_network("127.0.0.0/8"),)
         self.sftp = sftp
 
     def connector(self, **changes: object) -> Sftp:
         config = SftpConfig.model_validate(self.sftp.connector_config(**changes))
-        return Sftp(self.cloud, self.world.acme.account, config, Login.parse(config.sealed_value() or ""))
+        login = Login.parse(config.sealed_value() or "")
+        return Sftp(self.cloud, self.world.acme.account, config, login, self.allowed)
 
     def staged(self, content: bytes, name: str = "file.jsonl") -> Stored:
         bucket = self.cloud.settings.staging_bucket

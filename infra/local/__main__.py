@@ -19,7 +19,6 @@ with command_line.packages():
     import requests
 
     from infra.local import buckets, private
-    from infra.local.demo_customer import SETTINGS
     from infra.local.processes import REPOSITORY
     from infra.local.suite import Emulators, Ports, PortTaken, StateInUse, Suite
 
@@ -157,7 +156,7 @@ def _up(state: Path, root: Path, environment: Mapping[str, str]) -> int:
     signal.signal(signal.SIGTERM, stopping)
     file = state / ENV_FILE
     try:
-        suite = Suite(state=state, ports=ports, emulators=emulators, root=root, settings=SETTINGS)
+        suite = Suite(state=state, ports=ports, emulators=emulators, root=root)
         # One that was killed left its own behind.
         file.unlink(missing_ok=True)
         suite.start()

@@ -33,7 +33,7 @@ from PIL import Image
 
 from infra.local import demo_customer, example_analyser
 from infra.local.clock import machine_time, wait
-from infra.local.demo_customer import BUCKET, PLATFORM, SETTINGS, TASK_GROUPS
+from infra.local.demo_customer import BUCKET, PLATFORM, TASK_GROUPS
 from infra.local.photographs import SUBJECTS, NoPhotographs, cut, subject
 from infra.local.processes import REPOSITORY
 from infra.local.suite import Suite
@@ -124,7 +124,7 @@ def main() -> int:
     began = machine_time()
     shutil.rmtree(STATE, ignore_errors=True)
     try:
-        with Suite(state=STATE, settings=SETTINGS) as suite:
+        with Suite(state=STATE) as suite:
             Demo(suite).show()
     except (NoPhotographs, WentWrong) as wrong:
         print(f"\nThe demo went wrong: {wrong}", file=sys.stderr)

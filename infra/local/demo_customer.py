@@ -17,8 +17,8 @@ REQUIRED = ("meter", "cabinet")
 PLATFORM = "waybill-platform"
 """The account that onboarding runs as."""
 
-SETTINGS = {"WAYBILL_PRIVATE_ADDRESSES": "127.0.0.0/8"}
-"""A site's analyser may listen on this machine here, which is no address that may be called elsewhere."""
+NETWORKS = ("127.0.0.0/8",)
+"""A server of this customer's own may listen on this machine."""
 
 _FILE = "customer.json"
 
@@ -36,6 +36,7 @@ def ensure(suite: Suite) -> dict[str, str]:
         return shown
     # google-auth reads where the metadata server is when it is first used: before that, say so.
     os.environ.update(suite.env(PLATFORM))
+    from shared.accounts import networks
     from shared.accounts.customers import Parameter, add_customer, add_site
     from shared.accounts.keys import SCOPES, create_key
     from shared.gcp.clients import connect
@@ -46,6 +47,7 @@ def ensure(suite: Suite) -> dict[str, str]:
     customer = add_customer(cloud.db, id=CUSTOMER, slug="demo", name="Demo Telecom")
     account = make_customer_account(suite, CUSTOMER, customer.slug)
     make_customer_bucket(suite, BUCKET, account, open_to_all=True)
+    networks.change(cloud.db, CUSTOMER, add=tuple(map(networks.parse, NETWORKS)))
     if known:
         return shown
     add_site(

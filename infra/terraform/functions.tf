@@ -62,7 +62,6 @@ resource "google_cloudfunctions2_function" "own" {
       WAYBILL_URL               = "https://${var.domain}"
       WAYBILL_MAIL_FROM         = coalesce(var.mail_from, "waybill@${var.domain}")
       WAYBILL_SENDGRID_URL      = var.sendgrid_url
-      WAYBILL_PRIVATE_ADDRESSES = var.private_addresses
       WAYBILL_REGION            = var.login_region
     }
 

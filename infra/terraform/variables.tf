@@ -84,12 +84,6 @@ variable "sendgrid_url" {
   default     = "https://api.sendgrid.com"
 }
 
-variable "private_addresses" {
-  description = "Networks that are not public and may be called all the same, one after the other with commas, as 10.1.0.0/16. Unless set, none."
-  type        = string
-  default     = ""
-}
-
 variable "login_region" {
   description = "The region that the login names in its catalog. A client without a region takes any."
   type        = string

@@ -20,6 +20,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.customers import Site
+from shared.accounts.networks import networks_of
 from shared.analysis import results
 from shared.clock import elapsed_since, stopwatch, unix_seconds
 from shared.errors import CustomerMustAct, Invalid, Retry
@@ -95,7 +96,7 @@ def ask(cloud: Cloud, site: Site, held: Held, seconds: float) -> list[Result] | 
     """
     began = stopwatch()
     body = _body(cloud, site, held, lambda: elapsed_since(began) < seconds)
-    answer = _called(cloud.settings, site, body, min(ANSWER_SECONDS, seconds - elapsed_since(began)))
+    answer = _called(cloud, site, body, min(ANSWER_SECONDS, seconds - elapsed_since(began)))
     host = urlsplit(site.analysis_url or "").hostname
     if answer.status == 202:
         return None
@@ -137,18 +138,18 @@ def _body(cloud: Cloud, site: Site, held: Held, in_time: Callable[[], bool]) -> 
     return orjson.dumps(asked)
 
 
-def _called(settings: Settings, site: Site, body: bytes, seconds: float) -> outbound.Answer:
+def _called(cloud: Cloud, site: Site, body: bytes, seconds: float) -> outbound.Answer:
     at = unix_seconds()
     try:
         return outbound.call(
             "POST",
             site.analysis_url or "",
-            allowed=settings.private_addresses,
+            allowed=networks_of(cloud.db, site.customer),
             seconds=seconds,
             bytes_most=results.ANSWER_BYTES,
             headers={
                 "Content-Type": "application/json",
-                SIGNATURE: signature(secrets(settings, site), at, body),
+                SIGNATURE: signature(secrets(cloud.settings, site), at, body),
             },
             body=body,
         )

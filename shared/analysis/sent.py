@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
+from google.cloud import firestore
 
 from shared import exact
 from shared.accounts.customers import Site
+from shared.accounts.networks import networks_of
 from shared.cutting import shown
 from shared.errors import FieldProblem, Invalid
 from shared.net import outbound
-from shared.settings import Settings
 from shared.workorders import pictures
 from shared.workorders.store import VALUE, Photograph, PlainInput
 
@@ -66,7 +67,7 @@ class Sent:
 
 
 def inputs_of(
-    settings: Settings, site: Site, inputs: Sequence[Sent], metadata: Mapping[str, Any]
+    db: firestore.Client, site: Site, inputs: Sequence[Sent], metadata: Mapping[str, Any]
 ) -> list[Photograph | PlainInput]:
     """The inputs of a request, each with this metadata.
 
@@ -94,7 +95,7 @@ def inputs_of(
                 continue
             if not isinstance(each.value, str):
                 raise _wrong("must be a text: a URL, or a data: URI")
-            content = _content(settings, each.value)
+            content = _content(db, site, each.value)
             # Named by what it is, so that the same photograph sent again is the same input.
             file_name = f"{each.task_group}.{_extension(content)}"
         except Invalid as wrong:
@@ -128,10 +129,10 @@ def _number(value: str | int | float) -> int | float:
     return plain
 
 
-def _content(settings: Settings, value: str) -> bytes:
+def _content(db: firestore.Client, site: Site, value: str) -> bytes:
     prefix = _DATA.match(value)
     if prefix is None:
-        return _fetched(settings, value)
+        return _fetched(db, site, value)
     try:
         content = base64.b64decode(value[prefix.end() :], validate=True)
     except binascii.Error:
@@ -141,12 +142,12 @@ def _content(settings: Settings, value: str) -> bytes:
     return content
 
 
-def _fetched(settings: Settings, url: str) -> bytes:
+def _fetched(db: firestore.Client, site: Site, url: str) -> bytes:
     try:
         answer = outbound.call(
             "GET",
             url,
-            allowed=settings.private_addresses,
+            allowed=networks_of(db, site.customer),
             seconds=FETCH_SECONDS,
             bytes_most=PHOTOGRAPH_BYTES,
         )

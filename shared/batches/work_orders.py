@@ -237,7 +237,7 @@ def _analyze_work_order(call: SiteCall, work_order: UUID, body: NewInputs) -> an
     cloud, site, id = call.cloud, call.site(), str(work_order)
     store.look(cloud, site, id)  # before anything is fetched for a work order that is not there
     asked = [sent.Sent(each.name, each.data.type, each.data.value) for each in body.inputs]
-    inputs = sent.inputs_of(cloud.settings, site, asked, body.metadata)
+    inputs = sent.inputs_of(cloud.db, site, asked, body.metadata)
     steps.ready(cloud, site)
     store.add_inputs(cloud, site, id, inputs, queue.due(site))
     store.change(cloud, site, id, lambda held: results.again(held.stored), queue.due(site))

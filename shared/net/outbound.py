@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from threading import Thread
 from typing import TYPE_CHECKING, cast
 
@@ -82,6 +82,30 @@ https://www.iana.org/assignments/iana-ipv6-special-registry"""
 
 NAT64 = IPv6Network("64:ff9b::/96")
 """Addresses that stand for the IPv4 address in their last 32 bits. https://www.rfc-editor.org/rfc/rfc6052"""
+
+
+UNIQUE_LOCAL = IPv6Network("fc00::/7")
+"""The private addresses of IPv6. https://www.rfc-editor.org/rfc/rfc4193"""
+
+NEVER = tuple(
+    map(
+        ip_network,
+        (
+            "0.0.0.0/8",
+            "169.254.0.0/16",
+            "224.0.0.0/4",
+            "240.0.0.0/4",
+            "::/128",
+            "fe80::/10",
+            "ff00::/8",
+            "fd20:ce::254/128",
+            "fd00:ec2::254/128",
+        ),
+    )
+)
+"""What is called for nobody, whatever is allowed: metadata servers, link-local addresses, and what is no
+host's. https://www.rfc-editor.org/rfc/rfc3927
+https://cloud.google.com/compute/docs/metadata/overview"""
 
 
 class Blocked(WaybillError):
@@ -256,12 +280,30 @@ def _resolved(name: str, port: int, resolve: Resolver, deadline: _Deadline) -> l
 def _judge(host: str, address: Address, allowed: Sequence[Network]) -> None:
     """Blocked where the address is neither public nor allowed."""
     meant = _embedded(address)
-    if _public(meant) or any(each in network for each in (address, meant) for network in allowed):
+    either = (address, meant)
+    if _public(meant):
         return
+    if not _in(either, NEVER) and _in(either, allowed):
+        return
+    # Of a name it is not told where it leads: that would tell an outsider what our own resolver knows.
+    shown = f"address {address}" if host == str(address) else "address"
     raise Blocked(
-        f"{host} may not be called: its address {address} is not on the public internet. "
+        f"{host} may not be called: its {shown} is not on the public internet. "
         "Give a host that is, or have an operator allow that network."
     )
+
+
+def _in(addresses: Sequence[Address], networks: Sequence[Network]) -> bool:
+    return any(address in network for address in addresses for network in networks)
+
+
+def never_public(network: Network) -> bool:
+    """Whether a network is private throughout, and holds nothing that is called for nobody."""
+    if any(network.overlaps(each) for each in NEVER if each.version == network.version):
+        return False
+    if isinstance(network, IPv4Network):
+        return any(network.subnet_of(each) for each in INWARD_IPV4)
+    return network.subnet_of(UNIQUE_LOCAL) or network == IPv6Network("::1/128")
 
 
 def _embedded(address: Address) -> Address:

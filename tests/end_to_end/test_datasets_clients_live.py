@@ -7,7 +7,7 @@ import requests
 from keystoneauth1.identity import generic
 from keystoneauth1.session import Session
 
-from infra.local.demo_customer import CUSTOMER, SETTINGS
+from infra.local.demo_customer import CUSTOMER
 from tests.subjects.dataset_clients import Vendor, header
 from tests.subjects.processes import Running, running_suite
 
@@ -18,7 +18,7 @@ DATASETS = "/v2/{project_id}/datasets"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_suite(tmp_path_factory.mktemp("suite"), SETTINGS) as running:
+    with running_suite(tmp_path_factory.mktemp("suite")) as running:
         yield running
 
 

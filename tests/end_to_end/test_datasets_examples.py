@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.demo_customer import BUCKET, CUSTOMER, SETTINGS, SITE
+from infra.local.demo_customer import BUCKET, CUSTOMER, SITE
 from infra.local.photographs import cut
 from infra.local.processes import REPOSITORY
 from shared.accounts.customers import get_site
@@ -31,7 +31,7 @@ BOX = [10, 20, 100, 50]
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_suite(tmp_path_factory.mktemp("suite"), SETTINGS) as running:
+    with running_suite(tmp_path_factory.mktemp("suite")) as running:
         site = get_site(running.cloud.db, SITE, CUSTOMER)
         for number, content in enumerate(cut(PHOTOGRAPHS)):
             name = f"WO_{number}"

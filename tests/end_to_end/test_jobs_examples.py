@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from infra.local.demo_customer import SETTINGS
 from infra.local.processes import REPOSITORY
 from tests.subjects import page_examples
 from tests.subjects.page_examples import blocks
@@ -24,7 +23,7 @@ TECHNICIANS = "number,name,level\nT-01,Ada,3\nT-02,,2\nT-03,Noor,two\n"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_suite(tmp_path_factory.mktemp("suite"), SETTINGS) as running:
+    with running_suite(tmp_path_factory.mktemp("suite")) as running:
         for name, technician in (("WO_1", "Ada"), ("WO_2", "Nobody")):
             asked = {"name": name, "metadata": {"technician": technician}}
             headers = {"Authorization": f"Token {running.key}"}

@@ -14,7 +14,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -186,15 +185,15 @@ def openssh() -> Iterator[OpenSsh]:
 
 @pytest.fixture
 def cloud(world: World) -> Cloud:
-    settings = replace(world.cloud.settings, private_addresses=(ip_network("127.0.0.0/8"),))
-    return replace(world.cloud, settings=settings)
+    return world.cloud
 
 
 @pytest.fixture
 def connector(world: World, cloud: Cloud, openssh: OpenSsh) -> Callable[..., Sftp]:
     def make(**changes: object) -> Sftp:
         config = SftpConfig.model_validate(openssh.connector_config(**changes))
-        return Sftp(cloud, world.acme.account, config, Login.parse(config.sealed_value() or ""))
+        login = Login.parse(config.sealed_value() or "")
+        return Sftp(cloud, world.acme.account, config, login, [ip_network("127.0.0.0/8")])
 
     return make
 
@@ -355,7 +354,8 @@ def test_the_connection_test(cloud: Cloud, openssh: OpenSsh, path: str) -> None:
     if path == "absolute":
         path = str(openssh.root / path)
     config = SftpConfig.model_validate(openssh.connector_config(path=path))
-    steps = connection_test.run(cloud, config, Login.parse(config.sealed_value() or ""))
+    login = Login.parse(config.sealed_value() or "")
+    steps = connection_test.run(cloud, config, login, [ip_network("127.0.0.0/8")])
     assert [step.verdict for step in steps] == ["passed"] * 5, steps
     assert passed(steps)
     assert openssh.files() == {}

@@ -13,7 +13,6 @@ from google.cloud import firestore
 from PIL import Image as Picture
 from pillow_heif import register_heif_opener
 
-from infra.local.suite import Suite
 from infra.local.traffic import Fault
 from shared.accounts.customers import Parameter, Site, add_site
 from shared.accounts.keys import create_key
@@ -28,15 +27,9 @@ from tests.world import OTHER_SITE, SITE, THEIR_SITE, Answer, World, jpeg
 
 
 @pytest.fixture
-def suite(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Suite:
-    """The analysers of these tests are on 127.0.0.1, which settings must allow."""
-    monkeypatch.setenv("WAYBILL_PRIVATE_ADDRESSES", "127.0.0.0/8")
-    return suite
-
-
-@pytest.fixture
 def world(world: World) -> World:
-    """As ever, but our account may sign, and the key has a site of its own."""
+    """As ever, but our account may sign, the key has a site of its own, and analysers are on 127.0.0.1."""
+    world.allow_loopback()
     world.suite.identity.allow_impersonation(world.account, world.account)
     world.key = create_key(world.cloud.db, customer="acme", scopes=["batches"], site=SITE)
     site_with(world, None)

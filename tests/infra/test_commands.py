@@ -66,7 +66,8 @@ def test_each_command_has_its_help(command: Command) -> None:
     names = re.findall(r"^ {4}([a-z-]+)\b", command("--help"), re.MULTILINE)
     assert names == [
         *("add-customer", "add-key", "add-site", "cancel", "check-bucket", "customers", "exports", "keys"),
-        *("limits", "pause", "replay", "rerun", "resume", "retry-failed", "revoke-key", "rotate-key"),
+        *("limits", "networks", "pause", "replay", "rerun", "resume", "retry-failed", "revoke-key"),
+        *("rotate-key",),
         *("rotate-secrets", "show-run", "sites", "status", "ticks"),
     ]
     for name in names:
@@ -895,3 +896,11 @@ def test_a_table_is_as_wide_as_its_cells() -> None:
 )
 def test_a_span_in_two_units(time: timedelta, text: str) -> None:
     assert span(time) == text
+
+
+def test_private_networks_are_shown_added_and_removed(world: World, command: Command) -> None:
+    said = "The private networks that acme may have called: "
+    assert command("networks", "acme") == f"{said}none."
+    assert command("networks", "acme", "add", "10.1.2.0/24", "fd12::/16") == f"{said}10.1.2.0/24, fd12::/16."
+    assert command("networks", "acme", "remove", "fd12::/16") == f"{said}10.1.2.0/24."
+    assert documents(world, "customers")["acme"]["networks"] == ["10.1.2.0/24"]

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
-from infra.local.suite import Suite
 from tests.sftp_server import SftpServer
 from tests.world import World
 
 
 @pytest.fixture(autouse=True)
-def loopback_allowed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WAYBILL_PRIVATE_ADDRESSES", "127.0.0.0/8")
+def loopback_allowed(world: World) -> None:
+    world.allow_loopback()
 
 
 def by_sftp(world: World, sftp: SftpServer, changes: dict[str, Any] | None = None, **more: Any) -> str:

@@ -78,9 +78,9 @@ class Running:
 
 
 @contextmanager
-def running_suite(state: Path, settings: dict[str, str]) -> Iterator[Running]:
+def running_suite(state: Path, settings: dict[str, str] | None = None) -> Iterator[Running]:
     """A suite with its functions, and the demo's customer; this process is the platform's."""
-    with Suite(state=state, settings=settings) as suite, pytest.MonkeyPatch.context() as patch:
+    with Suite(state=state, settings=settings or {}) as suite, pytest.MonkeyPatch.context() as patch:
         environment = suite.env(PLATFORM)
         for name, value in environment.items():
             patch.setenv(name, value)

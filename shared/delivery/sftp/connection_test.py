@@ -17,6 +17,7 @@ from shared.delivery.sftp.writing import Writing, temporary
 from shared.errors import GiveUp, Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.objects import Stored, crc32c_of
+from shared.net.outbound import Network
 
 STEPS = ("address", "host key", "login", "path", "probe file")
 """The steps' names, in order."""
@@ -35,8 +36,9 @@ GENERATION = 1
 PROBE = b"Waybill wrote this to test the connection. It may be removed.\n"
 
 
-def run(cloud: Cloud, config: SftpConfig, login: Login) -> list[Step]:
-    """Test whether an export can land there: a Step for each of STEPS.
+def run(cloud: Cloud, config: SftpConfig, login: Login, allowed: Sequence[Network]) -> list[Step]:
+    """Test whether an export can land there: a Step for each of STEPS. `allowed` are the customer's private
+    networks.
 
     address     the name is known, Waybill may call the address, and something answers at the port
     host key    the server shows the key that the config pins
@@ -47,7 +49,7 @@ def run(cloud: Cloud, config: SftpConfig, login: Login) -> list[Step]:
     What is merely passing is said as a failed step: whoever tests can try again.
     """
     try:
-        sock = reach(config, cloud.settings.private_addresses, REACH_SECONDS)
+        sock = reach(config, allowed, REACH_SECONDS)
     except (GiveUp, Retry) as error:
         return _stopped([], error)
     steps = [Step("address", "passed", f"{config.host} accepts connections on port {config.port}.")]

@@ -3,7 +3,7 @@ loop, behind a synchronous face."""
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from shared.errors import GiveUp
 from shared.gcp.clients import Cloud
 from shared.gcp.many import Many
 from shared.gcp.objects import Stored
+from shared.net.outbound import Network
 
 IMAGES_IN_FLIGHT = MAX_HANDLES
 """How many images are being written at once: each waits for seven answers of the server, one after the other,
@@ -27,17 +28,21 @@ class Sftp:
     """A customer's SFTP server, as a Connector. Use it as a context manager, outside of any event loop: it
     connects when it is first needed, and anew after anything went wrong.
 
-    `account` is the customer's own: what that may not read of ours does not get there.
+    `account` is the customer's own: what that may not read of ours does not get there. `allowed` are the
+    customer's private networks.
 
     Beyond what Connector says: where an attempt dies after a file has its name and before that is written
     down, and the customer has taken the file away by then, it is delivered again. Nothing tells.
     """
 
-    def __init__(self, cloud: Cloud, account: str, config: SftpConfig, login: Login) -> None:
+    def __init__(
+        self, cloud: Cloud, account: str, config: SftpConfig, login: Login, allowed: Sequence[Network]
+    ) -> None:
         self._cloud = cloud
         self._account = account
         self._config = config
         self._login = login
+        self._allowed = allowed
         self._runner = asyncio.Runner()
         self._remote: Remote | None = None
 
@@ -132,7 +137,7 @@ class Sftp:
 
     def _connect(self) -> Remote:
         # Resolving and connecting can block: they are done outside of the loop.
-        sock = reach(self._config, self._cloud.settings.private_addresses)
+        sock = reach(self._config, self._allowed)
         self._remote = self._runner.run(_logged_in(self._config, self._login, sock))
         return self._remote
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from shared.accounts import secrets
+from shared.accounts.networks import networks_of
 from shared.delivery.base import Connector, ConnectorType, Secret, Step
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.errors import GiveUp
@@ -15,7 +16,8 @@ def _open(cloud: Cloud, customer: str, account: str, config: SftpConfig) -> Iter
     # Imported here because it loads asyncssh, which would add a third of a second to every cold start.
     from shared.delivery.sftp.connector import Sftp
 
-    with Sftp(cloud, account, config, _login(cloud, customer, config)) as connector:
+    allowed = networks_of(cloud.db, customer)
+    with Sftp(cloud, account, config, _login(cloud, customer, config), allowed) as connector:
         yield connector
 
 
@@ -26,7 +28,7 @@ def _test(cloud: Cloud, customer: str, _: str, config: SftpConfig) -> list[Step]
         login = _login(cloud, customer, config)
     except GiveUp as lost:
         return [Step("login", "failed", f"{lost} {lost.next_action}")]
-    return connection_test.run(cloud, config, login)
+    return connection_test.run(cloud, config, login, networks_of(cloud.db, customer))
 
 
 def _login(cloud: Cloud, customer: str, config: SftpConfig) -> Login:

@@ -415,11 +415,13 @@ def test_a_redirect_is_not_followed(world: World) -> None:
     assert "redirects are not followed" in held(world, id).failure
 
 
-def test_a_private_address_is_not_called_unless_settings_allow_it(world: World, server: Analyser) -> None:
+def test_a_private_address_is_not_called_unless_it_is_of_the_customers_networks(
+    world: World, server: Analyser
+) -> None:
     site = site_with(world, server.url)
     id = made(world, site)
-    guarded = replace(world.cloud, settings=replace(world.cloud.settings, private_addresses=()))
-    after = steps.take_on(guarded, site, id, TIME)
+    world.cloud.db.document("customers/acme").update({"networks": ["127.0.0.2/32"]})
+    after = steps.take_on(world.cloud, site, id, TIME)
     assert (after.analysis, server.asked) == ("FAILED", [])
     assert after.failure == (
         "The site's analyser is not called any more. 127.0.0.1 may not be called: "

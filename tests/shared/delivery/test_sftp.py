@@ -5,7 +5,6 @@ import re
 import threading
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 
 import asyncssh
 import pytest
@@ -156,9 +155,7 @@ def test_a_file_where_a_directory_must_be(delivering: Delivering) -> None:
 
 
 def test_another_server_is_one_that_a_retry_does_not_go_to(delivering: Delivering) -> None:
-    delivering.cloud = replace(
-        delivering.cloud, settings=replace(delivering.cloud.settings, private_addresses=())
-    )
+    delivering.allowed = ()
     with pytest.raises(CustomerMustAct) as error:
         delivering.deliver(delivering.staged(b"lines\n"))
     assert error.value.next_action.endswith("connect to, and retry what failed with :retry-failed.")

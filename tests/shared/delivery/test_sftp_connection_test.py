@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 
 import asyncssh
 import pytest
@@ -27,7 +26,9 @@ def delivering(world: World, sftp: SftpServer) -> Delivering:
 
 def steps_of(delivering: Delivering, **changes: object) -> list[Step]:
     config = SftpConfig.model_validate(delivering.sftp.connector_config(**changes))
-    return connection_test.run(delivering.cloud, config, Login.parse(config.sealed_value() or ""))
+    return connection_test.run(
+        delivering.cloud, config, Login.parse(config.sealed_value() or ""), delivering.allowed
+    )
 
 
 def verdicts(steps: list[Step]) -> list[str]:
@@ -65,8 +66,7 @@ def test_a_directory_that_is_there_and_one_that_is_made(delivering: Delivering) 
 
 
 def test_an_address_that_may_not_be_called(delivering: Delivering) -> None:
-    settings = replace(delivering.cloud.settings, private_addresses=())
-    delivering.cloud = replace(delivering.cloud, settings=settings)
+    delivering.allowed = ()
     assert "is not on the public internet" in fails(steps_of(delivering), "address")
     assert delivering.sftp.calls == []
 

@@ -122,12 +122,11 @@ def test_a_user_who_may_not_use_sftp(delivering: Delivering) -> None:
     assert "Allow SFTP for waybill" in error.value.next_action
 
 
-def test_private_addresses_are_refused_unless_settings_allow_them(delivering: Delivering) -> None:
+def test_private_addresses_are_refused_unless_they_are_the_customers(delivering: Delivering) -> None:
     staged = delivering.staged(b"lines\n")
     config = SftpConfig.model_validate(delivering.sftp.connector_config())
-    cloud = delivering.world.cloud  # whose settings allow none
     with (
-        Sftp(cloud, delivering.world.acme.account, config, Login(password=PASSWORD)) as there,
+        Sftp(delivering.cloud, delivering.world.acme.account, config, Login(password=PASSWORD), ()) as there,
         pytest.raises(CustomerMustAct, match=r"127\.0\.0\.1 is not on the public internet"),
     ):
         there.deliver(staged, DELIVERED)

@@ -372,12 +372,12 @@ def test_the_connection_test_names_the_step_that_fails(
     assert not found["passed"]
 
 
-def test_a_private_address_is_refused_unless_settings_allow_it(
-    world: World, sftp: SftpServer, monkeypatch: pytest.MonkeyPatch
+def test_a_private_address_is_refused_unless_it_is_of_the_customers_networks(
+    world: World, sftp: SftpServer
 ) -> None:
     world.work_order("WO_1")
     export = by_sftp(world, sftp)
-    monkeypatch.setenv("WAYBILL_PRIVATE_ADDRESSES", "")
+    world.cloud.db.document("customers/acme").update({"networks": []})
     (first, *_) = asked(world, "POST", f"/v1/exports/{export}:test")["steps"]
     assert (first["name"], first["verdict"]) == ("address", "failed")
     world.run_due(MORNING)
@@ -386,7 +386,7 @@ def test_a_private_address_is_refused_unless_settings_allow_it(
     assert "127.0.0.1" in event["error"]
     assert event["next_action"]
     assert sftp.calls == []
-    monkeypatch.setenv("WAYBILL_PRIVATE_ADDRESSES", "10.0.0.0/8,127.0.0.1/32")
+    world.cloud.db.document("customers/acme").update({"networks": ["10.0.0.0/8", "127.0.0.1/32"]})
     assert retried(world, export)["status"] == "COMPLETED"
 
 

@@ -1,7 +1,6 @@
 """A delivery that takes longer than an attempt may: it goes on from where it is."""
 
 from collections.abc import Iterator
-from ipaddress import ip_network
 from itertools import count
 
 import pytest
@@ -21,7 +20,7 @@ RANGE = 65_536
 
 @pytest.fixture(autouse=True)
 def _small_ranges(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("WAYBILL_PRIVATE_ADDRESSES", str(ip_network("127.0.0.0/8")))
+    world.allow_loopback()
     monkeypatch.setenv("WAYBILL_SECRET_KEYS", "1:" + "QUFB" * 11)
     clients.forget()
     monkeypatch.setattr(writing, "RANGE_BYTES", RANGE)

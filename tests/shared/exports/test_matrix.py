@@ -13,7 +13,6 @@ import pytest
 
 from shared.delivery.connectors import CONNECTORS
 from shared.formats import FORMATS
-from shared.gcp import clients
 from shared.gcp.documents import server_time
 from shared.sources import SOURCES
 from shared.window import floor_minute, utc_second
@@ -191,9 +190,8 @@ def count_inputs(record: Row) -> int:
 
 
 @pytest.fixture
-def filled(world: World, monkeypatch: pytest.MonkeyPatch) -> Filled:
-    monkeypatch.setenv("WAYBILL_PRIVATE_ADDRESSES", "127.0.0.0/8")
-    clients.forget()
+def filled(world: World) -> Filled:
+    world.allow_loopback()
     world.cloud.db.document("customers/acme").update({"parallel_exports": len(CELLS) + 1})
     return Filled(world)
 

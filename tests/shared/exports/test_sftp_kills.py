@@ -26,6 +26,7 @@ class Small(RunSubject):
         self.outside = outside
         work_order = world.work_order("WO_1", photographs=2)
         self.ids = [each.id for item in work_order.work_items for each in item.input]
+        world.allow_loopback()
         self.export = by_sftp(world, sftp)
 
     def done_once(self) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from infra.local.suite import Suite
 from infra.local.traffic import Fault
 from shared.exports import runs
 from shared.exports.runs import Run, WrittenPart
@@ -32,8 +31,8 @@ MANY = 12_000
 
 
 @pytest.fixture(autouse=True)
-def loopback_allowed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WAYBILL_PRIVATE_ADDRESSES", "127.0.0.0/8")
+def loopback_allowed(world: World) -> None:
+    world.allow_loopback()
 
 
 def hourly(world: World, **more: Any) -> str:
