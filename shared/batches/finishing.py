@@ -104,7 +104,7 @@ def _mails(cloud: Cloud, batch: Batch, end: End, at: datetime) -> Writes:
         return Writes()
     site = sites_of(cloud.db, [batch.site], batch.customer).get(batch.site)
     customer = get_customer(cloud.db, batch.customer)
-    if refused := mails.not_made(cloud, customer, batch.notify):
+    if refused := mails.not_made(cloud, customer, batch.notify, at):
         return Writes({mails.NOT_SENT: refused})
     totals = dict(end.fields.get("totals") or asdict(Progress()))
     codes = totals.pop("codes")

@@ -88,7 +88,7 @@ def _check_limit(cloud: Cloud, run: Run) -> None:
             f"Name fewer recipients, or {ASK}. Then retry the run.",
         )
     missing = len(whom) - count(_delivering(cloud, run))
-    if missing > 0 and (why := mails.full(cloud, customer, missing)):
+    if missing > 0 and (why := mails.full(cloud, customer, missing, server_time(cloud.db))):
         raise Retry(why)
 
 
@@ -216,7 +216,7 @@ def _report(
     at: datetime,
     addresses: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
-    if not addresses or mails.not_made(cloud, get_customer(cloud.db, run.customer), addresses):
+    if not addresses or mails.not_made(cloud, get_customer(cloud.db, run.customer), addresses, at):
         return {}
     facts = {**_subject(cloud, run), **said}
     return mails.documents(run.path, letter, occurrence, addresses, facts, customer=run.customer, at=at)

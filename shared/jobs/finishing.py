@@ -74,7 +74,7 @@ def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> 
     known = {**end.fields, **fields}
     link = known.get("link")
     customer = get_customer(cloud.db, job.customer)
-    if refused := mails.not_made(cloud, customer, [job.email]):
+    if refused := mails.not_made(cloud, customer, [job.email], read_time(work)):
         return Writes({**fields, mails.NOT_SENT: refused})
     facts = {
         "customer": customer.name,

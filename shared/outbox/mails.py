@@ -24,7 +24,7 @@ from shared.accounts.limits import MAILS
 from shared.addresses import folded, once
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time, server_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.outbox import letters
 from shared.work import control, pieces, stages
 from shared.work.attempts import WAITS_NO_LONGER
@@ -154,18 +154,21 @@ def made_since(cloud: Cloud, customer: str, at: datetime) -> Any:
     return query.where(filter=FieldFilter("created", ">", at))
 
 
-def full(cloud: Cloud, customer: Customer, more: int) -> str | None:
-    """What is said where so many more mails of a customer may not be made now, else None."""
+def full(cloud: Cloud, customer: Customer, more: int, at: datetime) -> str | None:
+    """What is said where so many more mails of a customer may not be made at Firestore's time `at`, else
+    None."""
     most = customer.limit(MAILS)
-    used = limits.in_use(made_since(cloud, customer.id, server_time(cloud.db) - DAY), most)
+    used = limits.in_use(made_since(cloud, customer.id, at - DAY), most)
     return MAILS.sentence(most, used, more) if used + more > most else None
 
 
-def not_made(cloud: Cloud, customer: Customer, addresses: Iterable[str]) -> list[dict[str, str]]:
+def not_made(
+    cloud: Cloud, customer: Customer, addresses: Iterable[str], at: datetime
+) -> list[dict[str, str]]:
     """What the document that mails are about is told (`NOT_SENT`) where they may not be made now; nothing
     where they may."""
     whom = once(addresses)
-    why = full(cloud, customer, len(whom))
+    why = full(cloud, customer, len(whom), at)
     if why is None:
         return []
     logs.warning("mails are not made", customer=customer.id, mails=len(whom), reason=why)
