@@ -8,6 +8,7 @@ import flask
 
 from shared.accounts import signing, tokens
 from shared.accounts.keys import Caller, authenticate, signing_secret
+from shared.accounts.limits import REQUESTS_KEPT
 from shared.clock import unix_seconds
 from shared.gcp.clients import Cloud, connect
 from shared.http.bodies import content
@@ -40,6 +41,10 @@ class Call:
 
     cloud: Cloud
     caller: Caller
+
+    def requests_a_second(self) -> int:
+        """How many requests its customer may send."""
+        return REQUESTS_KEPT.value(self.cloud.db, self.caller.customer)
 
 
 def who(request: flask.Request, scope: str) -> Call:

@@ -15,8 +15,10 @@ from typing import Any
 
 from google.cloud import firestore
 
+from shared.clock import elapsed_since, stopwatch
 from shared.errors import Conflict, Refused, TooMany
 from shared.gcp.documents import count, fields_of
+from shared.http.rates import REQUESTS_A_SECOND
 
 ASK = "ask the operators of Waybill for a higher limit"
 """What helps with every limit."""
@@ -161,6 +163,13 @@ ITEM_TYPES = Limit(
     "a query in SQL can name each of them as a table",
     status=Conflict.status,
 )
+REQUESTS = Limit(
+    "requests_a_second",
+    REQUESTS_A_SECOND,
+    "requests a second to one instance of a function, and at once as many as in four seconds",
+    "one instance answers all customers",
+    now="send the next one after the seconds in Retry-After",
+)
 DATASETS = Limit(
     "datasets",
     1_000,
@@ -192,6 +201,7 @@ LIMITS: Mapping[str, Limit] = {
         MAILS,
         NEW_ADDRESSES,
         MAIL_TEXT,
+        REQUESTS,
         JOBS,
         JOB_UPLOADS,
         ITEM_TYPES,
@@ -210,3 +220,32 @@ def value(db: firestore.Client, customer: str, limit: Limit) -> int:
 def in_use(query: Any, most: int) -> int:
     """How many a query finds, counted up to `most`, so that counting has a price that is known."""
     return count(query, up_to=most) if most > 0 else 0
+
+
+KEPT_SECONDS = 60
+"""How long an instance goes by a customer's value that it has read, of a limit that each request asks for."""
+
+
+class Kept:
+    """The values of one limit, each read again after KEPT_SECONDS. Safe to share between threads: at worst a
+    value is read twice."""
+
+    def __init__(self, limit: Limit) -> None:
+        self._limit = limit
+        self._values: dict[str, tuple[float, int]] = {}
+
+    def value(self, db: firestore.Client, customer: str) -> int:
+        """A customer's value, as it was within the last KEPT_SECONDS."""
+        kept = self._values.get(customer)
+        if kept is None or elapsed_since(kept[0]) >= KEPT_SECONDS:
+            fields = db.document(f"customers/{customer}").get([self._limit.name]).to_dict() or {}
+            kept = self._values[customer] = (stopwatch(), self._limit.of(fields))
+        return kept[1]
+
+    def clear(self) -> None:
+        """Forget every value, for a process that goes on as if just started, as tests do."""
+        self._values.clear()
+
+
+REQUESTS_KEPT = Kept(REQUESTS)
+"""How many requests a second this instance answers each customer."""

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 
 from shared.clock import stopwatch
 
+REQUESTS_A_SECOND = 50
+"""How many requests of one customer an instance answers in a second, in the long run, unless an operator has
+set another number for the customer (`shared.accounts.limits`)."""
+
 BURST_SECONDS = 4.0
 """For how many seconds' worth of requests a bucket is full, unless its rate says otherwise."""
 

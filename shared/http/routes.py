@@ -42,16 +42,13 @@ from shared.http.bodies import BODY_BYTES, json_object, no_such, read
 from shared.http.errors import ErrorForm, Failure
 from shared.http.idempotency import repeatable
 from shared.http.paths import single_slashes
-from shared.http.rates import Rate, Rates
+from shared.http.rates import REQUESTS_A_SECOND, Rate, Rates
 
 PUBLIC = "public"
 """The scope of a route that anybody may call, without a key."""
 
 REQUEST_ID = "X-Request-Id"
 """The header of every answer that finds the request in the log. Clients of `/v2` show it with an error."""
-
-REQUESTS_A_SECOND = 50
-"""How many requests of one customer an instance answers in a second, in the long run."""
 
 CUSTOMERS_KEPT = 10_000
 """Of how many customers an instance counts the requests: about 2 MB."""
@@ -250,7 +247,7 @@ class Routes:
     def _handled(self, route: Route, values: dict[str, Any], request: flask.Request) -> flask.Response:
         request.view_args = values
         caller = request if route.scope == PUBLIC else self.surface.who(request, route.scope)
-        _count(_customer(route, caller))
+        _count(_customer(route, caller), caller)
         given = {name: values[name] for _, name in PARAMETER.findall(route.path)}
         if is_strict(self.surface, route):
             _check_query(self.surface, route, request)
@@ -365,15 +362,17 @@ def _customer(route: Route, caller: Any) -> str | None:
     return caller.caller.customer if route.scope != PUBLIC and hasattr(caller, "caller") else None
 
 
-def _count(customer: str | None) -> None:
-    """TooMany where a customer's requests come more often than this instance answers them."""
+def _count(customer: str | None, caller: Any) -> None:
+    """TooMany where a customer's requests come more often than this instance answers them. A caller that
+    knows its customer's limits has `requests_a_second`."""
     if customer is None:
         return
-    seconds = REQUESTS.take(customer, Rate.of(REQUESTS_A_SECOND))
+    most = caller.requests_a_second() if hasattr(caller, "requests_a_second") else REQUESTS_A_SECOND
+    seconds = REQUESTS.take(customer, Rate.of(max(1, most)))
     if seconds:
         raise TooMany(
-            f"more than {REQUESTS_A_SECOND} requests a second came from your keys: send the next one after "
-            f"{math.ceil(seconds)} s",
+            f"the limit requests_a_second is {most:,}, and more requests came from your keys: send the next "
+            f"one after {math.ceil(seconds)} s, or ask the operators of Waybill for a higher limit",
             seconds,
         )
 

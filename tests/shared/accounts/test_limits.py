@@ -14,6 +14,8 @@ from shared.accounts import limits
 from shared.accounts.limits import LIMITS
 from shared.batches.batch import UPLOADED
 from shared.exports import room
+from shared.http import routes
+from shared.http.rates import BURST_SECONDS, Rates
 from tests.infra.test_tables import DOCS, names, table
 from tests.subjects.small_job import Jobs
 from tests.subjects.small_run import MORNING
@@ -351,13 +353,42 @@ def test_status_says_of_a_window_that_is_due_that_a_limit_holds_it(
     assert row["note"] is None
 
 
+# Requests a second
+
+
+def test_a_customers_requests_a_second_are_its_own_and_read_again_after_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(routes, "REQUESTS", Rates(10, lambda: now[0]))
+    monkeypatch.setattr(limits, "stopwatch", lambda: now[0])
+    monkeypatch.setattr(limits, "elapsed_since", lambda began: now[0] - began)
+    key = world.stranger()
+    set_limits(world, requests_a_second=1)
+
+    def asked(times: int, key: str | None = None) -> list[int]:
+        return [world.request("GET", "/v1/options", key=key).status for _ in range(times)]
+
+    at_once = int(BURST_SECONDS)
+    assert asked(at_once + 1) == [200] * at_once + [429]
+    refused = world.request("GET", "/v1/options")
+    assert "the limit requests_a_second is 1, and" in refused.body["detail"], refused
+    assert asked(at_once + 1, key) == [200] * (at_once + 1)
+    set_limits(world, requests_a_second=2)
+    now[0] += limits.KEPT_SECONDS - 1
+    assert asked(at_once + 1) == [200] * at_once + [429], "by the value that was read"
+    now[0] += limits.KEPT_SECONDS
+    assert asked(2 * at_once + 1) == [200] * 2 * at_once + [429]
+
+
 # The page
 
 
 def test_the_page_on_limits_has_each_limit_and_each_limit_is_on_it() -> None:
     listed = [(names(row[0])[0], row[1], row[2], row[3]) for row in table("customers/limits.md")]
+    refused = {*USED, "requests_a_second"}
     expected = [
-        (each.name, f"{each.default:,}", each.unit, f"{each.status}" if each.name in USED else "")
+        (each.name, f"{each.default:,}", each.unit, f"{each.status}" if each.name in refused else "")
         for each in LIMITS.values()
     ]
     assert listed == expected
