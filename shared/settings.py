@@ -42,6 +42,11 @@ class Keys:
         return max(self.versions)
 
 
+OWN_BUCKETS = ("uploads", "staging", "images", "datasets", "records", "function-source")
+"""What the names of our buckets have behind the project's: those of infra/bundle.yaml, and that of functions'
+code (infra/terraform/storage.tf)."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything a function is configured with.
@@ -124,6 +129,11 @@ class Settings:
             url=env.get("WAYBILL_URL", "").rstrip("/"),
             region=env.get("WAYBILL_REGION") or cls.region,
         )
+
+    @property
+    def own_buckets(self) -> frozenset[str]:
+        """Every bucket of ours: no customer names one of them as a place of their own."""
+        return frozenset(f"{self.project}-{each}" for each in OWN_BUCKETS)
 
     @property
     def uploads_bucket(self) -> str:

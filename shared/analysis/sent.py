@@ -15,8 +15,10 @@ from shared import exact
 from shared.accounts.customers import Site
 from shared.accounts.networks import networks_of
 from shared.cutting import shown
+from shared.delivery.cloud_storage.uri import bucket_in
 from shared.errors import FieldProblem, Invalid
 from shared.net import outbound
+from shared.settings import Settings
 from shared.workorders import pictures
 from shared.workorders.store import VALUE, Photograph, PlainInput
 
@@ -143,6 +145,10 @@ def _content(db: firestore.Client, site: Site, value: str) -> bytes:
 
 
 def _fetched(db: firestore.Client, site: Site, url: str) -> bytes:
+    if (bucket := bucket_in(url)) and bucket in Settings(project=db.project).own_buckets:
+        raise _wrong(
+            f"is in {bucket}, a bucket of Waybill's own: give a URL of yours, or send the photograph"
+        )
     try:
         answer = outbound.call(
             "GET",

@@ -21,9 +21,9 @@ WAYS = Ways("create the task again with an empty path", "create a task with anot
 
 
 def bucket_of(cloud: Cloud, customer: str, place: BucketUri) -> CustomerBucket:
-    """A bucket of a customer, reached as the customer's account."""
+    """A bucket of a customer, reached as the customer's account. CustomerMustAct where it is one of ours."""
     account = get_customer(cloud.db, customer).account
-    return CustomerBucket(cloud.as_customer(account), account, place.bucket, WAYS)
+    return CustomerBucket.of(cloud, account, place.bucket, WAYS)
 
 
 def origin_of(cloud: Cloud, dataset: Dataset) -> CustomerBucket | None:

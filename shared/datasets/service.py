@@ -35,7 +35,7 @@ from shared.datasets.errors import (
 from shared.datasets.forms import unsupported
 from shared.datasets.steps import KIND
 from shared.datasets.task import EXPORT, VERSION, Task
-from shared.delivery.cloud_storage.bucket import CustomerBucket
+from shared.delivery.cloud_storage.bucket import CustomerBucket, why_not
 from shared.delivery.cloud_storage.uri import BucketUri
 from shared.errors import Conflict, FieldProblem, GiveUp
 from shared.gcp.clients import Cloud
@@ -245,6 +245,8 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
     if asked.new_dataset:
         _check_room(cloud, caller)
     _check_number(cloud, caller)
+    if why := why_not(cloud.settings, asked.path.bucket):
+        raise InvalidPath([FieldProblem("path", why)])
     bucket = destination.bucket_of(cloud, caller.customer, asked.path)
     with _refused_of_path(bucket):
         bucket.objects.probe(bucket.bucket, f"{asked.path.prefix}.waybill-probe-{cloud.new_id()}")

@@ -7,8 +7,10 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.errors import FieldProblem
 from shared.gcp.clients import Cloud
 from shared.gcp.objects import Stored
+from shared.settings import Settings
 
 TAIL_BYTES = 320
 """More than any name takes that a connector is given; a test holds the names against it."""
@@ -142,6 +144,7 @@ class ConnectorType(Generic[C]):
     images   whether an export with this config takes images along; None where the connector takes none
     secret   the secret that its config holds, if any
     mailed   how its deliveries are mailed, if they are
+    check    what is wrong with a config here, such as a place that is ours; fields are named within it
 
     `open` and `test` are given the customer's id, the customer's account and a config.
     """
@@ -154,6 +157,7 @@ class ConnectorType(Generic[C]):
     images: Callable[[C], bool] | None = None
     secret: Secret[C] | None = None
     mailed: Mailed[C] | None = None
+    check: Callable[[Settings, C], list[FieldProblem]] = lambda *_: []
 
     def exports_images(self, config: C) -> bool:
         """Whether an export with this config takes images along."""

@@ -53,6 +53,7 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
     _check_secret(body, None)
     config = parse(body)
     _check_sites(cloud, caller, config)
+    _check_place(cloud, config)
     room.check_export(cloud, caller.customer)
     customer = get_customer(cloud.db, caller.customer)
     outside.name(cloud, customer, config.addresses)
@@ -102,6 +103,7 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
     export = get(cloud, caller, id)
     wanted = parse(_merged(export.config, body))
     _check_sites(cloud, caller, wanted)
+    _check_place(cloud, wanted)
     must_be_alive(export)
     customer = get_customer(cloud.db, caller.customer)
     outside.name(cloud, customer, wanted.addresses, known=export.config.addresses)
@@ -283,6 +285,13 @@ def _check_sites(cloud: Cloud, caller: Caller, config: ExportConfig) -> None:
         for number, site in enumerate(config.site_ids)
         if site not in known
     ]
+    if problems:
+        raise Invalid(problems)
+
+
+def _check_place(cloud: Cloud, config: ExportConfig) -> None:
+    wrong = config.connector.check(cloud.settings, config.connector_config)
+    problems = [FieldProblem(f"connector_config.{each.field}", each.message) for each in wrong]
     if problems:
         raise Invalid(problems)
 

@@ -10,8 +10,10 @@ from google.api_core.exceptions import Forbidden, GoogleAPICallError, RetryError
 from google.auth.exceptions import RefreshError
 
 from shared.errors import CustomerMustAct, GiveUp, Retry
+from shared.gcp.clients import Cloud
 from shared.gcp.many import NotTaken
 from shared.gcp.objects import DifferentObject, Objects, Refusal, Stored, asked_url
+from shared.settings import Settings
 
 _FINAL = re.compile(r'"code":\s*(?:400|403|404)\b')
 """How the IAM credentials API says that asking again will not help.
@@ -94,8 +96,24 @@ RUN_WAYS = Ways("retry the run", "change the export's storage_uri, and retry wha
 """What can be done about a run of an export."""
 
 
+def why_not(settings: Settings, bucket: str) -> str | None:
+    """Why a bucket cannot be a customer's, in a sentence; None where it can."""
+    if bucket not in settings.own_buckets:
+        return None
+    return f"{bucket} is a bucket of Waybill's own, in which nothing is delivered: name a bucket of yours"
+
+
 class CustomerBucket:
     """The customer's bucket. Refusals that the customer can fix are raised as CustomerMustAct."""
+
+    @classmethod
+    def of(cls, cloud: Cloud, account: str, bucket: str, ways: Ways = RUN_WAYS) -> "CustomerBucket":
+        """A bucket, reached as a customer's account. CustomerMustAct where it is one of ours: what each door
+        refuses may stand in documents that were written before."""
+        if why := why_not(cloud.settings, bucket):
+            sentence = why.partition(":")[0]
+            raise CustomerMustAct(f"{sentence}.", f"{ways.elsewhere[0].upper()}{ways.elsewhere[1:]}.")
+        return cls(cloud.as_customer(account), account, bucket, ways)
 
     def __init__(self, objects: Objects, account: str, bucket: str, ways: Ways = RUN_WAYS) -> None:
         self.objects = objects

@@ -39,7 +39,10 @@ def run(cloud: Cloud, account: str, uri: str) -> list[Step]:
         place = BucketUri.parse(uri)
     except ValueError as wrong:
         return _stopped([], f"storage_uri: {wrong}.")
-    bucket = CustomerBucket(cloud.as_customer(account), account, place.bucket)
+    try:
+        bucket = CustomerBucket.of(cloud, account, place.bucket)
+    except GiveUp as refused:
+        return _stopped([], _sentences(refused))
     objects = bucket.objects
     steps = [Step("uri", "passed", f"{uri} names the bucket {place.bucket}.")]
     try:

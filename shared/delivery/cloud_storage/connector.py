@@ -17,7 +17,7 @@ class CloudStorage:
     def __init__(self, cloud: Cloud, account: str, config: CloudStorageConfig) -> None:
         self._settings = cloud.settings
         self._config = config
-        self._bucket = CustomerBucket(cloud.as_customer(account), account, config.uri.bucket)
+        self._bucket = CustomerBucket.of(cloud, account, config.uri.bucket)
 
     def deliver(self, staged: Stored, name: str, on_progress: Callable[[], None]) -> None:
         """As `Connector.deliver`: one call, whatever its size."""

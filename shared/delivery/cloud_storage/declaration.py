@@ -5,9 +5,12 @@ from collections.abc import Iterator
 
 from shared.delivery.base import Connector, ConnectorType, Step
 from shared.delivery.cloud_storage import connection_test
+from shared.delivery.cloud_storage.bucket import why_not
 from shared.delivery.cloud_storage.config import CloudStorageConfig
 from shared.delivery.cloud_storage.connector import CloudStorage
+from shared.errors import FieldProblem
 from shared.gcp.clients import Cloud
+from shared.settings import Settings
 
 
 @contextlib.contextmanager
@@ -19,6 +22,11 @@ def _test(cloud: Cloud, _: str, account: str, config: CloudStorageConfig) -> lis
     return connection_test.run(cloud, account, config.storage_uri)
 
 
+def _check(settings: Settings, config: CloudStorageConfig) -> list[FieldProblem]:
+    why = why_not(settings, config.uri.bucket)
+    return [FieldProblem("storage_uri", why)] if why else []
+
+
 CLOUD_STORAGE = ConnectorType(
     name="cloud_storage",
     config=CloudStorageConfig,
@@ -26,4 +34,5 @@ CLOUD_STORAGE = ConnectorType(
     test=_test,
     by_site=True,
     images=lambda config: config.export_images,
+    check=_check,
 )
