@@ -7,6 +7,7 @@ WaybillError
 │   ├── Forbidden        403  the key lacks a scope
 │   ├── NotFound         404  nothing of that name belongs to this customer
 │   ├── Conflict         409  right in itself, but not now
+│   ├── TooSlow          408  the request's body did not arrive in time
 │   ├── TooLarge         413  the request's body is larger than is accepted
 │   └── TooMany          429  right in itself, but too many of them, or too often
 ├── Retry                passing: the event is answered 503 and is delivered again
@@ -121,6 +122,13 @@ class TooLarge(Refused):
 
     status = 413
     title = "The request is too large"
+
+
+class TooSlow(Refused):
+    """The request's body did not arrive in time."""
+
+    status = 408
+    title = "The request came too slowly"
 
 
 class TooMany(Refused):

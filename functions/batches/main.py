@@ -1,13 +1,13 @@
 """HTTP `/v0.2`: batches, upload URLs, work orders."""
 
 import flask
-import functions_framework
 
 from shared import logs
 from shared.batches.api import ROUTES
+from shared.http import door
 
 
-@functions_framework.http
+@door.http
 def batches(request: flask.Request) -> flask.Response:
     """Answer one request."""
     logs.configure()

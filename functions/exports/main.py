@@ -1,13 +1,13 @@
 """HTTP `/v1`: export configs, runs and histories."""
 
 import flask
-import functions_framework
 
 from shared import logs
 from shared.exports.api import ROUTES
+from shared.http import door
 
 
-@functions_framework.http
+@door.http
 def exports(request: flask.Request) -> flask.Response:
     """Answer one request."""
     logs.configure()

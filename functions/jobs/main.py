@@ -1,13 +1,13 @@
 """HTTP `/ls`: access tokens, import and export jobs."""
 
 import flask
-import functions_framework
 
 from shared import logs
+from shared.http import door
 from shared.jobs.api import ROUTES
 
 
-@functions_framework.http
+@door.http
 def jobs(request: flask.Request) -> flask.Response:
     """Answer one request."""
     logs.configure()

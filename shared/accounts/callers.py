@@ -12,6 +12,7 @@ from shared.accounts.limits import REQUESTS_KEPT
 from shared.clock import unix_seconds
 from shared.gcp.clients import Cloud, connect
 from shared.http.bodies import content
+from shared.http.sent import of_the_unknown
 
 KEYS: dict[str, dict[str, Any]] = {
     "token": {
@@ -62,7 +63,8 @@ def who(request: flask.Request, scope: str) -> Call:
 def any_way(cloud: Cloud, request: flask.Request) -> Caller:
     """The caller by the key, the access token or the signature that the request carries.
 
-    Unauthenticated without a good one, Invalid where a signed request has a body that is too large.
+    Unauthenticated without a good one. Of a signed request, whose body is signed, too: Invalid where it is
+    too large, TooSlow where it does not arrive, Retry where too many are under way.
     """
     authorization = request.headers.get("Authorization", "")
     claim = signing.claim_of(authorization)
@@ -71,12 +73,14 @@ def any_way(cloud: Cloud, request: flask.Request) -> Caller:
     caller, secret = signing_secret(cloud, claim.access_key)
     headers = {name.lower(): value for name, value in request.headers.items()}
     signing.check_date(headers, datetime.fromtimestamp(unix_seconds(), UTC))
+    with of_the_unknown():
+        body = content(request)
     sent = signing.SentRequest(
         method=request.method,
         path=_path(request),
         query=request.query_string,
         headers=headers,
-        body=content(request),
+        body=body,
     )
     signing.verify(claim, sent, secret)
     return caller

@@ -29,6 +29,9 @@ MAX_NAME = 128
 MAX_TOKEN = 2048
 """How many characters of a token are looked at: two names of four bytes a character, and the rest of it."""
 
+LOGIN_BYTES = 16 * 1024
+"""How large a request for a token may be: it is read before anybody is known."""
+
 PURPOSE = b"waybill: access tokens"
 """Bound into the derived key, so that nothing else that is made of the same version is that key."""
 

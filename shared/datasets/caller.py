@@ -61,5 +61,5 @@ SURFACE = Surface(
     keys=KEYS,
     challenge=CHALLENGE,
     errors=CODED,
-    refusals=(400,),
+    refusals=(400, 408),
 )

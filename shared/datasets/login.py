@@ -364,7 +364,7 @@ ROUTES = Routes(
             handler=_log_in,
             summary="Log in with a key",
             scope=PUBLIC,
-            body=Body(TokenRequest),
+            body=Body(TokenRequest, max_bytes=tokens.LOGIN_BYTES),
             answer=IssuedToken,
             status=201,
             headers={TOKEN: "The token."},

@@ -30,8 +30,7 @@ BODY_BYTES = 1024 * 1024
 https://cloud.google.com/run/quotas#request_limits"""
 
 _READ = "waybill.body"
-# Where a request's environment has its body, once it was read. Flask's own reading ends in an error that
-# functions-framework meets again after the answer, where it reads what is left of the body.
+# Where a request's environment has its body, once it was read.
 
 BODY_DEPTH = 2 * exact.MAX_DEPTH
 """How many lists and objects of a body may stand inside each other: a field can be as deep as a file."""

@@ -9,19 +9,18 @@ ends one character after a boundary.
 """
 
 import re
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 from urllib.parse import parse_qsl
 
 import flask
 from pydantic import WithJsonSchema
-from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import parse_options_header
 
 from shared.cutting import shown
 from shared.errors import Invalid, TooLarge
+from shared.http.sent import sent
 
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -43,13 +42,6 @@ MAX_BOUNDARY = 70
 
 MAX_PADDING = 256
 """How many spaces may follow a boundary."""
-
-BLOCK_BYTES = 64 * 1024
-"""How much of a body is read at once."""
-
-DRAIN_BYTES = 64 * 1024 * 1024
-"""How much of a body is read and dropped so that its sender gets to read the answer. Many clients send the
-whole body before they read, and fail where the connection is closed meanwhile."""
 
 FileBytes = Annotated[bytes, WithJsonSchema({"contentMediaType": "application/octet-stream"})]
 """In the model of a form that is given as `parts`: a file.
@@ -94,7 +86,8 @@ class Part:
 def fields(request: flask.Request, max_bytes: int = FORM_BYTES) -> dict[str, str]:
     """The fields of a form by their names. Files are text, too. No body, or an empty one, is an empty form.
 
-    Invalid where the body is no form, or a field comes twice; TooLarge where it is larger than `max_bytes`.
+    Invalid where the body is no form, or a field comes twice; TooLarge where it is larger than `max_bytes`;
+    TooSlow where it does not arrive.
     """
     found: dict[str, str] = {}
     for part in parts(request, max_bytes):
@@ -109,7 +102,8 @@ def parts(request: flask.Request, max_bytes: int = REQUEST_BYTES) -> Iterator[Pa
     urlencoded form, which can be FORM_BYTES large, are its parts. No body, or an empty one, has no parts.
 
     While parts and blocks are asked for: Invalid where the body is no form, is broken or ends too early;
-    TooLarge where it is larger than `max_bytes`. By then the rest of it has been dropped.
+    TooLarge where it is larger than `max_bytes`, by its declared length before any of it is read; TooSlow
+    where it does not arrive.
     """
     is_multipart = request.mimetype == MULTIPART
     read = _reader(request, max_bytes if is_multipart else min(max_bytes, FORM_BYTES))
@@ -129,42 +123,24 @@ def parts(request: flask.Request, max_bytes: int = REQUEST_BYTES) -> Iterator[Pa
 
 
 def whole(request: flask.Request, max_bytes: int) -> bytes:
-    """A body as it is; TooLarge where it is larger than `max_bytes`, with the rest of it dropped."""
+    """A body as it is; TooLarge where it is larger than `max_bytes`, and else as `Sent.read` raises."""
     return b"".join(iter(_reader(request, max_bytes), b""))
-
-
-def drain(request: flask.Request) -> None:
-    """Read what is left of a body, up to DRAIN_BYTES, and drop it."""
-    left = DRAIN_BYTES
-    try:
-        stream = _stream(request)
-        while left > 0 and (block := stream.read(min(left, BLOCK_BYTES))):
-            left -= len(block)
-    except (ClientDisconnected, OSError):
-        return  # nobody is there to read an answer
-
-
-def _stream(request: flask.Request) -> Any:
-    # Flask would refuse a body on its own, at a limit of functions-framework: here each route has its own.
-    request.max_content_length = sys.maxsize
-    return request.stream
 
 
 def _reader(request: flask.Request, max_bytes: int) -> Callable[[], bytes]:
     """What reads the next block of a body; an empty one is its end."""
+    body = sent(request)
     seen = 0
 
     def read() -> bytes:
         nonlocal seen
-        if max(seen, request.content_length or 0) > max_bytes:
-            drain(request)
+        if (body.length or 0) > max_bytes:
             raise TooLarge(f"the request's body is larger than {max_bytes} bytes")
-        try:
-            block: bytes = _stream(request).read(BLOCK_BYTES)
-        except ClientDisconnected:
-            return b""
+        block = body.read()
         seen += len(block)
-        return block if seen <= max_bytes else read()
+        if seen > max_bytes:
+            raise TooLarge(f"the request's body is larger than {max_bytes} bytes")
+        return block
 
     return read
 

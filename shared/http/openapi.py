@@ -196,6 +196,8 @@ def _refusals(surface: Surface, route: Route) -> set[int]:
         refusals |= {401, 403, 429, *surface.refusals}
     if route.body is not None or route.query is not None or route.repeatable or is_strict(surface, route):
         refusals.add(400)
+    if route.body is not None or route.repeatable:
+        refusals.add(408)
     if route.body is not None and route.body.form:
         refusals.add(413)
     if PARAMETER.search(route.path):

@@ -43,12 +43,14 @@ from shared.http.errors import ErrorForm, Failure
 from shared.http.idempotency import repeatable
 from shared.http.paths import single_slashes
 from shared.http.rates import REQUESTS_A_SECOND, Rate, Rates
+from shared.http.sent import of_the_unknown
 
 PUBLIC = "public"
 """The scope of a route that anybody may call, without a key."""
 
 REQUEST_ID = "X-Request-Id"
-"""The header of every answer that finds the request in the log. Clients of `/v2` show it with an error."""
+"""The header of every answer that finds the request in the log. Clients of `/v2` show it with an error. It is
+ours: two requests never share one, whatever their sender says."""
 
 CUSTOMERS_KEPT = 10_000
 """Of how many customers an instance counts the requests: about 2 MB."""
@@ -58,6 +60,13 @@ REQUESTS = Rates(CUSTOMERS_KEPT)
 
 UNDECLARED: Any = object()
 """The answer of a route that declares none."""
+
+_TRACES = {
+    "traceparent": re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"),
+    "X-Cloud-Trace-Context": re.compile(r"([0-9a-f]{32})(?:/[0-9]{1,20})?(?:;o=[0-9])?"),
+}
+# The headers that name a trace, and the form that each must have. A trace is the caller's word.
+# https://www.w3.org/TR/trace-context/#traceparent-header https://cloud.google.com/trace/docs/trace-context
 
 PARAMETER = re.compile(r"<(?:([^<>:]+):)?([^<>:]+)>")
 """What a path leaves open: a converter, if any, and a name.
@@ -221,14 +230,12 @@ class Routes:
 
     def answer(self, request: flask.Request) -> flask.Response:
         """Have the route's handler answer, or say what went wrong in the surface's form."""
-        request_id = request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0] or uuid.uuid4().hex
-        with logs.bound(request=request_id):
+        request_id = uuid.uuid4().hex
+        with logs.bound(request=request_id, trace=_trace(request)):
             try:
                 answer = self._answer(request)
             except Exception as error:
                 answer = self._failed(request, request_id, error)
-            # Also of a refusal: many clients send the whole body before they read.
-            forms.drain(request)
         answer.headers.update(self.surface.headers)
         answer.headers[REQUEST_ID] = request_id
         return answer
@@ -252,7 +259,9 @@ class Routes:
         if is_strict(self.surface, route):
             _check_query(self.surface, route, request)
         with logs.bound(**_ids(route, caller, given)):
-            value = route.handler(caller, **given, **dict(_sent(route, request)))
+            with of_the_unknown() if route.scope == PUBLIC and route.body else contextlib.nullcontext():
+                sent = dict(_sent(route, request))
+            value = route.handler(caller, **given, **sent)
         if value is None:
             return flask.Response(status=route.status)
         if isinstance(value, flask.Response):
@@ -301,6 +310,15 @@ class Routes:
         return self.document
 
 
+def _trace(request: flask.Request) -> str | None:
+    """The trace that a request belongs to, 32 hex digits, or None where it names none in the right form."""
+    for name, form in _TRACES.items():
+        found = form.fullmatch(request.headers.get(name, ""))
+        if found is not None and found[1].strip("0"):
+            return found[1]
+    return None
+
+
 def serving(several: Sequence[Routes], path: str) -> Routes:
     """Of a function's routes on several surfaces, those whose prefix is the longest of this path. One surface
     must have an empty prefix, which every path has."""
@@ -343,6 +361,8 @@ def _check(surface: Surface, route: Route) -> None:
         problem = "has no summary: say in a few words what it does"
     elif route.body is not None and route.body.given == ("merge_patch" if route.body.form else "parts"):
         problem = f"cannot be given {route.body.given!r}: a form has parts, and a JSON object can be a patch"
+    elif route.body is not None and route.body.given == "parts" and route.scope == PUBLIC:
+        problem = "is given parts and is PUBLIC: what anybody may send is read whole, within its limit"
     elif route.body is not None and route.body.form and route.repeatable:
         problem = "is repeatable and has a form: only a JSON object can be compared with the one before"
     if problem:

@@ -129,7 +129,7 @@ TOKEN_ROUTES = [
         handler=_issue_token,
         summary="Get an access token for a key",
         scope=PUBLIC,
-        body=Body(TokenRequest, form=True, given="object"),
+        body=Body(TokenRequest, max_bytes=tokens.LOGIN_BYTES, form=True, given="object"),
         answer=Token,
     ),
     Route(

@@ -13,9 +13,9 @@ import requests
 from werkzeug.test import EnvironBuilder
 
 from shared.errors import Invalid, TooLarge
-from shared.http import forms
-from shared.http.forms import BLOCK_BYTES, FORM_BYTES, MAX_HEADER_BYTES, MAX_PARTS, Part, fields, parts
-from shared.http.routes import Body, Route, Routes
+from shared.http.forms import FORM_BYTES, MAX_HEADER_BYTES, MAX_PARTS, Part, fields, parts
+from shared.http.routes import PUBLIC, Body, Route, Routes
+from shared.http.sent import BLOCK_BYTES
 from tests.shared.http.toy import NewBoat, Yard, surface, toy
 
 URLENCODED = "application/x-www-form-urlencoded"
@@ -141,7 +141,9 @@ def wired(content_type: str | None, wire: Wire, length: int | None = None) -> fl
     environ.pop("CONTENT_LENGTH", None)
     if content_type is not None:
         environ["CONTENT_TYPE"] = content_type
-    if length is not None:
+    if length is None:
+        environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+    else:
         environ["CONTENT_LENGTH"] = str(length)
     return flask.Request(environ)
 
@@ -337,7 +339,7 @@ def test_a_body_that_ends_before_its_length_is_refused() -> None:
     content_type, body, _ = SENT["curl"]
     environ = EnvironBuilder(method="POST", content_type=content_type, data=body[:-9]).get_environ()
     environ["CONTENT_LENGTH"] = str(len(body))
-    with pytest.raises(Invalid, match="ends before its last boundary"):
+    with pytest.raises(Invalid, match=r"^body: ends too early"):
         taken(flask.Request(environ))
 
 
@@ -364,23 +366,20 @@ def test_a_limit_of_the_server_it_runs_under_does_not_count() -> None:
         assert taken(sent(content_type, body)) == expected
 
 
-@pytest.mark.parametrize("with_length", [True, False], ids=["length", "chunked"])
-def test_a_body_over_the_limit_is_dropped_to_its_end_and_refused(with_length: bool) -> None:
+def test_a_body_over_the_limit_is_refused_by_its_length_and_nothing_of_it_is_read() -> None:
     content_type, body, _ = SENT["curl"]
-    wire = Wire(iter([body[:50], body[50:], b"more" * BLOCK_BYTES]))
-    size = len(body) + 4 * BLOCK_BYTES
-    request = wired(content_type, wire, size if with_length else None)
+    wire = Wire(iter([body]))
     with pytest.raises(TooLarge, match=f"^the request's body is larger than {len(body)} bytes$"):
-        taken(request, max_bytes=len(body))
-    assert wire.read_bytes == size
+        taken(wired(content_type, wire, len(body) + 1), max_bytes=len(body))
+    assert wire.read_bytes == 0
 
 
-def test_a_body_without_an_end_is_dropped_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "DRAIN_BYTES", 1000)
-    wire = Wire(iter(lambda: b"x" * 100, b""))
-    with pytest.raises(TooLarge):
-        fields(wired("multipart/form-data; boundary=b", wire), 300)
-    assert wire.read_bytes == 400 + 1000
+def test_a_body_without_a_length_is_counted_and_no_further_block_is_read() -> None:
+    content_type, body, _ = SENT["curl"]
+    wire = Wire(iter([body[:50], body[50:], b"more", b"more"]))
+    with pytest.raises(TooLarge, match=f"^the request's body is larger than {len(body)} bytes$"):
+        taken(wired(content_type, wire), max_bytes=len(body))
+    assert wire.read_bytes == len(body) + 4
 
 
 def test_an_urlencoded_form_is_never_larger_than_what_is_read_whole() -> None:
@@ -447,21 +446,17 @@ def test_a_route_gives_the_parts_while_they_arrive() -> None:
     assert (answer.status_code, [each.name for each in seen]) == (200, [each[0] for each in expected])
 
 
-@pytest.mark.parametrize(
-    ("key", "fails", "status"), [(None, False, 401), ("boats", True, 500), ("boats", False, 200)]
-)
-def test_what_a_handler_left_of_a_form_is_dropped_before_the_answer(
-    key: str | None, fails: bool, status: int
+@pytest.mark.parametrize(("key", "status", "blocks"), [(None, 401, 0), ("ships", 403, 0), ("boats", 200, 1)])
+def test_nothing_of_a_body_is_read_before_its_caller_is_known_and_may(
+    key: str | None, status: int, blocks: int
 ) -> None:
     def build(_: str, parts: Iterator[Part]) -> None:
         next(parts)
-        if fails:
-            raise RuntimeError
 
     content_type, body, _ = SENT["chrome"]
-    wire = Wire(iter([body[:100], body[100:], b"more" * BLOCK_BYTES]))
+    wire = Wire(iter([body[:300], body[300:]]))
     answer = form_route(build, "parts").answer(posted(content_type, wire, key))
-    assert (answer.status_code, wire.read_bytes) == (status, len(body) + 4 * BLOCK_BYTES)
+    assert (answer.status_code, wire.read_bytes) == (status, 300 * blocks)
 
 
 def test_a_body_over_a_routes_limit_answers_413() -> None:
@@ -478,6 +473,7 @@ def test_a_body_over_a_routes_limit_answers_413() -> None:
         ({"body": Body(NewBoat, given="parts")}, "cannot be given 'parts'"),
         ({"body": Body(NewBoat, form=True, given="merge_patch")}, "cannot be given 'merge_patch'"),
         ({"repeatable": True}, "is repeatable and has a form"),
+        ({"scope": PUBLIC, "body": Body(NewBoat, form=True, given="parts")}, "is given parts and is PUBLIC"),
     ],
 )
 def test_a_form_that_cannot_be_read_so_does_not_start(changes: dict[str, Any], problem: str) -> None:

@@ -123,7 +123,7 @@ def test_a_declaration_becomes_parameters(document: dict[str, Any]) -> None:
 def test_a_declaration_becomes_answers(document: dict[str, Any]) -> None:
     boats, boat = document["paths"]["/toy/boats"], document["paths"]["/toy/boats/{boat}"]
     flag = document["paths"]["/toy/flags/{flag}"]
-    assert set(boats["post"]["responses"]) == {"201", "400", "401", "403", "409", "429", "500", "503"}
+    assert set(boats["post"]["responses"]) == {"201", "400", "401", "403", "408", "409", "429", "500", "503"}
     assert set(boats["get"]["responses"]) == {"200", "400", "401", "403", "429", "500", "503"}
     assert set(boat["delete"]["responses"]) == {"204", "401", "403", "404", "409", "429", "500", "503"}
     assert set(flag["get"]["responses"]) == {"200", "302", "404", "500", "503"}
@@ -194,7 +194,7 @@ def test_a_form_has_the_content_types_that_it_is_read_from() -> None:
         document = Routes(surface(), [route]).document
         assert [str(error) for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
         found: dict[str, Any] = document["paths"]["/toy/cargo"]["post"]
-        assert set(found["responses"]) == {"200", "400", "401", "403", "413", "429", "500", "503"}
+        assert set(found["responses"]) == {"200", "400", "401", "403", "408", "413", "429", "500", "503"}
         assert document["components"]["schemas"]["Cargo"]["properties"]["photograph"] == {
             "contentMediaType": "application/octet-stream",
             "description": "What it looks like.",

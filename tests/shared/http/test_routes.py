@@ -1,6 +1,7 @@
 """Declared routes: who may call, what a handler is given, and how each outcome is answered."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -180,11 +181,47 @@ def test_declared_headers_are_sent_with_the_answer() -> None:
     assert "headers" not in described["401"]
 
 
-def test_every_answer_has_the_id_of_its_request(routes: Routes) -> None:
-    traced = {"X-Cloud-Trace-Context": "105445aa7843bc8bf206b120001000/1;o=1"}
-    for path in ("/toy/boats", "/toy/ships"):
-        assert len(call(routes, "GET", path).headers["X-Request-Id"]) == 32
-        assert call(routes, "GET", path, **traced).headers["X-Request-Id"] == "105445aa7843bc8bf206b120001000"
+OURS = re.compile("[0-9a-f]{32}")
+
+TRACE = "105445aa7843bc8bf206b12000100000"
+
+OF_A_CALLER: list[tuple[dict[str, str], str | None]] = [
+    ({}, None),
+    ({"X-Cloud-Trace-Context": f"{TRACE}/1;o=1"}, TRACE),
+    ({"X-Cloud-Trace-Context": TRACE}, TRACE),
+    ({"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}, TRACE),
+    ({"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "X-Cloud-Trace-Context": f"{'1' * 32}/1"}, TRACE),
+    ({"traceparent": "no trace", "X-Cloud-Trace-Context": TRACE}, TRACE),
+    ({"X-Request-Id": TRACE}, None),
+    ({"X-Cloud-Trace-Context": "105445aa7843bc8bf206b120001000/1;o=1"}, None),
+    ({"X-Cloud-Trace-Context": "trace-7"}, None),
+    ({"X-Cloud-Trace-Context": f"{TRACE}\u2028"}, None),
+    ({"X-Cloud-Trace-Context": f'{TRACE}", "severity": "EMERGENCY'}, None),
+    ({"X-Cloud-Trace-Context": "x" * 8000}, None),
+    ({"X-Cloud-Trace-Context": TRACE.upper()}, None),
+    ({"X-Cloud-Trace-Context": "0" * 32}, None),
+    ({"traceparent": f"00-{'0' * 32}-00f067aa0ba902b7-01"}, None),
+    ({"traceparent": f"00-{TRACE}-00f067aa0ba902b7"}, None),
+]
+
+
+@pytest.mark.parametrize(("headers", "trace"), OF_A_CALLER)
+def test_the_id_of_a_request_is_ours_and_a_trace_must_have_its_form(
+    routes: Routes,
+    yard: Yard,
+    capsys: pytest.CaptureFixture[str],
+    headers: dict[str, str],
+    trace: str | None,
+) -> None:
+    logs.configure()
+    yard.error = RuntimeError()
+    ids = [
+        call(routes, "GET", path, **headers).headers["X-Request-Id"] for path in ("/toy/boats", "/toy/ships")
+    ]
+    assert all(OURS.fullmatch(each) for each in ids)
+    assert len({*ids, trace}) == 3, "an id is nobody else's"
+    line = json.loads(capsys.readouterr().out)
+    assert (line["request"], line.get("trace")) == (ids[0], trace)
 
 
 @pytest.mark.parametrize(
@@ -271,11 +308,13 @@ def test_every_error_has_the_form_of_its_surface(
     }
     method, path, body, key = requests.get(status, ("DELETE", BOAT, None, "boats"))
     answer = call(routes, method, path, body, key=key, **{"X-Cloud-Trace-Context": "trace-7/1;o=1"})
+    request_id = answer.headers["X-Request-Id"]
     assert (answer.status_code, answer.content_type) == (status, form.content_type)
     said = answer.get_json()
     assert set(said) - {"errors"} == keys
     assert ("errors" in said) == (status == 400)
-    assert said["request_id"] == "trace-7"
+    assert said["request_id"] == request_id
+    assert OURS.fullmatch(request_id)
     assert answer.headers.get("Retry-After") == ("2" if status == 429 else None)
     assert said["detail"]
     assert said.get("status", status) == status
