@@ -12,10 +12,11 @@ TICK_SECONDS = 60
 
 
 def tick(cloud: Cloud, message: Message) -> None:
-    """Do the parts in turn: have the exports that are due begun, have failed windows retried, resume stalled
-    pieces, start pending runs. A part that fails stops no other."""
+    """Do the parts in turn: have the exports that are due begun, have failed windows retried, have deletions
+    completed, resume stalled pieces, start pending runs. A part that fails stops no other."""
     failures = []
-    for part in (exports.publish_due, exports.publish_retries, sweep, exports.start_pending):
+    parts = (exports.publish_due, exports.publish_retries, exports.publish_deletions, sweep)
+    for part in (*parts, exports.start_pending):
         try:
             part(cloud, message.published)
         except Exception as failure:

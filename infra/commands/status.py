@@ -22,6 +22,7 @@ from shared.exports import operating as exports
 from shared.exports import room
 from shared.exports.audit import bounds
 from shared.exports.operating import FAILED_WITHIN, RunNow
+from shared.gcp import unreadable
 from shared.gcp.clients import Cloud
 from shared.jobs import job as jobs
 from shared.jobs.job import Job
@@ -131,6 +132,15 @@ def _listings(cloud: Cloud, found: exports.Overview) -> Iterator[Listing]:
         "Mails that were not sent, or may not have been, within a day",
         [_why(each.reason, each.next_action) for each in mails],
     )
+    # Last, since the lists above meet some of them.
+    bad = unreadable.listed(cloud.db)
+    yield Listing(
+        "documents_unreadable",
+        ("document", "met"),
+        [(each.path, each.met) for each in bad],
+        "Documents that cannot be read, and were left out",
+        [each.reason for each in bad],
+    )
 
 
 def _runs(name: str, heading: str, those: Listed[RunNow], at: datetime) -> Listing:
@@ -203,9 +213,13 @@ def _works(
     """Works of a kind: the columns are the name of the kind, and what `row` says of a work, how far it is
     last. Below each is what it waits for, or `why` it failed."""
     *first, reached = columns
-    rows = []
+    rows: list[Sequence[object]] = []
     for each in those.shown:
-        *cells, how_far = row(each)
+        cells: Sequence[object]
+        try:
+            *cells, how_far = row(each)
+        except unreadable.MALFORMED:  # a piece of it says how far it is
+            cells, how_far = ["?"] * (len(first) - 1), "cannot be read"
         rows.append((each.customer, each.id, *cells, at - each.created, Ago(each.heartbeat, at), how_far))
     notes = [_waits(each.waits_for, each.since, at) or why(each.work) for each in those.shown]
     return Listing(

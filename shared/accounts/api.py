@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 
 from shared.accounts.callers import Call
 from shared.accounts.customers import ParameterType, Site, site_of
+from shared.gcp.unreadable import readable
 from shared.http.bodies import documented
 from shared.http.paging import Page, page
 from shared.http.routes import Route
@@ -74,7 +75,10 @@ def _list_sites(call: Call, query: Page) -> SiteList:
     collection = call.cloud.db.collection("sites")
     theirs = collection.where(filter=FieldFilter("customer", "==", call.caller.customer))
     found, token = page(query, theirs.order_by("__name__"), collection, call.caller.customer)
-    return {"sites": [_listed(site_of(each)) for each in found], "next_page_token": token}
+    return {
+        "sites": [_listed(each) for each in readable(call.cloud.db, found, site_of)],
+        "next_page_token": token,
+    }
 
 
 def _listed(site: Site) -> ListedSite:

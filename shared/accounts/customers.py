@@ -12,6 +12,7 @@ from shared.addresses import checked, once
 from shared.cutting import shown
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.unreadable import readable
 from shared.ids import ACCOUNT, NAMED, NAMED_RULE, SLUG, SLUG_RULE
 
 ParameterType = Literal["string", "number", "boolean"]
@@ -188,24 +189,21 @@ def get_site(db: firestore.Client, id: str, customer: str) -> Site:
 
 def all_customers(db: firestore.Client) -> list[Customer]:
     """All customers, by their ids."""
-    return [customer_of(each) for each in db.collection("customers").order_by("__name__").stream()]
+    return list(readable(db, db.collection("customers").order_by("__name__").stream(), customer_of))
 
 
 def all_sites(db: firestore.Client, customer: str) -> list[Site]:
     """All sites of a customer, by their ids."""
     theirs = db.collection("sites").where(filter=FieldFilter("customer", "==", customer))
-    return [site_of(each) for each in theirs.order_by("__name__").stream()]
+    return list(readable(db, theirs.order_by("__name__").stream(), site_of))
 
 
 def sites_of(db: firestore.Client, ids: Sequence[str], customer: str) -> dict[str, Site]:
     """Those of the sites that exist and belong to the customer; another's look as if they were not. An id may
     be any text."""
-    found = {}
-    for snapshot in db.get_all([db.document(f"sites/{id}") for id in ids if NAMED.fullmatch(id)]):
-        fields = snapshot.to_dict()
-        if fields is not None and fields["customer"] == customer:
-            found[snapshot.id] = site_of(snapshot)
-    return found
+    named = db.get_all([db.document(f"sites/{id}") for id in ids if NAMED.fullmatch(id)])
+    theirs = [each for each in named if (each.to_dict() or {}).get("customer") == customer]
+    return {site.id: site for site in readable(db, theirs, site_of)}
 
 
 def site_of(snapshot: Snapshot) -> Site:

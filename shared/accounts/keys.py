@@ -21,7 +21,8 @@ from shared import ids
 from shared.accounts import secrets
 from shared.errors import Conflict, CustomerMustAct, Forbidden, NotFound, Unauthenticated
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time
+from shared.gcp.documents import Snapshot, fields_of, moment_in, read_time
+from shared.gcp.unreadable import readable
 from shared.settings import Settings
 
 SIGNING = "signing"
@@ -117,7 +118,7 @@ def get_key(db: firestore.Client, id: str) -> Key:
 def keys_of(db: firestore.Client, customer: str) -> list[Key]:
     """All keys of a customer, revoked ones too, the oldest first."""
     found = db.collection("api_keys").where(filter=FieldFilter("customer", "==", customer)).stream()
-    return sorted(map(_key, found), key=lambda key: key.created)
+    return sorted(readable(db, found, _key), key=lambda key: key.created)
 
 
 def successor(db: firestore.Client, id: str, settings: Settings | None = None) -> str:
@@ -201,7 +202,7 @@ def _key(snapshot: Snapshot) -> Key:
         scopes=tuple(fields["scopes"]),
         site=fields.get("site"),
         revoked=fields["revoked"],
-        created=fields["created"],
+        created=moment_in(fields, "created"),
     )
 
 

@@ -16,6 +16,8 @@ from shared.batches.batch import Batch
 from shared.batches.caller import SCOPE, SURFACE, SiteCall
 from shared.batches.service import NewBatch
 from shared.errors import NotFound
+from shared.gcp.documents import Snapshot
+from shared.gcp.unreadable import readable
 from shared.http.bodies import OneOf
 from shared.http.paging import Page, page
 from shared.http.routes import PUBLIC, Body, Media, Route, Routes
@@ -46,8 +48,11 @@ def _list_batches(call: SiteCall, query: Page) -> answers.BatchList:
         "created", direction=firestore.Query.DESCENDING
     )
     found, token = page(query, newest, collection, call.caller.customer)
-    shown = [answers.batch(call.cloud, batches.from_snapshot(snapshot)) for snapshot in found]
-    return {"batches": shown, "next_page_token": token}
+
+    def shown(snapshot: Snapshot) -> answers.Batch:
+        return answers.batch(call.cloud, batches.from_snapshot(snapshot))
+
+    return {"batches": list(readable(call.cloud.db, found, shown)), "next_page_token": token}
 
 
 def _cancel_batch(call: SiteCall, batch: UUID) -> None:

@@ -13,17 +13,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.documents import Snapshot, fields_of, one_of
 from shared.gcp.objects import Stored
 from shared.outbox.mails import NOT_SENT
 from shared.work import pieces
-from shared.work.kinds import CANCELLED, COMPLETED, FAILED
+from shared.work.kinds import CANCELLED, COMPLETED, FAILED, PENDING
 from shared.work.pieces import CLOSED, DONE, OPEN, QUEUED
 
 WAITING_FOR_UPLOAD, UPLOADED, PROCESSING = "WAITING_FOR_UPLOAD", "UPLOADED", "PROCESSING"
 COMPLETED_WITH_ERRORS, EXPIRED = "COMPLETED_WITH_ERRORS", "EXPIRED"
 UNDER_WAY = (UPLOADED, PROCESSING)
 ENDED = (COMPLETED, COMPLETED_WITH_ERRORS, FAILED, CANCELLED, EXPIRED)
+STATES = (PENDING, WAITING_FOR_UPLOAD, *UNDER_WAY, *ENDED)
 
 IMPORT = "import"
 """The stage whose pieces are the slices."""
@@ -135,7 +136,7 @@ def from_snapshot(snapshot: Snapshot) -> Batch:
         customer=fields["customer"],
         site=fields["site_id"],
         user=fields["user"],
-        state=fields["state"],
+        state=one_of(fields, "state", STATES),
         created=fields["created"],
         filename=fields["filename"],
         declared=fields["declared"],

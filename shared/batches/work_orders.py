@@ -18,7 +18,8 @@ from shared.batches.caller import SCOPE, SiteCall
 from shared.errors import FieldProblem, Invalid, NotFound
 from shared.exact import MAX_DEPTH
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import server_time
+from shared.gcp.documents import Snapshot, server_time
+from shared.gcp.unreadable import readable
 from shared.http.bodies import OneOf
 from shared.http.paging import Page, page_as_it_was
 from shared.http.routes import Body, Route
@@ -184,8 +185,11 @@ def _list_work_orders(call: SiteCall, query: WorkOrdersPage) -> answers.WorkOrde
             orders=("name", "update_date"),
             keep=listing.kept(wanted),
         )
-    shown = [answers.listed_work_order(listing.listed(each)) for each in found]
-    return {"work_orders": shown, "next_page_token": token}
+
+    def shown(snapshot: Snapshot) -> answers.ListedWorkOrder:
+        return answers.listed_work_order(listing.listed(snapshot))
+
+    return {"work_orders": list(readable(cloud.db, found, shown)), "next_page_token": token}
 
 
 def _create_work_order(call: SiteCall, body: NewWorkOrder) -> answers.WorkOrder:

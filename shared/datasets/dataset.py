@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.documents import Snapshot, fields_of, moment_in
 from shared.gcp.objects import Stored
 
 ID = re.compile("[0-9a-f]{32}")
@@ -165,8 +165,8 @@ def from_snapshot(snapshot: Snapshot) -> Dataset:
         failure=fields["failure"],
         origin=Origin(**origin) if origin else None,
         deleted=fields["deleted"],
-        created=fields["created"],
-        updated=fields["updated"],
+        created=moment_in(fields, "created"),
+        updated=moment_in(fields, "updated"),
     )
 
 

@@ -40,6 +40,7 @@ from shared.delivery.cloud_storage.uri import BucketUri
 from shared.errors import Conflict, FieldProblem, GiveUp
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, count, transact
+from shared.gcp.unreadable import readable
 from shared.work import control
 
 MAX_SITES = 100
@@ -110,7 +111,7 @@ def all_of(cloud: Cloud, caller: Caller) -> list[Dataset]:
         .select(datasets.LISTED)
     )
     most = limits.value(cloud.db, caller.customer, limits.DATASETS)
-    return [datasets.from_snapshot(each) for each in query.limit(max(most, 1)).stream()]
+    return list(readable(cloud.db, query.limit(max(most, 1)).stream(), datasets.from_snapshot))
 
 
 def datasets_of(cloud: Cloud, customer: str) -> Any:
@@ -214,7 +215,7 @@ def versions(cloud: Cloud, dataset: Dataset, most: int) -> list[Version]:
         .select(datasets.LISTED_OF_VERSION)
         .order_by("number", direction=firestore.Query.DESCENDING)
     )
-    return [datasets.version_of(each) for each in newest.limit(most).stream()]
+    return list(readable(cloud.db, newest.limit(most).stream(), datasets.version_of))
 
 
 def get_version(cloud: Cloud, dataset: Dataset, id: str) -> Version:
@@ -293,7 +294,7 @@ def export_tasks(
         query = query.start_after(marker)
     else:
         query = query.offset(page * limit)
-    return total, [tasks.from_snapshot(each) for each in query.limit(limit).stream()]
+    return total, list(readable(cloud.db, query.limit(limit).stream(), tasks.from_snapshot))
 
 
 def cancel(cloud: Cloud, task: Task) -> None:

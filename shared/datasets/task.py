@@ -10,7 +10,7 @@ import orjson
 from shared.datasets import request
 from shared.datasets.request import Request
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.documents import Snapshot, fields_of, one_of
 from shared.work import pieces
 from shared.work.kinds import CANCELLED, COMPLETED, FAILED, PENDING
 from shared.work.pieces import DONE
@@ -107,7 +107,7 @@ def from_snapshot(snapshot: Snapshot) -> Task:
         dataset=fields["dataset"],
         type=fields["type"],
         body=fields["body"],
-        state=fields["state"],
+        state=one_of(fields, "state", STATUSES),
         created=fields["created"],
         updated=fields.get("finished") or fields["heartbeat"],
         version=fields.get("version"),
@@ -117,7 +117,7 @@ def from_snapshot(snapshot: Snapshot) -> Task:
         total=fields.get("total", 0),
         finished_count=fields.get("finished_count"),
         missing=fields.get("missing", 0),
-        plans=fields["plans"],
+        plans=dict(fields["plans"]),
         error=fields.get("error"),
         next_action=fields.get("next_action"),
     )

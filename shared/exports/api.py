@@ -1,6 +1,7 @@
 """`/v1` over HTTP: the routes of exports, their runs and their mails; `service`, `pausing` and `by_hand` do
 the work."""
 
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,11 +14,12 @@ from shared.accounts import callers
 from shared.accounts.callers import Call
 from shared.cutting import shown
 from shared.errors import Conflict
-from shared.exports import answers, by_hand, failed, mailing, pausing, retrying, room, runs, service
+from shared.exports import answers, by_hand, deleting, failed, mailing, pausing, retrying, room, runs, service
 from shared.exports.config import MOMENT, ExportConfig
 from shared.exports.export import LISTED, STATES, Export, from_snapshot
 from shared.gcp.documents import Snapshot
-from shared.http.bodies import OneOf
+from shared.gcp.unreadable import readable
+from shared.http.bodies import Address, OneOf
 from shared.http.errors import PROBLEM_DETAILS
 from shared.http.idempotency import Repeatable
 from shared.http.paging import Page, page
@@ -54,6 +56,16 @@ class Resume(BaseModel):
     )
 
 
+class RevokeLinks(BaseModel):
+    """Whose links are withdrawn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipient: Address | None = Field(
+        default=None, description="The address whose links are withdrawn; those of all where it is not given."
+    )
+
+
 class Backfill(BaseModel):
     """A window of the past, in whole minutes."""
 
@@ -76,7 +88,7 @@ def _list_exports(call: Call, query: ExportsPage) -> answers.ExportList:
         .order_by("created", direction=firestore.Query.DESCENDING)
     )
     found, token = page(query, newest, collection, call.caller.customer)
-    exports = [answers.of_listed(from_snapshot(snapshot)) for snapshot in found]
+    exports = list(readable(call.cloud.db, found, lambda each: answers.of_listed(from_snapshot(each))))
     return {"exports": exports, "next_page_token": token}
 
 
@@ -93,7 +105,7 @@ def _edit_export(call: Call, export: UUID, body: dict[str, Any]) -> answers.Expo
 
 
 def _delete_export(call: Call, export: UUID) -> None:
-    service.delete(call.cloud, call.caller, str(export))
+    deleting.delete(call.cloud, call.caller, str(export))
 
 
 def _list_versions(call: Call, export: UUID, query: Page) -> answers.History:
@@ -101,7 +113,11 @@ def _list_versions(call: Call, export: UUID, query: Page) -> answers.History:
     collection = call.cloud.db.collection(f"{found_export.path}/versions")
     newest = collection.order_by("version", direction=firestore.Query.DESCENDING)
     found, token = page(query, newest, collection, call.caller.customer)
-    return {"history": [answers.of_version(each) for each in found], "next_page_token": token}
+    return {"history": list(readable(call.cloud.db, found, answers.of_version)), "next_page_token": token}
+
+
+def _revoke_export_links(call: Call, export: UUID, body: RevokeLinks) -> answers.Export:
+    return _shown(call, service.revoke_links(call.cloud, call.caller, str(export), body.recipient))
 
 
 def _pause_export(call: Call, export: UUID) -> answers.Export:
@@ -138,7 +154,8 @@ def _list_runs(call: Call, export: UUID, query: Page) -> answers.RunList:
     collection = call.cloud.db.collection(f"{found_export.path}/runs")
     newest = collection.order_by("due", direction=firestore.Query.DESCENDING)
     found, token = page(query, newest, collection, call.caller.customer)
-    return {"runs": [answers.of_run(call.cloud, each) for each in found], "next_page_token": token}
+    shown = readable(call.cloud.db, found, partial(answers.of_run, call.cloud))
+    return {"runs": list(shown), "next_page_token": token}
 
 
 def _get_run(call: Call, export: UUID, run: str) -> answers.Run:
@@ -317,6 +334,15 @@ ROUTES = Routes(
             summary="Export every window again that failed, by the config as it is now",
             scope=SCOPE,
             repeatable=True,
+            answer=answers.Export,
+        ),
+        Route(
+            method="POST",
+            path=f"{_EXPORT}:revoke-links",
+            handler=_revoke_export_links,
+            summary="Withdraw the links of an export, or those of one recipient",
+            scope=SCOPE,
+            body=Body(RevokeLinks),
             answer=answers.Export,
         ),
         Route(

@@ -1,5 +1,5 @@
 """What the function `begin_exports` does: it begins the windows that are due of some exports of one customer,
-or retries the failed windows of one export (`retrying`).
+retries the failed windows of one export (`retrying`), or completes the deletion of one (`deleting`).
 
 The tick (`tick`) publishes one message for each customer and MAX_EXPORTS exports, so that they begin side by
 side. A message that is lost costs a minute: the next tick publishes what is still due.
@@ -13,7 +13,7 @@ from google.cloud import firestore
 
 from shared import logs
 from shared.clock import elapsed_since, stopwatch
-from shared.exports import names, pausing, retrying, room, runs
+from shared.exports import deleting, names, pausing, retrying, room, runs
 from shared.exports.export import ACTIVE, from_snapshot, next_fields
 from shared.exports.runs import SCHEDULE
 from shared.exports.steps import KIND, document
@@ -61,13 +61,16 @@ def note_published(cloud: Cloud, at: datetime) -> None:
 def begin(cloud: Cloud, message: Message) -> None:
     """Begin every scheduled window of these exports that was due at `at`. Windows of an export that failed
     before run again first. Then start the customer's pending runs, as many as there are free slots. A message
-    with `retry` has the failed windows of that export retried.
+    with `retry` has the failed windows of that export retried, one with `delete` its deletion completed.
 
     A message that is delivered twice, or late, begins no window twice. One with `more` is left to the next
     tick's messages once there are any. An export that fails here is logged and stops no other; the next tick,
     a minute later, publishes it again. So it does where no further run of the customer may wait: windows that
     are due then begin when others have ended.
     """
+    if message.get("delete"):
+        deleting.perform(cloud, message["delete"], message["customer"])
+        return
     if message.get("retry"):
         retrying.perform(cloud, message["retry"], message["customer"])
         return

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.exports.config import ExportConfig
 from shared.exports.schedules import Schedule
-from shared.gcp.documents import Snapshot, fields_of, read_time
+from shared.gcp.documents import Snapshot, fields_of, moment_in, one_of, read_time
 
 ACTIVE, PAUSED, SUSPENDED, ENDED, DELETED = "ACTIVE", "PAUSED", "SUSPENDED", "ENDED", "DELETED"
 STATES = (ACTIVE, PAUSED, SUSPENDED, ENDED, DELETED)
@@ -75,10 +75,10 @@ def from_snapshot(snapshot: Snapshot) -> Export:
         user=fields["user"],
         config=ExportConfig.model_validate(fields["config"]),
         version=fields["version"],
-        state=fields["state"],
-        created=fields["created"],
-        next_start=fields["next_start"],
-        next_due=fields["next_due"],
+        state=one_of(fields, "state", STATES),
+        created=moment_in(fields, "created"),
+        next_start=moment_in(fields, "next_start"),
+        next_due=None if fields["next_due"] is None else moment_in(fields, "next_due"),
         # An export that ended or was deleted keeps what it was before.
         paused=fields.get("paused") if fields["state"] == PAUSED else None,
         suspended=fields.get("suspended") if fields["state"] == SUSPENDED else None,

@@ -14,6 +14,7 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared.exports.runs import BY_HAND, SCHEDULE, Run
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, change, count, fields_of
+from shared.gcp.unreadable import readable
 from shared.window import Window
 
 READ_AT_ONCE = 100
@@ -67,9 +68,13 @@ def mark_redone(cloud: Cloud, run: Run, on_progress: Callable[[], None]) -> None
     the same version of the config or a newer one. Doing it twice is doing it once."""
     if run.origin != BY_HAND:
         return
-    for snapshot in _within(cloud.db.document(f"exports/{run.export}"), run.window):
+
+    def exported(snapshot: Snapshot) -> bool:
         fields = fields_of(snapshot)
-        if fields["window_end"] <= run.window.end and fields["version"] <= run.version:
+        return bool(fields["window_end"] <= run.window.end and fields["version"] <= run.version)
+
+    for snapshot in _within(cloud.db.document(f"exports/{run.export}"), run.window):
+        if any(readable(cloud.db, [snapshot], exported)):
             change(cloud.db, snapshot, {"unexported": False, "redone_by": run.id})
         on_progress()
 

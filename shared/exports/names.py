@@ -15,8 +15,8 @@ RUN_DIGITS = 32
 chooses when windows begin, chooses what is hashed."""
 
 SCHEDULED, BY_HAND = "s", "h"
-"""The letter with which a run's id begins. So a run by hand never has the id of a scheduled window, which could
-not begin then."""
+"""The letter with which a run's id begins. So a run by hand never has the id of a scheduled window, which
+could not begin then."""
 
 OLD_RUN_DIGITS = 10
 """How many hex digits, and nothing else, ids had that were given before. Those runs keep theirs."""

@@ -9,11 +9,12 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, NotFound
-from shared.exports import audit, by_hand, names, pausing, retrying, runs
+from shared.exports import audit, by_hand, names, pausing, retrying, runs, service
 from shared.exports.export import ACTIVE, LISTED, PAUSED, SUSPENDED, Export, from_snapshot
 from shared.exports.runs import DELIVERING, FAILED, PENDING, RUNNING, Run
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, count, fields_of, plain, server_time
+from shared.gcp.documents import Snapshot, count, fields_of, moment_in, plain, server_time
+from shared.gcp.unreadable import readable
 from shared.http.idempotency import Repeatable
 from shared.outbox import mails
 from shared.window import Window
@@ -125,11 +126,11 @@ def overview(cloud: Cloud) -> Overview:
     )
     return Overview(
         at=at,
-        under_way=listed(under_way.order_by("due"), _now),
-        pending=listed(pending.order_by("due"), _now),
-        due=listed(due.order_by("next_due"), from_snapshot),
-        halted=listed(halted, from_snapshot),
-        failed=listed(failed.order_by("finished"), _now),
+        under_way=listed(cloud, under_way.order_by("due"), _now),
+        pending=listed(cloud, pending.order_by("due"), _now),
+        due=listed(cloud, due.order_by("next_due"), from_snapshot),
+        halted=listed(cloud, halted, from_snapshot),
+        failed=listed(cloud, failed.order_by("finished"), _now),
     )
 
 
@@ -140,13 +141,18 @@ def exports(cloud: Cloud, customer: str | None = None, state: str | None = None)
     query = query.where(filter=FieldFilter("state", "in", [state] if state else list(LISTED)))
     if customer is not None:
         query = query.where(filter=FieldFilter("customer", "==", customer))
-    found = map(from_snapshot, query.stream())
+    found = readable(cloud.db, query.stream(), from_snapshot)
     return sorted(found, key=lambda each: (each.customer, each.created, each.id))
 
 
 def pause(cloud: Cloud, id: str) -> Export:
     """Pause an export, as its customer does."""
     return pausing.pause(cloud, operator_of(get(cloud, id).customer), id)
+
+
+def revoke_links(cloud: Cloud, id: str, recipient: str | None = None) -> Export:
+    """Withdraw the links of an export, or those of one recipient, as its customer does."""
+    return service.revoke_links(cloud, operator_of(get(cloud, id).customer), id, recipient)
 
 
 def resume(cloud: Cloud, id: str, skip: bool) -> tuple[Export, Window | None]:
@@ -169,11 +175,17 @@ def failing(cloud: Cloud) -> list[Failing]:
         .select(["customer", "export", "config.name", "first_failed"])
     )
     exports: dict[str, Failing] = {}
-    for each in map(fields_of, turns.first(found, MAX_FAILED_WINDOWS)):
-        first = Failing(each["customer"], each["export"], each["config"]["name"], 0, each["first_failed"])
+    for first in readable(cloud.db, turns.first(found, MAX_FAILED_WINDOWS), _failing):
         known = exports.get(first.export, first)
         exports[first.export] = replace(known, windows=known.windows + 1)
     return list(exports.values())
+
+
+def _failing(run: Snapshot) -> Failing:
+    each = fields_of(run)
+    return Failing(
+        each["customer"], each["export"], each["config"]["name"], 0, moment_in(each, "first_failed")
+    )
 
 
 def retry_failed(cloud: Cloud, id: str) -> Export:
@@ -260,9 +272,9 @@ def _now(snapshot: Snapshot) -> RunNow:
     ended = fields.get("audit") or {}
     return RunNow(
         run=runs.from_snapshot(snapshot),
-        created=fields["created"],
-        heartbeat=fields["heartbeat"],
-        finished=fields.get("finished"),
+        created=moment_in(fields, "created"),
+        heartbeat=moment_in(fields, "heartbeat"),
+        finished=moment_in(fields, "finished") if fields.get("finished") else None,
         error=ended.get("error"),
         next_action=ended.get("next_action"),
     )

@@ -5,6 +5,7 @@ windows wait, and are exported, oldest first, when what was wrong is fixed.
 """
 
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from google.cloud import firestore
@@ -16,7 +17,8 @@ from shared.errors import Conflict
 from shared.exports import by_hand, failed, retrying, service
 from shared.exports.export import ENDED, PAUSED, SUSPENDED, Export, next_fields
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of, read_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
+from shared.gcp.unreadable import readable
 from shared.window import Window
 
 MAX_WAITING = 400
@@ -99,16 +101,18 @@ def try_again(cloud: Cloud, reference: Any, due: datetime, most: int = MAX_WAITI
     They go before the window that is due then. Once for each due time, however often it is called. At most
     `most`: returns how many it had wait.
     """
-    again = 0
-    for snapshot in failed.oldest(reference, MAX_WAITING, scheduled=True):
-        if again >= most:
-            break
+
+    def again(snapshot: Snapshot) -> bool:
         fields = fields_of(snapshot)
         # A tick that comes late must not have a window tried again that it was itself begun with.
-        if fields.get("tried_at", fields["due"]) < due:
-            tried = {"due_times": fields.get("due_times", 1) + 1, "tried_at": due}
-            again += by_hand.reopen(cloud, snapshot, tried, newest=True) is not None
-    return again
+        if fields.get("tried_at", fields["due"]) >= due:
+            return False
+        tried = {"due_times": fields.get("due_times", 1) + 1, "tried_at": due}
+        return by_hand.reopen(cloud, snapshot, tried, newest=True) is not None
+
+    # One that cannot be read keeps no window from beginning.
+    reopened = filter(None, readable(cloud.db, failed.oldest(reference, MAX_WAITING, scheduled=True), again))
+    return sum(islice(reopened, most))
 
 
 def _active(export: Export, start: datetime) -> dict[str, Any]:

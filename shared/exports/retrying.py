@@ -16,12 +16,13 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared import logs
 from shared.accounts.keys import Caller
 from shared.clock import elapsed_since, stopwatch
-from shared.exports import by_hand, failed, room, runs, service
+from shared.exports import by_hand, failed, room, service
 from shared.exports.export import BEGIN_FUNCTION, Export
 from shared.exports.failed import READ_AT_ONCE
 from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, plain, read_time, transact
+from shared.gcp.documents import Snapshot, fields_of, moment_in, plain, read_time, transact
+from shared.gcp.unreadable import readable
 from shared.http.idempotency import Repeatable
 from shared.work import stages
 
@@ -102,7 +103,8 @@ def _retry_some(cloud: Cloud, reference: Any, customer: str) -> bool:
         logs.warning("failed windows are not retried yet: no further run may wait")
         return False
     found = failed.oldest(reference, most, after=fields["retry_after"])
-    retried = sum(_retried(cloud, snapshot, asked) for snapshot in found)
+    # One that cannot be read would keep all others from being retried, and new windows from beginning.
+    retried = sum(readable(cloud.db, found, lambda snapshot: _retried(cloud, snapshot, asked)))
     others = len(found) == most
     reached = {"retry_after": found[-1].id} if others else {"retry_asked": None, "retry_after": None}
 
@@ -117,13 +119,7 @@ def _retry_some(cloud: Cloud, reference: Any, customer: str) -> bool:
 
 
 def _retried(cloud: Cloud, snapshot: Snapshot, asked: datetime) -> bool:
-    if fields_of(snapshot)["finished"] > asked:
+    if moment_in(fields_of(snapshot), "finished") > asked:
         return False  # it has been retried, and failed again
-    try:
-        runs.from_snapshot(snapshot)
-    except Exception as failure:
-        # It would keep all others from being retried, and new windows from beginning.
-        logs.error("a failed window cannot be read", exception=failure, run=snapshot.id)
-        return False
     changes = {"due_times": 1, "retry_asked": asked}
     return by_hand.reopen(cloud, snapshot, changes, newest=True) is not None

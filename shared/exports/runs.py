@@ -15,7 +15,7 @@ from shared.exports import names
 from shared.exports.config import ExportConfig
 from shared.exports.export import Export
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.documents import Snapshot, fields_of, moment_in, one_of
 from shared.gcp.objects import Stored
 from shared.sources.base import Part, Selection, Source
 from shared.window import Window
@@ -28,6 +28,7 @@ from shared.work.pieces import Piece
 
 RUNNING, DELIVERING = "RUNNING", "DELIVERING"
 ENDED = (COMPLETED, FAILED, CANCELLED)
+STATES = (PENDING, RUNNING, DELIVERING, *ENDED)
 
 WRITE, COPY = "write", "copy"
 """The stages that have many pieces: parts that are written, and slices of images that are copied."""
@@ -187,11 +188,11 @@ def from_snapshot(snapshot: Snapshot) -> Run:
         account=fields["account"],
         version=fields["version"],
         config=ExportConfig.model_validate(fields["config"]),
-        window=Window(fields["window_start"], fields["window_end"]),
-        due=fields["due"],
+        window=Window(moment_in(fields, "window_start"), moment_in(fields, "window_end")),
+        due=moment_in(fields, "due"),
         origin=fields["origin"],
         user=fields["user"],
-        state=fields["state"],
+        state=one_of(fields, "state", STATES),
         started=fields.get("started"),
         read_time=fields.get("read_time"),
         planned=fields.get("planned"),

@@ -1,5 +1,5 @@
-"""The use cases of `/v1/exports`: make an export, look at it, edit it, delete it. `pausing` pauses and
-resumes, `by_hand` has what is asked of its runs."""
+"""The use cases of `/v1/exports`: make an export, look at it, edit it, withdraw its links. `deleting` deletes
+it, `pausing` pauses and resumes, `by_hand` has what is asked of its runs."""
 
 import uuid
 from datetime import datetime
@@ -7,7 +7,6 @@ from typing import Any
 
 from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
-from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.accounts import secrets
@@ -18,15 +17,12 @@ from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.exports import names, room
 from shared.exports.config import ExportConfig, parse
 from shared.exports.export import ACTIVE, DELETED, PAUSED, SUSPENDED, Export, from_snapshot, next_fields
-from shared.exports.runs import DELIVERING, PENDING, RUNNING
 from shared.exports.schedules import Schedule
-from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, server_time, transact
+from shared.gcp.documents import Snapshot, fields_of, server_time, transact
 from shared.http.idempotency import Repeatable
-from shared.outbox import outside
+from shared.outbox import outside, withdrawing
 from shared.patches import merged
-from shared.work import control, stages
 
 MAX_BACKLOG = 400
 """How many windows an export may begin with, all waiting."""
@@ -110,7 +106,8 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
     now = server_time(cloud.db)
 
     def change(transaction: firestore.Transaction) -> None:
-        export = owned(caller, id, reference.get(transaction=transaction))
+        snapshot = reference.get(transaction=transaction)
+        export = owned(caller, id, snapshot)
         must_be_alive(export)
         _check_secret(body, export.config)
         config, sealed = _sealed(cloud, caller, parse(_merged(export.config, body)), export.config)
@@ -129,6 +126,7 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
         number = export.version + 1
         version = {"config": config.model_dump(mode="json"), "user": caller.key}
         edited = {**version, "version": number, **next_fields(schedule, start, kept)}
+        edited |= withdrawing.changed(fields_of(snapshot), export.config.recipients, config.recipients)
         if changed and export.state == PAUSED:
             # What lies back by the new schedule did not wait before the pause.
             edited["paused"] = firestore.DELETE_FIELD
@@ -145,55 +143,29 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
     return get(cloud, caller, id)
 
 
-def delete(cloud: Cloud, caller: Caller, id: str) -> None:
-    """End an export: no window begins any more, what has not been delivered is cancelled; its history stays,
-    its secrets go.
-
-    Conflict while a run of it is being delivered: that one finishes, unless it waits for something outside.
-    """
-    reference = cloud.db.document(f"exports/{id}")
-
-    def end(transaction: firestore.Transaction) -> Export | None:
-        export = owned(caller, id, reference.get(transaction=transaction))
-        if export.state == DELETED:
-            return None
-        under_way = reference.collection("runs").where(
-            filter=FieldFilter("state", "in", [PENDING, RUNNING, DELIVERING])
-        )
-        found = list(under_way.stream(transaction=transaction))
-        for run in found:
-            if run.get("state") == DELIVERING and not run.get("waiting"):
-                raise Conflict(
-                    f"the run {run.id} is being delivered: delete the export when that has ended, or pause "
-                    "it now"
-                )
-            control.must_be_cancellable(cloud, KIND, transaction, run)
-        versions = reference.collection("versions").select([f"config.connector_config.{SECRET_FIELD}"])
-        kept = {_secret_of(each) for each in versions.stream(transaction=transaction)}
-        for run in found:
-            control.write_cancelled(cloud, KIND, transaction, run)
-        for secret in filter(None, kept):
-            transaction.delete(cloud.db.document(secrets.path(secret)))
-        transaction.update(reference, {"state": DELETED, "next_due": None})
-        return export
-
-    export = transact(cloud.db, end)
-    if export is not None:
-        with logs.bound(export=id, customer=export.customer):
-            logs.info("export deleted")
-        stages.start_pending(cloud, KIND, export.customer)
-
-
-def _secret_of(version: Snapshot) -> str | None:
-    place = (version.to_dict() or {}).get("config", {}).get("connector_config", {})
-    secret: str | None = place.get(SECRET_FIELD)
-    return secret
-
-
 def must_be_alive(export: Export) -> None:
     """Conflict where the export is deleted."""
     if export.state == DELETED:
         raise Conflict(f"the export {export.id} was deleted: make a new one")
+
+
+def revoke_links(cloud: Cloud, caller: Caller, id: str, recipient: str | None = None) -> Export:
+    """Withdraw the links of an export that were mailed by now, or those of one recipient. Signed URLs that
+    they have led to work until they expire."""
+    reference = cloud.db.document(f"exports/{id}")
+
+    def withdraw(transaction: firestore.Transaction) -> None:
+        snapshot = reference.get(transaction=transaction)
+        export = owned(caller, id, snapshot)
+        if recipient is None:
+            transaction.update(reference, withdrawing.until_now())
+        else:
+            known = export.config.recipients
+            transaction.update(reference, withdrawing.of_one(fields_of(snapshot), known, recipient))
+
+    transact(cloud.db, withdraw)
+    logs.info("links withdrawn", export=id, customer=caller.customer, by=caller.key)
+    return get(cloud, caller, id)
 
 
 def owned(caller: Caller, id: str, snapshot: Snapshot) -> Export:

@@ -17,15 +17,24 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from google.cloud import firestore
+
 from shared.accounts.limits import PARALLEL_EXPORTS
 from shared.exports import copying, delivering, finishing, mailing, runs, writing
+from shared.exports.export import DELETED
 from shared.exports.runs import DELIVERING, RUNNING, Run
 from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot
 from shared.work import control
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Kind, Later, Stage
 
 Step = Callable[[Cloud, Run, Attempt], Done | Later]
+
+
+def _export_deleted(cloud: Cloud, transaction: firestore.Transaction, run: Snapshot) -> bool:
+    export = run.reference.parent.parent.get(["state"], transaction=transaction)
+    return bool(export.exists and export.get("state") == DELETED)
 
 
 def _stage(name: str, state: str, step: Step) -> Stage[Run]:
@@ -52,6 +61,7 @@ KIND = Kind(
     advice=finishing.ADVICE,
     slots=PARALLEL_EXPORTS.of,
     lane="export",
+    abandoned=_export_deleted,
 )
 
 

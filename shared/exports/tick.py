@@ -1,6 +1,6 @@
 """What the tick does about exports, every minute: it finds those that are due by its publish time, never by a
 clock of ours, and publishes them. `beginning` begins their windows, side by side. It also publishes exports
-whose failed windows are to be retried.
+whose failed windows are to be retried, and those whose deletion is to be completed.
 """
 
 from collections import Counter, defaultdict
@@ -10,11 +10,12 @@ from itertools import zip_longest
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.clock import elapsed_since, stopwatch
-from shared.exports import beginning, retrying
+from shared.exports import beginning, deleting, retrying
 from shared.exports.export import ACTIVE, BEGIN_FUNCTION
 from shared.exports.runs import PENDING
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of
+from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.unreadable import readable
 from shared.work import turns
 
 MAX_DUE = 20_000
@@ -23,6 +24,9 @@ next takes the rest."""
 
 MAX_RETRIES = 500
 """Of how many exports one tick has failed windows retried, likewise."""
+
+MAX_DELETIONS = 500
+"""Of how many exports one tick has the deletion completed; the next takes the rest."""
 
 MAX_PENDING = 500
 """At how many pending runs one tick looks for customers with free slots, likewise."""
@@ -42,8 +46,9 @@ def publish_due(cloud: Cloud, at: datetime) -> None:
         .select(["next_due", "customer"])
     )
     by_customer: dict[str, list[str]] = defaultdict(list)  # in order of due time
-    for each in turns.due(cloud, due, "next_due", at, MAX_DUE, "exports_due"):
-        by_customer[fields_of(each).get("customer", "")].append(each.id)
+    found = turns.due(cloud, due, "next_due", at, MAX_DUE, "exports_due")
+    for export, customer in readable(cloud.db, found, _owned):
+        by_customer[customer].append(export)
     messages = [beginning.bodies(customer, exports, at) for customer, exports in by_customer.items()]
     # Each customer's first message comes before anyone's second.
     rounds = list(zip_longest(*messages))
@@ -59,12 +64,19 @@ def publish_retries(cloud: Cloud, at: datetime) -> None:
     found = turns.due(cloud, asked, "retry_asked", at, MAX_RETRIES, "retries")
     taken: Counter[str] = Counter()
     messages = []
-    for each in found:
-        customer = each.get("customer")
+    for export, customer in readable(cloud.db, found, _owned):
         taken[customer] += 1
         if taken[customer] <= retrying.MAX_AT_ONCE:
-            messages.append(retrying.message(each.id, customer))
+            messages.append(retrying.message(export, customer))
     cloud.messages.publish(BEGIN_FUNCTION, *messages)
+
+
+def publish_deletions(cloud: Cloud, _: datetime) -> None:
+    """Publish every export whose deletion is not complete: its message was lost, or there is more to do than
+    one message does."""
+    query = cloud.db.collection("exports").where(filter=FieldFilter("deleting", "==", True))
+    found = readable(cloud.db, query.limit(MAX_DELETIONS).select(["customer"]).stream(), _owned)
+    cloud.messages.publish(BEGIN_FUNCTION, *(deleting.message(*each) for each in found))
 
 
 def start_pending(cloud: Cloud, at: datetime) -> None:
@@ -80,7 +92,12 @@ def start_pending(cloud: Cloud, at: datetime) -> None:
         .select(["due", "customer"])
     )
     found = turns.due(cloud, pending, "due", at, MAX_PENDING, "runs_pending")
-    for customer in dict.fromkeys(each.get("customer") for each in found):
+    for customer in dict.fromkeys(each for _, each in readable(cloud.db, found, _owned)):
         if elapsed_since(began) >= PENDING_SECONDS:
             return
         beginning.start_pending(cloud, customer)
+
+
+def _owned(snapshot: Snapshot) -> tuple[str, str]:
+    """The id of an export or a run, and whose it is."""
+    return snapshot.id, str(fields_of(snapshot)["customer"])

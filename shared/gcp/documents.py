@@ -1,7 +1,7 @@
 """Documents in Firestore: the few things that Google's client leaves to its users."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +17,11 @@ from shared.gcp.outages import expired
 
 TRANSACTION_ATTEMPTS = 15
 """How often a transaction that met another is tried; the client's own default is 5."""
+
+MAX_WRITES = 500
+"""How many documents one transaction writes: the most that Firestore's batched writes take. What a customer
+can make any number of is written in several commits.
+https://cloud.google.com/firestore/quotas#writes_and_transactions"""
 
 PAGE_DOCUMENTS = 1000
 """How many documents one query of a scan asks for."""
@@ -52,6 +57,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -> T:
     """Run `work` in a transaction until it commits; its reads come first, its writes last.
+    ValueError where it would write more than MAX_WRITES documents.
 
     Firestore answers ABORTED at the commit or at a read already, where the transaction met another
     (https://firebase.google.com/docs/firestore/transaction-data-contention). The client's own `transactional`
@@ -72,6 +78,8 @@ def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -
         reading = True
         try:
             result = work(transaction)
+            if (writes := len(transaction._write_pbs)) > MAX_WRITES:
+                raise ValueError(f"a transaction would write {writes} documents; {MAX_WRITES} are the most")
             reading = False
             transaction._commit()
         except Aborted as aborted:
@@ -103,6 +111,23 @@ def fields_of(snapshot: Snapshot) -> dict[str, Any]:
     if fields is None:
         raise LookupError(f"the document {snapshot.reference.path} is not there")
     return {name: plain(value) for name, value in fields.items()}
+
+
+def moment_in(fields: Mapping[str, Any], name: str) -> datetime:
+    """A time among the fields of a document; LookupError where it is missing, TypeError where it is none."""
+    value = fields[name]
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name} is no time")
+    return value
+
+
+def one_of(fields: Mapping[str, Any], name: str, values: Collection[str]) -> str:
+    """A value among the fields of a document; LookupError where it is missing, ValueError where it is none of
+    those that there are."""
+    value = fields[name]
+    if value not in values:
+        raise ValueError(f"{name} has a value that there is not")
+    return str(value)
 
 
 def read_time(snapshot: Snapshot) -> datetime:

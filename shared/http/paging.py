@@ -15,8 +15,8 @@ from typing import Annotated, Any
 from google.cloud import firestore
 from pydantic import BaseModel, BeforeValidator, Field
 
-from shared.cutting import shown
 from shared import ids
+from shared.cutting import shown
 from shared.errors import Invalid
 from shared.gcp.documents import Snapshot
 
@@ -78,7 +78,7 @@ def page(
     """
     if asked.page_token:
         after = collection.document(_id(_text(asked.page_token))).get()
-        if not after.exists or after.get("customer") != customer:
+        if (after.to_dict() or {}).get("customer") != customer:
             raise Invalid.field("page_token", _NONE_OF_THIS)
         query = query.start_after(after)
     shown: list[Any] = []
@@ -86,7 +86,9 @@ def page(
     for snapshot in query.limit(asked.page_size + 1).stream():
         room -= _size_of(snapshot.to_dict())
         if len(shown) == asked.page_size or (shown and room < 0):
-            return shown, _token(shown[-1].id)
+            # After one that does not say whose it is, no page could begin.
+            theirs = [each for each in shown if (each.to_dict() or {}).get("customer") == customer]
+            return shown, _token(theirs[-1].id) if theirs else None
         shown.append(snapshot)
     return shown, None
 

@@ -22,6 +22,7 @@ from shared.accounts.limits import ITEM_TYPES
 from shared.errors import Invalid
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.unreadable import readable
 
 MAX_NAME = 100
 """How many characters a type's name may have."""
@@ -120,8 +121,8 @@ def check_room(cloud: Cloud, customer: str, name: str) -> ItemType | None:
 
 def of_customer(cloud: Cloud, customer: str, up_to: int) -> list[ItemType]:
     """A customer's types by name, at most so many."""
-    query = all_of(cloud, customer)
-    return sorted((_parse(each) for each in query.limit(up_to).stream()), key=lambda each: folded(each.name))
+    found = readable(cloud.db, all_of(cloud, customer).limit(up_to).stream(), _parse)
+    return sorted(found, key=lambda each: folded(each.name))
 
 
 def put(cloud: Cloud, customer: str, name: str, definition: Definition) -> ItemType:

@@ -37,7 +37,8 @@ def upload_came(cloud: Cloud, function: str, event: ObjectFinalised) -> bool:
         return False
     waiting = cloud.db.collection("jobs").where(filter=FieldFilter("upload", "==", name[2]))
     for snapshot in waiting.select(["customer", "stage"]).limit(MAX_WAITING).stream():
-        if snapshot.get("customer") == name[1] and snapshot.get("stage") == STAGE:
+        fields = snapshot.to_dict() or {}
+        if fields.get("customer") == name[1] and fields.get("stage") == STAGE:
             cloud.messages.publish(function, pieces.message(snapshot.reference.path, STAGE))
     return True
 

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +22,7 @@ from shared.accounts.secrets import derived as derive
 from shared.errors import NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time, transact
-from shared.outbox import letters
+from shared.outbox import letters, withdrawing
 from shared.outbox.letters import About
 from shared.outbox.mails import Files, Mail
 from shared.settings import Settings
@@ -160,7 +160,8 @@ def find(cloud: Cloud, token: str) -> Found | None:
     snapshot = cloud.db.document(path(parts[1])).get()
     if not snapshot.exists or not hmac.compare_digest(snapshot.get("secret_sha256"), _hash(parts[2])):
         return None
-    return Found(_link(snapshot), read_time(snapshot))
+    (link,) = _links(cloud, [snapshot])
+    return Found(link, read_time(snapshot))
 
 
 def record(cloud: Cloud, link: Link, agent: str, file: str | None) -> None:
@@ -189,13 +190,21 @@ def revoke(cloud: Cloud, customer: str, id: str) -> None:
 def of(cloud: Cloud, ids: Iterable[str]) -> dict[str, Link]:
     """Those of the links that there are, by their ids."""
     references = [cloud.db.document(path(id)) for id in ids]
-    return (
-        {each.id: _link(each) for each in cloud.db.get_all(references) if each.exists} if references else {}
-    )
+    there = [each for each in cloud.db.get_all(references) if each.exists] if references else []
+    return {each.id: each for each in _links(cloud, there)}
 
 
-def _link(snapshot: Snapshot) -> Link:
+def _links(cloud: Cloud, snapshots: Sequence[Snapshot]) -> list[Link]:
+    """These links, each as it stands with what was withdrawn on the document that it is about."""
+    roots = {withdrawing.root(each.get("mail")) for each in snapshots}
+    found = cloud.db.get_all([cloud.db.document(root) for root in sorted(roots)]) if roots else ()
+    marks = {each.reference.path: fields_of(each) for each in found if each.exists}
+    return [_link(each, marks.get(withdrawing.root(each.get("mail")), {})) for each in snapshots]
+
+
+def _link(snapshot: Snapshot, about: Mapping[str, Any]) -> Link:
     fields = fields_of(snapshot)
+    gone = withdrawing.is_withdrawn(about, fields["recipient"], fields["created"])
     return Link(
         id=snapshot.id,
         customer=fields["customer"],
@@ -205,7 +214,7 @@ def _link(snapshot: Snapshot) -> Link:
         mail=fields["mail"],
         created=fields["created"],
         expires=fields["expires"],
-        revoked=fields["revoked"],
+        revoked=fields["revoked"] or gone,
         downloads=fields["downloads"],
         clicks=tuple(Click(**plain(each)) for each in fields["clicks"]),
     )

@@ -24,7 +24,7 @@ from shared.accounts.limits import MAILS
 from shared.addresses import folded, once
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time, transact
+from shared.gcp.documents import Snapshot, fields_of, moment_in, read_time, transact
 from shared.outbox import letters
 from shared.work import control, pieces, stages
 from shared.work.attempts import WAITS_NO_LONGER
@@ -186,7 +186,7 @@ def from_snapshot(snapshot: Snapshot) -> Mail:
         address=fields["address"],
         facts=fields["facts"],
         state=fields["state"],
-        created=fields["created"],
+        created=moment_in(fields, "created"),
         not_taken_since=fields["not_taken_since"],
         attempt=fields["attempt"],
         files=Files(**fields["files"]) if fields["files"] else None,

@@ -20,6 +20,9 @@ from shared.addresses import folded
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, read_time, transact
 
+NAMED_AT_ONCE = 400
+"""How many addresses one transaction notes: it writes one document each, and one that counts them."""
+
 
 def is_outside(customer: Customer, address: str) -> bool:
     """Whether an address is none of the customer's own."""
@@ -29,7 +32,8 @@ def is_outside(customer: Customer, address: str) -> bool:
 def name(cloud: Cloud, customer: Customer, addresses: Iterable[str], known: Iterable[str] = ()) -> None:
     """Note that a customer names these addresses; `known` are those that it named before all this was noted.
 
-    TooMany where more are outside and new than the customer may name within a day: then none is noted.
+    TooMany where more are outside and new than the customer may name within a day: then none is noted. Many
+    are noted in several commits, each of which looks at all that are left. A request sent again goes on.
     """
     before = {folded(each) for each in known}
     outside = {folded(each) for each in addresses if is_outside(customer, each)} - before
@@ -38,19 +42,22 @@ def name(cloud: Cloud, customer: Customer, addresses: Iterable[str], known: Iter
         return
     used, most = day_document(cloud, customer.id), customer.limit(NEW_ADDRESSES)
 
-    def add(transaction: firestore.Transaction) -> None:
+    def add(transaction: firestore.Transaction) -> bool:
         found = used.get(transaction=transaction)
         new, now = _new(cloud, documents, transaction), read_time(found)
         day, count = _day(now), named_on(found, now)
         if count + len(new) > most:
             midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), now.tzinfo)
             raise NEW_ADDRESSES.reached(most, count, len(new), (midnight - now).total_seconds())
-        for each in new:
+        some = new[:NAMED_AT_ONCE]
+        for each in some:
             transaction.create(each, {"first": firestore.SERVER_TIMESTAMP})
-        if new:
-            transaction.set(used, {"day": day, "count": count + len(new)})
+        if some:
+            transaction.set(used, {"day": day, "count": count + len(some)})
+        return len(new) > len(some)
 
-    transact(cloud.db, add)
+    while transact(cloud.db, add):
+        pass
 
 
 def day_document(cloud: Cloud, customer: str) -> Any:

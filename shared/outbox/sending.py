@@ -21,7 +21,7 @@ from shared.accounts.limits import MAIL_TEXT
 from shared.errors import Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
-from shared.outbox import letters, links, mails, outside, sendgrid
+from shared.outbox import letters, links, mails, outside, sendgrid, withdrawing
 from shared.outbox.letters import Letter, Link
 from shared.outbox.mails import ASK, NOT_SENT, REFUSED, SEND, SENDING, SENT, SKIPPED, UNKNOWN, WAITING, Mail
 from shared.outbox.sendgrid import Account, SendGridAnswer
@@ -73,10 +73,13 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
     now = piece.heartbeat
     if attempt.carried:
         return _again(mail, attempt, attempt.carried)
-    cancelled, paused_until, customer = _look(cloud, mail)
+    cancelled, withdrawn, paused_until, customer = _look(cloud, mail)
     if cancelled and mail.then is not None:
         reason = "The run that it would have delivered was cancelled."
         return _ended(mail, Verdict(SKIPPED, reason, "Export the window again with :backfill."))
+    if withdrawn and mail.files is not None:
+        reason = "Its recipient was removed from the export, or the export was deleted."
+        return _ended(mail, Verdict(SKIPPED, reason, "Nothing is to be done, if that was intended."))
     if now < paused_until:
         raise Retry(
             piece.waits_for
@@ -204,15 +207,18 @@ def _ended(mail: Mail, verdict: Verdict, left: tuple[str, ...] | None = None) ->
     return Done(end=End(verdict.state, fields))
 
 
-def _look(cloud: Cloud, mail: Mail) -> tuple[bool, datetime, Customer]:
-    """Whether what the mail is about was cancelled, until when SendGrid is not to be called for its customer,
-    and who that is."""
+def _look(cloud: Cloud, mail: Mail) -> tuple[bool, bool, datetime, Customer]:
+    """Whether what the mail is about was cancelled, whether a link in it would be withdrawn already, until
+    when SendGrid is not to be called for its customer, and who that is."""
     limit, theirs = f"{LIMITS}/{mail.customer}", f"customers/{mail.customer}"
-    wanted = [cloud.db.document(each) for each in (mail.owner, limit, theirs)]
+    root = withdrawing.root(mail.path)
+    wanted = [cloud.db.document(each) for each in sorted({mail.owner, root, limit, theirs})]
     read = {each.reference.path: each for each in cloud.db.get_all(wanted)}
     found = {path: fields_of(each) for path, each in read.items() if each.exists}
     until = found.get(limit, {}).get("until", datetime.min.replace(tzinfo=UTC))
-    return found.get(mail.owner, {}).get("state") == CANCELLED, until, customer_of(read[theirs])
+    withdrawn = withdrawing.is_withdrawn(found.get(root, {}), mail.address)
+    cancelled = found.get(mail.owner, {}).get("state") == CANCELLED
+    return cancelled, withdrawn, until, customer_of(read[theirs])
 
 
 def _pause(cloud: Cloud, mail: Mail, verdict: Verdict) -> None:

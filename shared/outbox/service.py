@@ -16,6 +16,7 @@ from shared import ids, logs
 from shared.errors import Conflict, NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot
+from shared.gcp.unreadable import readable
 from shared.outbox import links, mails
 from shared.outbox.links import Link
 from shared.outbox.mails import REFUSED, UNKNOWN, Mail
@@ -38,7 +39,7 @@ def newest(cloud: Cloud, owner: str) -> Any:
 
 def shown(cloud: Cloud, snapshots: Sequence[Snapshot]) -> list[Shown]:
     """These mails with what became of their links."""
-    found = [mails.from_snapshot(each) for each in snapshots]
+    found = list(readable(cloud.db, snapshots, mails.from_snapshot))
     known = links.of(cloud, (id for mail in found for id in mail.links))
     return [Shown(mail, tuple(known[id] for id in mail.links if id in known)) for mail in found]
 
@@ -52,7 +53,7 @@ def not_sent(cloud: Cloud, since: datetime, most: int) -> list[Mail]:
         .where(filter=FieldFilter("finished", ">=", since))
         .order_by("finished", direction=firestore.Query.DESCENDING)
     )
-    return [mails.from_snapshot(each) for each in turns.first(query, most)]
+    return list(readable(cloud.db, turns.first(query, most), mails.from_snapshot))
 
 
 def revoke(cloud: Cloud, owner: str, id: str) -> Shown:

@@ -80,14 +80,23 @@ def stand(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, plan: st
 
 
 def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
-    """Cancel a work; False where it is cancelled already, or being closed.
+    """Cancel a work, as `cancel_alone`, and start what waited for its slot."""
+    if not cancel_alone(cloud, kind, reference):
+        return False
+    stages.start_pending(cloud, kind, reference.get().get("customer"))
+    return True
+
+
+def cancel_alone(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
+    """Cancel a work; False where it is cancelled already, or being closed. Nothing is started in its slot:
+    whoever cancels many does that in the end.
 
     A work whose kind has a stage `closing` moves to it, and the attempts at the stage before count no more.
     Conflict where it has ended, or is at a stage that finishes: unless it waits there for something outside,
     and no attempt is at it.
     """
 
-    def write(transaction: firestore.Transaction) -> tuple[Writes, str] | None:
+    def write(transaction: firestore.Transaction) -> Writes | None:
         work = reference.get(transaction=transaction)
         closing = kind.closing is not None and work.get("open") and work.get("stage") == kind.closing
         if closing or work.get("state") == CANCELLED:
@@ -95,17 +104,19 @@ def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
         must_be_cancellable(cloud, kind, transaction, work)
         if kind.closing is not None:
             stages.move(cloud, kind, transaction, work, Done(next=kind.closing), {}, read_time(work), None)
-            return Writes(), work.get("customer")
-        return write_cancelled(cloud, kind, transaction, work), work.get("customer")
+            return Writes()
+        end = End(CANCELLED)
+        writes = kind.ending(cloud, transaction, work, end)
+        # Its pieces are closed by whoever meets them.
+        stages.write_end(cloud, transaction, work, end, writes)
+        return writes
 
-    cancelled = transact(cloud.db, write)
-    if cancelled is None:
+    writes = transact(cloud.db, write)
+    if writes is None:
         return False
-    writes, customer = cancelled
     stages.publish(cloud, writes)
     if kind.closing is not None:
         stages.resume(cloud, kind, reference.get())
-    stages.start_pending(cloud, kind, customer)
     return True
 
 
@@ -124,17 +135,6 @@ def must_be_cancellable(
         raise Conflict(f"{refused}: it finishes")
     if pieces.any_alive(cloud, work.reference.path, fields["plan"], read_time(work), transaction):
         raise Conflict(f"{refused}: it is being tried right now, try again in a minute")
-
-
-def write_cancelled(
-    cloud: Cloud, kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot
-) -> Writes:
-    """Cancel a work that can be cancelled, in the transaction that read it; returns what is to be published.
-    Its pieces are closed by whoever meets them."""
-    end = End(CANCELLED)
-    writes = kind.ending(cloud, transaction, work, end)
-    stages.write_end(cloud, transaction, work, end, writes)
-    return writes
 
 
 def retry(

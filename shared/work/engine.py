@@ -14,10 +14,12 @@ from shared.errors import Busy, GiveUp, Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.gcp.outages import outage
+from shared.gcp.unreadable import MALFORMED, report
 from shared.work import pieces, stages
 from shared.work.attempts import Attempt, Stopped, alive, holds, show_life, wanted
 from shared.work.changed import Changed
 from shared.work.kinds import (
+    CANCELLED,
     PENDING,
     Done,
     End,
@@ -57,7 +59,14 @@ def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
         work = reference.get()
         if not work.exists or fields_of(work).get("kind") != kind.name:
             return
-        with logs.bound(**stages.log_ids(kind, work, id)):
+        try:
+            ids = stages.log_ids(kind, work, id)
+            if (stage := work.get("stage")) is not None:
+                kind.stage(stage)
+        except MALFORMED as failure:
+            report(cloud.db, reference.path, failure)
+            return
+        with logs.bound(**ids):
             try:
                 held = _perform(cloud, kind, work, id, held)
             except Busy as busy:
@@ -76,6 +85,9 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
         attempt = held or _take(cloud, kind, work, reference)
     except GiveUp as error:
         _failed(cloud, kind, work, pieces.parse(reference.get()), None, error)
+        return None
+    except MALFORMED as failure:
+        report(cloud.db, reference.path, failure)
         return None
     if attempt is None:
         stages.resume(cloud, kind, work)
@@ -186,7 +198,10 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
         if work is not None and not wanted(work, piece):
             raise Stopped
         now = read_time(snapshot)
-        if work is not None and done.end is not None:
+        if work is not None and done.end is None and _abandoned(cloud, kind, transaction, work, done):
+            writes = kind.ending(cloud, transaction, work, End(CANCELLED))
+            stages.write_end(cloud, transaction, work, End(CANCELLED), writes, done.work)
+        elif work is not None and done.end is not None:
             writes = kind.ending(cloud, transaction, work, done.end)
             stages.write_end(cloud, transaction, work, done.end, writes, done.work)
         elif work is not None:
@@ -213,6 +228,16 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
     if next is None:
         _go_on(cloud, kind, attempt, single)
     return next
+
+
+def _abandoned(
+    cloud: Cloud, kind: Kind[Any], transaction: firestore.Transaction, work: Snapshot, done: Done
+) -> bool:
+    """Whether a work would move on to a stage that finishes, and what it belongs to is gone."""
+    stage = kind.stage(work.get("stage"))
+    following = kind.stage(done.next) if done.next else kind.after(stage.name)
+    finishes = stage.cancellable and not following.cancellable
+    return finishes and kind.abandoned(cloud, transaction, work)
 
 
 def _rest(piece: Piece, done: Done, at: datetime) -> dict[str, Fields]:

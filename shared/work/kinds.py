@@ -162,6 +162,8 @@ class Kind(Generic[T]):
     in_turn       whether its pieces are READY before they are published, and after a failed try: for works
                   that are one piece each, and many
     lane          the field by which works belong together: none of them starts while another one waits
+    abandoned     whether what a work belongs to is gone, read in a transaction: such a work does not start,
+                  and is cancelled where it would move on to a stage that finishes
     closing       the stage that a cancelled work moves to, for what is still to be done then: its last step
                   ends the work. None: cancelling ends it at once
     """
@@ -182,6 +184,7 @@ class Kind(Generic[T]):
     slots: Callable[[Fields], int] | None = None
     in_turn: bool = False
     lane: str = ""
+    abandoned: "Callable[[Cloud, firestore.Transaction, Snapshot], bool]" = lambda *_: False
     closing: str | None = None
 
     def stage(self, name: str) -> Stage[T]:

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, count, fields_of
+from shared.gcp.documents import Snapshot, count, fields_of, moment_in
+from shared.gcp.unreadable import readable
 from shared.work import turns
 from shared.work.kinds import FAILED, Kind
 
@@ -52,13 +53,13 @@ class Listed(Generic[T]):
 def in_states(cloud: Cloud, kind: Kind[T], states: Sequence[str]) -> Listed[WorkNow[T]]:
     """The works of a kind that are in one of these states, the longest without a heartbeat first."""
     query = _all(cloud, kind).where(filter=FieldFilter("state", "in", list(states)))
-    return _listed(kind, query.order_by("heartbeat"))
+    return _listed(cloud, kind, query.order_by("heartbeat"))
 
 
 def failed(cloud: Cloud, kind: Kind[T], since: datetime) -> Listed[WorkNow[T]]:
     """The works of a kind that have failed since then, the first to fail first."""
     query = _all(cloud, kind).where(filter=FieldFilter("state", "==", FAILED))
-    return _listed(kind, query.where(filter=FieldFilter("finished", ">=", since)).order_by("finished"))
+    return _listed(cloud, kind, query.where(filter=FieldFilter("finished", ">=", since)).order_by("finished"))
 
 
 def open_of(cloud: Cloud, kind: Kind[Any], customer: str) -> Any:
@@ -70,22 +71,23 @@ def open_of(cloud: Cloud, kind: Kind[Any], customer: str) -> Any:
 def waiting(cloud: Cloud, kind: Kind[T]) -> Listed[WorkNow[T]]:
     """The open works of a kind that wait for something outside, the longest first."""
     query = _all(cloud, kind).where(filter=FieldFilter("open", "==", True))
-    return _listed(kind, query.where(filter=FieldFilter("since", ">", _EARLIEST)).order_by("since"))
+    return _listed(cloud, kind, query.where(filter=FieldFilter("since", ">", _EARLIEST)).order_by("since"))
 
 
 def _all(cloud: Cloud, kind: Kind[Any]) -> Any:
     return cloud.db.collection_group(kind.collection)
 
 
-def listed(query: Any, parse: Callable[[Snapshot], T]) -> Listed[T]:
+def listed(cloud: Cloud, query: Any, parse: Callable[[Snapshot], T]) -> Listed[T]:
     """The first that a query finds, in its order, and how many more; where there are more, customers in
-    turn."""
-    shown = [parse(each) for each in turns.first(query, MAX_LISTED)]
-    return Listed(shown, max(0, count(query) - MAX_LISTED) if len(shown) == MAX_LISTED else 0)
+    turn. Those that cannot be read are left out."""
+    found = list(turns.first(query, MAX_LISTED))
+    left = max(0, count(query) - MAX_LISTED) if len(found) == MAX_LISTED else 0
+    return Listed(list(readable(cloud.db, found, parse)), left)
 
 
-def _listed(kind: Kind[T], query: Any) -> Listed[WorkNow[T]]:
-    return listed(query, lambda each: _now(kind, each))
+def _listed(cloud: Cloud, kind: Kind[T], query: Any) -> Listed[WorkNow[T]]:
+    return listed(cloud, query, lambda each: _now(kind, each))
 
 
 def _now(kind: Kind[T], snapshot: Snapshot) -> WorkNow[T]:
@@ -95,8 +97,8 @@ def _now(kind: Kind[T], snapshot: Snapshot) -> WorkNow[T]:
         customer=fields["customer"],
         work=kind.parse(snapshot),
         stage=fields["stage"],
-        created=fields["created"],
-        heartbeat=fields["heartbeat"],
+        created=moment_in(fields, "created"),
+        heartbeat=moment_in(fields, "heartbeat"),
         waits_for=fields["waits_for"],
         since=fields["since"],
     )

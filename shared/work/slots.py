@@ -4,6 +4,7 @@ A slot is not stored: a work that runs, waits for nothing, and has shown life la
 a work frees its slot, and one that is stuck or waits for something outside keeps no other from running.
 """
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -13,6 +14,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time
+from shared.gcp.unreadable import readable
 from shared.work.kinds import PENDING, Kind
 
 SLOT_LEASE = timedelta(minutes=30)
@@ -21,6 +23,9 @@ SLOT_LEASE = timedelta(minutes=30)
 MAX_PENDING = 1_000
 """Among how many pending works of a customer those are looked for that can start, the longest due first; and
 how many of its works may wait."""
+
+LOOKED_AT = 50
+"""How many further pending works are read at once where some of the first ones cannot start."""
 
 
 def startable(
@@ -49,10 +54,37 @@ def startable(
     if free <= 0:
         return [], now
     waiting = theirs(("waiting", "==", True)).select([kind.lane]).limit(MAX_PENDING)
-    stuck = {each.get(kind.lane) for each in waiting.stream(transaction=transaction)}
+    stuck = {_lane(kind, each) for each in waiting.stream(transaction=transaction)}
     pending = theirs(("state", "==", PENDING)).order_by("due")
+    able: Iterator[Snapshot]
     if stuck:
-        able = pending.select([kind.lane]).limit(MAX_PENDING).stream(transaction=transaction)
-        chosen = islice((each.reference for each in able if each.get(kind.lane) not in stuck), free)
-        return [each.get(transaction=transaction) for each in chosen], now
-    return list(pending.limit(free).stream(transaction=transaction)), now
+        named = pending.select([kind.lane]).limit(MAX_PENDING).stream(transaction=transaction)
+        able = (
+            each.reference.get(transaction=transaction) for each in named if _lane(kind, each) not in stuck
+        )
+    else:
+        able = _pending(pending, free, transaction)
+    return list(islice((each for each in able if _can_start(cloud, kind, each, transaction)), free)), now
+
+
+def _pending(query: Any, free: int, transaction: firestore.Transaction) -> Iterator[Snapshot]:
+    """The pending works, at most MAX_PENDING: first as many as there are free slots, since that is all that
+    is needed, unless some of them cannot start."""
+    after, most, seen = None, free, 0
+    while seen < MAX_PENDING:
+        following = query if after is None else query.start_after(after)
+        found = list(following.limit(most).stream(transaction=transaction))
+        yield from found
+        if len(found) < most:
+            return
+        after, most, seen = found[-1], LOOKED_AT, seen + len(found)
+
+
+def _can_start(cloud: Cloud, kind: Kind[Any], work: Snapshot, transaction: firestore.Transaction) -> bool:
+    """Whether a pending work can be read, and what it belongs to is still there."""
+    return bool(list(readable(cloud.db, [work], kind.parse))) and not kind.abandoned(cloud, transaction, work)
+
+
+def _lane(kind: Kind[Any], work: Snapshot) -> str:
+    """The lane of a work; an empty text where its document does not say."""
+    return str((work.to_dict() or {}).get(kind.lane, ""))

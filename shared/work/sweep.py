@@ -12,6 +12,7 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared import logs
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, change
+from shared.gcp.unreadable import MALFORMED, report
 from shared.work import pieces, turns
 from shared.work.kinds import PENDING
 from shared.work.pieces import CLOSED, GATE, LOST, OPEN, QUEUED, READY, SHARDS, STALLED
@@ -41,7 +42,8 @@ def sweep(cloud: Cloud, at: datetime) -> None:
         found += turns.due(cloud, query, "next", at, most, f"pieces_{status.lower()}")
     lines: set[tuple[str, str]] = set()
     for snapshot in turns.in_turn(found):
-        customer, work = snapshot.get("customer"), snapshot.reference.parent.parent.path
+        customer = str((snapshot.to_dict() or {}).get("customer"))
+        work = snapshot.reference.parent.parent.path
         ids = {"customer": customer, "work": work, "piece": snapshot.id, **logs.ids_of(work)}
         ids["document"] = snapshot.reference.path
         with logs.bound(**ids):
@@ -51,6 +53,9 @@ def sweep(cloud: Cloud, at: datetime) -> None:
                 elif (line := (customer, snapshot.get("function"))) not in lines:
                     lines.add(line)
                     publish_ready(cloud, *line, at)
+            except MALFORMED as failure:
+                change(cloud.db, snapshot, {"next": at + LOST})  # it makes room for others
+                report(cloud.db, snapshot.reference.path, failure)
             except Exception as failure:
                 logs.error("a stalled piece could not be resumed", exception=failure)
 

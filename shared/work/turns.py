@@ -61,7 +61,7 @@ def in_turn(found: Iterable[Snapshot]) -> Iterator[Snapshot]:
     """These documents: each customer's first, then each one's second, and so on."""
     by_customer: dict[str, list[Snapshot]] = defaultdict(list)
     for each in found:
-        by_customer[fields_of(each).get(CUSTOMER, "")].append(each)
+        by_customer[str(fields_of(each).get(CUSTOMER, ""))].append(each)
     waiting = [iter(theirs) for theirs in by_customer.values()]
     while waiting:
         still = []

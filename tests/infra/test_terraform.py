@@ -20,8 +20,8 @@ from infra.package import ROOT
 from shared import ids
 from shared.accounts.customers import account_of
 from shared.settings import Settings
-from tests.terraform import FILES, code, parsed, resources, said
 from tests.shared.accounts.test_ids import WRONG_IDS
+from tests.terraform import FILES, code, parsed, resources, said
 
 BUNDLE: dict[str, Any] = yaml.safe_load(BUNDLE_YAML.read_text(encoding="utf-8"))
 INDEXES: dict[str, Any] = json.loads((ROOT / "infra" / "firestore.indexes.json").read_text(encoding="utf-8"))

@@ -241,3 +241,18 @@ def test_moments_from_firestore_can_be_moved_and_rounded(world: World) -> None:
 def test_a_document_that_must_be_there_and_is_not_is_named(world: World) -> None:
     with pytest.raises(LookupError, match="things/none"):
         fields_of(world.cloud.db.document("things/none").get())
+
+
+def test_a_transaction_that_would_write_more_than_the_most_writes_nothing(world: World) -> None:
+    def write(count: int) -> None:
+        def work(transaction: firestore.Transaction) -> None:
+            for number in range(count):
+                transaction.set(world.cloud.db.document(f"many/{number}"), {})
+
+        transact(world.cloud.db, work)
+
+    with pytest.raises(ValueError, match="501 documents; 500 are the most"):
+        write(documents.MAX_WRITES + 1)
+    assert not list(world.cloud.db.collection("many").limit(1).stream())
+    write(documents.MAX_WRITES)
+    assert documents.count(world.cloud.db.collection("many")) == documents.MAX_WRITES
