@@ -19,6 +19,7 @@ from google.auth.credentials import Credentials, with_scopes_if_required
 from infra.local.clock import SuiteClock
 from infra.local.project import account_email
 from infra.local.suite import Suite
+from shared.accounts import strangers
 from shared.accounts.limits import REQUESTS_KEPT
 from shared.clock import stopwatch
 from shared.delivery.cloud_storage import copying
@@ -131,6 +132,7 @@ def suite(
     clients.forget()
     REQUESTS.clear()
     REQUESTS_KEPT.clear()
+    strangers.forget()
 
 
 def _as_on_google_cloud(project: str) -> Callable[..., tuple[Credentials, str]]:

@@ -18,6 +18,8 @@ REQUEST_BYTES = 32 * 1024 * 1024
 
 _CHUNK = 64 * 1024
 
+_ADDRESS = "127.0.0.1"
+
 # https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
 _OF_THE_HOP = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
@@ -129,9 +131,11 @@ async def _relay(request: web.Request, function: Function, instance: Instance) -
 
 def _request_headers(request: web.Request) -> CIMultiDict[str]:
     headers = _of_the_message(request.headers)
-    # https://cloud.google.com/functions/docs/reference/headers
+    # As the load balancer does: behind what was sent, the client's address and its own.
+    # https://cloud.google.com/load-balancing/docs/https#x-forwarded-for_header
     before = request.headers.get("X-Forwarded-For")
-    headers["X-Forwarded-For"] = f"{before},{request.remote}" if before else str(request.remote)
+    added = f"{request.remote},{_ADDRESS}"
+    headers["X-Forwarded-For"] = f"{before},{added}" if before else added
     headers.setdefault("X-Forwarded-Proto", "http")
     headers.setdefault("X-Forwarded-Host", request.host)
     return headers

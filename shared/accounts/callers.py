@@ -6,9 +6,10 @@ from typing import Any
 
 import flask
 
-from shared.accounts import signing, tokens
-from shared.accounts.keys import Caller, authenticate, signing_secret
+from shared.accounts import signing, strangers, tokens
+from shared.accounts.keys import Caller, identify, presented, signing_secret
 from shared.accounts.limits import REQUESTS_KEPT
+from shared.accounts.tokens import TokenCaller
 from shared.clock import unix_seconds
 from shared.gcp.clients import Cloud, connect
 from shared.http.bodies import content
@@ -51,13 +52,25 @@ class Call:
 def who(request: flask.Request, scope: str) -> Call:
     """The caller by the key that the request carries.
 
-    Unauthenticated without a good key, Forbidden where it lacks the scope.
+    Unauthenticated without a good key, Forbidden where it lacks the scope, TooMany where too many wrong ones
+    came from its address.
     """
     cloud = connect()
-    headers = request.headers
-    caller = authenticate(cloud.db, headers.get("Authorization", ""), headers.get("X-Auth-Token", ""))
+    carried = presented(request.headers.get("Authorization", ""), request.headers.get("X-Auth-Token", ""))
+    caller = strangers.check(request, "key", carried, lambda: identify(cloud.db, carried)[0])
     caller.needs(scope)
     return Call(cloud, caller)
+
+
+def by_token(cloud: Cloud, request: flask.Request) -> TokenCaller:
+    """The caller by the access token or the key that the request carries.
+
+    Unauthenticated without a good one, TooMany where too many wrong ones came from its address.
+    """
+    sent = request.headers.get("Authorization", ""), request.headers.get("X-Auth-Token", "")
+    return strangers.check(
+        request, "key or token", presented(*sent), lambda: tokens.authenticate(cloud, *sent)
+    )
 
 
 def any_way(cloud: Cloud, request: flask.Request) -> Caller:
@@ -69,7 +82,13 @@ def any_way(cloud: Cloud, request: flask.Request) -> Caller:
     authorization = request.headers.get("Authorization", "")
     claim = signing.claim_of(authorization)
     if claim is None:
-        return tokens.authenticate(cloud, authorization, request.headers.get("X-Auth-Token", ""))
+        return by_token(cloud, request)
+    return strangers.check(
+        request, "signature", claim.access_key, lambda: _by_signature(cloud, request, claim), secret=False
+    )
+
+
+def _by_signature(cloud: Cloud, request: flask.Request, claim: signing.Claim) -> Caller:
     caller, secret = signing_secret(cloud, claim.access_key)
     headers = {name.lower(): value for name, value in request.headers.items()}
     signing.check_date(headers, datetime.fromtimestamp(unix_seconds(), UTC))

@@ -131,17 +131,9 @@ def successor(db: firestore.Client, id: str, settings: Settings | None = None) -
     return create_key(db, customer=old.customer, scopes=old.scopes, site=old.site, settings=settings)
 
 
-def authenticate(db: firestore.Client, authorization: str, auth_token: str) -> Caller:
-    """Who is calling, from the headers `Authorization: Token K` or `Bearer K`, or `X-Auth-Token: K`; one that
-    was not sent is empty.
-
-    Unauthenticated where there is no key, or it is unknown, wrong or revoked; which of these is not said.
-    """
-    return identify(db, presented(authorization, auth_token))[0]
-
-
 def presented(authorization: str, auth_token: str) -> str:
-    """What one of these headers carries; Unauthenticated where that is nothing."""
+    """What the header `Authorization: Token K` or `Bearer K`, or `X-Auth-Token: K`, carries; one that was not
+    sent is empty. Unauthenticated where that is nothing."""
     kind, _, key = authorization.partition(" ")
     carried = (key if kind.lower() in ("token", "bearer") else auth_token).strip()
     if not carried:

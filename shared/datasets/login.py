@@ -10,7 +10,7 @@ import flask
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from shared.accounts import callers, tokens
+from shared.accounts import callers, strangers, tokens
 from shared.accounts.callers import Call
 from shared.accounts.customers import Customer, get_customer
 from shared.accounts.tokens import Issued
@@ -267,7 +267,12 @@ def _log_in(request: flask.Request, body: TokenRequest) -> tuple[IssuedToken, di
     user = identity.password.user
     cloud = connect()
     name = user.name or user.id
-    issued = tokens.issue(cloud, user.password, needs=SCOPE, life=LIFE, username=name)
+    issued = strangers.check(
+        request,
+        "key",
+        user.password,
+        lambda: tokens.issue(cloud, user.password, needs=SCOPE, life=LIFE, username=name),
+    )
     customer = get_customer(cloud.db, issued.caller.customer)
     if isinstance(body.auth.scope, Scope) and body.auth.scope.project is not None:
         _must_be(body.auth.scope.project, customer)
@@ -368,7 +373,7 @@ ROUTES = Routes(
             answer=IssuedToken,
             status=201,
             headers={TOKEN: "The token."},
-            refusals=(401, 403),
+            refusals=(401, 403, 429),
         ),
         Route(
             method="GET",

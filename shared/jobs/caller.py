@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import flask
 
-from shared.accounts import callers, tokens
+from shared.accounts import callers
 from shared.accounts.tokens import TokenCaller
 from shared.gcp.clients import connect
 from shared.http.errors import OAUTH
@@ -29,8 +29,7 @@ def who(request: flask.Request, scope: str) -> JobsCall:
     Unauthenticated without a good one, Forbidden where the key lacks the scope.
     """
     cloud = connect()
-    headers = request.headers
-    caller = tokens.authenticate(cloud, headers.get("Authorization", ""), headers.get("X-Auth-Token", ""))
+    caller = callers.by_token(cloud, request)
     caller.needs(scope)
     return JobsCall(cloud, caller)
 

@@ -10,7 +10,7 @@ import flask
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from shared.accounts import tokens
+from shared.accounts import strangers, tokens
 from shared.errors import Forbidden, Invalid, Refused, Unauthenticated
 from shared.gcp.clients import connect
 from shared.http.bodies import documented
@@ -83,19 +83,20 @@ class GrantUnsupported(Refused):
     code = "unsupported_grant_type"
 
 
-def _issue_token(_: flask.Request, body: dict[str, Any]) -> Token:
+def _issue_token(request: flask.Request, body: dict[str, Any]) -> Token:
     grant = _needed(body, "grant_type")
     if grant != GRANT:
         raise GrantUnsupported(f"the grant {grant[:64]} is not supported: send grant_type={GRANT}")
     username, key = _needed(body, "username"), _needed(body, "password")
     try:
-        issued = tokens.issue(
-            connect(),
+        community = tokens.community_of(body.get("scope", ""))
+        issued = strangers.check(
+            request,
+            "key",
             key,
-            needs=SCOPE,
-            life=LIFE,
-            username=username,
-            community=tokens.community_of(body.get("scope", "")),
+            lambda: tokens.issue(
+                connect(), key, needs=SCOPE, life=LIFE, username=username, community=community
+            ),
         )
     except (Unauthenticated, Forbidden) as error:
         raise GrantRefused(f"password: {error}") from error
@@ -131,6 +132,7 @@ TOKEN_ROUTES = [
         scope=PUBLIC,
         body=Body(TokenRequest, max_bytes=tokens.LOGIN_BYTES, form=True, given="object"),
         answer=Token,
+        refusals=(429,),
     ),
     Route(
         method="GET",

@@ -5,6 +5,7 @@ lists them. HEAD is not recorded, so its answer never says where a file is. The 
 error.
 """
 
+import math
 import re
 from datetime import datetime
 
@@ -12,7 +13,8 @@ import flask
 from pydantic import BaseModel, Field
 
 from shared import logs
-from shared.errors import Retry
+from shared.accounts import strangers
+from shared.errors import Retry, TooMany, Unauthenticated
 from shared.gcp.clients import Cloud, connect
 from shared.gcp.documents import Snapshot, count, fields_of
 from shared.gcp.objects import Stored
@@ -58,6 +60,9 @@ class WhichFile(BaseModel):
 def _download(request: flask.Request, token: str, query: WhichFile) -> flask.Response:
     try:
         answer = _answer(request, connect(), token, query.file)
+    except TooMany as slowed:
+        answer = _says(429, "Busy", "Too many links that do not exist", "Try again in a minute.")
+        answer.headers["Retry-After"] = str(math.ceil(slowed.seconds or 60))
     except Retry as passing:
         logs.warning("a download is to be tried again", about=passing, reason=str(passing))
         answer = _says(503, "Busy", "Not possible now", "Try again in a minute.")
@@ -80,19 +85,28 @@ ROUTES = [
         scope=PUBLIC,
         query=WhichFile,
         answer=Media(("text/html",), "A page that lists the files."),
-        answers={302: None, 404: _SAYS, 410: _SAYS, 500: _SAYS, 503: _SAYS},
+        answers={302: None, 404: _SAYS, 410: _SAYS, 429: _SAYS, 500: _SAYS, 503: _SAYS},
     )
 ]
 """To be answered by the function that serves `/v1`."""
 
 
 def _answer(request: flask.Request, cloud: Cloud, token: str, file: str | None) -> flask.Response:
-    found = links.find(cloud, token)
-    if found is None:
+    try:
+        found = strangers.check(request, "link", token, lambda: _found(cloud, token))
+    except Unauthenticated:
         whole = "See that it is whole, as it stands in the mail. If it is, ask whoever sent you the mail."
         return _says(404, "Unknown", "No such link", whole)
     with logs.bound(link=found.link.id, customer=found.link.customer):
         return _closed(found) or _open(request, cloud, found.link, file)
+
+
+def _found(cloud: Cloud, token: str) -> Found:
+    """The link of a token; Unauthenticated where there is none."""
+    found = links.find(cloud, token)
+    if found is None:
+        raise Unauthenticated("there is no such link")
+    return found
 
 
 def _closed(found: Found) -> flask.Response | None:
@@ -165,7 +179,7 @@ def _listed(snapshot: Snapshot) -> Listed:
 def _says(
     status: int, word: str, title: str, sentence: str, link: Link | None = None, ended: datetime | None = None
 ) -> flask.Response:
-    tone = pages.WARNING if status == 503 else pages.FAILURE
+    tone = pages.WARNING if status in (429, 503) else pages.FAILURE
     about = link.about if link else None
     return _html(pages.says(tone, word, title, sentence, about=about, ended=ended), status)
 

