@@ -7,6 +7,7 @@ https://github.com/GoogleCloudPlatform/functions-framework-python/blob/v3.10.2/s
 """
 
 import io
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -35,18 +36,19 @@ class Door:
         body = body_of(environ)
         environ |= {"wsgi.input": io.BytesIO(), "wsgi.input_terminated": True}
         connection = environ.get("gunicorn.socket")
-        if connection is not None:
-            connection.settimeout(ANSWER_SECONDS)
         closing = []
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             if not body.ended:
                 _close(start_response)
                 closing.append(True)
+            if connection is not None:
+                connection.settimeout(ANSWER_SECONDS)
             return start_response(status, headers, *more)
 
         def after() -> None:
-            if closing:
+            # Also where the answer was not taken: gunicorn would wait for its reader in the main thread.
+            if closing or sys.exc_info()[0] is not None:
                 body.drop()
 
         return ClosingIterator(self._application(environ, start), after)

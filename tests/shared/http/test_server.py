@@ -19,7 +19,7 @@ from tests.memory import peak
 from tests.shared.http.toy import BOAT, MAX_BYTES
 
 MAIN = """
-from dataclasses import replace
+import flask
 
 from shared.http import door
 from shared.http.routes import PUBLIC, Body, Route, Routes
@@ -47,9 +47,15 @@ MORE = [
         ("moor", _moor, Body(NewBoat, form=True, given="parts")),
     )
 ]
+def _log(_):
+    return flask.Response(b"x" * 64_000_000)
+
+
+door.ANSWER_SECONDS = 2  # so that the test of it is quick
+LOG = Route(method="GET", path="/toy/log", handler=_log, summary="Log", scope=PUBLIC, answer=dict[str, int])
 LOGIN = Route(method="POST", path="/toy/login", handler=_log_in, summary="Log in", scope=PUBLIC,
               answer=dict[str, int], body=Body(NewBoat, form=True, given="object"))
-ROUTES = Routes(surface(), [*declared(YARD).routes[:-1], *MORE, LOGIN])
+ROUTES = Routes(surface(), [*declared(YARD).routes[:-1], *MORE, LOG, LOGIN])
 
 
 @door.http
@@ -277,6 +283,21 @@ def test_logins_of_one_byte_leave_half_of_the_threads_to_who_is_known(
     assert set(statuses) == {b"408", b"503"}
     server.close()  # it was idle for so long that the other end has closed it, too
     assert ask(server, "POST", "/toy/login", b"", Authorization="")[0] == 200
+
+
+@pytest.mark.slow
+def test_whoever_does_not_take_an_answer_stops_nobody(
+    port: int, server: http.client.HTTPConnection, log: Callable[[], str]
+) -> None:
+    with ExitStack() as opened:
+        began = stopwatch()
+        for _ in range(2 * THREADS):
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            connection.sendall(f"GET /toy/log?t={TOKEN} HTTP/1.1\r\nHost: toy\r\n\r\n".encode())
+        assert ask(server, "GET", BOAT)[0] == 200
+        # Two rounds of all threads, of two seconds each, and no wait in the server's main thread.
+        assert elapsed_since(began) < 15
+    assert TOKEN not in log()
 
 
 BROKEN = {
