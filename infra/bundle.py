@@ -197,6 +197,9 @@ class Bucket(_Model):
     days: _Optional[Annotated[int, Field(ge=1)]] = None
     """How many days an object lives. Without it, for ever."""
 
+    nearline_after: _Optional[Annotated[int, Field(ge=1)]] = None
+    """After how many days an object moves to the storage class Nearline. Without it, never."""
+
 
 class Account(_Model):
     """One service account, and what it may do."""
@@ -207,8 +210,8 @@ class Account(_Model):
     firestore: bool
     """Whether it may read and write documents."""
 
-    publishes: bool
-    """Whether it may publish to topics of ours."""
+    publishes: _List[str]
+    """The topics of functions that it may publish to."""
 
     storage: Roles
     """The roles that it has on each bucket of ours."""
@@ -229,6 +232,9 @@ class Bundle(_Model):
     buckets: _Named[Bucket]
     """The buckets of ours."""
 
+    roles: _ReadOnly[_List[str]]
+    """The roles of our own: the id of each -> its permissions."""
+
     accounts: _Named[Account]
     """The accounts that the functions run as."""
 
@@ -247,6 +253,10 @@ class Bundle(_Model):
     def secrets(self) -> tuple[str, ...]:
         """The variables with a secret that functions name, each once."""
         return tuple(dict.fromkeys(secret for f in self.functions.values() for secret in f.secrets))
+
+    def permissions(self, role: str) -> tuple[str, ...]:
+        """What a role of our own permits; a role of Google's is itself."""
+        return self.roles.get(role, (role,))
 
     @property
     def dead_letters(self) -> tuple[str, ...]:
@@ -328,8 +338,15 @@ def _references(bundle: Bundle) -> Iterator[str]:
                 yield f"{at}.trigger.http: {owner} has the path {path!r} already"
         if function.dead_letter in bundle.functions:
             yield f"{at}.dead_letter: {function.dead_letter!r} is a function's own topic"
+    for account in bundle.accounts.values():
+        for number, topic in enumerate(account.publishes):
+            if topic not in {function.topic for function in bundle.functions.values()}:
+                yield f"accounts.{account.name}.publishes.{number}: no function has the topic {topic!r}"
     named = [(f"accounts.{account.name}.storage", account.storage) for account in bundle.accounts.values()]
     for at, roles in [*named, ("customer_folders", bundle.customer_folders)]:
-        for bucket in roles:
+        for bucket, named_roles in roles.items():
             if bucket not in bundle.buckets:
                 yield f"{at}.{bucket}: there is no such bucket among `buckets`"
+            for role in named_roles:
+                if not role.startswith("roles/") and role not in bundle.roles:
+                    yield f"{at}.{bucket}: there is no role {role!r} among `roles`"

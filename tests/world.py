@@ -188,9 +188,14 @@ class World:
         sweep(self.cloud, self.suite.clock.now())
 
     def open_pieces(self) -> list[str]:
-        """The paths of the pieces that are still to be done: of open works, and of plans that count."""
+        """The paths of the pieces that are still to be done: of open works, and of plans that count; not of
+        removals, which are due days later."""
         found = self.cloud.db.collection_group("pieces").stream()
-        left = [each for each in found if each.get("status") in (OPEN, QUEUED, READY)]
+        left = [
+            each
+            for each in found
+            if each.get("status") in (OPEN, QUEUED, READY) and not each.reference.path.startswith("removals/")
+        ]
         works = {each.reference.parent.parent.path: each.reference.parent.parent for each in left}
         plans = {path: self.plans(work) for path, work in works.items()}
         return [

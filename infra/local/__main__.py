@@ -47,7 +47,7 @@ ANSWER_SECONDS = 5
 ENV_FILE = "env"
 """In the state's directory: how to reach the running suite, as KEY=VALUE lines. There while it runs."""
 
-OPERATOR = "waybill-exporter"
+OPERATOR = "waybill-source-exporter"
 """Whom `python -m infra` runs as on a laptop: one of our accounts that may act as customers do."""
 
 CONTROL_SECONDS = 30

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from infra.local.clock import wait
+from infra.local.permissions import CALLS
 from infra.local.traffic import Traffic
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -46,6 +47,8 @@ def unary(
 
     def call(request: Any, context: grpc.ServicerContext) -> Any:
         fault = traffic.enter(kind, resource(request))
+        for permission in CALLS.get(kind, ()):
+            traffic.need(permission, resource(request).rpartition("/")[2], "")
         if fault is not None and fault.action == "error":
             context.abort(_code(fault.status), "fault on demand")
         if fault is not None and fault.action == "reset_before":

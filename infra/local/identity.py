@@ -384,6 +384,7 @@ class Identity:
 
     def _refused(self, caller: str, target: str, permission: str, asked: Any) -> web.Response | None:
         """The answer to who may not act as the target; None to who may."""
+        self._traffic.need(permission, target, caller)
         if target not in self._state.accounts:
             return _iam_error(404, f"Not found; Gaia id not found for email {target}")
         if caller not in self._state.creators.get(target, []):

@@ -151,7 +151,8 @@ def _make_our_buckets(suite: "Suite", project: str) -> None:
         suite.storage.notify(name, *(topic_path(STORAGE_TOPIC + each.name, project) for each in told))
     for account in suite.bundle.accounts.values():
         for bucket_name, roles in account.storage.items():
-            suite.storage.grant(f"{project}-{bucket_name}", account_email(account.name, project), *roles)
+            given = [each for role in roles for each in suite.bundle.permissions(role)]
+            suite.storage.grant(f"{project}-{bucket_name}", account_email(account.name, project), *given)
 
 
 def _make_their_buckets(suite: "Suite", project: str) -> None:

@@ -26,6 +26,15 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Need:
+    """A permission that a call was found to need, held or not: on which bucket or account, and who called."""
+
+    permission: str
+    resource: str
+    principal: str
+
+
+@dataclass(frozen=True)
 class Fault:
     """What goes wrong with a call.
 
@@ -61,6 +70,18 @@ class Traffic:
         self._lock = threading.Lock()
         self._calls: deque[Call] = deque(maxlen=CALLS_KEPT)
         self._armed: list[_Armed] = []
+        self._needs: set[Need] = set()
+
+    def need(self, permission: str, resource: str, principal: str) -> None:
+        """Write down that a call needs a permission."""
+        with self._lock:
+            self._needs.add(Need(permission, resource, principal))
+
+    def take_needs(self) -> set[Need]:
+        """The permissions that were needed since this was asked last, each once."""
+        with self._lock:
+            taken, self._needs = self._needs, set()
+            return taken
 
     def enter(
         self, kind: str, resource: str = "", principal: str = "", *, transaction: bool = False
@@ -106,9 +127,11 @@ class Traffic:
         """Forget every call and every fault."""
         with self._lock:
             self._calls.clear()
+            self._needs.clear()
             self._armed.clear()
 
     def forget(self) -> None:
         """Empty the journal."""
         with self._lock:
             self._calls.clear()
+            self._needs.clear()

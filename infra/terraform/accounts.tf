@@ -17,12 +17,28 @@ resource "google_project_iam_member" "firestore" {
   member  = google_service_account.own[each.key].member
 }
 
-resource "google_project_iam_member" "publishes" {
-  for_each = { for name, account in local.bundle.accounts : name => account if account.publishes }
+# To the topics that the bundle names, and to no other.
+resource "google_pubsub_topic_iam_member" "publishes" {
+  for_each = merge([
+    for name, account in local.bundle.accounts : {
+      for topic in account.publishes : "${name} ${topic}" => { account = name, topic = topic }
+    }
+  ]...)
 
-  project = var.project
-  role    = "roles/pubsub.publisher"
-  member  = google_service_account.own[each.key].member
+  topic  = google_pubsub_topic.function[each.value.topic].id
+  role   = "roles/pubsub.publisher"
+  member = google_service_account.own[each.value.account].member
+}
+
+# Where Google's own roles would permit more.
+resource "google_project_iam_custom_role" "own" {
+  for_each = local.bundle.roles
+
+  role_id     = each.key
+  title       = each.key
+  permissions = each.value
+
+  depends_on = [google_project_service.api]
 }
 
 # A customer's own account: what touches their bucket is done as it, and they grant it what it may do there.

@@ -49,6 +49,13 @@ resource "google_firestore_field" "own" {
   collection = each.value.collectionGroup
   field      = each.value.fieldPath
 
+  # Firestore deletes a document after the time in this field: shared/work/lifetimes.py.
+  dynamic "ttl_config" {
+    for_each = try(each.value.ttl, false) ? [true] : []
+
+    content {}
+  }
+
   # Left empty it takes the field out of every index.
   index_config {
     dynamic "indexes" {

@@ -10,9 +10,9 @@ variable "region" {
 }
 
 variable "bucket_location" {
-  description = "Where our buckets are. Copies into a customer's bucket are quickest where theirs is too."
+  description = "Where our buckets are. Unless set, in the functions' region. Buckets that are there cannot move."
   type        = string
-  default     = "EU"
+  default     = ""
 }
 
 variable "firestore_location" {

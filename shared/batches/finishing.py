@@ -1,5 +1,5 @@
-"""The end of a batch: every slice is imported, or it failed, or no archive came. The mails about it are
-written in the transaction that ends it."""
+"""The end of a batch: every slice is imported, or it failed, or no archive came. The mails about it, and when
+its archive is removed, are written in the transaction that ends it."""
 
 import codecs
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from typing import Any
 
 from google.cloud import firestore
 
-from shared import logs
+from shared import logs, removals
 from shared.accounts.customers import get_customer, sites_of
 from shared.batches import batch as batches
 from shared.batches import errors_file
@@ -37,6 +37,7 @@ def finish(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done:
     state, why = _outcome(totals)
     logs.info("batch ends", state=state, **asdict(totals))
     end = ended(state, totals, why)
+    removals.ready(cloud, batch.customer)
     if not batch.notify or not (totals.errors or totals.warnings):
         return Done(end=end)
     documents = {f"{_files(batch)}/errors": _errors(cloud, batch, attempt, totals)}
@@ -94,6 +95,9 @@ def ending(cloud: Cloud, _: firestore.Transaction, work: Snapshot, end: End) -> 
         end = ended(FAILED, totals, internal)
         # The field `error` stays what the engine wrote: that is for operators.
         fields |= {"code": internal.code, "totals": end.fields["totals"]}
+    if end.state in (COMPLETED, COMPLETED_WITH_ERRORS) and batch.archive is not None:
+        removed = removals.of_archive(batch.customer, batch.id, batch.archive, read_time(work))
+        documents = {**documents, **removed}
     mailed = _mails(cloud, batch, end, read_time(work))
     return Writes({**fields, **mailed.fields}, {**documents, **mailed.documents})
 

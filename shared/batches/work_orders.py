@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from shared import logs, moments
+from shared import logs, moments, removals
 from shared.accounts.customers import Site
 from shared.analysis import queue, results, sent, steps
 from shared.analysis.results import Name, PlainValue, Results, Text
@@ -232,7 +232,11 @@ def _change_work_order(call: SiteCall, work_order: UUID, body: WorkOrderChanges)
 
 
 def _delete_work_order(call: SiteCall, work_order: UUID) -> None:
-    store.delete(call.cloud, call.site(), str(work_order))
+    site = call.site()
+    removals.ready(call.cloud, site.customer)
+    store.delete(
+        call.cloud, site, str(work_order), removals.of_images(site.customer, site.id, str(work_order))
+    )
 
 
 def _analyze_work_order(call: SiteCall, work_order: UUID, body: NewInputs) -> answers.WorkOrder:

@@ -412,6 +412,9 @@ ROUTES = Routes(
     ],
 )
 
+DOWNLOADS = Routes(ROUTES.surface, downloads.ROUTES)
+"""What the function `downloads` answers. ROUTES has it, too, for the description of `/v1`."""
+
 
 def _shown(call: Call, export: Export) -> answers.Export:
     return answers.of_export(export, failed.summary(call.cloud, export.id), room.held(call.cloud, export))

@@ -1,4 +1,5 @@
-"""Objects in Cloud Storage, as one principal: created once, never overwritten, never deleted.
+"""Objects in Cloud Storage, as one principal: created once and never overwritten. What
+shared/removals.py removes is removed as an account that does nothing else.
 
 Every write says `ifGenerationMatch=0`. After a lost answer its retry meets its own work and is answered 412
 (or 403 naming storage.objects.delete, where the principal may not overwrite): what stands there is read and
@@ -211,6 +212,11 @@ class Objects:
             writer.abandon()
             raise
         return self._create_once(bucket, name, writer.size, writer.crc32c, writer.close)
+
+    def remove(self, bucket: str, name: str, generation: int) -> None:
+        """Remove exactly this generation; nothing where it is gone, or another stands there."""
+        with contextlib.suppress(NotFound, PreconditionFailed):
+            self._client.bucket(bucket).blob(name).delete(if_generation_match=generation)
 
     def writer(self, bucket: str, name: str, content_type: str) -> "Writer":
         """A new object, written as a stream and invisible until it is closed."""

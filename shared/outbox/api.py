@@ -88,7 +88,7 @@ ROUTES = [
         answers={302: None, 404: _SAYS, 410: _SAYS, 429: _SAYS, 500: _SAYS, 503: _SAYS},
     )
 ]
-"""To be answered by the function that serves `/v1`."""
+"""To be answered by the function `downloads`, which is nothing else's."""
 
 
 def _answer(request: flask.Request, cloud: Cloud, token: str, file: str | None) -> flask.Response:

@@ -26,9 +26,14 @@ from shared.outbox import letters, withdrawing
 from shared.outbox.letters import About
 from shared.outbox.mails import Files, Mail
 from shared.settings import Settings
+from shared.work.lifetimes import REMOVE_AFTER
 
 LIFE = timedelta(days=7)
 """How long a link works, by Firestore's time from its sending."""
+
+KEPT = timedelta(days=90)
+"""How long a link is kept after it expired: whoever comes late is told that it expired, and the mails of a
+run show who downloaded what."""
 
 MAX_CLICKS = 50
 """How many clicks are stored with a link, the newest. `downloads` counts all that led to a file."""
@@ -112,6 +117,7 @@ def _document(
         "secret_sha256": secret_sha256,
         "created": firestore.SERVER_TIMESTAMP,
         "expires": expires,
+        REMOVE_AFTER: expires + KEPT,
         "revoked": False,
         "downloads": 0,
         "clicks": [],

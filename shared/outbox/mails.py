@@ -28,6 +28,7 @@ from shared.gcp.documents import Snapshot, fields_of, moment_in, read_time, tran
 from shared.outbox import letters
 from shared.work import control, pieces, stages
 from shared.work.attempts import WAITS_NO_LONGER
+from shared.work.lifetimes import REMOVE_AFTER
 from shared.work.pieces import READY
 
 WAITING, SENDING = "WAITING", "SENDING"
@@ -241,7 +242,7 @@ def reopen(writes: firestore.WriteBatch, snapshot: Snapshot, at: datetime) -> No
 
 def _to_be_sent(at: datetime) -> dict[str, Any]:
     known_later = dict.fromkeys(
-        ("error", "next_action", "message_id", "finished", "attempt", "not_taken_since")
+        ("error", "next_action", "message_id", "finished", "attempt", "not_taken_since", REMOVE_AFTER)
     )
     opened = {"state": WAITING, "stage": ASK, "plan": ASK, "open": True, "heartbeat": at}
     return {**known_later, **opened}

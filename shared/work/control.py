@@ -16,6 +16,7 @@ from shared.work import pieces, stages
 from shared.work.attempts import WAITS_NO_LONGER
 from shared.work.changed import Changed
 from shared.work.kinds import CANCELLED, FAILED, PENDING, Done, End, Kind, Writes
+from shared.work.lifetimes import REMOVE_AFTER
 from shared.work.pieces import CLOSED, OPEN, QUEUED
 
 
@@ -178,7 +179,7 @@ def retry(
             return False
         now = read_time(work)
         again = {**WAITS_NO_LONGER, "state": PENDING, "open": True, "heartbeat": now, **more}
-        again |= {"error": firestore.DELETE_FIELD, "next_action": firestore.DELETE_FIELD}
+        again |= dict.fromkeys(("error", "next_action", REMOVE_AFTER), firestore.DELETE_FIELD)
         if anew is not None:
             again |= {"stage": None, "plan": None, "plans": {}, **anew}
         transaction.update(reference, again)

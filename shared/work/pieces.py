@@ -18,6 +18,7 @@ retry_at            when it may be tried again after a failed try
 next                when the sweep looks at it; None where it does not
 swept               how often the sweep published it since an attempt last began it
 shard               spreads `next`, which grows, over the index
+remove_after        when Firestore deletes it (`lifetimes`)
 """
 
 import zlib
@@ -32,6 +33,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, count, fields_of
+from shared.work.lifetimes import PIECES_KEPT, REMOVE_AFTER
 
 QUEUED, READY, OPEN, DONE, CLOSED = "QUEUED", "READY", "OPEN", "DONE", "CLOSED"
 
@@ -165,6 +167,7 @@ def new(
         "plan": plan,
         "name": name,
         "shard": zlib.crc32(f"{customer}{plan}{name}".encode()) % SHARDS,
+        REMOVE_AFTER: at + PIECES_KEPT,
         **untried(at, status),
     }
 
@@ -212,6 +215,7 @@ def parse(snapshot: Snapshot) -> Piece:
     fields.setdefault("in_line", False)  # one that was written before there were lines
     known = {name: fields.pop(name) for name in _OWN}
     del known["next"], known["swept"], known["shard"], known["woken"], known["in_line"]
+    fields.pop(REMOVE_AFTER, None)  # one from before there was such a field has none
     return Piece(path=snapshot.reference.path, fields=fields, **known)
 
 

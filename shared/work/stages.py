@@ -24,6 +24,7 @@ from shared.work import pieces, slots
 from shared.work.attempts import WAITS_NO_LONGER, Attempt, alive, wanted
 from shared.work.changed import Changed
 from shared.work.kinds import PENDING, Done, End, Fields, Kind, Stage, Writes
+from shared.work.lifetimes import REMOVE_AFTER, WORKS_KEPT
 from shared.work.pieces import CLOSED, GATE, OPEN, QUEUED, READY
 
 MAX_PUBLISHED = 50
@@ -290,6 +291,7 @@ def write_end(
         "state": end.state,
         "open": False,
         "finished": firestore.SERVER_TIMESTAMP,
+        REMOVE_AFTER: read_time(work) + WORKS_KEPT,
     }
     transaction.update(work.reference, ended)
     pieces.create_all(cloud.db, transaction, writes.documents)

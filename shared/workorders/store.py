@@ -22,7 +22,7 @@ from shared.errors import Busy, Conflict, Invalid, NotFound, Refused
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, plain, read_time
 from shared.patches import merged
-from shared.workorders import envelope, images, stored
+from shared.workorders import envelope, images, removed, stored
 from shared.workorders.envelope import METADATA_BYTES
 from shared.workorders.record import (
     SCHEMA,
@@ -123,7 +123,8 @@ def create(
     """Make a work order with its photographs, which are stored first.
 
     Conflict where the site has one of that name; one that was deleted comes back new. Invalid where a
-    photograph's task group or extension is not admissible, or it does not fit into a document.
+    photograph's task group or extension is not admissible, or it does not fit into a document; Busy while the
+    images of one that was deleted are being removed.
     """
     id = work_order_id(site.id, name)
     taken = _stored(cloud, site, id, photographs)
@@ -138,6 +139,8 @@ def create(
             if tried and _held(cloud, site, snapshot).stored == new:
                 return new.work_order  # our own write, whose answer was lost
             raise Conflict(f"the site already has a work order named {shown(name)}: change that one", id)
+        if snapshot.exists:
+            removed.check_images(cloud, site.customer, site.id, snapshot, new.images)
         tried = True
         try:
             _write(cloud, site, new, snapshot.update_time)
@@ -228,6 +231,8 @@ def _arrived(
     after = arrive(before)
     if there and after == before:
         return _Change(after, {}, None)
+    if snapshot.exists and not there:
+        removed.check_images(cloud, site.customer, site.id, snapshot, after.images)
     more = beside(after, read_time(snapshot))
     return _Change(after, _fields(cloud, site, after), snapshot.update_time, more)
 
@@ -337,8 +342,14 @@ def edit(
     return change(cloud, site, id, edited, beside)
 
 
-def delete(cloud: Cloud, site: Site, id: str) -> None:
-    """Delete a work order, leaving a tombstone that exports report. NotFound where there is none."""
+def delete(
+    cloud: Cloud,
+    site: Site,
+    id: str,
+    beside: Callable[[bytes, datetime], Mapping[str, Mapping[str, Any]]] = lambda *_: {},
+) -> None:
+    """Delete a work order, leaving a tombstone that exports report; `beside` is given the lines of its
+    images, and Firestore's time when they were read. NotFound where there is none."""
     reference = cloud.db.document(f"work_orders/{id}")
     tried = False
     for _ in range(WRITE_ATTEMPTS):
@@ -349,7 +360,8 @@ def delete(cloud: Cloud, site: Site, id: str) -> None:
         tried = True
         try:
             tombstone = {"deleted": True, "encoding": "plain", "record": b""}
-            _stamped(cloud, reference, tombstone, snapshot.update_time)
+            more = beside(snapshot.get("images"), read_time(snapshot))
+            _stamped(cloud, reference, tombstone, snapshot.update_time, more)
         except FailedPrecondition:
             continue
         return

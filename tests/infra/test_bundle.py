@@ -51,17 +51,18 @@ GOOD: dict[str, Any] = {
             "secrets": ["KEY_ONE", "KEY_2"],
         },
     },
-    "buckets": {"goods": {"holds": "goods", "days": 30}, "labels": {"holds": "labels"}},
+    "buckets": {"goods": {"holds": "goods", "days": 30, "nearline_after": 9}, "labels": {"holds": "labels"}},
+    "roles": {"remover": ["storage.objects.delete"]},
     "accounts": {
         "shop-account": {
             "firestore": True,
-            "publishes": False,
+            "publishes": [],
             "storage": {"goods": ["roles/storage.objectViewer"]},
             "impersonates": False,
         },
         "pack-account": {
             "firestore": True,
-            "publishes": False,
+            "publishes": [],
             "storage": {},
             "impersonates": False,
             "signs": True,
@@ -96,6 +97,9 @@ def test_reads_everything(tmp_path: Path) -> None:
         "pack-account": True,
     }
     assert bundle.dead_letters == ("undelivered",)
+    assert bundle.buckets["goods"].nearline_after == 9
+    assert bundle.permissions("remover") == ("storage.objects.delete",)
+    assert bundle.permissions("roles/storage.objectViewer") == ("roles/storage.objectViewer",)
     assert {name: bucket.days for name, bucket in bundle.buckets.items()} == {"goods": 30, "labels": None}
     assert bundle.accounts["shop-account"].storage == {"goods": ("roles/storage.objectViewer",)}
     assert bundle.customer_folders == {"goods": ("roles/storage.objectViewer",)}
@@ -256,6 +260,16 @@ def at(content: Any, *path: str) -> Any:
             "accounts.shop-account.storage.attic: there is no such bucket among `buckets`",
         ),
         (
+            "accounts.shop-account",
+            {"publishes": ["pack", "shop"]},
+            "accounts.shop-account.publishes.1: no function has the topic 'shop'",
+        ),
+        (
+            "accounts.shop-account.storage",
+            {"goods": ["keeper"]},
+            "accounts.shop-account.storage.goods: there is no role 'keeper' among `roles`",
+        ),
+        (
             "customer_folders",
             {"attic": []},
             "customer_folders.attic: there is no such bucket among `buckets`",
@@ -362,6 +376,23 @@ def test_every_function_has_its_handler() -> None:
             node.name for node in ast.parse(main.read_text()).body if isinstance(node, ast.FunctionDef)
         ]
         assert name in defined, f"{main.relative_to(ROOT)} defines no handler named {name}"
+
+
+def test_each_function_has_an_account_of_its_own() -> None:
+    bundle = Bundle.load()
+    accounts = [function.account for function in bundle.functions.values()]
+    assert sorted(accounts) == sorted(set(accounts))
+    assert set(bundle.accounts) - set(accounts) == {"waybill-platform"}
+
+
+def test_who_is_public_may_act_as_customers_for_a_connection_test_or_a_link_alone() -> None:
+    bundle = Bundle.load()
+    public = {
+        f.name for f in bundle.functions.values() if f.public and bundle.accounts[f.account].impersonates
+    }
+    assert public == {"exports", "downloads", "datasets"}
+    assert bundle.accounts["waybill-downloads"].publishes == ()
+    assert bundle.functions["downloads"].secrets == ()
 
 
 def test_every_folder_in_functions_is_listed() -> None:

@@ -20,6 +20,7 @@ from infra.package import ROOT
 from shared import ids
 from shared.accounts.customers import account_of
 from shared.settings import Settings
+from shared.work.lifetimes import REMOVE_AFTER
 from tests.shared.accounts.test_ids import WRONG_IDS
 from tests.terraform import FILES, code, parsed, resources, said
 
@@ -111,7 +112,8 @@ def test_spells_out_no_name_of_the_bundle() -> None:
     bundle = Bundle.load()
     topics = {function.topic for function in bundle.functions.values() if function.topic}
     names = {*bundle.functions, *topics, *bundle.buckets, *bundle.accounts, *bundle.dead_letters}
-    assert [name for name in names if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", code())] == []
+    said = re.sub(r"\"description\": \"[^\"]*\"", "", code())
+    assert [name for name in names if re.search(rf"(?<![\w/-]){re.escape(name)}(?![\w/-])", said)] == []
     paths = {path for function in bundle.functions.values() for path in function.paths}
     assert [path for path in paths if path != "/" and path in code()] == []
 
@@ -414,7 +416,52 @@ def test_the_customers_grant_is_no_resource() -> None:
     for name in resources():
         assert "customer_grant" not in said(name)
         assert not [permission for permission in BUNDLE["customer_grant"] if permission in said(name)]
-    assert not [name for name in resources() if "custom_role" in name]
+    own = {name: body for name, body in resources().items() if "custom_role" in name}
+    assert [body["for_each"] for body in own.values()] == ["${local.bundle.roles}"]
+    assert [body["permissions"] for body in own.values()] == ["${each.value}"]
+
+
+def test_publishing_is_granted_on_the_topics_that_the_bundle_names() -> None:
+    publishers = {name for name, body in resources().items() if "pubsub.publisher" in str(body)}
+    assert publishers == {
+        "google_pubsub_topic_iam_member.publishes",
+        "google_pubsub_topic_iam_member.dead_letter",
+        "google_project_iam_member.storage_publishes",
+    }
+    grant = resources()["google_pubsub_topic_iam_member.publishes"]
+    assert "for topic in account.publishes" in grant["for_each"]
+    assert grant["topic"] == "${google_pubsub_topic.function[each.value.topic].id}"
+    assert grant["member"] == "${google_service_account.own[each.value.account].member}"
+
+
+def test_buckets_stand_in_the_functions_region_and_are_never_destroyed() -> None:
+    variables = {name: each for block in parsed()["variable"] for name, each in block.items()}
+    assert variables["bucket_location"]["default"] == ""
+    [place] = [block["bucket_location"] for block in parsed()["locals"] if "bucket_location" in block]
+    assert place == "${coalesce(var.bucket_location, var.region)}"
+    for bucket in ("google_storage_bucket.own", "google_storage_bucket.source"):
+        assert resources()[bucket]["location"] == "${local.bucket_location}"
+    assert resources()["google_storage_bucket.own"]["lifecycle"] == [{"prevent_destroy": True}]
+
+
+def test_images_move_to_nearline_after_the_days_that_the_bundle_names() -> None:
+    rules = [each["lifecycle_rule"] for each in resources()["google_storage_bucket.own"]["dynamic"]]
+    said = {rule["for_each"]: rule["content"][0] for rule in rules}
+    moves = said["${can(each.value.nearline_after) ? [each.value.nearline_after] : []}"]
+    assert moves["action"] == [{"type": "SetStorageClass", "storage_class": "NEARLINE"}]
+    assert moves["condition"][0]["age"] == "${lifecycle_rule.value}"
+    assert {name for name, each in BUNDLE["buckets"].items() if "nearline_after" in each} == {"images"}
+
+
+def test_firestore_deletes_what_its_time_has_passed_in_the_collections_that_the_code_says() -> None:
+    policies = {each["collectionGroup"]: each for each in INDEXES["fieldOverrides"] if each.get("ttl")}
+    assert set(policies) == {"pieces", "runs", "batches", "jobs", "mails", "downloads"}
+    for each in policies.values():
+        # A growing time in an index would bound the writes to it.
+        assert (each["fieldPath"], each["indexes"]) == (REMOVE_AFTER, [])
+    blocks = resources()["google_firestore_field.own"]["dynamic"]
+    [ttl] = [each["ttl_config"] for each in blocks if "ttl_config" in each]
+    assert ttl["for_each"] == "${try(each.value.ttl, false) ? [true] : []}"
 
 
 def test_the_page_gives_the_customer_the_line_with_all_that_is_granted() -> None:

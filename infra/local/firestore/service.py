@@ -19,6 +19,7 @@ from infra.local.firestore.errors import Refused, invalid, unimplemented
 from infra.local.firestore.queries import project, relative
 from infra.local.firestore.store import Version
 from infra.local.firestore.values import check_alias, parse_path
+from infra.local.permissions import CALLS, DATABASE
 from infra.local.traffic import Fault, Traffic
 
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
@@ -385,7 +386,9 @@ class FirestoreService:
         self._clock.advance(timedelta(seconds=seconds))
 
     def enter(self, name: str, resource: str, transaction: bool) -> Fault | None:
-        """Write a call down in the journal."""
+        """Write a call down in the journal, and what it needs."""
+        for permission in CALLS.get(f"firestore.{name}", ()):
+            self._traffic.need(permission, DATABASE, "")
         return self._traffic.enter(f"firestore.{name}", resource, transaction=transaction)
 
     def abort(self, space: Space, token: bytes, resource: str) -> Refused:

@@ -40,7 +40,7 @@ class StorageService:
 
     def __init__(self, *, clock: SuiteClock, traffic: Traffic, identity: Identity, directory: Path) -> None:
         self._store = Store(directory, clock)
-        self._api = JsonApi(self._store)
+        self._api = JsonApi(self._store, traffic)
         self._server = Server(self._store, traffic, identity)
 
     def routes(self) -> builtins.list[web.RouteDef]:

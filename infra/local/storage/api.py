@@ -46,6 +46,7 @@ from infra.local.storage.resources import (
     wanted,
 )
 from infra.local.storage.store import SESSION_LIFE, Bucket, Pieces, Store, Stored
+from infra.local.traffic import Traffic
 
 COMPOSE_SOURCES = 32
 """https://cloud.google.com/storage/quotas#objects"""
@@ -86,8 +87,9 @@ _REWRITE = {
 class JsonApi:
     """Carries out calls on a store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, traffic: Traffic) -> None:
         self._store = store
+        self._traffic = traffic
 
     # Which call a request is
 
@@ -183,6 +185,7 @@ class JsonApi:
 
     def need(self, principal: str, permission: str, bucket: str, path: str = "") -> None:
         """403 (401 for an anonymous caller) unless a permission is held on an object or prefix."""
+        self._traffic.need(permission, bucket, principal)
         if not self._store.grants.holds(bucket, principal, permission, path):
             raise denied(principal, permission)
 

@@ -57,7 +57,7 @@ class Server:
         self._store = store
         self._traffic = traffic
         self._identity = identity
-        self._api = JsonApi(store)
+        self._api = JsonApi(store, traffic)
         self._uploads = Uploads(store, self._api)
 
     def reset(self) -> None:

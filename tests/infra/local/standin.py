@@ -75,11 +75,12 @@ functions:
 buckets:
   goods: {holds: goods}
   arrivals: {holds: what came}
+roles: {}
 accounts:
-  desk-account: {firestore: true, publishes: true, storage: {}, impersonates: false}
+  desk-account: {firestore: true, publishes: [pack], storage: {}, impersonates: false}
   pack-account:
     firestore: true
-    publishes: true
+    publishes: [pack]
     storage: {goods: [roles/storage.objectViewer]}
     impersonates: true
     signs: true

@@ -131,6 +131,7 @@ def door(backend: Backend) -> Iterator[int]:
         functions={f.name: f for f in functions},
         buckets={},
         accounts={},
+        roles={},
         customer_folders={},
         customer_grant=(),
     )

@@ -1,0 +1,48 @@
+"""Until when the images of a deleted work order are kept, and where it is written down that they go.
+
+`shared/removals.py` removes them. A work order can be made anew before that, with the very same images.
+"""
+
+from datetime import timedelta
+
+from shared.errors import Busy
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import Snapshot, read_time
+from shared.workorders import images
+
+IMAGES_KEPT = timedelta(days=7)
+"""How long after its deletion a work order's images are kept: as long as Firestore can be read back, so that
+every run whose window shows the work order finds them."""
+
+GRACE = timedelta(hours=1)
+"""How much later they are removed: whoever makes the work order anew saw, before IMAGES_KEPT had passed,
+that they are there, and commits within an attempt, which is shorter.
+https://cloud.google.com/functions/quotas#time_limits"""
+
+STAGE = "remove"
+
+PLAN = "customer"
+"""The one plan of a customer's removals: whatever is due belongs to it."""
+
+
+def work_path(customer: str) -> str:
+    """The document of a customer's removals."""
+    return f"removals/{customer}"
+
+
+def piece_path(customer: str, name: str) -> str:
+    """The piece of what is removed together."""
+    return f"{work_path(customer)}/pieces/{PLAN}.{name}"
+
+
+def check_images(cloud: Cloud, customer: str, site: str, tombstone: Snapshot, wanted: bytes) -> None:
+    """See that the images of a work order that is made anew will stay. Busy while those that it had are being
+    removed, or where some that were there a moment ago are gone: the next attempt stores them again."""
+    if read_time(tombstone) - tombstone.update_time < IMAGES_KEPT:
+        return
+    if cloud.db.document(piece_path(customer, tombstone.id)).get([]).exists:
+        raise Busy("the images that the work order had before it was deleted are being removed")
+    for image in images.decode(wanted):
+        name = images.name_of(customer, site, image.id, image.file_extension)
+        if cloud.objects.stat(cloud.settings.images_bucket, name) is None:
+            raise Busy("an image of the work order was removed a moment ago, with what it was before")

@@ -1,0 +1,388 @@
+"""What each function was seen to need is what its account is granted: nothing lacks, and nothing is over.
+
+The world goes through every kind of work, to its ends and with messages that are lost. The grants are those
+of infra/bundle.yaml, with the roles that infra/terraform gives for them.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from infra.bundle import Bundle
+from infra.local.permissions import DATABASE, PROJECT, ROLES
+from infra.local.pubsub import Delivery
+from shared.accounts.customers import add_site
+from shared.accounts.keys import create_key
+from shared.gcp import clients
+from shared.workorders.removed import GRACE, IMAGES_KEPT
+from tests.archives import File, zipped
+from tests.infra.test_terraform import resources
+from tests.seen import CUSTOMER, ITSELF, Needed, Seen
+from tests.sftp_server import SftpServer, sftp
+from tests.shared.analysis.analysers import Analyser, analysing, right
+from tests.shared.outbox.post import tokens
+from tests.subjects.by_email import ANN, by_email, clicked
+from tests.subjects.by_sftp import by_sftp, loopback_allowed
+from tests.subjects.small_dataset import Datasets
+from tests.subjects.small_job import Jobs
+from tests.world import BUCKET, BUNDLE, SITE, Answer, World, jpeg
+
+__all__ = ["loopback_allowed", "sftp"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A role of an account on something."""
+
+    role: str
+    on: str
+    gives: frozenset[str]
+
+
+def role_of(resource: str) -> str:
+    """The role that Terraform gives with a resource."""
+    role: str = resources()[resource]["role"]
+    assert role in ROLES, f"{role} is not in the table of roles: add what it permits"
+    return role
+
+
+def grants(bundle: Bundle, function: str) -> Iterator[Grant]:
+    """What Terraform grants the account of a function."""
+    declared = bundle.functions[function]
+    account = bundle.accounts[declared.account]
+
+    def given(resource: str, on: str) -> Grant:
+        role = role_of(resource)
+        return Grant(role, on, ROLES[role])
+
+    if account.firestore:
+        yield given("google_project_iam_member.firestore", DATABASE)
+    for topic in account.publishes:
+        yield given("google_pubsub_topic_iam_member.publishes", topic)
+    for secret in declared.secrets:
+        yield given("google_secret_manager_secret_iam_member.own", secret)
+    for bucket, roles in account.storage.items():
+        for role in roles:
+            yield Grant(role, bucket, frozenset(bundle.roles.get(role, ROLES.get(role, ()))))
+    if account.impersonates:
+        yield given("google_service_account_iam_member.impersonates", CUSTOMER)
+    if account.signs:
+        yield given("google_service_account_iam_member.signs", ITSELF)
+    if not declared.paths:
+        yield given("google_cloud_run_v2_service_iam_member.invoker", function)
+    if declared.bucket is not None:
+        yield given("google_project_iam_member.receives", PROJECT)
+
+
+def too_little(granted: list[Grant], needed: set[Needed]) -> list[Needed]:
+    """What is needed and not granted."""
+    held = {(permission, grant.on) for grant in granted for permission in grant.gives}
+    return sorted(each for each in needed if not each[2] and each[:2] not in held)
+
+
+def too_much(granted: list[Grant], needed: set[Needed]) -> list[tuple[str, str]]:
+    """The grants of which nothing is needed, or for which a smaller role of the table would do."""
+    found = []
+    for grant in granted:
+        used = {permission for permission, on, who in needed if on == grant.on and not who} & grant.gives
+        others = {p for other in granted if other is not grant and other.on == grant.on for p in other.gives}
+        smaller = [name for name, gives in ROLES.items() if gives < grant.gives and used <= gives]
+        if not used - others:
+            found.append((grant.role, grant.on))
+        elif smaller and grant.role.startswith("roles/"):
+            found.append((f"{smaller[0]} in the place of {grant.role}", grant.on))
+    return found
+
+
+Push = Callable[[Delivery], bool]
+
+
+def losing(world: World) -> Push:
+    """A push that loses the first message to each function: the sweep finds what it was about."""
+    lost = {"tick", "ingest_batch"}
+
+    def push(delivery: Delivery) -> bool:
+        if delivery.function in lost:
+            return world.push(delivery)
+        lost.add(delivery.function)
+        return True
+
+    return push
+
+
+def settle(world: World, push: Push) -> None:
+    """Let time go by, with ticks, until nothing is left."""
+    for minutes in (1, 16, 61, 61):
+        world.wait(timedelta(minutes=minutes))
+        world.tick()
+        while world.suite.pubsub.deliver_due(push):
+            pass
+
+
+def got(answer: Answer) -> Any:
+    assert answer.status in (200, 201, 202, 204), answer
+    return answer.body
+
+
+def all_ways(world: World, sftp: SftpServer, server: Analyser) -> None:
+    """Every kind of work, to its ends; the first message to each function is lost."""
+    add_site(
+        world.cloud.db,
+        id=SITE,
+        customer="acme",
+        name="North",
+        task_groups=("meter", "door"),
+        required=("meter",),
+        analysis_url=server.url,
+    )
+    push = losing(world)
+    for way in (batches, work_orders, exports, jobs, datasets):
+        way(world, push)
+    for_people(world, sftp, push)
+    deletions(world, push)
+
+
+def batches(world: World, push: Push) -> None:
+    """Archives that are imported, in part and not at all, with mails; one that is cancelled, one that never
+    comes, and one whose event is lost."""
+    good = [File("WO_0/meter-1.jpg", jpeg("one")), File("WO_1/meter.jpg", jpeg("two"))]
+    big = File("WO_2/metadata.json", b'{"text": "%b"}' % os.urandom(900_000).hex().encode())
+    unknown = File("WO_3/roof.jpg", jpeg("roof"))
+    for archive in (zipped([*good, unknown]), b"no zip", zipped([*good, big])):
+        world.batch(archive, filename="monday.zip", notify=[ANN])
+        settle(world, push)
+    got(world.request("DELETE", f"/v0.2/batches/{world.batch(notify=[ANN])}"))
+    world.batch(notify=[ANN])
+    lost = world.batch(zipped(good), notify=[ANN])
+    while world.suite.pubsub.deliver_due(lambda each: each.function == "ingest_batch" or push(each)):
+        pass
+    world.wait(timedelta(days=8))
+    settle(world, push)
+    got(world.request("GET", f"/v0.2/batches/{lost}/errors"))
+
+
+def work_orders(world: World, push: Push) -> None:
+    """Work orders one by one."""
+    name = f"SINGLE-{world.suite.clock.now():%d%H%M}"
+    id = got(world.request("POST", f"/v0.2/work-orders?site_id={SITE}", {"name": name}))["id"]
+    path, site = f"/v0.2/work-orders/{id}", f"?site_id={SITE}"
+    image = f"data:image/jpeg;base64,{base64.b64encode(jpeg(name)).decode()}"
+    inputs = [{"name": "meter", "data": {"type": "image", "value": image}}]
+    got(world.request("POST", f"{path}/analyze{site}", {"inputs": inputs}))
+    settle(world, push)
+    large = {"text": os.urandom(900_000).hex()}
+    world.request("PATCH", f"{path}{site}", {"metadata": large})
+    got(world.request("GET", f"{path}{site}"))
+    got(world.request("GET", f"/v0.2/work-orders{site}"))
+    settle(world, push)
+
+
+def exports(world: World, push: Push) -> None:
+    """Runs of each function to a bucket: delivered, refused, cancelled, by hand, retried; a test."""
+    for source in ("work-orders-timeline", "work-orders-states", "inputs", "deletions"):
+        id = world.export(
+            export_type=source,
+            interval="hourly",
+            notify=[ANN],
+            connector_config={
+                "storage_uri": f"gs://{BUCKET}/{source}/{world.suite.clock.now():%d%H%M}",
+                "export_images": source.startswith("work"),
+            },
+        )
+        path = f"/v1/exports/{id}"
+        got(world.request("POST", f"{path}:test"))
+        world.work_order(f"{source}-1")
+        settle(world, push)
+        world.work_order(f"{source}-2")
+        account = world.acme.account
+        world.suite.storage.revoke(BUCKET, account, "storage.objects.create")
+        settle(world, push)
+        world.request("POST", f"{path}:test")
+        world.suite.storage.grant(BUCKET, account, *BUNDLE.customer_grant)
+        for run in world.audit(id):
+            world.request("POST", f"{path}/runs/{run['run_id']}:cancel")
+            world.request("POST", f"{path}/runs/{run['run_id']}:retry")
+        world.request("POST", f"{path}:retry-failed")
+        settle(world, push)
+        world.request("POST", f"{path}:pause")
+        world.request("POST", f"{path}:resume")
+        world.request("POST", f"{path}:run")
+        settle(world, push)
+        got(world.request("DELETE", path))
+
+
+def for_people(world: World, sftp: SftpServer, push: Push) -> None:
+    """Exports by mail, with clicks on links, and to an SFTP server."""
+    mailed = by_email(world, ANN, export_type="work-orders-states", interval="hourly")
+    mine = by_sftp(world, sftp, interval="hourly")
+    states = by_sftp(
+        world, sftp, {"path": "/s"}, interval="hourly", export_type="work-orders-states", name="S"
+    )
+    inputs = by_sftp(world, sftp, {"path": "/i"}, interval="hourly", export_type="inputs", name="I")
+    for id in (mine, mailed):
+        got(world.request("POST", f"/v1/exports/{id}:test"))
+    world.work_order("FOR PEOPLE")
+    settle(world, push)
+    links = [link for mail in world.suite.sendgrid.sent for link in tokens(mail)]
+    assert 302 in [clicked(world, link).status for link in links[-3:]]
+    run = world.audit(mailed)[-1]["run_id"]
+    for mail in got(world.request("GET", f"/v1/exports/{mailed}/runs/{run}/mails"))["mails"]:
+        world.request("POST", f"/v1/exports/{mailed}/runs/{run}/mails/{mail['id']}:resend")
+    settle(world, push)
+    for id in (mailed, mine, states, inputs):
+        got(world.request("DELETE", f"/v1/exports/{id}"))
+
+
+def jobs(world: World, push: Push) -> None:
+    """Imports and exports of records, with mails: from a request, from an upload, cancelled, and one whose
+    file never comes."""
+    made = Jobs(world)
+    token = {"grant_type": "password", "username": "bob", "password": made.key}
+    got(made.send("/ls/api/oauth2/token", data=token))
+    fields = {"itemType": "Technician", "contentType": "text/plain", "notificationEmail": ANN}
+    large = json.dumps([{"id": "large", "text": os.urandom(900_000).hex()}]).encode()
+    lines = b"id,name\n1,Ada\n2\n3,Eve\n"
+    ids = [
+        made.begin_import(lines, notificationEmail=ANN),
+        made.begin_import(large, contentType="application/json", notificationEmail=ANN),
+    ]
+    for size in (len(lines), 10):
+        upload = made.send("/ls/api/batch/upload-url", data={"size": str(size)}).body
+        if size == len(lines):
+            world.upload(upload["uploadUrl"], lines)
+        ids.append(made.post("import", data={**fields, "uploadId": upload["uploadId"]})["jobId"])
+    settle(world, push)
+    ids.append(made.post("export", data={**fields, "filters": "0"})["jobId"])
+    settle(world, push)
+    sql = made.send("/ls/api/batch/export", data={**fields, "sql": "SELECT * FROM Technician"})
+    ids.append(sql.body.get("jobId", ids[0]))
+    cancelled = made.begin_import(lines)
+    made.post("cancel", data={"jobId": cancelled})
+    world.wait(timedelta(days=8))
+    settle(world, push)
+    for id in ids:
+        made.status(id)
+
+
+def datasets(world: World, push: Push) -> None:
+    """Versions and their exports, by signed requests too; a refused one, a cancelled one, a comparison."""
+    made = Datasets(world)
+    stamp = f"{world.suite.clock.now():%d%H%M}"
+    made.work_order(f"D-{stamp}", [{"results": {"state": {"value": "good"}}}])
+    created = got(made.send("POST", "", {"dataset_name": f"M{stamp}", "dataset_type": 0, "site_ids": [SITE]}))
+    id = created["dataset_id"]
+    settle(world, push)
+    made.work_order(f"E-{stamp}", [{"results": {"state": {"value": "bad"}}}])
+    tasks = [made.begin(id, f"gs://{BUCKET}/sets/{stamp}/")]
+    settle(world, push)
+    tasks.append(made.begin(id, f"gs://{BUCKET}/more/{stamp}/"))
+    made.send("DELETE", f"/{id}/export-tasks/{tasks[-1]}")
+    settle(world, push)
+    versions = got(made.send("GET", f"/{id}/versions"))["versions"]
+    for more in ("", "/samples"):
+        first, second = versions[-1]["version_id"], versions[0]["version_id"]
+        made.send("GET", f"/{id}/versions/{first}/diff/{second}{more}")
+    key = create_key(
+        world.cloud.db, customer="acme", scopes=["datasets", "signing"], settings=clients.connect().settings
+    )
+    user = {"name": "acme", "domain": {"name": "acme"}, "password": key}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    world.request("POST", "/v3/auth/tokens", {"auth": {"identity": identity}}, headers={"X-None": "1"})
+    signed = (
+        f"SDK-HMAC-SHA256 Access={key.split('_')[1]}, SignedHeaders=host;x-sdk-date, Signature={'0' * 64}"
+    )
+    world.request(
+        "GET", "/v2/acme/datasets", headers={"Authorization": signed, "X-Sdk-Date": "20261122T091700Z"}
+    )
+
+
+def deletions(world: World, push: Push) -> None:
+    """The images of a deleted work order go, and archives that were imported."""
+    for each in world.cloud.db.collection("work_orders").stream():
+        if not each.get("deleted") and each.get("site_id") == SITE:
+            got(world.request("DELETE", f"/v0.2/work-orders/{each.id}?site_id={SITE}"))
+    world.wait(IMAGES_KEPT + GRACE)
+    settle(world, push)
+
+
+PUBLISHER = "roles/pubsub.publisher"
+CREATOR, VIEWER = "roles/storage.objectCreator", "roles/storage.objectViewer"
+LARGE = "a record too large for a document is an object; the flows here have none"
+MORE = "there are more pieces than are published at once, or a piece goes on in another attempt"
+WAITS = "what it waits for is mailed about, or how it ends; the flows here do not come so far"
+
+EXCEPTIONS: dict[tuple[str, str, str], str] = {
+    ("exports", PUBLISHER, "copy_images"): "a run that is retried while it copies goes on with its slices",
+    ("batches", PUBLISHER, "analyse_work_order"): "the analyser is slow, and the function asks it later",
+    ("batches", CREATOR, "records"): LARGE,
+    ("jobs", PUBLISHER, "send_mail"): WAITS,
+    ("begin_exports", PUBLISHER, "send_mail"): WAITS,
+    ("export_work_orders_timeline", VIEWER, "records"): LARGE,
+    ("export_work_orders_states", VIEWER, "records"): LARGE,
+    ("export_source", VIEWER, "records"): LARGE,
+    ("copy_images", PUBLISHER, "copy_images"): MORE,
+    ("copy_images", PUBLISHER, "send_mail"): WAITS,
+    ("copy_images", CREATOR, "staging"): "who copies the last slice goes on with the end of the run",
+    ("send_mail", PUBLISHER, "send_mail"): MORE,
+    ("ingest_work_orders", VIEWER, "records"): LARGE,
+    ("analyse_work_order", PUBLISHER, "analyse_work_order"): MORE,
+    ("analyse_work_order", CREATOR, "records"): LARGE,
+    ("analyse_work_order", VIEWER, "records"): LARGE,
+    ("remove_objects", PUBLISHER, "remove_objects"): MORE,
+}
+"""Grants that stay although nothing is seen to need them: function, role and on what, with the reason. One
+that is seen to be needed is an exception no more, and fails."""
+
+
+RUNS = ("export_work_orders_timeline", "export_work_orders_states", "export_source")
+
+EITHER = {
+    *((function, PUBLISHER, topic) for function in (*RUNS, "copy_images", "send_mail") for topic in RUNS),
+    ("batches", "roles/secretmanager.secretAccessor", "WAYBILL_ANALYSER_KEYS"),
+}
+"""Grants that are seen to be needed or not, as the times fall: which of a customer's runs begins when another
+ends, and whether there is time to ask the analyser at once."""
+
+
+def test_each_account_is_granted_what_its_function_needs(
+    world: World, sftp: SftpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.suite.identity.allow_impersonation(world.account, world.account)
+    seen = Seen(world, monkeypatch)
+    with analysing(right) as server:
+        all_ways(world, sftp, server)
+    lacking, over = {}, set()
+    for function in BUNDLE.functions:
+        granted, needed = [*grants(BUNDLE, function)], seen.needed[function]
+        if found := too_little(granted, needed):
+            lacking[function] = found
+        over |= {(function, *each) for each in too_much(granted, needed)}
+    as_customer = {each[:2] for needed in seen.needed.values() for each in needed if each[2] == CUSTOMER}
+    assert lacking == {}, "granted too little"
+    assert over - set(EXCEPTIONS) - EITHER == set(), "granted too much"
+    assert set(EXCEPTIONS) - over == set(), "needed after all: no exceptions any more"
+    theirs = {permission for permission, bucket in as_customer if bucket == "their bucket"}
+    assert theirs <= set(BUNDLE.customer_grant), "a customer would have to grant more"
+
+
+def test_a_grant_that_lacks_and_one_that_is_over_are_told() -> None:
+    granted = [*grants(BUNDLE, "remove_objects")]
+    needed = {(permission, grant.on, "") for grant in granted for permission in grant.gives}
+    assert (too_little(granted, needed), too_much(granted, needed)) == ([], [])
+    for without in granted:
+        left = [grant for grant in granted if grant is not without]
+        assert {on for _, on, _ in too_little(left, needed)} == {without.on}
+        unused = {each for each in needed if each[1] != without.on or each[0] not in without.gives}
+        assert too_much(granted, unused) == [(without.role, without.on)]
+    reads = {("datastore.entities.get", DATABASE, "")}
+    assert ("roles/datastore.viewer in the place of roles/datastore.user", DATABASE) in too_much(
+        granted, reads
+    )

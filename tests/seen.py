@@ -1,0 +1,107 @@
+"""Writes down which permissions each function needs while a test calls it.
+
+Only what a function does is written down, not what the test does beside it. The functions of a test's process
+share an account, and the clients of customers' accounts: whoever calls as a customer is counted as one who
+got that customer's token.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from infra.local.permissions import GET_TOKEN, INVOKE, PROJECT, READ_SECRET, RECEIVE
+from infra.local.pubsub import Delivery
+from infra.local.secrets import SENDGRID_KEY
+from infra.local.suite import Suite
+from infra.local.traffic import Need
+from shared import settings
+from shared.gcp import clients
+from tests.world import BUNDLE, World
+
+CUSTOMER = "customer"
+"""What any customer's account is written down as."""
+
+ITSELF = "itself"
+"""What the function's own account is written down as, where it acts as that."""
+
+Needed = tuple[str, str, str]
+"""A permission, on what (a bucket, a topic, a secret, an account), and as whom: CUSTOMER, or empty."""
+
+
+class _Versions(dict[int, bytes]):
+    """Keys, whose use is written down in `used`."""
+
+    def __init__(self, variable: str, versions: Mapping[int, bytes], used: set[str]) -> None:
+        super().__init__(versions)
+        self._variable = variable
+        self._used = used
+
+    def __getitem__(self, version: int) -> bytes:
+        self._used.add(self._variable)
+        return super().__getitem__(version)
+
+
+class Seen:
+    """What the functions of a world are seen to need: `needed`, by the function's name."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.needed: dict[str, set[Needed]] = {name: set() for name in BUNDLE.functions}
+        self._suite = world.suite
+        self._keys: set[str] = set()
+        push, request = world.push, world.request
+
+        def pushed(delivery: Delivery) -> bool:
+            with self._by(delivery.function):
+                return push(delivery)
+
+        def requested(method: str, path: str, *more: Any, **named: Any) -> Any:
+            function = BUNDLE.serving(path.partition("?")[0])
+            assert function is not None, path
+            with self._by(function.name):
+                return request(method, path, *more, **named)
+
+        monkeypatch.setattr(world, "push", pushed)
+        monkeypatch.setattr(world, "request", requested)
+        read = settings._keys
+
+        def keys(name: str, env: Mapping[str, str]) -> settings.Keys:
+            return settings.Keys(name, _Versions(name, read(name, env).versions, self._keys))
+
+        monkeypatch.setattr(settings, "_keys", keys)
+        # Settings that are equal share clients, and keys do not count: those made before are not watched.
+        clients.forget()
+
+    @contextmanager
+    def _by(self, function: str) -> Iterator[None]:
+        traffic = self._suite.traffic
+        traffic.take_needs()
+        mails = len(traffic.calls("sendgrid."))
+        self._keys.clear()
+        try:
+            yield
+        finally:
+            found = {each for need in traffic.take_needs() for each in _of(need, self._suite)}
+            found |= {(READ_SECRET, variable, "") for variable in self._keys}
+            if len(traffic.calls("sendgrid.")) > mails:
+                found.add((READ_SECRET, SENDGRID_KEY, ""))
+            declared = BUNDLE.functions[function]
+            if not declared.paths:
+                found.add((INVOKE, function, ""))
+            if declared.bucket is not None:
+                found.add((RECEIVE, PROJECT, ""))
+            self.needed[function] |= found
+
+
+def _of(need: Need, suite: Suite) -> Iterator[Needed]:
+    """What a need is written down as: the permission, on what, and as whom where it is a customer."""
+    resource = need.resource.removeprefix(f"{suite.project}-")
+    if "@" in resource:
+        resource = CUSTOMER if resource.startswith("customer-") else ITSELF
+    if not need.principal.startswith("customer-"):
+        yield need.permission, resource, ""
+        return
+    yield GET_TOKEN, CUSTOMER, ""
+    ours = resource if resource in BUNDLE.buckets else "their bucket"
+    yield need.permission, ours, CUSTOMER
