@@ -187,7 +187,7 @@ def test_more_of_one_customer_than_is_listed_hides_no_others_from_operators(
     wait_for_slots(world, "m", 12, minutes=60)
     wait_for_slots(world, "b", 1, minutes=1)
     query = world.cloud.db.collection_group("runs").where(filter=FieldFilter("state", "==", PENDING))
-    found = overview.listed(query.order_by("due"), lambda each: each.id)
+    found = overview.listed(world.cloud, query.order_by("due"), lambda each: each.id)
     assert found == overview.Listed(["m-00", "m-01", "m-02", "m-03", "b-00"], 8)
 
 
