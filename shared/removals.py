@@ -12,6 +12,7 @@ from typing import Any
 
 from shared import logs
 from shared.clock import elapsed_since, stopwatch
+from shared.errors import Busy
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time
 from shared.gcp.objects import Stored
@@ -19,6 +20,7 @@ from shared.work import control, pieces
 from shared.work.attempts import Attempt
 from shared.work.kinds import Documents, Done, Kind, Later, Stage
 from shared.workorders import images
+from shared.workorders.envelope import ROOM
 from shared.workorders.removed import GRACE, IMAGES_KEPT, PLAN, STAGE, piece_path, work_path
 
 FUNCTION = "remove_objects"
@@ -43,15 +45,24 @@ def ready(cloud: Cloud, customer: str) -> None:
     control.stand(cloud, KIND, cloud.db.document(work_path(customer)), customer, PLAN)
 
 
-def of_images(customer: str, site: str, id: str) -> Callable[[bytes, datetime], Documents]:
+def of_images(cloud: Cloud, customer: str, site: str, id: str) -> Callable[[bytes, datetime], Documents]:
     """The piece that is written with the tombstone of a work order, at Firestore's time, for the lines of its
-    images."""
+    images. A piece of an earlier deletion, after which it was made anew, goes on in this one.
+
+    Busy where both together have too many images for a document.
+    """
+    path = piece_path(customer, id)
 
     def beside(lines: bytes, at: datetime) -> Documents:
+        earlier: Any = cloud.db.document(path).get(["images"])
+        if earlier.exists:
+            lines += images.without(earlier.get("images"), lines)
         if not lines:
             return {}
+        if len(lines) > ROOM:
+            raise Busy("images from before it was made anew are still to be removed: delete it in a week")
         piece = _piece(customer, id, at, IMAGES_KEPT + GRACE)
-        return {piece_path(customer, id): {**piece, "site_id": site, "images": lines, "removed": 0}}
+        return {path: {**piece, "site_id": site, "images": lines, "removed": 0}}
 
     return beside
 

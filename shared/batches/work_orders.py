@@ -232,11 +232,9 @@ def _change_work_order(call: SiteCall, work_order: UUID, body: WorkOrderChanges)
 
 
 def _delete_work_order(call: SiteCall, work_order: UUID) -> None:
-    site = call.site()
-    removals.ready(call.cloud, site.customer)
-    store.delete(
-        call.cloud, site, str(work_order), removals.of_images(site.customer, site.id, str(work_order))
-    )
+    cloud, site, id = call.cloud, call.site(), str(work_order)
+    removals.ready(cloud, site.customer)
+    store.delete(cloud, site, id, removals.of_images(cloud, site.customer, site.id, id))
 
 
 def _analyze_work_order(call: SiteCall, work_order: UUID, body: NewInputs) -> answers.WorkOrder:

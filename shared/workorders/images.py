@@ -77,6 +77,13 @@ def of_inputs(lines: bytes, ids: frozenset[str]) -> bytes:
     )
 
 
+def without(lines: bytes, others: bytes) -> bytes:
+    """Those lines that are not among the others."""
+    known = {others[at : at + LINE_BYTES] for at in range(0, len(others), LINE_BYTES)}
+    starts = range(0, len(lines), LINE_BYTES)
+    return b"".join(line for at in starts if (line := lines[at : at + LINE_BYTES]) not in known)
+
+
 def object_name(customer: str, site: str, image: Image) -> str:
     """Where it stands in our bucket."""
     return name_of(customer, site, image.id, image.file_extension)

@@ -9,11 +9,13 @@ from shared import removals
 from shared.errors import Busy
 from shared.removals import ARCHIVES_KEPT
 from shared.workorders import store
+from shared.workorders.images import LINE_BYTES
 from shared.workorders.record import WorkOrder
 from shared.workorders.removed import GRACE, IMAGES_KEPT
 from shared.workorders.store import Photograph
 from tests.archives import File, zipped
-from tests.world import SITE, World, jpeg
+from tests.subjects.small_dataset import Datasets
+from tests.world import BUCKET, SITE, World, jpeg
 
 JUST_BEFORE = timedelta(minutes=30)
 
@@ -65,6 +67,73 @@ def test_a_work_order_that_is_made_anew_keeps_its_images(world: World, photograp
     left = stored(world, "images")
     assert len(left) == 1, "the photograph that the new one lacks is removed"
     assert left[0] in before
+
+
+def test_one_that_is_made_anew_and_deleted_again_leaves_no_image(
+    world: World, photographs: list[Photograph]
+) -> None:
+    deleted(world, world.work_order("ONE", photos=photographs))
+    world.wait(JUST_BEFORE)
+    deleted(world, world.work_order("ONE", photos=photographs[:1]))
+    after(world, IMAGES_KEPT + GRACE)
+    assert stored(world, "images") == [], "what only the first one had is left"
+    assert not list(world.cloud.db.collection_group("pieces").stream())
+
+
+def test_images_of_two_deletions_that_fit_into_no_document_wait(
+    world: World, photographs: list[Photograph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removals, "ROOM", LINE_BYTES)
+    deleted(world, world.work_order("ONE", photos=photographs[:1]))
+    again = world.work_order("ONE", photos=photographs[1:])
+    answer = world.request("DELETE", f"/v0.2/work-orders/{again.id}?site_id={SITE}")
+    assert (answer.status, "in a week" in str(answer.body)) == (503, True), answer
+    assert len(stored(world, "images")) == 2
+
+
+def test_the_same_photograph_of_another_work_order_stays(world: World, photographs: list[Photograph]) -> None:
+    gone, other = (world.work_order(name, photos=photographs) for name in ("ONE", "TWO"))
+    deleted(world, gone)
+    after(world, IMAGES_KEPT + GRACE)
+    kept = sorted(f"acme/{SITE}/{one.id}.jpg" for item in other.work_items for one in item.input)
+    assert stored(world, "images") == kept
+
+
+def test_another_image_by_the_name_of_a_removed_one_stays(
+    world: World, photographs: list[Photograph]
+) -> None:
+    deleted(world, world.work_order("ONE", photos=photographs[:1]))
+    [name] = stored(world, "images")
+    bucket = world.cloud.settings.images_bucket
+    first = world.cloud.objects.stat(bucket, name)
+    assert first is not None
+    world.cloud.objects.remove(bucket, name, first.generation)
+    world.cloud.objects.create(bucket, name, b"another", "image/jpeg")
+    after(world, IMAGES_KEPT + GRACE)
+    assert stored(world, "images") == [name]
+
+
+def test_a_work_order_without_images_has_nothing_to_be_removed(world: World) -> None:
+    path = f"/v0.2/work-orders?site_id={SITE}"
+    made = world.request("POST", path, {"name": "BARE"}).body["id"]
+    assert world.request("DELETE", f"/v0.2/work-orders/{made}?site_id={SITE}").status == 204
+    assert not list(world.cloud.db.collection_group("pieces").stream())
+
+
+@pytest.mark.slow
+def test_of_a_dataset_the_version_stays_and_its_task_names_the_images_that_are_gone(world: World) -> None:
+    made = Datasets(world)
+    gone = made.work_order("GONE", [{"results": {"state": {"value": "good"}}}])
+    made.work_order("KEPT", [{"results": {"state": {"value": "bad"}}}])
+    dataset = made.create(task_names=["state"])
+    deleted(world, gone)
+    after(world, IMAGES_KEPT + GRACE)
+    version = made.send("GET", f"/{dataset}/versions").body["versions"][0]["version_id"]
+    task = made.begin(dataset, f"gs://{BUCKET}/late/", version_id=version)
+    world.drain()
+    shown = made.task(dataset, task)
+    seen = (shown["status"], shown["finished_sample_count"], shown["missing_sample_count"])
+    assert seen == ("SUCCESSED", 1, 1), shown
 
 
 def test_none_is_made_anew_while_its_images_are_being_removed(
