@@ -67,8 +67,7 @@ def test_each_command_has_its_help(command: Command) -> None:
     assert names == [
         *("add-customer", "add-key", "add-site", "cancel", "check-bucket", "customers", "exports", "keys"),
         *("limits", "networks", "pause", "replay", "rerun", "resume", "retry-failed", "revoke-key"),
-        *("rotate-key",),
-        *("rotate-secrets", "show-run", "sites", "status", "ticks"),
+        *("revoke-links", "rotate-key", "rotate-secrets", "show-run", "sites", "status", "ticks"),
     ]
     for name in names:
         assert f"usage: python -m infra {name}" in command(name, "--help")
@@ -400,6 +399,7 @@ def test_status_of_nothing(command: Command) -> None:
         "Jobs that failed within a day: 0",
         "Dataset tasks that failed within a day: 0",
         "Mails that were not sent, or may not have been, within a day: 0",
+        "Documents that cannot be read, and were left out: 0",
     ]
 
 
