@@ -30,26 +30,40 @@ Needed = tuple[str, str, str]
 """A permission, on what (a bucket, a topic, a secret, an account), and as whom: CUSTOMER, or empty."""
 
 
-class _Versions(dict[int, bytes]):
-    """Keys, whose use is written down in `used`."""
+class _Versions(Mapping[int, bytes]):
+    """Keys, whose use is written down in `used`. A function that is not given them finds none."""
 
-    def __init__(self, variable: str, versions: Mapping[int, bytes], used: set[str]) -> None:
-        super().__init__(versions)
+    def __init__(self, variable: str, versions: Mapping[int, bytes], seen: "Seen") -> None:
         self._variable = variable
-        self._used = used
+        self._versions = versions
+        self._seen = seen
+
+    def _held(self) -> Mapping[int, bytes]:
+        self._seen.keys.add(self._variable)
+        return self._versions if self._variable in self._seen.given else {}
 
     def __getitem__(self, version: int) -> bytes:
-        self._used.add(self._variable)
-        return super().__getitem__(version)
+        return self._held()[version]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._held())
+
+    def __len__(self) -> int:
+        return len(self._held())
 
 
 class Seen:
-    """What the functions of a world are seen to need: `needed`, by the function's name."""
+    """What the functions of a world are seen to need: `needed`, by the function's name.
+
+    keys   the variables of the keys that were used since the function was called
+    given  those of the secrets that it is given
+    """
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.needed: dict[str, set[Needed]] = {name: set() for name in BUNDLE.functions}
         self._suite = world.suite
-        self._keys: set[str] = set()
+        self.keys: set[str] = set()
+        self.given: frozenset[str] = frozenset(BUNDLE.secrets)
         push, request = world.push, world.request
 
         def pushed(delivery: Delivery) -> bool:
@@ -67,7 +81,7 @@ class Seen:
         read = settings._keys
 
         def keys(name: str, env: Mapping[str, str]) -> settings.Keys:
-            return settings.Keys(name, _Versions(name, read(name, env).versions, self._keys))
+            return settings.Keys(name, _Versions(name, read(name, env).versions, self))
 
         monkeypatch.setattr(settings, "_keys", keys)
         # Settings that are equal share clients, and keys do not count: those made before are not watched.
@@ -78,15 +92,17 @@ class Seen:
         traffic = self._suite.traffic
         traffic.take_needs()
         mails = len(traffic.calls("sendgrid."))
-        self._keys.clear()
+        self.keys.clear()
+        declared = BUNDLE.functions[function]
+        before, self.given = self.given, frozenset(declared.secrets)
         try:
             yield
         finally:
+            self.given = before
             found = {each for need in traffic.take_needs() for each in _of(need, self._suite)}
-            found |= {(READ_SECRET, variable, "") for variable in self._keys}
+            found |= {(READ_SECRET, variable, "") for variable in self.keys}
             if len(traffic.calls("sendgrid.")) > mails:
                 found.add((READ_SECRET, SENDGRID_KEY, ""))
-            declared = BUNDLE.functions[function]
             if not declared.paths:
                 found.add((INVOKE, function, ""))
             if declared.bucket is not None:
