@@ -15,7 +15,7 @@ from grpc import StatusCode
 from infra.local.clock import SuiteClock
 from infra.local.firestore import queries, writes
 from infra.local.firestore.errors import Refused, invalid
-from infra.local.firestore.indexes import Indexes
+from infra.local.firestore.indexes import FieldPath, Indexes
 from infra.local.firestore.messages import Document, WriteResult, from_timestamp, micros, timestamp
 from infra.local.firestore.queries import Query, relative
 from infra.local.firestore.sizes import MAX_COMMIT_BYTES, change_size
@@ -186,10 +186,13 @@ class Database:
             transaction.documents[path] = None if version is None else version.since
         return version
 
-    def understand(self, space: Space, parent: str, structured: Any) -> Query:
-        """Read a StructuredQuery; `parent` is the path below `/documents`, empty at the top."""
+    def understand(
+        self, space: Space, parent: str, structured: Any, summed: FieldPath | None = None
+    ) -> Query:
+        """Read a StructuredQuery; `parent` is the path below `/documents`, empty at the top; `summed` is the
+        field to be added up."""
         return queries.understand(
-            structured, space=space.id, root=space.root, parent=parent, indexes=self.indexes
+            structured, space=space.id, root=space.root, parent=parent, indexes=self.indexes, summed=summed
         )
 
     def run(self, query: Query, time: int, transaction: Transaction | None) -> Iterator[Version]:
@@ -207,6 +210,10 @@ class Database:
         if transaction is not None and not transaction.read_only:
             transaction.counts.append((query, up_to, number))
         return number
+
+    def total(self, query: Query, time: int, path: FieldPath) -> int | float:
+        """The sum of a field of the documents that a query finds at a time."""
+        return queries.total(query, self._store, time, path)
 
     def path_of(self, version: Version) -> str:
         """The path below `/documents` of a version's document."""

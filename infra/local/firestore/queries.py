@@ -90,8 +90,10 @@ def relative(name: str, root: str) -> str:
 # Reading a request
 
 
-def understand(request: Any, *, space: int, root: str, parent: str, indexes: Indexes) -> Query:
-    """Read a StructuredQuery; `root` is the full name of `/documents`.
+def understand(
+    request: Any, *, space: int, root: str, parent: str, indexes: Indexes, summed: FieldPath | None = None
+) -> Query:
+    """Read a StructuredQuery; `root` is the full name of `/documents`, `summed` the field to be added up.
 
     Raises INVALID_ARGUMENT for what production refuses, FAILED_PRECONDITION for a missing index and
     UNIMPLEMENTED for what is not built.
@@ -121,8 +123,18 @@ def understand(request: Any, *, space: int, root: str, parent: str, indexes: Ind
     if query.across and query.parent and not _by_names_alone(query):
         # Google's emulator, in these words.
         raise invalid("collection group queries are only allowed at the root parent")
-    _choose(query, indexes)
+    if summed is None:
+        _choose(query, indexes)
+        return query
+    if query.offset or query.limit is not None or (query.start, query.end) != (_START, _END):
+        raise unimplemented("a sum of a query with an offset, a limit or a cursor")
+    _choose_for_sum(query, indexes, summed)
     return query
+
+
+def field_of_sum(aggregation: Any) -> FieldPath:
+    """The field that a sum adds up."""
+    return _field(aggregation.sum.field)
 
 
 def _by_names_alone(query: Query) -> bool:
@@ -289,6 +301,16 @@ def _choose(query: Query, indexes: Indexes) -> None:
         raise Refused(StatusCode.FAILED_PRECONDITION, _wanted(query, equal, orders, name_descends))
 
 
+def _choose_for_sum(query: Query, indexes: Indexes, path: FieldPath) -> None:
+    """Have the query order by the field of a sum, too, and find the index of that: production reads the
+    values from the index. https://firebase.google.com/docs/firestore/query-data/aggregation-queries"""
+    asked = query.orders
+    if path not in query.equal and path not in [each for each, _ in asked]:
+        query.orders = [*asked[:-1], (path, asked[-1][1]), asked[-1]]
+    _choose(query, indexes)
+    query.orders = asked
+
+
 def _wanted(query: Query, equal: frozenset[FieldPath], orders: list[Order], name_descends: bool) -> str:
     fields = [(path, False) for path in sorted(equal)] + orders
     if not fields or name_descends is not fields[-1][1]:
@@ -327,6 +349,23 @@ def count(query: Query, store: Store, time: int, up_to: int | None) -> int:
     else:
         found = sum(1 for _ in itertools.islice(_matches(query, store, time, stop), stop))
     return max(0, found - query.offset)
+
+
+def total(query: Query, store: Store, time: int, path: FieldPath) -> int | float:
+    """The sum of a field of the documents that a query finds at a time. What has no number there adds
+    nothing. An integer where every number is one and the sum has 64 bits, else a double."""
+    numbers = [_number(version, path) for version in run(query, store, time)]
+    found = [each for each in numbers if each is not None]
+    whole = sum(each for each in found if isinstance(each, int))
+    if all(isinstance(each, int) for each in found) and -(2**63) <= whole < 2**63:
+        return whole
+    return sum((each for each in found if isinstance(each, float)), float(whole))
+
+
+def _number(version: Version, path: FieldPath) -> int | float | None:
+    value = lookup(Document.FromString(version.fields).fields, path)
+    kind = None if value is None else value.WhichOneof("value_type")
+    return getattr(value, kind) if kind in ("integer_value", "double_value") else None
 
 
 def project(document: Any, paths: list[FieldPath]) -> Any:

@@ -16,7 +16,8 @@ from infra.local.clock import SuiteClock, wait
 from infra.local.firestore import messages as m
 from infra.local.firestore.database import Database, Space
 from infra.local.firestore.errors import Refused, invalid, unimplemented
-from infra.local.firestore.queries import project, relative
+from infra.local.firestore.indexes import FieldPath
+from infra.local.firestore.queries import field_of_sum, project, relative
 from infra.local.firestore.store import Version
 from infra.local.firestore.values import check_alias, parse_path
 from infra.local.permissions import CALLS, DATABASE
@@ -293,43 +294,34 @@ class FirestoreService:
 
     def _run_aggregation_query(self, request: Any, call: "Call") -> Iterator[bytes]:
         asked = request.structured_aggregation_query
-        space, query = self._query(request, asked.structured_query, call)
-        if not asked.aggregations:
-            raise invalid("an aggregation query needs at least one aggregation")
-        if len(asked.aggregations) > MAX_AGGREGATIONS:
-            raise invalid(f"an aggregation query has at most {MAX_AGGREGATIONS} aggregations")
-        limits: dict[str, int | None] = {}
-        nameless = 0
-        for aggregation in asked.aggregations:
-            if aggregation.WhichOneof("operator") != "count":
-                raise unimplemented("an aggregation other than count")
-            up_to = aggregation.count.up_to.value if aggregation.count.HasField("up_to") else None
-            if up_to is not None and up_to <= 0:
-                raise invalid("up_to of a count is greater than zero")
-            alias = aggregation.alias
-            if alias:
-                check_alias(alias)
-            else:
-                nameless += 1
-                alias = f"field_{nameless}"
-            if alias in limits:
-                raise invalid(f"Aggregation aliases contain duplicate alias: {alias}.")
-            limits[alias] = up_to
+        aggregations = _by_alias(asked.aggregations)
+        summed = _summed(list(aggregations.values()))
+        if summed is not None and (request.transaction or request.HasField("new_transaction")):
+            raise unimplemented("a sum in a transaction")
+        space, query = self._query(request, asked.structured_query, call, summed)
         time, transaction, begun = self._database.reading(space, request)
         reply = m.RunAggregationQueryResponse(transaction=begun, read_time=m.timestamp(time))
-        for alias, up_to in limits.items():
-            number = self._database.count(query, time, up_to, transaction)
-            reply.result.aggregate_fields[alias].integer_value = number
+        for alias, aggregation in aggregations.items():
+            result = reply.result.aggregate_fields[alias]
+            if summed is None:
+                up_to = aggregation.count.up_to.value if aggregation.count.HasField("up_to") else None
+                result.integer_value = self._database.count(query, time, up_to, transaction)
+            elif isinstance(total := self._database.total(query, time, summed), int):
+                result.integer_value = total
+            else:
+                result.double_value = total
         return iter([reply.SerializeToString()])
 
-    def _query(self, request: Any, structured: Any, call: "Call") -> tuple[Space, Any]:
+    def _query(
+        self, request: Any, structured: Any, call: "Call", summed: FieldPath | None = None
+    ) -> tuple[Space, Any]:
         space, parent = self._parent(request.parent)
         sources = structured.from_
         collection = sources[0].collection_id if sources else ""
         call.enter(f"{parent}/{collection}" if parent else collection, space, request.transaction)
         if request.HasField("explain_options"):
             raise unimplemented("explain_options")
-        return space, self._database.understand(space, parent, structured)
+        return space, self._database.understand(space, parent, structured, summed)
 
     # Transactions and writes
 
@@ -468,6 +460,40 @@ class Call:
         """At the end of a call without a stream: break off if that was asked for."""
         if self.breaks:
             raise Refused(StatusCode.UNAVAILABLE, "the connection broke (as asked)")
+
+
+def _by_alias(asked: Any) -> dict[str, Any]:
+    """The aggregations of a query, by the names of their results."""
+    if not asked:
+        raise invalid("an aggregation query needs at least one aggregation")
+    if len(asked) > MAX_AGGREGATIONS:
+        raise invalid(f"an aggregation query has at most {MAX_AGGREGATIONS} aggregations")
+    named: dict[str, Any] = {}
+    nameless = 0
+    for aggregation in asked:
+        if aggregation.WhichOneof("operator") not in ("count", "sum"):
+            raise unimplemented("an aggregation other than count and sum")
+        if aggregation.count.HasField("up_to") and aggregation.count.up_to.value <= 0:
+            raise invalid("up_to of a count is greater than zero")
+        alias = aggregation.alias
+        if alias:
+            check_alias(alias)
+        else:
+            nameless += 1
+            alias = f"field_{nameless}"
+        if alias in named:
+            raise invalid(f"Aggregation aliases contain duplicate alias: {alias}.")
+        named[alias] = aggregation
+    return named
+
+
+def _summed(aggregations: list[Any]) -> FieldPath | None:
+    """The field that is added up; None where documents are counted."""
+    if not any(each.HasField("sum") for each in aggregations):
+        return None
+    if len(aggregations) > 1:
+        raise unimplemented("a sum beside other aggregations")
+    return field_of_sum(aggregations[0])
 
 
 def _parse(kind: Any, payload: bytes) -> Any:

@@ -107,6 +107,21 @@ def test_the_refusal_names_the_index(bench: Bench) -> None:
     )
 
 
+def test_a_sum_needs_the_index_with_its_field_too(bench: Bench) -> None:
+    boxes = bench.db.collection("boxes")
+    assert boxes.sum("size").get()[0][0].value == 0
+    assert query(boxes, ("at", ">", 1)).sum("size").get()[0][0].value == 0
+    assert query(boxes, ("size", ">", 1)).sum("size").get()[0][0].value == 0
+    assert query(boxes, SITE, SHARD).sum("shard").get()[0][0].value == 0
+    for refused in (
+        boxes.sum("blob"),
+        query(boxes, ("at", ">", 1)).sum("other"),
+        query(boxes, SITE).sum("size"),
+    ):
+        with pytest.raises(exceptions.FailedPrecondition, match="The query requires an index"):
+            refused.get()
+
+
 def test_what_lacks_an_indexed_field_is_not_found(bench: Bench) -> None:
     bench.put("boxes/whole", site="s", shard=1, at=1)
     bench.put("boxes/part", site="s", shard=1)

@@ -77,6 +77,16 @@ def counted(call: Call, aliases: list[str]) -> Any:
     return replies if isinstance(replies, str) else sorted(replies[0].result.aggregate_fields)
 
 
+def summed(call: Call, path: str, **more: Any) -> Any:
+    adding = {
+        "structured_query": {"from_": [{"collection_id": "numbers"}], **more},
+        "aggregations": [{"alias": "total", "sum": {"field": {"field_path": path}}}],
+    }
+    request = m.RunAggregationQueryRequest(parent=ROOT, structured_aggregation_query=adding)
+    replies = call("RunAggregationQuery", request)
+    return replies if isinstance(replies, str) else str(replies[0].result.aggregate_fields["total"])
+
+
 def opinions(call: Call) -> dict[str, Any]:
     """What a server says of each of these."""
     fields = {name: {"fields": {"v": {"double_value": value}}} for name, value in VALUES.items()}
@@ -98,6 +108,9 @@ def opinions(call: Call) -> dict[str, Any]:
         ["a" * 1501],
     ):
         told[f"aliases {[each[:9] for each in aliases]}"] = counted(call, aliases)
+    told["the sum of every kind of number"] = summed(call, "v")
+    told["the sum of some"] = summed(call, "v", where=field_filter("GREATER_THAN", {"double_value": 0.0}))
+    told["the sum of what is not there"] = summed(call, "w")
     now = int(machine_time().timestamp())
     past, ahead = now - 1000, now + 1000
     times = {"past": (past, 0), "ahead": (ahead, 0), "finer": (past, 1), "year 0": (-(2**36), 0)}

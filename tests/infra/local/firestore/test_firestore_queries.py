@@ -268,6 +268,63 @@ def test_aliases_of_counts_as_googles_emulator_takes_them(
         assert sorted(reply.result.aggregate_fields) == answer
 
 
+BIG = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("numbers", "total"),
+    [
+        ([], 0.0),  # it is the integer 0, of which Google's client makes a double
+        ([1, 2, None, "3", True, [4], b"5"], 3),
+        ([1, 2.5], 3.5),
+        ([1, 2.0], 3.0),
+        ([BIG], BIG),
+        ([BIG, 1], 2.0**63),
+        ([BIG, 1, -1], BIG),
+        ([-(2**63), -1], -(2.0**63)),
+        ([1, float("inf")], float("inf")),
+        ([1, float("inf"), float("-inf")], float("nan")),
+        ([1, float("nan")], float("nan")),
+    ],
+)
+def test_a_sum_adds_up_what_is_a_number(bench: Bench, numbers: list[Any], total: float) -> None:
+    bench.put("things/none", other=1)
+    for number, value in enumerate(numbers):
+        bench.put(f"things/{number}", v={"n": value})
+    found = bench.db.collection("things").sum("v.n").get()[0][0].value
+    assert (type(found), repr(found)) == (type(total), repr(total))
+
+
+def test_a_sum_is_of_what_the_query_finds_and_of_a_time(bench: Bench) -> None:
+    for at in range(5):
+        bench.put(f"boxes/{at}", at=at, size=10**at)
+    bench.put("boxes/sizeless", at=9)
+    asked = where(bench.db.collection("boxes"), ("at", ">", 2)).sum("size")
+    assert asked.get()[0][0].value == 11_000
+    before = bench.db.document("boxes/4").get().read_time
+    bench.put("boxes/4", at=1, size=1)
+    assert asked.get()[0][0].value == 1_000
+    assert asked.get(read_time=before)[0][0].value == 11_000
+
+
+@pytest.mark.parametrize(
+    ("aggregations", "more", "code"),
+    [
+        ([{"sum": {"field": {"field_path": "v"}}}, {"count": {}}], {}, StatusCode.UNIMPLEMENTED),
+        ([{"avg": {"field": {"field_path": "v"}}}], {}, StatusCode.UNIMPLEMENTED),
+        ([{"sum": {"field": {"field_path": "v"}}}], {"limit": {"value": 1}}, StatusCode.UNIMPLEMENTED),
+        ([{"sum": {"field": {"field_path": "v"}}}], {"offset": 1}, StatusCode.UNIMPLEMENTED),
+        ([{"sum": {"field": {"field_path": ""}}}], {}, StatusCode.INVALID_ARGUMENT),
+    ],
+)
+def test_a_sum_that_is_not_built_is_refused(
+    bench: Bench, aggregations: list[Any], more: dict[str, Any], code: StatusCode
+) -> None:
+    asked = {"structured_query": {"from_": [{"collection_id": "a"}], **more}, "aggregations": aggregations}
+    request = RunAggregationQueryRequest(parent=ROOT, structured_aggregation_query=asked)
+    assert bench.refused("RunAggregationQuery", request)[0] is code
+
+
 @pytest.mark.parametrize(
     ("more", "goes"),
     [
