@@ -1,13 +1,13 @@
 """HTTP `/v1/downloads`: what links in mails lead to."""
 
 import flask
-import functions_framework
 
 from shared import logs
 from shared.exports.api import DOWNLOADS as ROUTES
+from shared.http import door
 
 
-@functions_framework.http
+@door.http
 def downloads(request: flask.Request) -> flask.Response:
     """Answer one request."""
     logs.configure()

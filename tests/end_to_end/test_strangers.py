@@ -43,6 +43,7 @@ DOORS = {
     "batches": ("/v0.2/task-groups", "Token", "batches"),
     "jobs": ("/ls/api/oauth2/validate", "Bearer", "jobs"),
     "datasets": ("/v2/{customer}/datasets", "Bearer", "datasets"),
+    "downloads": (f"/v1/downloads/{'0' * 32}_{'x' * 43}", "Token", "exports"),
 }
 """A path of each HTTP function that a customer asks, how its key is sent, and the key's scope."""
 
@@ -51,8 +52,12 @@ BODIES = {
     "batches": "/v0.2/work-orders",
     "jobs": "/ls/api/batch/import",
     "datasets": "/v2/{customer}/datasets",
+    "downloads": f"/v1/downloads/{'0' * 32}_{'x' * 43}",
 }
-"""A path of each that takes a body."""
+"""A path of each that takes a body; downloads take none."""
+
+ANSWERS = (200, 400, 404, 429)
+"""How a customer is answered: by downloads that there is no such link, or that wrong ones came too often."""
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +96,7 @@ class Victim:
 @pytest.fixture(params=list(DOORS))
 def victim(request: pytest.FixtureRequest, running: Running, key: str) -> Victim:
     victim = Victim(running, request.param, key)
-    assert victim.asks()[0] in (200, 400), "it answers before the attack"
+    assert victim.asks()[0] in ANSWERS, "it answers before the attack"
     return victim
 
 
@@ -119,8 +124,8 @@ def test_sixteen_sockets_of_one_byte_do_not_stop_a_function(victim: Victim) -> N
         answers = [each.recv(100).split()[1] for each in waiting]
         told = elapsed_since(began)
     print(f"{victim.name}: a customer was answered in {seconds:.2f} s, the strangers in {told:.2f} s")
-    assert status in (200, 400)
-    assert set(answers) == {b"401"}
+    assert status in ANSWERS
+    assert set(answers) == ({b"405"} if victim.name == "downloads" else {b"401"})
     assert seconds < ANSWER_SECONDS
     assert told < ANSWER_SECONDS + DROPPED_BLOCK_SECONDS
 
@@ -145,7 +150,7 @@ def test_sixteen_bodies_of_32_mib_without_a_key_take_no_memory(victim: Victim, t
     print(
         f"{victim.name} through {through}: {before:.0f} MiB before, {after:.0f} MiB at most, {seconds:.2f} s"
     )
-    assert status in (200, 400)
+    assert status in ANSWERS
     assert seconds < ANSWER_SECONDS
     assert after - before < MORE_MIB
 
@@ -166,12 +171,23 @@ def test_wrong_keys_are_slowed_and_the_right_one_passes(running: Running, key: s
     assert looked_up <= most
     assert len(running.suite.traffic.calls("firestore.")) - before <= 2 * most
     assert victim.asks()[0] == 200, "the customer behind the same address goes on"
-    answer = requests.get(f"{victim.url}/v1/downloads/{'0' * 32}_{'x' * 43}", timeout=60)
-    assert (answer.status_code, answer.headers["Retry-After"].isdigit()) == (429, True)
 
 
-def test_no_secret_of_a_stranger_is_in_any_log(running: Running, key: str) -> None:
-    victim = Victim(running, "exports", key)
+def test_wrong_links_are_slowed(running: Running, key: str) -> None:
+    url = Victim(running, "downloads", key).url
+    began = stopwatch()
+    links = [f"{url}/v1/downloads/{number:032x}_{'x' * 43}" for number in range(100)]
+    answers = [requests.get(link, timeout=60) for link in links]
+    looked_up = sum(each.status_code == 404 for each in answers)
+    assert looked_up <= WRONG.burst + WRONG.per_second * elapsed_since(began) + 1
+    slowed = [each for each in answers if each.status_code == 429]
+    assert len(slowed) == len(answers) - looked_up > 0
+    assert all(each.headers["Retry-After"].isdigit() for each in slowed)
+
+
+@pytest.mark.parametrize("name", ["downloads", "exports"])
+def test_no_secret_of_a_stranger_is_in_any_log(running: Running, key: str, name: str) -> None:
+    victim = Victim(running, name, key)
     token = f"{'0' * 32}_{'s3cret-' * 6}x"
     broken = b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"
     for method in (b"GET", b"POST", b"HEAD"):
@@ -183,7 +199,7 @@ def test_no_secret_of_a_stranger_is_in_any_log(running: Running, key: str) -> No
     logs = {each.name: each.read_text() for each in logs_of(running)}
     assert logs, "there are logs"
     assert not [name for name, text in logs.items() if "s3cret-" in text]
-    lines = [json.loads(line) for line in logs["exports.log"].splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in logs[f"{name}.log"].splitlines() if line.startswith("{")]
     refused: list[Any] = [line for line in lines if "was refused" in line["message"]]
     assert refused
     assert {line["address"] for line in refused} <= {"127.0.0.1"}

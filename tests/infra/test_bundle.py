@@ -378,6 +378,13 @@ def test_every_function_has_its_handler() -> None:
         assert name in defined, f"{main.relative_to(ROOT)} defines no handler named {name}"
 
 
+def test_every_http_function_stands_behind_the_door() -> None:
+    for function in Bundle.load().functions.values():
+        main = (ROOT / "functions" / function.name / "main.py").read_text()
+        behind = "@door.http\n" in main and "functions_framework.http" not in main
+        assert behind == bool(function.paths), f"{function.name}: whoever has no key stops it"
+
+
 def test_each_function_has_an_account_of_its_own() -> None:
     bundle = Bundle.load()
     accounts = [function.account for function in bundle.functions.values()]
