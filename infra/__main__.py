@@ -4,6 +4,7 @@ import argparse
 import importlib
 import pkgutil
 import sys
+import uuid
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -15,6 +16,8 @@ with command_line.packages():
 
     from infra import commands
     from infra.commands import Problem
+    from shared import audit_trail
+    from shared.audit_trail import OPERATOR, Actor
     from shared.errors import WaybillError
 
 
@@ -27,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0, or 1 where it could not, as a sentence on stderr says."""
     try:
         args = _parser().parse_args(arguments)
-        return int(args.run(args) or 0)
+        with audit_trail.acting(Actor(OPERATOR, args.command, uuid.uuid4().hex)):
+            return int(args.run(args) or 0)
     except SystemExit as ended:  # after --help
         return int(ended.code or 0)
     except (Problem, WaybillError, GoogleAPIError, GoogleAuthError) as wrong:
@@ -48,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.arguments(own)
-        own.set_defaults(run=command.run)
+        own.set_defaults(run=command.run, command=own.prog.split()[-1])
     return parser
 
 

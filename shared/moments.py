@@ -1,7 +1,7 @@
-"""Moments that callers name."""
+"""Moments that callers name, and how they are answered."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 from shared.cutting import shown
 from shared.window import EARLIEST, LATEST
@@ -32,3 +32,8 @@ def read(value: str) -> datetime:
     if not EARLIEST.year - 1 <= named.year <= LATEST.year:
         raise ValueError(OUT_OF_RANGE)
     return named
+
+
+def milliseconds(at: datetime) -> str:
+    """A moment as answers of `/v1` have it: `2024-07-10T13:31:02.651Z`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"

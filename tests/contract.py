@@ -7,8 +7,7 @@ from typing import Any
 import orjson
 from jsonschema import Draft202012Validator
 
-from shared.http.openapi import template
-from shared.http.routes import Route, Routes
+from shared.http.routes import Route, Routes, template
 
 
 class ContractBroken(AssertionError):

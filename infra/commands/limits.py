@@ -11,6 +11,7 @@ from typing import Any
 from google.cloud import firestore
 
 from infra.commands import Listing, Problem, connect, document_id, say, show, takes_json
+from shared import audit_trail
 from shared.accounts import limits
 from shared.accounts.customers import get_customer
 from shared.accounts.limits import LIMITS
@@ -53,7 +54,10 @@ def run(args: argparse.Namespace) -> None:
         raise Problem(f"there is no limit {args.name!r}: there are {', '.join(LIMITS)}")
     value = _value(args.value)
     kept = firestore.DELETE_FIELD if value is None else value
-    cloud.db.document(f"customers/{args.customer}").update({limit.name: kept})
+    batch, reference = cloud.db.batch(), cloud.db.document(f"customers/{args.customer}")
+    batch.update(reference, {limit.name: kept})
+    audit_trail.note(cloud.db, batch, args.customer, reference.path, [limit.name])
+    batch.commit()
     now = limit.default if value is None else value
     say(f"The limit {limit.name} of {args.customer} is {now:,} {limit.unit}.")
 

@@ -1,16 +1,21 @@
-"""`GET /v1/sites`: the sites of a customer, and what each asks of its work orders."""
+"""`GET /v1/sites`: the sites of a customer, and what each asks of its work orders. `GET /v1/audit`: who
+changed what of it."""
 
-from typing import cast
+from typing import Annotated, cast
 
 from google.cloud.firestore_v1 import FieldFilter
+from pydantic import Field
 from typing_extensions import TypedDict
 
+from shared import audit_trail
 from shared.accounts.callers import Call
 from shared.accounts.customers import ParameterType, Site, site_of
+from shared.gcp.documents import Snapshot
 from shared.gcp.unreadable import readable
-from shared.http.bodies import documented
+from shared.http.bodies import Moment, SentMoment, documented
 from shared.http.paging import Page, page
 from shared.http.routes import Route
+from shared.moments import milliseconds
 
 
 @documented
@@ -61,6 +66,50 @@ class SiteList(TypedDict):
     """Asks for the next page; null on the last."""
 
 
+class AuditPage(Page):
+    """Which entries are listed: those that every filter holds for."""
+
+    thing: Annotated[str, Field(pattern=r"^[a-z_]{1,30}/[^/]{1,200}$")] | None = Field(
+        default=None,
+        description="Those about this thing, such as `exports/<id>`, with those about its runs and mails.",
+    )
+    key: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        default=None, description="Those of the key with this id, or of the operators: `operator`."
+    )
+    since: SentMoment | None = Field(
+        default=None, description="Those of then or later: a moment with an offset, as in RFC 3339."
+    )
+    before: SentMoment | None = Field(default=None, description="Those from before then.")
+
+
+@documented
+class AuditEntry(TypedDict):
+    """Something that was changed."""
+
+    time: Moment
+    """When."""
+    key: str
+    """The id of the key that it was done with; `operator` where the operators of Waybill did it."""
+    action: str
+    """The route, as `PATCH /v1/exports/{export}`, or the operators' command, as `pause`."""
+    thing: str
+    """What was changed, as `exports/<id>`."""
+    fields: list[str]
+    """The names of the fields that were sent."""
+    request_id: str
+    """The id that the answer had in its header `X-Request-Id`."""
+
+
+@documented
+class AuditTrail(TypedDict):
+    """A page of the audit trail, the newest entries first."""
+
+    entries: list[AuditEntry]
+    """The entries."""
+    next_page_token: str | None
+    """Asks for the next page; null on the last."""
+
+
 def task_groups_of(site: Site) -> list[TaskGroup]:
     """What photographs of a site may show."""
     return [{"name": group, "required": group in site.required} for group in site.task_groups]
@@ -92,6 +141,27 @@ def _listed(site: Site) -> ListedSite:
     return cast(ListedSite, made)
 
 
+def _list_audit(call: Call, query: AuditPage) -> AuditTrail:
+    db, customer = call.cloud.db, call.caller.customer
+    newest = audit_trail.entries_of(
+        db, customer, thing=query.thing, key=query.key, since=query.since, before=query.before
+    )
+    found, token = page(query, newest, db.collection(audit_trail.COLLECTION), customer)
+    return {"entries": list(readable(db, found, _entry)), "next_page_token": token}
+
+
+def _entry(snapshot: Snapshot) -> AuditEntry:
+    entry = audit_trail.from_snapshot(snapshot)
+    return {
+        "time": milliseconds(entry.time),
+        "key": entry.key,
+        "action": entry.action,
+        "thing": entry.thing,
+        "fields": list(entry.fields),
+        "request_id": entry.request,
+    }
+
+
 ROUTES = [
     Route(
         method="GET",
@@ -101,6 +171,15 @@ ROUTES = [
         scope="exports",
         query=Page,
         answer=SiteList,
-    )
+    ),
+    Route(
+        method="GET",
+        path="/v1/audit",
+        handler=_list_audit,
+        summary="List who changed what, the newest first",
+        scope="exports",
+        query=AuditPage,
+        answer=AuditTrail,
+    ),
 ]
 """To be answered by the function that serves `/v1`."""

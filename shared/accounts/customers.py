@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
+from shared import audit_trail
 from shared.accounts.limits import LIMITS, Limit
 from shared.addresses import checked, once
 from shared.cutting import shown
@@ -98,9 +99,8 @@ def add_customer(
     if known.exists and known.get("slug") != slug:
         raise Conflict(f"the customer {id} has the slug {known.get('slug')}, which cannot be changed")
     customer = Customer(id, slug, name, account, tuple(notify))
-    db.document(f"customers/{id}").set(
-        {"slug": slug, "name": name, "account": customer.account, "notify": list(notify)}, merge=True
-    )
+    fields = {"slug": slug, "name": name, "account": customer.account, "notify": list(notify)}
+    _set(db, f"customers/{id}", id, fields)
     return customer
 
 
@@ -162,21 +162,26 @@ def add_site(
     if known.exists and known.get("customer") != customer:
         owner = known.get("customer")
         raise Conflict(f"the site {id} belongs to the customer {owner}: choose another id", owner)
-    db.document(f"sites/{id}").set(
-        {
-            "customer": customer,
-            "name": name,
-            "task_groups": list(task_groups),
-            "required": list(required),
-            "parameters": [asdict(parameter) for parameter in parameters],
-            "analysis_url": analysis_url,
-            "code_page": code_page,
-        },
-        merge=True,
-    )
+    fields = {
+        "customer": customer,
+        "name": name,
+        "task_groups": list(task_groups),
+        "required": list(required),
+        "parameters": [asdict(parameter) for parameter in parameters],
+        "analysis_url": analysis_url,
+        "code_page": code_page,
+    }
+    _set(db, f"sites/{id}", customer, fields)
     return Site(
         id, customer, name, tuple(task_groups), tuple(required), tuple(parameters), analysis_url, code_page
     )
+
+
+def _set(db: firestore.Client, path: str, customer: str, fields: dict[str, Any]) -> None:
+    batch = db.batch()
+    batch.set(db.document(path), fields, merge=True)
+    audit_trail.note(db, batch, customer, path, sorted(fields))
+    batch.commit()
 
 
 def get_site(db: firestore.Client, id: str, customer: str) -> Site:

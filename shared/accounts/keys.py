@@ -17,7 +17,7 @@ from secrets import token_hex, token_urlsafe
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared import ids
+from shared import audit_trail, ids
 from shared.accounts import secrets
 from shared.errors import Conflict, CustomerMustAct, Forbidden, NotFound, Unauthenticated
 from shared.gcp.clients import Cloud
@@ -95,15 +95,18 @@ def create_key(
             raise ValueError(f"a key with the scope {SIGNING!r} needs settings that seal its secret")
         sealed = _sealed(id)
         batch.create(db.document(secrets.path(sealed)), secrets.seal(settings, customer, sealed, secret))
+    audit_trail.note(db, batch, customer, f"api_keys/{id}")
     batch.commit()
     return f"wb_{id}_{secret}"
 
 
 def revoke_key(db: firestore.Client, id: str) -> None:
-    """Let a key open nothing from now on; google.api_core.exceptions.NotFound where there is none."""
+    """Let a key open nothing from now on; NotFound where there is none."""
+    key = get_key(db, id)
     batch = db.batch()
     batch.update(db.document(f"api_keys/{id}"), {"revoked": True})
     batch.delete(db.document(secrets.path(_sealed(id))))
+    audit_trail.note(db, batch, key.customer, f"api_keys/{id}")
     batch.commit()
 
 

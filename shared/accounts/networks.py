@@ -8,6 +8,7 @@ from typing import Any
 
 from google.cloud import firestore
 
+from shared import audit_trail
 from shared.errors import Invalid, NotFound
 from shared.gcp.documents import fields_of
 from shared.net.outbound import Network, never_public
@@ -55,6 +56,7 @@ def change(
                 "network", f"a customer has at most {MAX_NETWORKS}; these would be {len(kept)}"
             )
         transaction.update(reference, {"networks": [str(each) for each in kept]})
+        audit_trail.note(db, transaction, customer, reference.path, ["networks"])
         return kept
 
     after: tuple[Network, ...] = changed(db.transaction())

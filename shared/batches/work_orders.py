@@ -1,15 +1,13 @@
 """`/v0.2/work-orders` and `/v0.2/task-groups` over HTTP: their routes. A work order is looked for in the site
 that the request names (`caller`)."""
 
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from shared import logs, moments, removals
+from shared import logs, removals
 from shared.accounts.customers import Site
 from shared.analysis import queue, results, sent, steps
 from shared.analysis.results import Name, PlainValue, Results, Text
@@ -20,7 +18,7 @@ from shared.exact import MAX_DEPTH
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, server_time
 from shared.gcp.unreadable import readable
-from shared.http.bodies import OneOf
+from shared.http.bodies import OneOf, SentMoment
 from shared.http.paging import Page, page_as_it_was
 from shared.http.routes import Body, Route
 from shared.workorders import listing, parameters, store, stored
@@ -131,23 +129,6 @@ class WithInputs(BaseModel):
     )
 
 
-_PLUS_LOST = re.compile(r".*:[0-9]{2}(\.[0-9]+)? [0-9]{2}:?[0-9]{2}")
-# A + in a URL's query is read as a space. https://url.spec.whatwg.org/#concept-urlencoded-parser
-
-
-def _since(value: str) -> datetime:
-    needs_offset = "must have an offset, as in 2026-11-23T00:00:00Z; the + of +02:00 is %2B in a URL"
-    if _PLUS_LOST.fullmatch(value):
-        raise ValueError(needs_offset)
-    named = moments.read(value)
-    if named.tzinfo is None:
-        raise ValueError(needs_offset)
-    return named.astimezone(UTC)
-
-
-_Since = Annotated[
-    datetime, BeforeValidator(_since), WithJsonSchema({"type": "string", "format": "date-time"})
-]
 _FilteredName = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -158,7 +139,7 @@ class WorkOrdersPage(Page):
     name_prefix: _FilteredName | None = Field(
         default=None, description="Those whose name begins so. They are listed by their names."
     )
-    updated_since: _Since | None = Field(
+    updated_since: SentMoment | None = Field(
         default=None,
         description="Those that were changed then or later: a moment with an offset, as in RFC 3339.",
     )

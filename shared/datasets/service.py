@@ -10,7 +10,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared import logs
+from shared import audit_trail, logs
 from shared.accounts import limits
 from shared.accounts.customers import sites_of
 from shared.accounts.keys import Caller
@@ -86,6 +86,7 @@ def create(
         at = firestore.SERVER_TIMESTAMP
         batch.create(cloud.db.document(datasets.path(id)), {**fields, "created": at, "updated": at})
         claims.keep(cloud, batch, claim)
+        audit_trail.note(cloud.db, batch, caller.customer, datasets.path(id))
 
     with logs.bound(dataset=id, customer=caller.customer):
         _create_task(cloud, caller, id, type, task, VERSION, {}, also=write)
@@ -166,6 +167,7 @@ def update(
             claims.take(cloud, transaction, [Claim(now.customer, "name", name)])
             claims.give_back(cloud, transaction, Claim(now.customer, "name", now.name))
         transaction.update(reference, {**changes, "updated": firestore.SERVER_TIMESTAMP})
+        audit_trail.note(cloud.db, transaction, now.customer, reference.path)
 
     transact(cloud.db, write)
     after = get(cloud, caller, dataset.id)
@@ -185,6 +187,7 @@ def delete(cloud: Cloud, caller: Caller, dataset: Dataset) -> None:
             return  # another one may have its name by now
         transaction.update(reference, {"deleted": True, "updated": firestore.SERVER_TIMESTAMP})
         claims.give_back(cloud, transaction, Claim(now.customer, "name", now.name))
+        audit_trail.note(cloud.db, transaction, now.customer, reference.path)
 
     transact(cloud.db, write)
     logs.info("dataset deleted", dataset=dataset.id, customer=dataset.customer)

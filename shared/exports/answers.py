@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from shared.delivery.base import Step, Verdict, passed
 from shared.delivery.connectors import CONNECTORS, Config
 from shared.exports import audit, export, runs
-from shared.exports.audit import Outcome, milliseconds
+from shared.exports.audit import Outcome
 from shared.exports.config import ExportConfig
 from shared.exports.delivering import first_files
 from shared.exports.failed import Failed
@@ -20,6 +20,7 @@ from shared.formats.base import DateFormat
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
 from shared.http.bodies import Moment, documented
+from shared.moments import milliseconds
 from shared.outbox import links, mails, service
 from shared.sources import SOURCES
 from shared.window import Window, utc_second

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -11,6 +11,7 @@ from shared.exports import names
 from shared.exports.mailing import NO_MAILS, Sent
 from shared.exports.manifest import File
 from shared.exports.runs import COMPLETED, SCHEDULE, Run
+from shared.moments import milliseconds
 from shared.outbox.mails import Mail
 from shared.sources.export_runs import COLUMNS, FILE_KEYS
 from shared.window import Window, utc_second
@@ -134,8 +135,3 @@ def ordered(event: dict[str, Any]) -> dict[str, Any]:
 def bounds(window: Window) -> dict[str, str]:
     """A window as JSON carries it."""
     return {"start": utc_second(window.start), "end": utc_second(window.end)}
-
-
-def milliseconds(at: datetime) -> str:
-    """A moment as the audit writes it: `2024-07-10T13:31:02.651Z`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import firestore
 
-from shared import logs
+from shared import audit_trail, logs
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.exports import failed, names, room, runs, service
@@ -109,6 +109,7 @@ def _begin(
         transaction.create(made.reference, document(run, now, {"asked": repeatable.asked}))
         if changes:
             transaction.update(reference, changes)
+        audit_trail.note(cloud.db, transaction, export.customer, run.path)
         return run
 
     try:

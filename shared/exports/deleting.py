@@ -13,7 +13,7 @@ from typing import Any
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared import logs
+from shared import audit_trail, logs
 from shared.accounts import secrets
 from shared.accounts.keys import Caller
 from shared.clock import elapsed_since, stopwatch
@@ -65,6 +65,7 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
             control.must_be_cancellable(cloud, KIND, transaction, run)
         deleted = {"state": DELETED, "next_due": None, "deleting": True, **withdrawing.all_links()}
         transaction.update(reference, deleted)
+        audit_trail.note(cloud.db, transaction, export.customer, reference.path)
         return export
 
     export = transact(cloud.db, end)

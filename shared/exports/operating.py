@@ -7,6 +7,7 @@ from typing import Any
 
 from google.cloud.firestore_v1 import FieldFilter
 
+from shared import audit_trail
 from shared.accounts.keys import Caller
 from shared.errors import Conflict, NotFound
 from shared.exports import audit, by_hand, names, pausing, retrying, runs, service
@@ -16,13 +17,11 @@ from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, count, fields_of, moment_in, plain, server_time
 from shared.gcp.unreadable import readable
 from shared.http.idempotency import Repeatable
+from shared.moments import milliseconds
 from shared.outbox import mails
 from shared.window import Window
 from shared.work import pieces, turns
 from shared.work.overview import MAX_LISTED, Listed, listed
-
-OPERATOR = "operator"
-"""Who asked, in the audit, where it was no key of the customer's."""
 
 MAX_FAILED_WINDOWS = 1_000
 """How many failed windows of all exports are counted."""
@@ -200,7 +199,7 @@ def life(cloud: Cloud, export: str, run: str) -> Life:
     now = _now(snapshot)
     ended = now.run.state in runs.ENDED
     told = {
-        "created": f"created, to run at {audit.milliseconds(now.run.due)}",
+        "created": f"created, to run at {milliseconds(now.run.due)}",
         "started": "started: it got a slot",
         "planned": f"planned: {now.run.parts} parts",
         "delivering": "delivering: what is delivered is pinned",
@@ -256,7 +255,7 @@ def get(cloud: Cloud, id: str) -> Export:
 
 def operator_of(customer: str) -> Caller:
     """The operator, acting for a customer."""
-    return Caller(customer, OPERATOR, frozenset(["exports"]))
+    return Caller(customer, audit_trail.OPERATOR, frozenset(["exports"]))
 
 
 def _run(cloud: Cloud, export: str, run: str) -> Snapshot:

@@ -10,7 +10,7 @@ from typing import Any
 
 from google.cloud import firestore
 
-from shared import logs
+from shared import audit_trail, logs
 from shared.accounts.keys import Caller
 from shared.delivery.base import Step, passed
 from shared.errors import Conflict
@@ -40,6 +40,7 @@ def pause(cloud: Cloud, caller: Caller, id: str) -> Export:
             return
         paused = {"state": PAUSED, "paused": read_time(snapshot), "suspended": firestore.DELETE_FIELD}
         transaction.update(reference, paused)
+        audit_trail.note(cloud.db, transaction, export.customer, reference.path)
 
     transact(cloud.db, change)
     return service.get(cloud, caller, id)
@@ -69,6 +70,8 @@ def resume(cloud: Cloud, caller: Caller, id: str, skip: bool = False) -> tuple[E
                 f"the export {id} is suspended, and its windows wait: to skip them, pause it first, and then "
                 "resume it with `skip`"
             )
+        if export.state in (SUSPENDED, PAUSED):
+            audit_trail.note(cloud.db, transaction, export.customer, reference.path)
         if export.state == SUSPENDED:
             retried = retrying.asked(read_time(snapshot))
             transaction.update(reference, {**_active(export, export.next_start), **retried})

@@ -13,7 +13,7 @@ from typing import Any
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared import logs
+from shared import audit_trail, logs
 from shared.accounts.keys import Caller
 from shared.clock import elapsed_since, stopwatch
 from shared.exports import by_hand, failed, room, service
@@ -49,6 +49,7 @@ def retry_failed(cloud: Cloud, caller: Caller, id: str, repeatable: Repeatable) 
         service.must_be_alive(service.owned(caller, id, snapshot))
         if repeatable.key is None or fields_of(snapshot).get("retried") != repeatable.key:
             transaction.update(reference, {**asked(read_time(snapshot)), "retried": repeatable.key})
+            audit_trail.note(cloud.db, transaction, caller.customer, reference.path)
 
     transact(cloud.db, ask)
     export = service.get(cloud, caller, id)

@@ -8,7 +8,7 @@ from typing import Any
 from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
 
-from shared import logs
+from shared import audit_trail, logs
 from shared.accounts import secrets
 from shared.accounts.customers import get_customer, sites_of
 from shared.accounts.keys import Caller
@@ -76,6 +76,7 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
     batch.create(_version(reference, 1), first)
     for path, fields in sealed.items():
         batch.create(cloud.db.document(path), fields)
+    audit_trail.note(cloud.db, batch, caller.customer, reference.path)
     try:
         batch.commit()
     except AlreadyExists:  # our own write, whose answer was lost, or one of the same key that was quicker
@@ -138,6 +139,7 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
             "created": firestore.SERVER_TIMESTAMP,
         }
         transaction.create(_version(reference, number), made)
+        audit_trail.note(cloud.db, transaction, caller.customer, reference.path)
 
     transact(cloud.db, change)
     return get(cloud, caller, id)
@@ -157,6 +159,7 @@ def revoke_links(cloud: Cloud, caller: Caller, id: str, recipient: str | None = 
     def withdraw(transaction: firestore.Transaction) -> None:
         snapshot = reference.get(transaction=transaction)
         export = owned(caller, id, snapshot)
+        audit_trail.note(cloud.db, transaction, caller.customer, reference.path)
         if recipient is None:
             transaction.update(reference, withdrawing.until_now())
         else:

@@ -1,8 +1,10 @@
 """The models of what is sent and answered. Reading what was sent into its model names each wrong field."""
 
 import codecs
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
@@ -10,16 +12,18 @@ import flask
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationError,
+    WithJsonSchema,
     with_config,
 )
 from pydantic_core import CoreSchema, core_schema
 
-from shared import exact
+from shared import exact, moments
 from shared.addresses import checked
 from shared.cutting import cut, shown
 from shared.errors import PROBLEMS_SHOWN, FieldProblem, Invalid, TooLarge
@@ -46,6 +50,26 @@ Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 Address = Annotated[str, AfterValidator(checked)]
 """An address that can be mailed."""
+
+
+_PLUS_LOST = re.compile(r".*:[0-9]{2}(\.[0-9]+)? [0-9]{2}:?[0-9]{2}")
+# A + in a URL's query is read as a space. https://url.spec.whatwg.org/#concept-urlencoded-parser
+
+
+def _moment(value: str) -> datetime:
+    needs_offset = "must have an offset, as in 2026-11-23T00:00:00Z; the + of +02:00 is %2B in a URL"
+    if _PLUS_LOST.fullmatch(value):
+        raise ValueError(needs_offset)
+    named = moments.read(value)
+    if named.tzinfo is None:
+        raise ValueError(needs_offset)
+    return named.astimezone(UTC)
+
+
+SentMoment = Annotated[
+    datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+"""A moment with an offset, as in RFC 3339, among query parameters."""
 
 
 @dataclass(frozen=True)

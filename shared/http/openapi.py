@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from shared.http.forms import MULTIPART, URLENCODED
 from shared.http.idempotency import HEADER, MAX_KEY
-from shared.http.routes import PARAMETER, PUBLIC, Body, Media, Route, Surface, is_strict
+from shared.http.routes import PARAMETER, PUBLIC, Body, Media, Route, Surface, is_strict, template
 
 _REFERENCE = "#/components/schemas/"
 
@@ -43,11 +43,6 @@ def document(surface: Surface, routes: Sequence[Route]) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": schemas.components, "securitySchemes": surface.keys},
     }
-
-
-def template(path: str) -> str:
-    """A route's path as OpenAPI writes it: `/v1/exports/{export}`."""
-    return PARAMETER.sub(r"{\2}", path)
 
 
 class _Schemas:

@@ -23,7 +23,8 @@ from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map, Rule
 
-from shared import logs
+from shared import audit_trail, logs
+from shared.audit_trail import Actor
 from shared.cutting import cut
 from shared.errors import (
     SENTENCE_LONGEST,
@@ -71,6 +72,11 @@ _TRACES = {
 PARAMETER = re.compile(r"<(?:([^<>:]+):)?([^<>:]+)>")
 """What a path leaves open: a converter, if any, and a name.
 https://werkzeug.palletsprojects.com/en/stable/routing/#rule-format"""
+
+
+def template(path: str) -> str:
+    """A route's path as OpenAPI writes it: `/v1/exports/{export}`."""
+    return PARAMETER.sub(r"{\2}", path)
 
 
 @dataclass(frozen=True)
@@ -233,7 +239,7 @@ class Routes:
         request_id = uuid.uuid4().hex
         with logs.bound(request=request_id, trace=_trace(request)):
             try:
-                answer = self._answer(request)
+                answer = self._answer(request, request_id)
             except Exception as error:
                 answer = self._failed(request, request_id, error)
         answer.headers.update(self.surface.headers)
@@ -247,20 +253,24 @@ class Routes:
         name, values = there.match(sent, method=method)
         return self._by_name[name], dict(values)
 
-    def _answer(self, request: flask.Request) -> flask.Response:
+    def _answer(self, request: flask.Request, request_id: str) -> flask.Response:
         route, values = self._matched(request.method, request.path)
-        return self._handled(route, values, request)
+        return self._handled(route, values, request, request_id)
 
-    def _handled(self, route: Route, values: dict[str, Any], request: flask.Request) -> flask.Response:
+    def _handled(
+        self, route: Route, values: dict[str, Any], request: flask.Request, request_id: str
+    ) -> flask.Response:
         request.view_args = values
         caller = request if route.scope == PUBLIC else self.surface.who(request, route.scope)
         _count(_customer(route, caller), caller)
         given = {name: values[name] for _, name in PARAMETER.findall(route.path)}
         if is_strict(self.surface, route):
             _check_query(self.surface, route, request)
-        with logs.bound(**_ids(route, caller, given)):
+        actor = _actor(route, caller, request_id)
+        with logs.bound(**_ids(route, caller, given)), audit_trail.acting(actor):
             with of_the_unknown() if route.scope == PUBLIC and route.body else contextlib.nullcontext():
                 sent = dict(_sent(route, request))
+            audit_trail.sent(_names(sent.get("body")))
             value = route.handler(caller, **given, **sent)
         if value is None:
             return flask.Response(status=route.status)
@@ -380,6 +390,18 @@ def _ids(route: Route, caller: Any, given: Mapping[str, Any]) -> dict[str, str |
 def _customer(route: Route, caller: Any) -> str | None:
     """Whose request it is; None where nobody needs to be known."""
     return caller.caller.customer if route.scope != PUBLIC and hasattr(caller, "caller") else None
+
+
+def _actor(route: Route, caller: Any, request_id: str) -> Actor | None:
+    """Who acts by a request that may change something of a customer; None where none can."""
+    if route.method == "GET" or _customer(route, caller) is None:
+        return None
+    return Actor(caller.caller.key, f"{route.method} {template(route.path)}", request_id)
+
+
+def _names(body: Any) -> list[str]:
+    """The names of the fields that a body has."""
+    return sorted(body.model_fields_set if isinstance(body, BaseModel) else body or ())
 
 
 def _count(customer: str | None, caller: Any) -> None:

@@ -17,6 +17,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared import audit_trail
 from shared.accounts import limits
 from shared.accounts.limits import ITEM_TYPES
 from shared.errors import Invalid
@@ -135,7 +136,10 @@ def put(cloud: Cloud, customer: str, name: str, definition: Definition) -> ItemT
         )
     known = check_room(cloud, customer, name)
     made = ItemType(known.name if known else name, **definition.model_dump())
-    cloud.db.document(_path(customer, name)).set(_document(customer, made))
+    batch = cloud.db.batch()
+    batch.set(cloud.db.document(_path(customer, name)), _document(customer, made))
+    audit_trail.note(cloud.db, batch, customer, f"item_types/{made.name}")
+    batch.commit()
     return made
 
 

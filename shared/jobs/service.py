@@ -12,7 +12,7 @@ from typing import Any
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared import exact, ids, logs
+from shared import audit_trail, exact, ids, logs
 from shared.accounts import limits
 from shared.accounts.customers import get_customer
 from shared.accounts.keys import Caller
@@ -70,7 +70,10 @@ def make_upload(cloud: Cloud, caller: Caller, size: str) -> tuple[str, str]:
         cloud.settings.uploads_bucket, jobs.upload_name(caller.customer, id), UPLOAD_TYPE, declared
     )
     document = {"customer": caller.customer, "created": firestore.SERVER_TIMESTAMP, "url": url}
-    cloud.db.document(f"uploads/{id}").create(document)
+    batch, reference = cloud.db.batch(), cloud.db.document(f"uploads/{id}")
+    batch.create(reference, document)
+    audit_trail.note(cloud.db, batch, caller.customer, reference.path)
+    batch.commit()
     return id, url
 
 
@@ -174,11 +177,12 @@ def revoke(cloud: Cloud, job: Job) -> None:
         raise Conflict(f"the job {job.id} has no links to be withdrawn")
     mailed = cloud.db.collection(f"{job.path}/mails").stream()
     for id in (job.link["id"], *(id for each in mailed for id in mails.from_snapshot(each).links)):
-        links.revoke(cloud, job.customer, id)
+        links.revoke(cloud, job.customer, id, job.path)
     batch = cloud.db.batch()
     for id in job.link["files"]:
         batch.delete(cloud.db.document(f"{job.path}/files/{id}"))
     batch.update(cloud.db.document(job.path), {"link": firestore.DELETE_FIELD})
+    audit_trail.note(cloud.db, batch, job.customer, job.path)
     batch.commit()
     logs.info("links withdrawn", job=job.id, customer=job.customer)
 
@@ -196,7 +200,10 @@ def _create(cloud: Cloud, caller: Caller, id: str, fields: dict[str, Any], read:
                 "finished": firestore.SERVER_TIMESTAMP,
             }
             at = server_time(cloud.db)
-            reference.create({**fields, **control.new(KIND.name, caller.customer, at), **ended})
+            batch = cloud.db.batch()
+            batch.create(reference, {**fields, **control.new(KIND.name, caller.customer, at), **ended})
+            audit_trail.note(cloud.db, batch, caller.customer, reference.path)
+            batch.commit()
             logs.info("job rejected", reason=reason)
         else:
             if fields["email"]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from google.cloud import firestore
 
+from shared import audit_trail
 from shared.accounts.secrets import derived as derive
 from shared.errors import NotFound
 from shared.gcp.clients import Cloud
@@ -184,13 +185,16 @@ def record(cloud: Cloud, link: Link, agent: str, file: str | None) -> None:
     transact(cloud.db, add)
 
 
-def revoke(cloud: Cloud, customer: str, id: str) -> None:
+def revoke(cloud: Cloud, customer: str, id: str, owner: str) -> None:
     """Withdraw a link of a customer. NotFound where there is none. Signed URLs that it has led to work until
-    they expire."""
+    they expire. `owner` is the path of what it was made for, which the audit trail names."""
     snapshot = cloud.db.document(path(id)).get()
     if not snapshot.exists or snapshot.get("customer") != customer:
         raise NotFound(f"there is no link {id}")
-    snapshot.reference.update({"revoked": True})
+    batch = cloud.db.batch()
+    batch.update(snapshot.reference, {"revoked": True})
+    audit_trail.note(cloud.db, batch, customer, owner)
+    batch.commit()
 
 
 def of(cloud: Cloud, ids: Iterable[str]) -> dict[str, Link]:

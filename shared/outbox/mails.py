@@ -17,7 +17,7 @@ from typing import Any
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared import logs
+from shared import audit_trail, logs
 from shared.accounts import limits
 from shared.accounts.customers import Customer
 from shared.accounts.limits import MAILS
@@ -222,6 +222,7 @@ def again(cloud: Cloud, path: str) -> Mail:
         if mail.state not in ENDED:
             raise Conflict(f"the mail {mail.id} is {mail.state}: it can be sent again when that has ended")
         reopen(transaction, snapshot, read_time(snapshot))
+        audit_trail.note(cloud.db, transaction, mail.customer, path)
 
     transact(cloud.db, open_again)
     seen: Any = reference.get()

@@ -9,6 +9,7 @@ from typing import Any
 from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
 
+from shared import audit_trail
 from shared.errors import Conflict
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, read_time, transact
@@ -57,6 +58,7 @@ def create(
         batch = cloud.db.batch()
         batch.create(reference, document)
         also(batch)
+        audit_trail.note(cloud.db, batch, customer, reference.path)
         if kind.slots is None:
             stages.begin(kind, batch, Changed(reference, document), now, after)
         # Another one is as good. Or it is our own, and the first answer was lost.
@@ -82,15 +84,16 @@ def stand(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, plan: st
 
 def cancel(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
     """Cancel a work, as `cancel_alone`, and start what waited for its slot."""
-    if not cancel_alone(cloud, kind, reference):
+    if not cancel_alone(cloud, kind, reference, asked=True):
         return False
     stages.start_pending(cloud, kind, reference.get().get("customer"))
     return True
 
 
-def cancel_alone(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
+def cancel_alone(cloud: Cloud, kind: Kind[Any], reference: Any, *, asked: bool = False) -> bool:
     """Cancel a work; False where it is cancelled already, or being closed. Nothing is started in its slot:
-    whoever cancels many does that in the end.
+    whoever cancels many does that in the end. `asked`: somebody asks for this one, and not for something that
+    it is a part of; the audit trail says who.
 
     A work whose kind has a stage `closing` moves to it, and the attempts at the stage before count no more.
     Conflict where it has ended, or is at a stage that finishes: unless it waits there for something outside,
@@ -103,6 +106,8 @@ def cancel_alone(cloud: Cloud, kind: Kind[Any], reference: Any) -> bool:
         if closing or work.get("state") == CANCELLED:
             return None
         must_be_cancellable(cloud, kind, transaction, work)
+        if asked:
+            audit_trail.note(cloud.db, transaction, work.get("customer"), reference.path)
         if kind.closing is not None:
             stages.move(cloud, kind, transaction, work, Done(next=kind.closing), {}, read_time(work), None)
             return Writes()
@@ -183,6 +188,7 @@ def retry(
         if anew is not None:
             again |= {"stage": None, "plan": None, "plans": {}, **anew}
         transaction.update(reference, again)
+        audit_trail.note(cloud.db, transaction, fields["customer"], reference.path)
         if kind.slots is None:
             stages.begin(kind, transaction, Changed(reference, {**fields, **again}), now)
         return True

@@ -15,3 +15,6 @@ failed run that is retried about a month, after which it is planned anew."""
 WORKS_KEPT = timedelta(days=400)
 """How long a work is kept from its end: thirteen months, so that a month can be compared with that of the
 year before."""
+
+ENTRIES_KEPT = timedelta(days=400)
+"""How long an entry of the audit trail is kept: as long as the works that it is about."""

@@ -16,6 +16,7 @@ import orjson
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud import firestore
 
+from shared import audit_trail
 from shared.accounts.customers import Site
 from shared.cutting import shown
 from shared.errors import Busy, Conflict, Invalid, NotFound, Refused
@@ -277,7 +278,7 @@ def _take_in_one(
         try:
             change = _arrived(cloud, site, name, _on_time(cloud, reference), arrive, beside)
             if change.fields:
-                _stamped(cloud, reference, change.fields, change.expected, change.beside)
+                _stamped(cloud, site, reference, change.fields, change.expected, change.beside)
         except Refused as refused:
             return refused
         except (AlreadyExists, FailedPrecondition):
@@ -361,7 +362,7 @@ def delete(
         try:
             tombstone = {"deleted": True, "encoding": "plain", "record": b""}
             more = beside(snapshot.get("images"), read_time(snapshot))
-            _stamped(cloud, reference, tombstone, snapshot.update_time, more)
+            _stamped(cloud, site, reference, tombstone, snapshot.update_time, more)
         except FailedPrecondition:
             continue
         return
@@ -485,7 +486,7 @@ def _write(
     beside: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     reference = cloud.db.document(f"work_orders/{after.work_order.id}")
-    _stamped(cloud, reference, _fields(cloud, site, after), expected, beside)
+    _stamped(cloud, site, reference, _fields(cloud, site, after), expected, beside)
 
 
 def _fields(cloud: Cloud, site: Site, after: StoredWorkOrder) -> dict[str, Any]:
@@ -527,6 +528,7 @@ def _fields(cloud: Cloud, site: Site, after: StoredWorkOrder) -> dict[str, Any]:
 
 def _stamped(
     cloud: Cloud,
+    site: Site,
     reference: firestore.DocumentReference,
     fields: Mapping[str, Any],
     expected: datetime | None,
@@ -542,6 +544,7 @@ def _stamped(
         batch.update(reference, changes, option=cloud.db.write_option(last_update_time=expected))
     for path, content in (beside or {}).items():
         batch.set(cloud.db.document(path), dict(content))
+    audit_trail.note(cloud.db, batch, site.customer, reference.path)
     result: Any = batch.commit()[0]  # typed as protobuf's classes, though the client gives datetimes
     _see_to_it(cloud, reference, result)
 

@@ -308,5 +308,5 @@ def test_a_mail_that_was_sent_without_a_link_has_none_to_withdraw(world: World) 
 def test_another_customers_link_is_not_withdrawn(inbox: Inbox) -> None:
     for customer, id in (("globex", inbox.id), ("acme", "0" * 32)):
         with pytest.raises(NotFound):
-            links.revoke(inbox.world.cloud, customer, id)
+            links.revoke(inbox.world.cloud, customer, id, RUN)
     assert inbox.click().status == 302

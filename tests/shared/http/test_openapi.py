@@ -17,8 +17,7 @@ from shared.exports.answers import Export, Run
 from shared.exports.api import ROUTES as EXPORTS
 from shared.exports.config import ExportConfig
 from shared.http.forms import FileBytes
-from shared.http.openapi import template
-from shared.http.routes import PUBLIC, Body, Media, Route, Routes
+from shared.http.routes import PUBLIC, Body, Media, Route, Routes, template
 from shared.jobs.api import ROUTES as JOBS
 from tests.shared.http.toy import Yard, call, surface, toy
 
