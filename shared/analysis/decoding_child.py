@@ -12,7 +12,7 @@ import errno
 import signal
 from dataclasses import astuple
 
-import pillow_heif  # noqa: F401  (its codecs are to be open before the jail)
+import pi_heif  # type: ignore[import-untyped]  # noqa: F401  (its codecs are to be open before the jail)
 
 from shared.sandbox import child, jail
 from shared.workorders import pictures

@@ -45,16 +45,16 @@ DELETE_SECONDS = 45
 
 def delete(cloud: Cloud, caller: Caller, id: str) -> None:
     """End an export: no window begins any more, what has not been delivered is cancelled; its history stays,
-    its secrets and its links go. One that is deleted already stays so.
+    its secrets and its links go. One that is deleted already stays so, and what is left of that is done.
 
     Conflict while a run of it is being delivered: that one finishes, unless it waits for something outside.
     """
     reference = cloud.db.document(f"exports/{id}")
 
-    def end(transaction: firestore.Transaction) -> Export | None:
+    def end(transaction: firestore.Transaction) -> tuple[Export, bool]:
         export = owned(caller, id, reference.get(transaction=transaction))
         if export.state == DELETED:
-            return None
+            return export, False
         delivering = _runs(reference).where(filter=FieldFilter("state", "==", DELIVERING))
         for run in delivering.limit(MAX_DELIVERING).stream(transaction=transaction):
             if not run.get("waiting"):
@@ -66,13 +66,12 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
         deleted = {"state": DELETED, "next_due": None, "deleting": True, **withdrawing.all_links()}
         transaction.update(reference, deleted)
         audit_trail.note(cloud.db, transaction, export.customer, reference.path)
-        return export
+        return export, True
 
-    export = transact(cloud.db, end)
-    if export is None:
-        return
-    with logs.bound(export=id, customer=export.customer):
-        logs.info("export deleted")
+    export, now = transact(cloud.db, end)
+    if now:
+        with logs.bound(export=id, customer=export.customer):
+            logs.info("export deleted")
     if not perform(cloud, id, export.customer, CALL_SECONDS):
         cloud.messages.publish(BEGIN_FUNCTION, message(id, export.customer))
 

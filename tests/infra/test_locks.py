@@ -1,7 +1,9 @@
 """What is installed is pinned with hashes: for what is deployed, for what deploys it, and for tests."""
 
+import ast
 import importlib.metadata
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,28 @@ def test_what_tests_ran_on_is_what_is_deployed(lock: Path) -> None:
     assert {name: str(each[0].specifier) for name, each in pins(lock).items()} == {
         name: str(dev[name][0].specifier) for name in pins(lock)
     }
+
+
+def test_everything_that_our_code_imports_is_deployed_with_it() -> None:
+    files = [file for folder in ("functions", "shared") for file in (ROOT / folder).rglob("*.py")]
+    found: dict[str, Path] = {}
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name: file for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found[node.module] = file
+    # What types alone need is read by mypy. Google's packages share a name: each main.py imports them.
+    known = sys.stdlib_module_names | {"shared", "google", "_typeshed"}
+    providers = importlib.metadata.packages_distributions()
+    deployed = set(pins(RUNTIME))
+    strange = {
+        name: str(file)
+        for name, file in found.items()
+        if (top := name.partition(".")[0]) not in known
+        and not deployed & {canonicalize_name(each) for each in providers.get(top, ())}
+    }
+    assert strange == {}
 
 
 def test_what_is_installed_is_what_the_lock_says() -> None:
