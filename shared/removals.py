@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared import logs
+from shared.accounts import stored
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import Busy
 from shared.gcp.clients import Cloud
@@ -88,6 +89,7 @@ def remove(cloud: Cloud, removals: Removals, attempt: Attempt) -> Done | Later:
         return Later(after=early)
     if "archive" in fields:
         cloud.objects.remove(**fields["archive"])
+        stored.removed(cloud, fields["archive"]["name"])
         logs.info("an archive is removed", object=fields["archive"]["name"])
         return Done()
     return _remove_images(cloud, removals, attempt, _needed(snapshot))

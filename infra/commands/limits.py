@@ -12,7 +12,7 @@ from google.cloud import firestore
 
 from infra.commands import Listing, Problem, connect, document_id, say, show, takes_json
 from shared import audit_trail
-from shared.accounts import limits
+from shared.accounts import limits, stored
 from shared.accounts.customers import get_customer
 from shared.accounts.limits import LIMITS
 from shared.batches import service as batches
@@ -102,6 +102,7 @@ USED: Mapping[str, Callable[[Cloud, str, int], int]] = {
     limits.BACKFILLS.name: _counted(room.backfills),
     limits.OPEN_BATCHES.name: _counted(batches.open_batches),
     limits.QUEUED_BATCHES.name: _counted(batches.queued_batches),
+    limits.STORED_BYTES.name: lambda cloud, customer, _: stored.in_use(cloud, customer),
     limits.MAILS.name: _counted(_mails),
     limits.NEW_ADDRESSES.name: _new_addresses,
     limits.JOBS.name: _counted(jobs.open_jobs),

@@ -122,6 +122,13 @@ BATCH_FILES = Limit(
     "files in an archive",
     "its directory is read within one attempt of a function",
 )
+STORED_BYTES = Limit(
+    "stored_bytes",
+    1024**4,
+    "bytes of uploaded files that are kept",
+    "twenty archives of the largest size; what nobody imports is paid for all the same",
+    now="wait: an archive counts until three days after it was imported, any other file for thirty",
+)
 MAILS = Limit(
     "mails_a_day",
     50_000,
@@ -198,6 +205,7 @@ LIMITS: Mapping[str, Limit] = {
         QUEUED_BATCHES,
         BATCH_BYTES,
         BATCH_FILES,
+        STORED_BYTES,
         MAILS,
         NEW_ADDRESSES,
         MAIL_TEXT,

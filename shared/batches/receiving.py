@@ -8,6 +8,7 @@ from datetime import timedelta
 from google.cloud import firestore
 
 from shared import logs
+from shared.accounts import stored as counted
 from shared.batches import batch as batches
 from shared.batches.batch import EXPIRED, Batch
 from shared.gcp.clients import Cloud
@@ -44,6 +45,7 @@ def receive(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | Later:
     stored = cloud.objects.stat(cloud.settings.uploads_bucket, name)
     if stored is not None:
         logs.info("archive received", bytes=stored.size)
+        counted.keep(cloud, stored, read_time(attempt.work))
         return Done(
             work={
                 "archive": asdict(stored),

@@ -8,7 +8,7 @@ from google.cloud.firestore_v1 import FieldFilter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared import logs
-from shared.accounts import limits
+from shared.accounts import limits, stored
 from shared.accounts.customers import Site, get_customer
 from shared.accounts.keys import Caller
 from shared.batches import batch as batches
@@ -54,8 +54,9 @@ class NewBatch(BaseModel):
 def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
     """Make a batch of a site and the URL that its archive is to be uploaded to.
 
-    Invalid where the size is more than the customer may upload, TooMany where it has too many batches. The
-    URL takes one object of our name and never another; with a `size` exactly one of that many bytes.
+    Invalid where the size is more than the customer may upload, TooMany where it has too many batches, or
+    too many bytes are stored. The URL takes one object of our name and never another; with a `size` exactly
+    one of that many bytes.
     """
     customer = get_customer(cloud.db, caller.customer)
     most = customer.limit(limits.BATCH_BYTES)
@@ -63,14 +64,12 @@ def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
         raise Invalid.field("size", f"is more than the {most} bytes that an archive of yours may have")
     limits.OPEN_BATCHES.check(customer.limit(limits.OPEN_BATCHES), open_batches(cloud, customer.id))
     limits.QUEUED_BATCHES.check(customer.limit(limits.QUEUED_BATCHES), queued_batches(cloud, customer.id))
+    stored.check(cloud, customer.id, asked.size)
     outside.name(cloud, customer, asked.notify)
     id = str(uuid.UUID(hex=cloud.new_id(), version=4))
-    url = cloud.objects.start_upload(
-        cloud.settings.uploads_bucket,
-        batches.archive_name(caller.customer, id),
-        CONTENT_TYPE,
-        asked.size,
-    )
+    name = batches.archive_name(caller.customer, id)
+    url = cloud.objects.start_upload(cloud.settings.uploads_bucket, name, CONTENT_TYPE, asked.size)
+    stored.expect(cloud, name, asked.size, batches.SESSION_LIFE)
     document = {
         "site_id": site.id,
         "user": caller.key,
@@ -111,5 +110,6 @@ def cancel(cloud: Cloud, batch: Batch) -> None:
     is."""
     if batch.upload_url is not None:
         cloud.objects.cancel_upload(batch.upload_url)
+        stored.withdrawn(cloud, batches.archive_name(batch.customer, batch.id))
     with contextlib.suppress(Conflict):
         control.cancel(cloud, KIND, cloud.db.document(batch.path))

@@ -157,6 +157,11 @@ def count(query: Any, read_time: datetime | None = None, up_to: int | None = Non
     return int(query.count().get(read_time=read_time)[0][0].value)
 
 
+def total(query: Any, field: str) -> int:
+    """The sum of a field of whole numbers of what a query finds, strongly consistent."""
+    return int(query.sum(field).get()[0][0].value)
+
+
 def timestamp(at: datetime) -> Timestamp:
     """A moment as protobuf writes it."""
     pb = Timestamp()

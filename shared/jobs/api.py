@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.accounts import stored as stored_bytes
 from shared.cutting import shown
 from shared.errors import Invalid, NotFound, TooLarge
 from shared.gcp.documents import server_time
@@ -91,6 +92,7 @@ def _import(call: JobsCall, parts: Iterator[Part]) -> JobStatus:
                 continue
             seen.add(part.name)
             if part.name == "file":
+                stored_bytes.check(cloud, call.caller.customer)
                 name = jobs.upload_name(call.caller.customer, jobs.digits(id))
                 stored = cloud.objects.create_stream(
                     cloud.settings.uploads_bucket, name, part.blocks, service.UPLOAD_TYPE

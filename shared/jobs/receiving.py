@@ -9,6 +9,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
+from shared.accounts import stored as counted
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import read_time
 from shared.gcp.messages import ObjectFinalised
@@ -45,13 +46,17 @@ def upload_came(cloud: Cloud, function: str, event: ObjectFinalised) -> bool:
 
 def receive(cloud: Cloud, job: Job, attempt: Attempt) -> Done | Later:
     """Pin the file: from then on exactly that generation is read. While there is none, look again later."""
-    if job.does == EXPORT or job.file is not None:
+    if job.does == EXPORT:
+        return Done()
+    if job.file is not None:
+        counted.keep(cloud, job.file, read_time(attempt.work))
         return Done()
     if job.upload is None:
         raise ValueError(f"the job {job.id} is an import and has no upload")
     stored = cloud.objects.stat(cloud.settings.uploads_bucket, jobs.upload_name(job.customer, job.upload))
     if stored is not None:
         logs.info("file received", bytes=stored.size)
+        counted.keep(cloud, stored, read_time(attempt.work))
         # Until now it waited for its customer, and did not run.
         return Done(work={"file": asdict(stored), "started": firestore.SERVER_TIMESTAMP})
     if read_time(attempt.work) < job.created + UPLOAD_LIFE:

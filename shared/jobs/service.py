@@ -13,7 +13,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import audit_trail, exact, ids, logs
-from shared.accounts import limits
+from shared.accounts import limits, stored
 from shared.accounts.customers import get_customer
 from shared.accounts.keys import Caller
 from shared.addresses import checked
@@ -55,7 +55,7 @@ def new_id(cloud: Cloud) -> str:
 def make_upload(cloud: Cloud, caller: Caller, size: str) -> tuple[str, str]:
     """The id of a new upload, and the URL that the file is to be uploaded to: one object of our name and
     never another; with a `size` exactly one of that many bytes. Invalid where that is not allowed, TooMany
-    where the customer made too many within a week."""
+    where the customer made too many within a week, or too many bytes are stored."""
     most = limits.value(cloud.db, caller.customer, limits.BATCH_BYTES)
     declared = None
     if size:
@@ -65,10 +65,11 @@ def make_upload(cloud: Cloud, caller: Caller, size: str) -> tuple[str, str]:
     week = server_time(cloud.db) - jobs.UPLOAD_LIFE
     most = limits.value(cloud.db, caller.customer, limits.JOB_UPLOADS)
     limits.JOB_UPLOADS.check(most, uploads_since(cloud, caller.customer, week))
+    stored.check(cloud, caller.customer, declared)
     id = cloud.new_id()
-    url = cloud.objects.start_upload(
-        cloud.settings.uploads_bucket, jobs.upload_name(caller.customer, id), UPLOAD_TYPE, declared
-    )
+    name = jobs.upload_name(caller.customer, id)
+    url = cloud.objects.start_upload(cloud.settings.uploads_bucket, name, UPLOAD_TYPE, declared)
+    stored.expect(cloud, name, declared, jobs.UPLOAD_LIFE)
     document = {"customer": caller.customer, "created": firestore.SERVER_TIMESTAMP, "url": url}
     batch, reference = cloud.db.batch(), cloud.db.document(f"uploads/{id}")
     batch.create(reference, document)

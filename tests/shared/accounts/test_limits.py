@@ -94,6 +94,11 @@ class Batches:
         self.made += [answer.body["batch_id"]] if answer.status == 201 else []
         return said(answer)
 
+    def store(self) -> Answered:
+        answer = self.world.request("POST", f"/v0.2/batches?site_id={SITE}", {"size": 1})
+        self.made += [answer.body["batch_id"]] if answer.status == 201 else []
+        return said(answer)
+
     def upload(self) -> Answered:
         answer = self.world.request("POST", f"/v0.2/batches?site_id={SITE}")
         if answer.status == 201:
@@ -127,6 +132,9 @@ class SomeJobs:
     def upload_url(self) -> Answered:
         return said(self.jobs.send("/ls/api/batch/upload-url", data={"size": "10"}))
 
+    def store(self) -> Answered:
+        return said(self.jobs.send("/ls/api/batch/upload-url", data={"size": "1"}))
+
     def a_week_later(self) -> None:
         self.world.wait(timedelta(days=7, seconds=1))
 
@@ -143,6 +151,8 @@ CASES: Mapping[str, Case] = {
     "backfills": ("backfills", Exports.backfill, Exports.cancel_one, Exports, 429),
     "open batches": ("open_batches", Batches.make, Batches.cancel_one, Batches, 429),
     "queued batches": ("queued_batches", Batches.upload, Batches.cancel_one, Batches, 429),
+    "bytes of archives": ("stored_bytes", Batches.store, Batches.cancel_one, Batches, 429),
+    "bytes of uploads of jobs": ("stored_bytes", SomeJobs.store, SomeJobs.a_week_later, SomeJobs, 429),
     "jobs": ("jobs", SomeJobs.make, SomeJobs.cancel_one, SomeJobs, 429),
     "uploads of jobs": ("job_uploads", SomeJobs.upload_url, SomeJobs.a_week_later, SomeJobs, 429),
     "item types": ("item_types", SomeJobs.define, None, SomeJobs, 409),
