@@ -15,8 +15,8 @@ from shared import exact
 from shared.accounts.customers import Site
 from shared.accounts.networks import networks_of
 from shared.cutting import shown
-from shared.delivery.cloud_storage.uri import bucket_in
 from shared.errors import FieldProblem, Invalid
+from shared.gcp.urls import bucket_in
 from shared.net import outbound
 from shared.settings import Settings
 from shared.workorders import pictures

@@ -9,12 +9,13 @@ heartbeat           when an attempt at one of its pieces last showed life
 waits_for, since    what it waits for, from the first failed try on; `waiting` once that took a second try
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from google.api_core.exceptions import FailedPrecondition, NotFound
+from google.api_core.exceptions import FailedPrecondition, GoogleAPICallError, NotFound
 from google.cloud import firestore
 
 from shared import logs
@@ -122,14 +123,14 @@ def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> No
         if list(pieces.of_plan(cloud, path, plan, [OPEN]).select([]).limit(1).stream()):
             return
         room = 1  # the other works of its customer must not keep it from ever going on
-    _publish(cloud, function, some[:room], read_time(work))
+    _publish(cloud, function, some[:room], QUEUED, read_time(work))
 
 
 def publish_ready(cloud: Cloud, customer: str, function: str, at: datetime) -> None:
     """Publish pieces of a customer that are READY for a function at Firestore's time `at`, as many as there
     is room for: of all the customer's works, the longest ready first."""
     if some := pieces.ready(cloud.db, customer, function, at, MAX_IN_LINE):
-        _publish(cloud, function, some[: _room(cloud, customer, function)], at)
+        _publish(cloud, function, some[: _room(cloud, customer, function)], READY, at)
 
 
 def _room(cloud: Cloud, customer: str, function: str) -> int:
@@ -140,25 +141,39 @@ def _room(cloud: Cloud, customer: str, function: str) -> int:
     return min(room, MAX_PUBLISHED - pieces.published(cloud.db, customer, function, MAX_PUBLISHED))
 
 
-def _publish(cloud: Cloud, function: str, queued: list[Snapshot], now: datetime) -> None:
-    opened = _opened(cloud, queued, now)
-    works = [each.reference.parent.parent.path for each in opened]
+def _publish(cloud: Cloud, function: str, found: list[Snapshot], status: str, now: datetime) -> None:
+    opened = _opened(cloud, found, now)
+    works = [each.parent.parent.path for each in opened]
     bodies = (pieces.message(work, each.id) for work, each in zip(works, opened, strict=True))
-    cloud.messages.publish(function, *bodies)
+    try:
+        cloud.messages.publish(function, *bodies)
+    except Exception:
+        # Whoever asks again then publishes them, before the sweep would.
+        batch = cloud.db.batch()
+        for reference, opened_at in opened.items():
+            if opened_at is None:
+                continue
+            option = cloud.db.write_option(last_update_time=opened_at)
+            batch.update(reference, {"status": status, "in_line": False, "next": now}, option=option)
+        with contextlib.suppress(GoogleAPICallError):
+            batch.commit()
+        raise
 
 
-def _opened(cloud: Cloud, queued: list[Snapshot], now: datetime) -> list[Snapshot]:
-    """Open these pieces, but for those that another one opened meanwhile: they may even be done by now."""
+def _opened(cloud: Cloud, found: list[Snapshot], now: datetime) -> dict[Any, Any]:
+    """Open these pieces, but for those that another one opened meanwhile: they may even be done by now. What
+    is opened, and when."""
     opening = {"status": OPEN, "in_line": True, "next": now + pieces.STALLED}
     batch = cloud.db.batch()
-    for each in queued:
+    for each in found:
         option = cloud.db.write_option(last_update_time=each.update_time)
         batch.update(each.reference, opening, option=option)
     try:
-        batch.commit()
+        written = batch.commit()
     except (FailedPrecondition, NotFound):
-        return [each for each in queued if change(cloud.db, each, opening)]
-    return queued
+        alone = ((each.reference, change(cloud.db, each, opening)) for each in found)
+        return {reference: None for reference, changed in alone if changed}
+    return {each.reference: result.update_time for each, result in zip(found, written, strict=True)}
 
 
 def _advance(cloud: Cloud, kind: Kind[Any], seen: Snapshot) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
 
 from shared.cutting import shown
 
@@ -17,28 +16,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # https://cloud.google.com/storage/docs/objects#naming: some are forbidden, and of the rest it warns.
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]")
-
-
-HOSTS = ("storage.googleapis.com", "storage.cloud.google.com")
-"""Where Cloud Storage answers: a bucket is the first step of the path, or stands before the host.
-https://cloud.google.com/storage/docs/request-endpoints"""
-
-
-def bucket_in(url: str) -> str | None:
-    """The bucket that a `gs://` URI or a URL of Cloud Storage's is of; None for any other URL."""
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
-    except ValueError:
-        return None
-    if parts.scheme.lower() == "gs":
-        return host
-    for each in HOSTS:
-        if host == each:
-            return unquote(parts.path).lstrip("/").partition("/")[0]
-        if host.endswith(f".{each}"):
-            return host.removesuffix(f".{each}")
-    return None
 
 
 @dataclass(frozen=True)

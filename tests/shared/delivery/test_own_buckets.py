@@ -8,7 +8,7 @@ import pytest
 from infra.bundle import Bundle
 from shared.accounts.keys import create_key
 from shared.delivery.cloud_storage import connection_test
-from shared.delivery.cloud_storage.uri import bucket_in
+from shared.gcp.urls import bucket_in
 from shared.settings import OWN_BUCKETS, Settings
 from tests.subjects.small_dataset import Datasets
 from tests.world import BUCKET, World
