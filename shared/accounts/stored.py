@@ -44,7 +44,10 @@ def expect(cloud: Cloud, name: str, declared: int | None, life: timedelta) -> No
 
 
 def came(cloud: Cloud, name: str) -> None:
-    """Count a file that came; nothing where it is not there any more."""
+    """Count a file that came; nothing where it is not there any more, or is in no customer's folder."""
+    customer, _, file = name.partition("/")
+    if not customer or not file or not cloud.db.document(f"customers/{customer}").get([]).exists:
+        return
     found = cloud.objects.stat(cloud.settings.uploads_bucket, name)
     if found is not None:
         keep(cloud, found, server_time(cloud.db))

@@ -15,7 +15,7 @@ from PIL import ImageFilter
 
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import Site
-from shared.analysis import checking, queue
+from shared.analysis import checking, decoding, queue
 from shared.batches import reporting
 from shared.batches.batch import Batch
 from shared.batches.problems import PROBLEM_TYPES
@@ -327,7 +327,7 @@ def test_every_code_that_is_reported_is_a_warning() -> None:
 
 
 def test_every_code_of_a_check_is_reported() -> None:
-    sources = [Path(module.__file__ or "").read_text() for module in (pictures, checking)]
+    sources = [Path(module.__file__ or "").read_text() for module in (pictures, checking, decoding)]
     codes = {code for text in sources for code in re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', text)}
     refused = {"EMPTY_FILE", "NOT_AN_IMAGE", "DAMAGED_IMAGE", "TOO_MANY_PIXELS"}
     assert codes - refused - {"L", "I"} == reporting.REPORTED
