@@ -12,6 +12,7 @@ SendGrid did not take goes back to `ask`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from google.cloud import firestore
 
@@ -73,17 +74,17 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
     now = piece.heartbeat
     if attempt.carried:
         return _again(mail, attempt, attempt.carried)
-    cancelled, withdrawn, paused_until, customer = _look(cloud, mail)
+    cancelled, withdrawn, pause, customer = _look(cloud, mail)
     if cancelled and mail.then is not None:
         reason = "The run that it would have delivered was cancelled."
         return _ended(mail, Verdict(SKIPPED, reason, "Export the window again with :backfill."))
     if withdrawn and mail.files is not None:
         reason = "Its recipient was removed from the export, or the export was deleted."
         return _ended(mail, Verdict(SKIPPED, reason, "Nothing is to be done, if that was intended."))
-    if now < paused_until:
+    if now < pause["until"]:
         raise Retry(
             piece.waits_for
-            or "SendGrid is not to be called yet: it did not take another of the customer's mails."
+            or f"SendGrid is not to be called yet. Of another of the customer's mails: {pause['reason']}"
         )
     account = _account(cloud)
     if account is None:
@@ -207,23 +208,23 @@ def _ended(mail: Mail, verdict: Verdict, left: tuple[str, ...] | None = None) ->
     return Done(end=End(verdict.state, fields))
 
 
-def _look(cloud: Cloud, mail: Mail) -> tuple[bool, bool, datetime, Customer]:
+def _look(cloud: Cloud, mail: Mail) -> tuple[bool, bool, Mapping[str, Any], Customer]:
     """Whether what the mail is about was cancelled, whether a link in it would be withdrawn already, until
-    when SendGrid is not to be called for its customer, and who that is."""
+    when SendGrid is not to be called for its customer and why, and who that is."""
     limit, theirs = f"{LIMITS}/{mail.customer}", f"customers/{mail.customer}"
     root = withdrawing.root(mail.path)
     wanted = [cloud.db.document(each) for each in sorted({mail.owner, root, limit, theirs})]
     read = {each.reference.path: each for each in cloud.db.get_all(wanted)}
     found = {path: fields_of(each) for path, each in read.items() if each.exists}
-    until = found.get(limit, {}).get("until", datetime.min.replace(tzinfo=UTC))
+    pause = {"until": datetime.min.replace(tzinfo=UTC), "reason": "", **found.get(limit, {})}
     withdrawn = withdrawing.is_withdrawn(found.get(root, {}), mail.address)
     cancelled = found.get(mail.owner, {}).get("state") == CANCELLED
-    return cancelled, withdrawn, until, customer_of(read[theirs])
+    return cancelled, withdrawn, pause, customer_of(read[theirs])
 
 
 def _pause(cloud: Cloud, mail: Mail, verdict: Verdict) -> None:
     if verdict.until is not None:
-        cloud.db.document(f"{LIMITS}/{mail.customer}").set({"until": verdict.until})
+        cloud.db.document(f"{LIMITS}/{mail.customer}").set({"until": verdict.until, "reason": verdict.reason})
 
 
 def _until(reset: int | None, now: datetime) -> datetime:

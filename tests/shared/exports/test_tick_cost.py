@@ -15,10 +15,10 @@ from tests.world import World
 
 pytestmark = pytest.mark.ours_only("looks at what our Firestore reads")
 
-CALLS = {"pubsub.push": 1, "firestore.RunQuery": 7}
+CALLS = {"pubsub.push": 1, "firestore.RunQuery": 8}
 """What a tick without work asks for: which exports are due, of which failed windows are to be retried, which
-runs are pending, and which pieces are to be looked at, a query for each of their four states. The push is
-the tick itself. A query that finds nothing is billed as one read.
+are being deleted, which runs are pending, and which pieces are to be looked at, a query for each of their
+four states. The push is the tick itself. A query that finds nothing is billed as one read.
 https://firebase.google.com/docs/firestore/pricing#operations"""
 
 BATCH_WRITES = 500

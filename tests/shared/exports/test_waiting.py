@@ -184,7 +184,7 @@ def test_what_was_staged_is_delivered_for_a_month_and_then_written_anew(
     (manifest,) = world.manifests()
     assert manifest["run"] == event["run_id"]
     (data,) = world.data_files()
-    assert (event["run_id"] in data) is not anew, "planned anew, it has names of its own"
+    assert (f"_{event['run_id']}." in data) is not anew, "planned anew, it has names of its own"
 
 
 def test_a_window_planned_eight_days_ago_is_planned_anew(
