@@ -123,7 +123,7 @@ def test_many_due_at_once_begin_once_each_by_messages_and_the_sweep_is_reached(
     assert tick_seconds < TICK_SECONDS
     assert dict(calls) == {
         "pubsub.push": 1,
-        "firestore.RunQuery": pages + 6,  # the four of the sweep, for pending runs, for windows to retry
+        "firestore.RunQuery": pages + 7,  # the sweep's four, pending runs, windows to retry, deletions
         "firestore.BatchGetDocuments": 1,  # the stalled piece's work
         "firestore.Commit": 2,  # the piece, and that customers have more than one message
         "pubsub.Publish": 2,  # the exports, and the stalled piece

@@ -234,7 +234,7 @@ def test_an_export_or_run_that_cannot_be_read_stops_no_other(
     logged = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     errors = {line["message"]: line for line in logged if line["severity"] == "ERROR"}
     assert errors["a window that is due could not begin"]["export"] == broken
-    assert errors["a stalled piece could not be resumed"]["document"].endswith("runs/unreadable/pieces/plan")
+    assert errors["a document cannot be read"]["document"].endswith("runs/unreadable/pieces/plan")
 
 
 def test_no_secret_is_ever_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
