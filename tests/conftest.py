@@ -129,10 +129,7 @@ def suite(
     # google-auth reads where the metadata server is once, when it is imported.
     monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", environment["GCE_METADATA_HOST"])
     yield services
-    clients.forget()
-    REQUESTS.clear()
-    REQUESTS_KEPT.clear()
-    strangers.forget()
+    _forget()
 
 
 def _as_on_google_cloud(project: str) -> Callable[..., tuple[Credentials, str]]:
@@ -140,6 +137,14 @@ def _as_on_google_cloud(project: str) -> Callable[..., tuple[Credentials, str]]:
         return with_scopes_if_required(compute_engine.Credentials(), scopes), project
 
     return default
+
+
+def _forget() -> None:
+    """Have this process know nothing, as an instance that just started."""
+    clients.forget()
+    REQUESTS.clear()
+    REQUESTS_KEPT.clear()
+    strangers.forget()
 
 
 @pytest.fixture
@@ -152,7 +157,7 @@ def new_world(suite: Suite) -> Iterator[Callable[[], World]]:
         for world in made:
             world.cloud.close()
         made.clear()
-        clients.forget()
+        _forget()
 
     def make() -> World:
         if made:

@@ -103,11 +103,11 @@ def test_rows_that_a_template_makes_large_take_several_commits(jobs: Jobs) -> No
 
 @pytest.mark.slow
 def test_an_item_does_not_grow_without_bound_by_merges(jobs: Jobs) -> None:
-    text = "x" * (9 * 2**20)
+    text = "x" * (3 * 2**20)
     records = [{"id": "a", name: text} for name in ("b", "c")]
     ended = jobs.imported(lines(*records), contentType=JSON, merge="true")
     assert (ended["status"], ended["recordsProcessed"], ended["recordsRejected"]) == ("Completed", "2", "1")
-    assert "16 MiB" in ended["reason"]
+    assert "5 MiB" in ended["reason"]
     assert jobs.items() == [records[0]]
 
 

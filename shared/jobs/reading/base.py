@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shared.errors import WaybillError
+from shared.workorders.envelope import RECORD_BYTES
 
 BLOCK_BYTES = 4 * 2**20
 """How much is read from an object at once."""
 
-MAX_RECORD_BYTES = 16 * 2**20
-"""The longest record, in bytes of UTF-8."""
+MAX_RECORD_BYTES = RECORD_BYTES
+"""The longest record, in bytes of UTF-8: what an item may have at rest."""
 
 MAX_COLUMNS = 10_000
 """The most columns of a CSV file."""
