@@ -39,11 +39,11 @@ def test_the_token_of_a_link_is_in_no_file_and_on_no_terminal(
             suite.traffic.arm(kind, Fault("error", status=INVALID_ARGUMENT), times=9)
         requests.get(link, allow_redirects=False, timeout=60)
         suite.traffic.disarm()
-        suite.processes.kill("exports")
+        suite.processes.kill("downloads")
         requests.get(f"{suite.url}/nowhere/{TOKEN}", timeout=60)
-        assert [start.function for start in suite.processes.starts] == ["exports"]
+        assert [start.function for start in suite.processes.starts] == ["downloads"]
         during = holding(tmp_path, SECRET)
-    log = tmp_path / "logs" / "exports.log"
+    log = tmp_path / "logs" / "downloads.log"
     assert log.exists()
     assert (during, holding(tmp_path, SECRET)) == ([], []), log.read_text()
     printed = capfd.readouterr()
