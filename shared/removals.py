@@ -22,7 +22,7 @@ from shared.work.attempts import Attempt
 from shared.work.kinds import Documents, Done, Kind, Later, Stage
 from shared.workorders import images
 from shared.workorders.envelope import ROOM
-from shared.workorders.removed import GRACE, IMAGES_KEPT, PLAN, STAGE, piece_path, work_path
+from shared.workorders.removed import COLLECTION, GRACE, IMAGES_KEPT, PLAN, STAGE, piece_path, work_path
 
 FUNCTION = "remove_objects"
 
@@ -117,7 +117,7 @@ def _remove_images(cloud: Cloud, removals: Removals, attempt: Attempt, needed: s
 
 KIND = Kind(
     name="removals",
-    collection="removals",
+    collection=COLLECTION,
     stages=(Stage(STAGE, "REMOVING", lambda _: FUNCTION, remove),),
     parse=lambda work: Removals(work.id),
     ids=lambda removals: {"customer": removals.customer},

@@ -38,7 +38,7 @@ from shared.gcp.documents import fields_of
 from shared.http.routes import Routes, serving
 from shared.work.pieces import OPEN, QUEUED, READY
 from shared.work.sweep import sweep
-from shared.workorders import envelope, store
+from shared.workorders import envelope, removed, store
 from shared.workorders.record import DataConformity, JobConformity, WorkOrder
 from shared.workorders.store import Photograph
 from tests import contract, delivered
@@ -194,7 +194,8 @@ class World:
         left = [
             each
             for each in found
-            if each.get("status") in (OPEN, QUEUED, READY) and not each.reference.path.startswith("removals/")
+            if each.get("status") in (OPEN, QUEUED, READY)
+            and not each.reference.path.startswith(f"{removed.COLLECTION}/")
         ]
         works = {each.reference.parent.parent.path: each.reference.parent.parent for each in left}
         plans = {path: self.plans(work) for path, work in works.items()}

@@ -141,7 +141,7 @@ def rotate(cloud: Cloud, keys: Keys) -> Rotated:
             continue
         if fields["key_version"] != version:
             again = _sealed(cloud.settings, fields["customer"], snapshot.id, value)
-            sealed += change(cloud.db, snapshot, again)
+            sealed += change(cloud.db, snapshot, again) is not None
     # Counted again at the end: a function that was started with the old keys may have sealed with them
     # meanwhile, where this had been already.
     now = Counter(fields_of(each)["key_version"] for each in _all(cloud, keys))

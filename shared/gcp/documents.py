@@ -252,11 +252,12 @@ class Scan:
                 query.start_at.values.add().reference_value = last.name
 
 
-def change(db: firestore.Client, snapshot: Snapshot, fields: dict[str, Any]) -> bool:
-    """Write these unless the document has changed since it was read, or is gone: then it needs nobody."""
+def change(db: firestore.Client, snapshot: Snapshot, fields: dict[str, Any]) -> datetime | None:
+    """Write these unless the document has changed since it was read, or is gone: then it needs nobody. When
+    they were written, by Firestore's clock; None where they were not."""
     option = db.write_option(last_update_time=snapshot.update_time)
     try:
-        snapshot.reference.update(fields, option=option)
+        written: datetime = snapshot.reference.update(fields, option=option).update_time
     except (FailedPrecondition, NotFound):
-        return False
-    return True
+        return None
+    return written

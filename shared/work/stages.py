@@ -151,8 +151,6 @@ def _publish(cloud: Cloud, function: str, found: list[Snapshot], status: str, no
         # Whoever asks again then publishes them, before the sweep would.
         batch = cloud.db.batch()
         for reference, opened_at in opened.items():
-            if opened_at is None:
-                continue
             option = cloud.db.write_option(last_update_time=opened_at)
             batch.update(reference, {"status": status, "in_line": False, "next": now}, option=option)
         with contextlib.suppress(GoogleAPICallError):
@@ -160,9 +158,9 @@ def _publish(cloud: Cloud, function: str, found: list[Snapshot], status: str, no
         raise
 
 
-def _opened(cloud: Cloud, found: list[Snapshot], now: datetime) -> dict[Any, Any]:
-    """Open these pieces, but for those that another one opened meanwhile: they may even be done by now. What
-    is opened, and when."""
+def _opened(cloud: Cloud, found: list[Snapshot], now: datetime) -> dict[Any, datetime]:
+    """Open these pieces, but for those that another one opened meanwhile: they may even be done by now. When
+    each was opened, by Firestore's clock."""
     opening = {"status": OPEN, "in_line": True, "next": now + pieces.STALLED}
     batch = cloud.db.batch()
     for each in found:
@@ -172,7 +170,7 @@ def _opened(cloud: Cloud, found: list[Snapshot], now: datetime) -> dict[Any, Any
         written = batch.commit()
     except (FailedPrecondition, NotFound):
         alone = ((each.reference, change(cloud.db, each, opening)) for each in found)
-        return {reference: None for reference, changed in alone if changed}
+        return {reference: opened_at for reference, opened_at in alone if opened_at}
     return {each.reference: result.update_time for each, result in zip(found, written, strict=True)}
 
 

@@ -19,6 +19,9 @@ GRACE = timedelta(hours=1)
 that they are there, and commits within an attempt, which is shorter.
 https://cloud.google.com/functions/quotas#time_limits"""
 
+COLLECTION = "removals"
+"""One document for each customer: the work whose pieces are what is removed of them."""
+
 STAGE = "remove"
 
 PLAN = "customer"
@@ -27,7 +30,7 @@ PLAN = "customer"
 
 def work_path(customer: str) -> str:
     """The document of a customer's removals."""
-    return f"removals/{customer}"
+    return f"{COLLECTION}/{customer}"
 
 
 def piece_path(customer: str, name: str) -> str:

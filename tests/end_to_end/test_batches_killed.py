@@ -18,6 +18,7 @@ from shared.accounts.customers import add_site
 from shared.batches.batch import ENDED
 from shared.gcp.documents import fields_of
 from shared.work.pieces import OPEN, QUEUED
+from shared.workorders import removed
 from tests.archives import File, zipped
 from tests.subjects.processes import (
     BROKEN_OFF,
@@ -155,7 +156,7 @@ def open_pieces(running: Running) -> list[str]:
     be removed days later is none of them."""
     found = running.cloud.db.collection_group("pieces").stream()
     open = (each.reference.path for each in found if each.get("status") in (OPEN, QUEUED))
-    return [path for path in open if not path.startswith("removals/")]
+    return [path for path in open if not path.startswith(f"{removed.COLLECTION}/")]
 
 
 def in_once(sent: Sent, batch: str) -> None:

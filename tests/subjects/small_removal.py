@@ -7,7 +7,7 @@ import pytest
 
 from infra.local.pubsub import Delivery
 from shared import removals
-from shared.workorders.removed import GRACE, IMAGES_KEPT
+from shared.workorders.removed import COLLECTION, GRACE, IMAGES_KEPT
 from tests.archives import File, zipped
 from tests.outside import Outside
 from tests.world import SITE, World, jpeg
@@ -40,7 +40,7 @@ class SmallRemoval:
     def left(self) -> list[str]:
         """The pieces of removals that are still to be done."""
         found = self.world.cloud.db.collection_group("pieces").stream()
-        return [each.id for each in found if each.reference.path.startswith("removals/")]
+        return [each.id for each in found if each.reference.path.startswith(f"{COLLECTION}/")]
 
     def push(self, delivery: Delivery) -> bool:
         if delivery.function != removals.FUNCTION:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -237,7 +238,7 @@ def test_who_writes_or_deletes_meanwhile_wins(
     keep(old, "s-1")
     reference = world.cloud.db.document(secrets.path("s-1"))
 
-    def overtaken(db: Any, snapshot: Snapshot, fields: dict[str, Any]) -> bool:
+    def overtaken(db: Any, snapshot: Snapshot, fields: dict[str, Any]) -> datetime | None:
         monkeypatch.setattr(secrets, "change", change)
         if what == "deleted":
             reference.delete()

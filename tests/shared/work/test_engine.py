@@ -618,7 +618,7 @@ def test_a_queued_piece_that_is_done_meanwhile_stays_done(toys: Toys) -> None:
     assert len(queued) == 10
     queued[3].reference.update(pieces.ended("DONE"))
     opened = stages._opened(toys.cloud, queued, toys.world.suite.clock.now())
-    assert [each.id for each in queued if each not in opened] == [queued[3].id]
+    assert [each.id for each in queued if each.reference not in opened] == [queued[3].id]
     found = [each.reference.get().get("status") for each in queued]
     assert (found[3], found.count("OPEN")) == ("DONE", 9), found
 
