@@ -63,10 +63,11 @@ UNDECLARED: Any = object()
 """The answer of a route that declares none."""
 
 _TRACES = {
-    "traceparent": re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"),
-    "X-Cloud-Trace-Context": re.compile(r"([0-9a-f]{32})(?:/[0-9]{1,20})?(?:;o=[0-9])?"),
+    "traceparent": re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"),
+    "X-Cloud-Trace-Context": re.compile(r"(?!0{32})([0-9a-f]{32})(?:/[0-9]{1,20})?(?:;o=[0-9])?"),
 }
-# The headers that name a trace, and the form that each must have. A trace is the caller's word.
+# The headers that name a trace, and the form that each must have. A trace is the caller's word. An id of
+# zeros alone is none, nor is there a version ff.
 # https://www.w3.org/TR/trace-context/#traceparent-header https://cloud.google.com/trace/docs/trace-context
 
 PARAMETER = re.compile(r"<(?:([^<>:]+):)?([^<>:]+)>")
@@ -324,7 +325,7 @@ def _trace(request: flask.Request) -> str | None:
     """The trace that a request belongs to, 32 hex digits, or None where it names none in the right form."""
     for name, form in _TRACES.items():
         found = form.fullmatch(request.headers.get(name, ""))
-        if found is not None and found[1].strip("0"):
+        if found is not None:
             return found[1]
     return None
 

@@ -202,6 +202,13 @@ OF_A_CALLER: list[tuple[dict[str, str], str | None]] = [
     ({"X-Cloud-Trace-Context": "0" * 32}, None),
     ({"traceparent": f"00-{'0' * 32}-00f067aa0ba902b7-01"}, None),
     ({"traceparent": f"00-{TRACE}-00f067aa0ba902b7"}, None),
+    ({"traceparent": f"00-{TRACE.upper()}-00f067aa0ba902b7-01"}, None),
+    ({"traceparent": f"00-{TRACE}0-00f067aa0ba902b7-01"}, None),
+    ({"traceparent": f"00-{TRACE}-{'0' * 16}-01"}, None),
+    ({"traceparent": f"ff-{TRACE}-00f067aa0ba902b7-01"}, None),
+    ({"X-Cloud-Trace-Context": f"{TRACE}0"}, None),
+    ({"X-Cloud-Trace-Context": f"{TRACE}/a-span"}, None),
+    ({"X-Cloud-Trace-Context": f"{TRACE}/{'1' * 21}"}, None),
 ]
 
 
