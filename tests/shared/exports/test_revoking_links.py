@@ -89,6 +89,18 @@ def test_the_links_of_a_recipient_who_is_removed_are_gone_and_stay_so(world: Wor
     assert opens(world, ANN, 0) == 410
 
 
+@pytest.mark.parametrize("how", ["revoked", "removed and named again"])
+def test_a_later_change_of_recipients_gives_no_link_back(world: World, mailed: str, how: str) -> None:
+    if how == "revoked":
+        assert revoke(world, mailed, recipient=ANN) == 200
+    else:
+        to(world, mailed, BOB)
+        to(world, mailed, ANN, BOB)
+    assert [opens(world, each) for each in (ANN, BOB)] == [410, 302]
+    to(world, mailed, ANN, BOB, CYD)
+    assert [opens(world, each) for each in (ANN, BOB)] == [410, 302]
+
+
 def test_an_export_that_is_mailed_no_more_has_no_links(world: World, mailed: str) -> None:
     place = {"connector_type": "cloud_storage", "connector_config": {"storage_uri": "gs://acme-bi/x"}}
     assert world.request("PATCH", f"/v1/exports/{mailed}", place).status == 200
@@ -99,15 +111,19 @@ def test_an_edit_of_something_else_leaves_the_links(world: World, mailed: str) -
     assert world.request("PATCH", f"/v1/exports/{mailed}", {"name": "Weekly"}).status == 200
     to(world, mailed, BOB.upper(), ANN)
     assert [opens(world, each) for each in (ANN, BOB)] == [302, 302]
+    assert withdrawing.FIELD not in fields_of(world.cloud.db.document(f"exports/{mailed}").get())
 
 
-def test_a_mail_to_a_recipient_who_was_removed_is_not_sent(world: World) -> None:
+@pytest.mark.parametrize("also_revoked", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_mail_to_a_recipient_who_was_removed_is_not_sent(world: World, also_revoked: bool) -> None:
     work(world)
     export = by_email(world)
     world.suite.traffic.arm("sendgrid.mail.send", Fault("error", status=503), times=2)
     world.run_due(MORNING)
     assert sent_to(world) == []
     to(world, export, BOB)
+    if also_revoked:
+        assert revoke(world, export, recipient=ANN) == 200
     world.settle(sweeps=True)
     assert by_status(only(world, export)) == {ANN: "SKIPPED"}
     assert [each for each in sent_to(world) if each == ANN] == []
