@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from infra.bundle import Bundle
 from shared.accounts import stored
 from shared.accounts.limits import STORED_BYTES
+from shared.batches.batch import archive_name
 from shared.removals import ARCHIVES_KEPT
+from shared.work.lifetimes import REMOVE_AFTER
 from tests.archives import File, zipped
 from tests.subjects.small_job import Jobs
 from tests.world import SITE, World, jpeg
@@ -59,6 +62,8 @@ def test_what_nobody_imports_counts_once_it_came_for_as_long_as_its_bucket_keeps
     world.upload(url, b"id\n1\n")
     world.drain()
     assert in_use(world) == 5
+    [document] = world.cloud.db.collection("customers/acme/stored").stream()
+    assert document.get(REMOVE_AFTER) == document.get("until"), "Firestore deletes it then"
     world.wait(stored.UPLOADS_KEPT - MINUTE)
     assert in_use(world) == 5
     world.wait(2 * MINUTE)
@@ -73,6 +78,22 @@ def test_a_batch_that_is_cancelled_counts_no_longer_unless_its_archive_came(
     world.drain()
     for batch in (waits, came):
         world.request("DELETE", f"/v0.2/batches/{batch}")
+    assert in_use(world) == len(archive)
+
+
+@pytest.mark.parametrize("seen_before_it_came", [False, True])
+def test_an_archive_that_came_counts_also_where_its_url_is_withdrawn(
+    world: World, archive: bytes, monkeypatch: pytest.MonkeyPatch, seen_before_it_came: bool
+) -> None:
+    name = archive_name("acme", world.batch(archive, size=len(archive)))
+    document = world.cloud.db.document(f"customers/{name.replace('/', '/stored/')}")
+    seen = document.get()
+    assert seen.get("expected")
+    stored.came(world.cloud, name)
+    if seen_before_it_came:
+        late = SimpleNamespace(get=lambda: seen, delete=document.delete)
+        monkeypatch.setattr(stored, "_document", lambda *_: late)
+    stored.withdrawn(world.cloud, name)
     assert in_use(world) == len(archive)
 
 
@@ -93,8 +114,14 @@ def test_an_archive_is_counted_also_where_its_event_is_lost(
     monkeypatch.setattr(stored, "came", lambda cloud, name: None)
     world.import_archive(archive)
     assert in_use(world) == len(archive)
-    Jobs(world).imported(b"id\n1\n")
+    jobs = Jobs(world)
+    jobs.imported(b"id\n1\n")
     assert in_use(world) == len(archive) + 5
+    sent = jobs.send("/ls/api/batch/upload-url").body
+    world.upload(sent["uploadUrl"], b"id\n1\n")
+    form = {"jobName": "Import", "itemType": "Technician", "contentType": "text/plain"}
+    jobs.ended(jobs.post("import", data={**form, "uploadId": sent["uploadId"]})["jobId"])
+    assert in_use(world) == len(archive) + 5 + 5
 
 
 def test_at_the_limit_no_door_takes_a_file_and_what_came_is_still_imported(
@@ -124,6 +151,13 @@ def test_at_the_limit_no_door_takes_a_file_and_what_came_is_still_imported(
     answer = world.request("POST", f"/v0.2/batches?site_id={SITE}", {"size": size + 1})
     assert (answer.status, f"this needs {size + 1:,}" in str(answer.body)) == (429, True), answer
     assert world.batch(size=size) != waiting
+
+
+@pytest.mark.parametrize("name", ["nobody/x.zip", "acme", "x.zip"])
+def test_an_object_in_no_customers_folder_is_not_counted(world: World, name: str) -> None:
+    world.suite.storage.put(world.cloud.settings.uploads_bucket, name, b"?")
+    stored.came(world.cloud, name)
+    assert list(world.cloud.db.collection_group("stored").stream()) == []
 
 
 def test_anothers_files_count_nothing_of_a_customers(world: World) -> None:

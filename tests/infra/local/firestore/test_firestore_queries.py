@@ -12,7 +12,12 @@ from grpc import StatusCode
 
 from infra.local.clock import SuiteClock
 from infra.local.firestore.database import Database
-from infra.local.firestore.messages import RunAggregationQueryRequest, RunQueryRequest, Write
+from infra.local.firestore.messages import (
+    BeginTransactionRequest,
+    RunAggregationQueryRequest,
+    RunQueryRequest,
+    Write,
+)
 from infra.local.firestore.values import encode, lookup
 from tests.infra.local.firestore.conftest import INDEXES, ROOT, START, Bench
 
@@ -323,6 +328,19 @@ def test_a_sum_that_is_not_built_is_refused(
     asked = {"structured_query": {"from_": [{"collection_id": "a"}], **more}, "aggregations": aggregations}
     request = RunAggregationQueryRequest(parent=ROOT, structured_aggregation_query=asked)
     assert bench.refused("RunAggregationQuery", request)[0] is code
+
+
+def test_a_sum_in_a_transaction_is_not_built(bench: Bench) -> None:
+    sums = [{"sum": {"field": {"field_path": "v"}}}]
+    asked = {"structured_query": {"from_": [{"collection_id": "a"}]}, "aggregations": sums}
+    begun = bench.call("BeginTransaction", BeginTransactionRequest(database=ROOT.rpartition("/")[0]))
+    ways: list[dict[str, Any]] = [
+        {"transaction": begun.transaction},
+        {"new_transaction": {"read_only": {}}},
+    ]
+    for reading in ways:
+        request = RunAggregationQueryRequest(parent=ROOT, structured_aggregation_query=asked, **reading)
+        assert bench.refused("RunAggregationQuery", request)[0] is StatusCode.UNIMPLEMENTED, reading
 
 
 @pytest.mark.parametrize(
