@@ -54,6 +54,22 @@ def test_failing_works_are_counted_by_the_line_that_the_engine_logs() -> None:
     assert "logging.googleapis.com/user/${google_logging_metric.failed.name}" in alerts()["failing"]
 
 
+def test_more_than_five_works_of_a_kind_that_fail_within_an_hour_are_told_of() -> None:
+    [condition] = resources()["google_monitoring_alert_policy.failing"]["conditions"][0][
+        "condition_threshold"
+    ]
+    assert (condition["comparison"], condition["threshold_value"]) == ("COMPARISON_GT", 5)
+    [counted] = condition["aggregations"]
+    assert counted == {
+        "alignment_period": "3600s",
+        "per_series_aligner": "ALIGN_SUM",
+        "cross_series_reducer": "REDUCE_SUM",
+        "group_by_fields": ["metric.label.kind"],
+    }
+    page = (ROOT / "docs" / "operators" / "deploying.md").read_text(encoding="utf-8")
+    assert "when more than five works of a kind fail within an hour" in page
+
+
 def test_every_alert_names_a_page_that_is_there_and_a_title_that_it_has() -> None:
     for name, alert in alerts().items():
         page = re.search(r"docs/operators/\w+\.md", alert)

@@ -8,7 +8,7 @@ import sys
 
 from infra.bundle import Bundle
 from infra.package import ROOT
-from tests.terraform import parsed, resources
+from tests.terraform import parsed, resources, said
 
 PAGE = (ROOT / "docs" / "operators" / "deploying.md").read_text(encoding="utf-8")
 
@@ -66,6 +66,16 @@ def test_the_variables_for_what_is_there_already_are_variables() -> None:
     text = re.search(r"echo '(.+?)' \| gcloud storage cp - gs://STATE/customers\.auto\.tfvars\.json", PAGE)
     assert text
     assert json.loads(text[1]) == {"customers": {}}
+
+
+def test_no_trace_keeps_the_url_of_a_link() -> None:
+    """Cloud Run traces what it likes, and nothing can leave out a path. So nothing keeps traces."""
+    assert "\ngcloud services disable cloudtrace.googleapis.com --force\n" in section("Mail")
+    keeping = {"cloudtrace.googleapis.com", "cloudapis.googleapis.com"}
+    by_hand = " ".join(re.findall(r"gcloud services enable (.+)", PAGE)).split()
+    by_terraform = re.findall(r"[\w.-]+\.googleapis\.com", said("google_project_service.api"))
+    assert keeping & {*by_hand, *by_terraform} == set()
+    assert len(by_hand) > 3 < len(by_terraform), (by_hand, by_terraform)
 
 
 def test_a_backup_can_be_restored_by_the_page() -> None:
