@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -11,15 +13,17 @@ from infra.__main__ import main
 from infra.commands.limits import USED
 from infra.local.project import topic_path
 from shared.accounts import limits
+from shared.accounts.keys import create_key
 from shared.accounts.limits import LIMITS
 from shared.batches.batch import UPLOADED
 from shared.exports import room
+from shared.gcp import documents
 from shared.http import routes
 from shared.http.rates import BURST_SECONDS, Rates
 from tests.infra.test_tables import DOCS, names, table
 from tests.subjects.small_job import Jobs
 from tests.subjects.small_run import MORNING
-from tests.world import BUCKET, SITE, World
+from tests.world import BUCKET, SITE, THEIR_SITE, World
 
 Answered = tuple[int, str]
 
@@ -178,17 +182,50 @@ def test_one_more_than_a_limit_is_refused_with_its_name_and_what_to_do(world: Wo
 
 def test_anothers_limits_count_nothing_of_a_customers(world: World) -> None:
     key = world.stranger()
-    set_limits(world, exports=0, waiting_runs=0, open_batches=0)
-    world.cloud.db.document("customers/globex").update({"exports": 1})
-    assert Exports(world).make()[0] == 409
-    body: dict[str, Any] = {
-        "name": "x",
-        "site_ids": ["aaaaaaaa-1111-4222-8333-944455566677"],
-        "interval": "daily",
-    }
+    batches_key = create_key(world.cloud.db, customer="globex", scopes=["batches"], site=THEIR_SITE)
+    ours = Exports(world)
+    assert [ours.make()[0], ours.backfill()[0], Batches(world).make()[0]] == [201] * 3
+    set_limits(world, exports=1, backfills=1, open_batches=1)
+    theirs = {"exports": 1, "waiting_runs": 1, "backfills": 1, "open_batches": 1}
+    world.cloud.db.document("customers/globex").update(theirs)
+    assert [ours.make()[0], ours.backfill()[0], Batches(world).make()[0]] == [409, 429, 429]
+    body: dict[str, Any] = {"name": "x", "site_ids": [THEIR_SITE], "interval": "daily"}
     body |= {"connector_type": "email", "connector_config": {"emails": ["a@globex.example"]}}
-    assert world.request("POST", "/v1/exports", body, key=key).status == 201
+    made = world.request("POST", "/v1/exports", body, key=key)
+    assert made.status == 201, made
+    window = {"start": "2026-11-01T00:00:00Z", "end": "2026-11-02T00:00:00Z"}
+    path = f"/v1/exports/{made.body['id']}:backfill"
+    begun = world.request("POST", path, window, key=key)
+    batch = world.request("POST", f"/v0.2/batches?site_id={THEIR_SITE}", {}, key=batches_key)
+    assert (begun.status, batch.status) == (201, 201), (begun, batch)
     assert world.request("POST", "/v1/exports", body, key=key).status == 409
+    assert world.request("POST", path, window, key=key).status == 429
+    assert world.request("POST", "/v0.2/batches", {}, key=batches_key).status == 429
+
+
+def test_requests_that_overlap_exceed_a_limit_by_one_less_than_they_are_and_the_next_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = 3
+    all_have_counted = Barrier(together)
+
+    def count(query: Any, up_to: int) -> int:
+        found = documents.count(query, up_to=up_to)
+        all_have_counted.wait(timeout=60)
+        return found
+
+    set_limits(world, open_batches=1)
+    batches = Batches(world)
+    with monkeypatch.context() as patch, ThreadPoolExecutor(together) as pool:
+        patch.setattr(limits, "count", count)
+        answers = list(pool.map(lambda _: batches.make(), range(together)))
+    assert [status for status, _ in answers] == [201] * together, answers
+    for left in reversed(range(together)):
+        status, sentence = batches.make()
+        assert (status, "the limit open_batches is 1 " in sentence) == (429, True), (left, sentence)
+        batches.cancel_one()
+        batches.made.pop(0)
+    assert batches.make()[0] == 201
 
 
 def test_what_a_request_made_already_is_answered_also_where_the_limit_is_reached(world: World) -> None:
@@ -241,6 +278,27 @@ def test_windows_over_the_limit_wait_say_so_and_begin_once_when_there_is_room(
         first, second = windows(world, export)
         assert first[1] == second[0]
         assert shown(world, export)["waits_for"] is None
+
+
+def test_windows_of_a_schedule_are_no_backfills(world: World) -> None:
+    by_hand = Exports(world)
+    by_hand.export = world.export()
+    world.tick(MORNING + timedelta(days=1))
+    deliver_begun(world)
+    assert len(windows(world, by_hand.export)) == 2
+    set_limits(world, backfills=1)
+    answers = [by_hand.backfill() for _ in range(2)]
+    assert [status for status, _ in answers] == [201, 429], answers
+
+
+def test_an_export_that_is_behind_begins_no_more_windows_than_runs_may_wait(world: World) -> None:
+    set_limits(world, waiting_runs=2)
+    export = world.export()
+    world.tick(MORNING + timedelta(days=4))
+    deliver_begun(world)
+    begun = windows(world, export)
+    assert len(begun) == 2, begun
+    assert "the limit waiting_runs is 2 " in (shown(world, export)["waits_for"] or "")
 
 
 def deliver_begun(world: World) -> None:
