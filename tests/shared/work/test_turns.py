@@ -12,6 +12,8 @@ from google.cloud.firestore_v1 import FieldFilter
 from shared.exports import beginning, operating, retrying, tick
 from shared.exports.export import ACTIVE, BEGIN_FUNCTION
 from shared.exports.runs import PENDING
+from shared.outbox.mails import REFUSED
+from shared.outbox.service import not_sent
 from shared.work import overview, pieces, sweep, turns
 from shared.work.pieces import GATE, OPEN, QUEUED, SHARDS
 from tests.world import World
@@ -116,6 +118,21 @@ def test_stalled_pieces_of_one_customer_hide_no_others_from_the_sweep(
     assert found == {"b": "CLOSED", "z": "CLOSED"}
 
 
+def test_the_sweep_takes_customers_in_turn_whatever_their_pieces_wait_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = world.suite.clock.now() - timedelta(hours=90)
+    for customer, number, status in (("m", 3, OPEN), ("b", 2, GATE)):
+        for each in range(number):
+            piece = pieces.new(customer, "copy_images", "double", "double-x", f"{each:06}", at)
+            path = f"toys/{customer}/pieces/double-x.{each:06}"
+            world.cloud.db.document(path).set({**piece, "status": status, "shard": each % SHARDS})
+    order: list[str] = []
+    monkeypatch.setattr(sweep, "_resume", lambda _, piece, __: order.append(piece.get("customer")))
+    sweep.sweep(world.cloud, world.suite.clock.now())
+    assert order == ["m", "b", "m", "b", "m"]
+
+
 def test_pending_runs_of_one_customer_keep_no_slot_of_another_empty(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,14 +187,19 @@ def test_of_one_customer_only_so_many_exports_are_retried_at_once(world: World) 
     for each in range(retrying.MAX_AT_ONCE + 3):
         exports_due(world, f"{each:02}", 1, hours=1, retry_asked=now - timedelta(hours=2, minutes=-each))
         world.cloud.db.document(f"exports/{each:02}-0000").update({"customer": "acme"})
+    exports_due(world, "globex", 1, hours=1, retry_asked=now)
     tick.publish_retries(world.cloud, now)
-    assert [json.loads(each)["retry"][:2] for each in named(world)] == [
-        f"{each:02}" for each in range(retrying.MAX_AT_ONCE)
-    ]
-    for id, published in (("00-0000", 1), (f"{retrying.MAX_AT_ONCE}-0000", 0)):
-        asked: Any = SimpleNamespace(id=id, customer="acme")
+    first = [f"{each:02}-0000" for each in range(retrying.MAX_AT_ONCE)]
+    published = [json.loads(each)["retry"] for each in named(world)]
+    assert sorted(published) == [*first, "globex-0000"]
+    for id, customer, messages in (
+        ("00-0000", "acme", 1),
+        (f"{retrying.MAX_AT_ONCE}-0000", "acme", 0),
+        ("globex-0000", "globex", 1),
+    ):
+        asked: Any = SimpleNamespace(id=id, customer=customer)
         retrying.publish(world.cloud, asked)
-        assert len(named(world)) == published
+        assert len(named(world)) == messages, id
 
 
 def test_more_of_one_customer_than_is_listed_hides_no_others_from_operators(
@@ -191,6 +213,17 @@ def test_more_of_one_customer_than_is_listed_hides_no_others_from_operators(
     assert found == overview.Listed(["m-00", "m-01", "m-02", "m-03", "b-00"], 8)
 
 
+def test_what_operators_are_shown_is_chosen_among_so_many(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "MAX_READ", FEW + 1)
+    for number, customer in enumerate(("m", "b", "c")):
+        wait_for_slots(world, customer, FEW, minutes=60 - number)
+    query = world.cloud.db.collection_group("runs").where(filter=FieldFilter("state", "==", PENDING))
+    found = turns.first(query.order_by("due"), FEW)
+    assert [each.id for each in found] == ["m-00", "m-01", "m-02", "m-03", "b-00"]
+
+
 def test_failed_windows_of_one_customer_hide_no_others_from_operators(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,3 +235,17 @@ def test_failed_windows_of_one_customer_hide_no_others_from_operators(
             failed = {"first_failed": now - timedelta(hours=hours)}
             world.cloud.db.document(f"exports/{customer}/runs/{customer}-{each}").set(run | failed)
     assert [each.customer for each in operating.failing(world.cloud)] == ["m", "b"]
+
+
+def test_mails_of_one_customer_that_were_not_sent_hide_no_others_from_operators(world: World) -> None:
+    now = world.suite.clock.now()
+    made: dict[str, Any] = {"letter": "run", "address": "ann@x.example", "facts": {}, "links": []}
+    for field in ("attempt", "error", "files", "message_id", "next_action", "not_taken_since", "then"):
+        made[field] = None
+    for customer, number, hours in (("m", 12, 1), ("b", 1, 9)):
+        for each in range(number):
+            mail = {**made, "customer": customer, "state": REFUSED, "created": now, "waits_for": "x"}
+            finished = {"finished": now - timedelta(hours=hours, minutes=each)}
+            world.cloud.db.document(f"exports/{customer}/mails/{customer}-{each:02}").set(mail | finished)
+    found = not_sent(world.cloud, now - timedelta(days=1), FEW)
+    assert [each.id for each in found] == ["m-00", "m-01", "m-02", "m-03", "b-00"]
