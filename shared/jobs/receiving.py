@@ -9,6 +9,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
+from shared.accounts import limits
 from shared.accounts import stored as counted
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import read_time
@@ -45,7 +46,8 @@ def upload_came(cloud: Cloud, function: str, event: ObjectFinalised) -> bool:
 
 
 def receive(cloud: Cloud, job: Job, attempt: Attempt) -> Done | Later:
-    """Pin the file: from then on exactly that generation is read. While there is none, look again later."""
+    """Pin the file: from then on exactly that generation is read. While there is none, look again later. One
+    that is larger than the customer may upload is not read: its size may not have been said before."""
     if job.does == EXPORT:
         return Done()
     if job.file is not None:
@@ -57,6 +59,11 @@ def receive(cloud: Cloud, job: Job, attempt: Attempt) -> Done | Later:
     if stored is not None:
         logs.info("file received", bytes=stored.size)
         counted.keep(cloud, stored, read_time(attempt.work))
+        most = limits.value(cloud.db, job.customer, limits.BATCH_BYTES)
+        if stored.size > most:
+            limit = f"the limit {limits.BATCH_BYTES.name} is {most:,}"
+            reason = f"The file has {stored.size:,} bytes, and {limit}: split it, or {limits.ASK}."
+            return Done(next="finish", work=ending_of(REJECTED, reason))
         # Until now it waited for its customer, and did not run.
         return Done(work={"file": asdict(stored), "started": firestore.SERVER_TIMESTAMP})
     if read_time(attempt.work) < job.created + UPLOAD_LIFE:

@@ -191,3 +191,20 @@ def test_other_methods_and_forms_are_refused(jobs: Jobs, path: str) -> None:
     assert jobs.send(f"/ls/api/batch/{path}/", data={"jobId": "x"}).status in (200, 404)
     answer = jobs.send(f"/ls/api/batch/{path}", data=b"abc")
     assert answer.status in (400, 200, 404), answer
+
+
+def test_an_uploaded_file_may_be_as_large_as_the_limit_and_no_larger(jobs: Jobs) -> None:
+    content = b"id\n1\n"
+    sent = {"itemType": "Technician", "contentType": "text/plain"}
+    for most, status in ((len(content), "Completed"), (len(content) - 1, "Rejected")):
+        jobs.world.cloud.db.document("customers/acme").update({"batch_bytes": most})
+        answer = jobs.send("/ls/api/batch/upload-url", data={"size": str(most + 1)})
+        assert (answer.status, f"at most {most};" in str(answer.body)) == (400, True), answer
+        upload = jobs.send("/ls/api/batch/upload-url").body
+        jobs.world.upload(upload["uploadUrl"], content)
+        ended = jobs.ended(jobs.post("import", data={**sent, "uploadId": upload["uploadId"]})["jobId"])
+        assert ended["status"] == status, ended
+    assert ended["reason"] == (
+        "The file has 5 bytes, and the limit batch_bytes is 4: "
+        "split it, or ask the operators of Waybill for a higher limit."
+    )
