@@ -46,7 +46,7 @@ $(PROVIDER)/.fetched: $(INSTALLED) requirements-provider.txt
 demo: $(PHOTOS) $(READERS)/.coco ## two days of a scheduled export, end to end, in about a minute
 	@$(BIN)/python -m infra.local demo
 
-test: $(INSTALLED) ## the quick tests: six minutes at most, loopback only
+test: $(INSTALLED) ## the quick tests: four minutes at most, loopback only
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
 
 check: $(PHOTOS) $(READERS)/.installed $(TOOLS)/.installed $(PROVIDER)/.fetched ## what takes longer: real processes, kills, the demo

@@ -254,6 +254,7 @@ def windows(world: World, export: str) -> list[tuple[datetime, datetime]]:
     return sorted((each.get("window_start"), each.get("window_end")) for each in found)
 
 
+@pytest.mark.slow
 def test_windows_over_the_limit_wait_say_so_and_begin_once_when_there_is_room(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

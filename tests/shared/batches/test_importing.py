@@ -477,8 +477,13 @@ GOOD_FORMS = {
 
 @pytest.mark.parametrize(
     "cases",
-    [NAMES, ENTRIES, IMAGES_OF_ALL_SORTS, JSON, GOOD_FORMS],
-    ids=["names", "entries", "images", "json", "good"],
+    [
+        pytest.param(NAMES, id="names", marks=pytest.mark.slow),
+        pytest.param(ENTRIES, id="entries", marks=pytest.mark.slow),
+        pytest.param(IMAGES_OF_ALL_SORTS, id="images"),
+        pytest.param(JSON, id="json", marks=pytest.mark.slow),
+        pytest.param(GOOD_FORMS, id="good", marks=pytest.mark.slow),
+    ],
 )
 def test_each_bad_thing_costs_its_own_work_order_alone(world: World, cases: dict[str, Case]) -> None:
     hold(world, cases)

@@ -241,6 +241,7 @@ def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None
     ]
 
 
+@pytest.mark.slow
 @kills.MODES
 def test_killed_or_paused_at_its_end_it_tells_each_once(
     make: Callable[[], Told], mode: kills.Mode[Told]

@@ -102,7 +102,10 @@ def lose(world: World) -> None:
 # --- chunks
 
 
-@pytest.mark.parametrize("chunk", [SCRIPT_CHUNK, CLI_CHUNK, QUANTUM, 64 << 20])
+@pytest.mark.parametrize(
+    "chunk",
+    [SCRIPT_CHUNK, *(pytest.param(each, marks=pytest.mark.slow) for each in (CLI_CHUNK, QUANTUM, 64 << 20))],
+)
 def test_an_upload_in_chunks_of_every_client(world: World, chunk: int) -> None:
     id = world.batch()
     url = url_of(world, id)

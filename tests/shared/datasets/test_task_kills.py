@@ -47,6 +47,7 @@ def test_a_new_dataset_killed_at_any_call_ends_the_same(
     kills.each(small_copies, mode, share=share, of=kills.OF)
 
 
+@pytest.mark.slow
 def test_a_task_cancelled_between_some_calls_has_no_manifest(small_tasks: SmallTasks) -> None:
     kills.each(small_tasks, kills.CANCELLED, sample=8)
 

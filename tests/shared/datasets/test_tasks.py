@@ -220,6 +220,7 @@ def test_several_tasks_make_labels_that_say_what_they_are_of(datasets: Datasets)
     assert sorted(each["name"] for each in line["annotation"]) == names
 
 
+@pytest.mark.slow
 def test_photographs_of_one_visit_are_in_one_split(datasets: Datasets) -> None:
     for number in range(24):
         datasets.work_order(f"WO-{number}", [{"results": GOOD}, {"results": BAD}])

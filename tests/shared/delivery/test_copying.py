@@ -260,6 +260,7 @@ def test_where_nothing_works_the_cause_is_said(world: World, quick: None) -> Non
         copy(world, images(world, 30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["storage.batch", "storage.objects.rewrite"])
 def test_while_nothing_works_life_is_shown_and_the_time_has_an_end(
     world: World, quick: None, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -207,7 +207,10 @@ def some(connector: str) -> list[tuple[str, str]]:
     return [(sources[n % len(sources)], formats[(n + shift) % len(formats)]) for n in range(count)]
 
 
-@pytest.mark.parametrize("connector", CONNECTORS)
+@pytest.mark.parametrize(
+    "connector",
+    [each if each == "cloud_storage" else pytest.param(each, marks=pytest.mark.slow) for each in CONNECTORS],
+)
 def test_what_lands_is_what_the_source_gives(
     filled: Filled, sftp: SftpServer, connector: str, subtests: pytest.Subtests
 ) -> None:

@@ -76,6 +76,7 @@ def test_the_links_of_a_deleted_export_are_gone(world: World, mailed: str) -> No
     assert revoke(world, mailed) == 200, "to ask for what is so already does no harm"
 
 
+@pytest.mark.slow
 def test_the_links_of_a_recipient_who_is_removed_are_gone_and_stay_so(world: World, mailed: str) -> None:
     to(world, mailed, BOB, CYD)
     assert [opens(world, each) for each in (ANN, BOB)] == [410, 302]

@@ -49,6 +49,7 @@ def deliveries_take_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- a bucket that refuses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["resume", "test"])
 def test_a_bucket_that_refuses_for_a_week_gets_all_its_windows_in_order_when_it_is_mended(
     world: World, by: str

@@ -422,12 +422,12 @@ def test_an_error_of_every_form_names_twenty_fields_and_counts_the_rest(
     form: ErrorForm, names: bool, wrong: int, yard: Yard
 ) -> None:
     long = "x" * 10_000
-    yard.error = Invalid([FieldProblem(f"f{n}", "is wrong") for n in range(wrong)])
+    yard.error = Invalid([FieldProblem(f"field {n}", "is wrong") for n in range(wrong)])
     answer = call(toy(yard, form), "POST", "/toy/boats", b'{"name": "Anna"}')
     text = answer.get_data(as_text=True)
     body = json.loads(text)
     assert text.count("is wrong") >= 20
-    assert ("f19" in text, "f20" in text) == (True, False)
+    assert ("field 19" in text, "field 20" in text) == (True, False)
     assert (f"and {wrong - 20:,} more" in text) == (wrong > 20)
     if names:
         assert len(body["errors"]) == 20

@@ -143,6 +143,7 @@ def test_the_mail_itself_has_the_text_for_its_address(world: World, own: bool) -
 # How many
 
 
+@pytest.mark.slow
 def test_a_run_whose_mails_are_too_many_for_the_day_waits_and_says_so(world: World) -> None:
     set_limits(world, mails_a_day=3)
     work(world)

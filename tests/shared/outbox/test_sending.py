@@ -94,6 +94,7 @@ def test_a_thousand_recipients(world: World) -> None:
     assert len(set.union(*(tokens(each) for each in world.suite.sendgrid.sent))) == 1_000
 
 
+@pytest.mark.slow
 def test_many_mails_of_one_customer_keep_anothers_waiting_for_a_few(world: World) -> None:
     world.onboard("globex", "globex")
     theirs = "exports/99999999-2222-4333-8444-555555555555/runs/0123456789"
@@ -247,6 +248,7 @@ def test_a_call_too_many_of_one_customer_is_nobody_elses_pause(world: World) -> 
     assert (other.one().state, other.sent_to()) == (mails.SENT, ["ann@globex.example"])
 
 
+@pytest.mark.slow
 def test_where_sendgrid_takes_nothing_from_anyone_each_customer_asks_a_few_times_a_pause(
     world: World,
 ) -> None:

@@ -533,6 +533,7 @@ def test_one_customers_many_pieces_do_not_keep_anothers_waiting(toys: Toys) -> N
     assert max(planned, doubled - planned) <= most, (planned, doubled)
 
 
+@pytest.mark.slow
 def test_however_many_works_a_customer_has_each_has_one_piece_in_line_beside_the_few_of_all(
     toys: Toys,
 ) -> None:
@@ -543,6 +544,7 @@ def test_however_many_works_a_customer_has_each_has_one_piece_in_line_beside_the
     assert {fields(work)["state"] for work in works} == {"COMPLETED"}
 
 
+@pytest.mark.slow
 def test_where_instances_are_to_spare_many_pieces_are_under_way_at_once(
     toys: Toys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -783,6 +785,7 @@ def test_an_outage_of_google_cloud_is_waited_for_and_is_no_fault_of_ours(toys: T
     assert fields(work)["state"] == "COMPLETED"
 
 
+@pytest.mark.slow
 def test_a_queue_is_refilled_several_at_a_time(toys: Toys) -> None:
     work = toys.make(count=2 * stages.MAX_PUBLISHED)
     toys.world.suite.traffic.forget()
