@@ -1,7 +1,7 @@
 """`make demo`: two days of a customer's data, in by one door and out by another, for anyone to see.
 
-A field-operations manager uploads an archive of 304 work orders with the client that Waybill serves: 300 are
-taken in with their 900 photographs, four are wrong and say why. The photographs are checked, and the site's
+A field-operations manager uploads an archive of 204 work orders with the client that Waybill serves: 200 are
+taken in with their 600 photographs, four are wrong and say why. The photographs are checked, and the site's
 own analyser is asked about them. A daily export is set up through the HTTP API; the clock goes to the next
 morning and a tick comes: everything lands in the customer's bucket. A second archive changes some work
 orders and adds some, one is deleted; the clock goes on a day, a tick: only that lands. Then all that
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from shared.accounts.customers import Site
     from shared.gcp.clients import Cloud
 
-WORK_ORDERS = 300
+WORK_ORDERS = 200
 CHANGED = 12
 ADDED = 3
 
