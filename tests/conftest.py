@@ -25,6 +25,7 @@ from shared.accounts.limits import REQUESTS_KEPT
 from shared.clock import stopwatch
 from shared.delivery.cloud_storage import copying
 from shared.gcp import clients, many
+from shared.http import sent
 from shared.http.routes import REQUESTS
 from tests import in_process
 from tests.emulators.suite import with_emulators
@@ -152,6 +153,7 @@ def _forget() -> None:
     REQUESTS.clear()
     REQUESTS_KEPT.clear()
     strangers.forget()
+    sent.forget()
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def _by_signature(cloud: Cloud, request: flask.Request, claim: signing.Claim) ->
     caller, secret = signing_secret(cloud, claim.access_key)
     headers = {name.lower(): value for name, value in request.headers.items()}
     signing.check_date(headers, datetime.fromtimestamp(unix_seconds(), UTC))
-    with of_the_unknown():
+    with of_the_unknown(request):
         body = content(request)
     sent = signing.SentRequest(
         method=request.method,

@@ -6,7 +6,6 @@ share an address, as an office does: what was right a short while ago passes how
 """
 
 import hashlib
-import ipaddress
 import math
 import re
 import threading
@@ -19,6 +18,7 @@ import flask
 from shared import logs
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import TooMany, Unauthenticated
+from shared.http.origin import address_of
 from shared.http.rates import Rate, Rates
 
 WRONG = Rate(per_second=0.2, burst=20)
@@ -32,9 +32,6 @@ KNOWN_KEPT = 10_000
 
 KNOWN_SECONDS = 600.0
 """For how long they are."""
-
-SHOWN = 64
-"""How many characters are taken for an address where it is none."""
 
 _NAMED = re.compile(r"(?:wb_)?([0-9a-f]{16}|[0-9a-f]{32})(?:_.*)?", re.DOTALL)
 # What a key, the access key of a signature, or the token of a link begins with: its id, which is no secret.
@@ -103,26 +100,6 @@ def check(
         raise
     _known.add(name)
     return found
-
-
-def address_of(request: flask.Request) -> str:
-    """The address that a request comes from; of IPv6 the network of 64 bits, which is one customer's line.
-
-    The load balancer adds two to `X-Forwarded-For`, the client's address and its own, behind whatever the
-    client sent: so the last but one counts. A single one is that of a caller inside the project.
-    https://cloud.google.com/load-balancing/docs/https#x-forwarded-for_header
-    """
-    said = [each.strip() for each in request.headers.get("X-Forwarded-For", "").split(",") if each.strip()]
-    address = said[-2] if len(said) > 1 else said[0] if said else request.remote_addr or "unknown"
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:SHOWN]
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)
 
 
 def id_of(carried: str) -> str | None:

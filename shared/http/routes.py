@@ -269,7 +269,8 @@ class Routes:
             _check_query(self.surface, route, request)
         actor = _actor(route, caller, request_id)
         with logs.bound(**_ids(route, caller, given)), audit_trail.acting(actor):
-            with of_the_unknown() if route.scope == PUBLIC and route.body else contextlib.nullcontext():
+            unknown = route.scope == PUBLIC and route.body is not None
+            with of_the_unknown(request) if unknown else contextlib.nullcontext():
                 sent = dict(_sent(route, request))
             audit_trail.sent(_names(sent.get("body")))
             value = route.handler(caller, **given, **sent)

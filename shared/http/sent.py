@@ -6,6 +6,7 @@ nobody asked for is left where it is: the answer is sent first, and then the con
 """
 
 import contextlib
+import math
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ import flask
 from werkzeug.wsgi import get_content_length
 
 from shared.clock import elapsed_since, stopwatch
-from shared.errors import Invalid, Retry, TooSlow
+from shared.errors import Invalid, Retry, TooMany, TooSlow
+from shared.http.origin import address_of
+from shared.http.rates import Rate, Rates
 
 BLOCK_BYTES = 64 * 1024
 """How much of a body is read at once."""
@@ -30,6 +33,16 @@ has 300 (infra/bundle.yaml)."""
 UNKNOWN_AT_ONCE = 4
 """Of how many callers at once, that are not known yet, an instance reads the bodies: half the requests that
 the smallest instance serves at once (infra/bundle.yaml), so that the other half is left to who is known."""
+
+UNKNOWN_SECONDS = 1.0
+"""For how long each of these is read in peace. After that the one that is read for the longest ends where
+another comes: so whoever sends one byte and waits keeps nobody from logging in."""
+
+LATE = Rate(per_second=1 / 60, burst=20)
+"""How many such bodies of an address may fail to arrive: twenty at once, then one a minute."""
+
+ADDRESSES_KEPT = 10_000
+"""Of how many addresses these are counted: about 2 MB."""
 
 DROPPED_BYTES = 64 * 1024 * 1024
 """How much of a body is read and dropped after the answer, so that its sender gets to read it: many clients
@@ -47,7 +60,9 @@ DROPPING_AT_ONCE = 4
 _SENT = "waybill.sent"
 # Where the environment of a request has its body.
 
-_unknown = threading.BoundedSemaphore(UNKNOWN_AT_ONCE)
+_unknown: dict["Sent", float] = {}  # since when each is read, the longest first
+_unknown_lock = threading.Lock()
+_late = Rates(ADDRESSES_KEPT)
 _dropping = threading.BoundedSemaphore(DROPPING_AT_ONCE)
 
 
@@ -66,6 +81,7 @@ class Sent:
         self._left = None if chunked else self.length or 0
         self._waited = 0.0
         self._late = False
+        self._reading = False
         self._lock = threading.Lock()
 
     @property
@@ -85,6 +101,13 @@ class Sent:
         if self._late:
             raise TooSlow("the request's body does not arrive: send it again, without a pause")
         raise Invalid.field("body", "ends too early, or its chunks are broken: send it again")
+
+    def end(self) -> None:
+        """Read no more of it, said by another thread: whoever reads it is told that it does not arrive."""
+        with self._lock:
+            self._late = True
+            if self._reading:
+                self._shut()
 
     def drop(self) -> None:
         """After the answer: let its sender get it, and end the connection."""
@@ -137,24 +160,29 @@ class Sent:
         if self._socket is None:
             yield
             return
-        reading = True
-
-        def end() -> None:
-            with self._lock:
-                if reading:
-                    self._late = True
-                    with contextlib.suppress(OSError):
-                        self._socket.shutdown(socket.SHUT_RD)  # type: ignore[union-attr]
-
-        timer = threading.Timer(seconds, end)
+        timer = threading.Timer(seconds, self._too_late)
         timer.daemon = True
+        with self._lock:
+            self._reading = True
+            if self._late:  # it was ended a moment ago
+                self._shut()
         timer.start()
         try:
             yield
         finally:
             with self._lock:
-                reading = False
+                self._reading = False
             timer.cancel()
+
+    def _too_late(self) -> None:
+        with self._lock:
+            if self._reading:
+                self._late = True
+                self._shut()
+
+    def _shut(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RD)  # type: ignore[union-attr]
 
 
 def sent(request: flask.Request) -> Sent:
@@ -171,11 +199,38 @@ def body_of(environ: dict[str, Any]) -> Sent:
 
 
 @contextlib.contextmanager
-def of_the_unknown() -> Iterator[None]:
-    """Around reading the body of a caller who is not known yet; Retry where UNKNOWN_AT_ONCE are read now."""
-    if not _unknown.acquire(blocking=False):
-        raise Retry("too many requests of callers that are not known yet are under way")
+def of_the_unknown(request: flask.Request) -> Iterator[None]:
+    """Around reading the body of a caller who is not known yet. At most UNKNOWN_AT_ONCE are read at once: for
+    another one the one ends that is read for the longest.
+
+    Retry where that has not been read for UNKNOWN_SECONDS; TooMany where too many of its address did not
+    arrive.
+    """
+    body, address = sent(request), address_of(request)
+    if seconds := _late.wait(address, LATE):
+        raise TooMany(
+            f"too many bodies from {address} did not arrive: wait {math.ceil(seconds)} s, and send a request "
+            "without a pause",
+            seconds,
+        )
+    with _unknown_lock:
+        if len(_unknown) >= UNKNOWN_AT_ONCE:
+            longest, began = next(iter(_unknown.items()))
+            if elapsed_since(began) < UNKNOWN_SECONDS:
+                raise Retry("too many requests of callers that are not known yet are under way")
+            del _unknown[longest]
+            longest.end()
+        _unknown[body] = stopwatch()
     try:
         yield
+    except TooSlow:
+        _late.take(address, LATE)
+        raise
     finally:
-        _unknown.release()
+        with _unknown_lock:
+            _unknown.pop(body, None)
+
+
+def forget() -> None:
+    """Count from the beginning, for a process that goes on as if just started, as tests do."""
+    _late.clear()

@@ -10,8 +10,9 @@ import pytest
 from shared import logs
 from shared.accounts import strangers
 from shared.accounts.keys import create_key, revoke_key
-from shared.accounts.strangers import KNOWN_KEPT, WRONG, address_of, check, id_of
+from shared.accounts.strangers import KNOWN_KEPT, WRONG, check, id_of
 from shared.errors import TooMany, Unauthenticated
+from shared.http.origin import address_of
 from shared.http.rates import Rate, Rates
 from tests.world import SITE, Answer, World, environ
 

@@ -14,7 +14,7 @@ from infra.bundle import Function, Instances, Trigger
 from infra.local.processes import FunctionProcesses, Instance
 from shared.clock import elapsed_since, stopwatch
 from shared.http.bodies import BODY_BYTES
-from shared.http.sent import BLOCK_SECONDS, DROPPED_BLOCK_SECONDS, UNKNOWN_AT_ONCE
+from shared.http.sent import BLOCK_SECONDS, DROPPED_BLOCK_SECONDS, UNKNOWN_AT_ONCE, UNKNOWN_SECONDS
 from tests.memory import peak
 from tests.shared.http.toy import BOAT, MAX_BYTES
 
@@ -283,6 +283,25 @@ def test_logins_of_one_byte_leave_half_of_the_threads_to_who_is_known(
     assert set(statuses) == {b"408", b"503"}
     server.close()  # it was idle for so long that the other end has closed it, too
     assert ask(server, "POST", "/toy/login", b"", Authorization="")[0] == 200
+
+
+@pytest.mark.slow
+def test_logins_of_one_byte_keep_nobody_from_logging_in(
+    port: int, server: http.client.HTTPConnection
+) -> None:
+    via = "X-Forwarded-For: 198.51.100.1,203.0.113.7,192.0.2.1\r\n"
+    with ExitStack() as opened:
+        waiting = [
+            opened.enter_context(one_byte(port, "/toy/login", length="100", more=via))
+            for _ in range(UNKNOWN_AT_ONCE)
+        ]
+        began, statuses = stopwatch(), [503]
+        while statuses[-1] == 503 and elapsed_since(began) < BLOCK_SECONDS / 2:
+            statuses.append(ask(server, "POST", "/toy/login", b"", Authorization="")[0])
+        assert statuses[-1] == 200
+        assert elapsed_since(began) < UNKNOWN_SECONDS + 1
+        first = answered(waiting[0])
+    assert first.startswith(b"HTTP/1.1 408 "), first
 
 
 @pytest.mark.slow
