@@ -5,7 +5,7 @@
 
 from datetime import timedelta
 
-from shared.errors import Busy
+from shared.errors import Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, read_time
 from shared.workorders import images
@@ -39,13 +39,16 @@ def piece_path(customer: str, name: str) -> str:
 
 
 def check_images(cloud: Cloud, customer: str, site: str, tombstone: Snapshot, wanted: bytes) -> None:
-    """See that the images of a work order that is made anew will stay. Busy while those that it had are being
-    removed, or where some that were there a moment ago are gone: the next attempt stores them again."""
+    """See that the images of a work order that is made anew will stay. Retry while those that it had are
+    being removed, or where some that were there a moment ago are gone: the next attempt stores them again.
+
+    Not Busy: this lasts for up to GRACE, and an attempt that ends as Busy counts as one without a result.
+    """
     if read_time(tombstone) - tombstone.update_time < IMAGES_KEPT:
         return
     if cloud.db.document(piece_path(customer, tombstone.id)).get([]).exists:
-        raise Busy("the images that the work order had before it was deleted are being removed")
+        raise Retry("the images that the work order had before it was deleted are being removed")
     for image in images.decode(wanted):
         name = images.name_of(customer, site, image.id, image.file_extension)
         if cloud.objects.stat(cloud.settings.images_bucket, name) is None:
-            raise Busy("an image of the work order was removed a moment ago, with what it was before")
+            raise Retry("an image of the work order was removed a moment ago, with what it was before")

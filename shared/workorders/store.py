@@ -124,8 +124,8 @@ def create(
     """Make a work order with its photographs, which are stored first.
 
     Conflict where the site has one of that name; one that was deleted comes back new. Invalid where a
-    photograph's task group or extension is not admissible, or it does not fit into a document; Busy while the
-    images of one that was deleted are being removed.
+    photograph's task group or extension is not admissible, or it does not fit into a document; Retry while
+    the images of one that was deleted are being removed.
     """
     id = work_order_id(site.id, name)
     taken = _stored(cloud, site, id, photographs)

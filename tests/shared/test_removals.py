@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from shared import removals
-from shared.errors import Busy
+from shared.errors import Retry
 from shared.removals import ARCHIVES_KEPT
 from shared.workorders import store
 from shared.workorders.images import LINE_BYTES
@@ -142,7 +142,7 @@ def test_none_is_made_anew_while_its_images_are_being_removed(
     order = world.work_order("ONE", photos=photographs)
     deleted(world, order)
     world.wait(IMAGES_KEPT + JUST_BEFORE)
-    with pytest.raises(Busy, match="are being removed"):
+    with pytest.raises(Retry, match="are being removed"):
         world.work_order("ONE", photos=photographs)
     after(world, GRACE)
     assert stored(world, "images") == []
@@ -166,7 +166,7 @@ def test_an_image_that_is_removed_between_a_look_and_the_commit_is_stored_again(
         return look(*arguments)
 
     monkeypatch.setattr(store, "_on_time", overtaken)
-    with pytest.raises(Busy, match="was removed a moment ago"):
+    with pytest.raises(Retry, match="was removed a moment ago"):
         world.work_order("ONE", photos=photographs)
     world.work_order("ONE", photos=photographs)
     assert len(stored(world, "images")) == 2
@@ -205,6 +205,21 @@ def test_an_archive_sent_again_has_the_work_order_back_only_with_its_images(worl
     assert not world.shown(again)["finish_date"], "it waits until the images are removed"
     world.settle_until(lambda: bool(world.shown(again)["finish_date"]), lambda: world.shown(again))
     assert world.shown(again)["status"] == "COMPLETED"
+    assert len(stored(world, "images")) == 1
+
+
+@pytest.mark.slow
+def test_an_archive_that_waits_for_the_removal_of_images_does_not_fail(world: World) -> None:
+    archive = zipped([File("WO_0/meter.jpg", jpeg("there"))])
+    world.import_archive(archive)
+    [id] = [each.id for each in world.cloud.db.collection("work_orders").stream()]
+    assert world.request("DELETE", f"/v0.2/work-orders/{id}?site_id={SITE}").status == 204
+    world.wait(IMAGES_KEPT + timedelta(minutes=1))
+    again = world.batch(archive)
+    began = world.suite.clock.now()
+    while not world.shown(again)["finish_date"] and world.suite.clock.now() - began < GRACE * 2:
+        after(world, timedelta(minutes=1))
+    assert world.shown(again)["status"] == "COMPLETED", world.errors(again)
     assert len(stored(world, "images")) == 1
 
 
