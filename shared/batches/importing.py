@@ -23,7 +23,7 @@ from shared.gcp.clients import Cloud
 from shared.gcp.many import Many
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Later
-from shared.workorders import images, parameters, pictures, store, stored
+from shared.workorders import images, parameters, pictures, removed, store, stored
 from shared.workorders.parameters import WrongParameter
 from shared.workorders.record import Input
 from shared.workorders.store import CONTENT_TYPES
@@ -182,6 +182,8 @@ class _Importer:
 
     async def run(self, chunk: Sequence[tuple[str, list[Entry]]]) -> list[_Outcome]:
         """Import these: their photographs side by side, then their documents."""
+        ids = [store.work_order_id(self._site.id, name) for name, _ in chunk]
+        removed.check_before(self._cloud, self._site.customer, ids)
         tasks = [asyncio.create_task(self._read(name, entries)) for name, entries in chunk]
         try:
             readings = await asyncio.gather(*tasks)

@@ -3,6 +3,7 @@
 `shared/removals.py` removes them. A work order can be made anew before that, with the very same images.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from shared.errors import Retry
@@ -36,6 +37,16 @@ def work_path(customer: str) -> str:
 def piece_path(customer: str, name: str) -> str:
     """The piece of what is removed together."""
     return f"{work_path(customer)}/pieces/{PLAN}.{name}"
+
+
+def check_before(cloud: Cloud, customer: str, ids: Sequence[str]) -> None:
+    """To be called before images of work orders are stored, by the work orders' ids. Retry while images that
+    one of them had before it was deleted are being removed, or will be soon: what is to be stored can be one
+    of those, found there, and gone before the work order says that it is its own."""
+    paths = [piece_path(customer, id) for id in ids]
+    for snapshot in cloud.db.get_all([cloud.db.document(path) for path in paths], ["due"]):
+        if snapshot.exists and snapshot.get("due") - read_time(snapshot) <= GRACE:
+            raise Retry("the images that a work order had before it was deleted are being removed")
 
 
 def check_images(cloud: Cloud, customer: str, site: str, tombstone: Snapshot, wanted: bytes) -> None:

@@ -295,6 +295,7 @@ def add_inputs(
     beside: Beside = _nothing,
 ) -> WorkOrder:
     """Add inputs to a work order; one that it already has changes nothing. Errors as `create`."""
+    removed.check_before(cloud, site.customer, [id])
     taken = _stored(cloud, site, id, inputs)
     return change(
         cloud, site, id, lambda held: stored.change(site, held.stored, taken=taken), beside

@@ -1,14 +1,16 @@
 """What is removed of our buckets, when, and what stays."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from shared import removals
 from shared.errors import Retry
 from shared.removals import ARCHIVES_KEPT
-from shared.workorders import store
+from shared.workorders import images, store
 from shared.workorders.images import LINE_BYTES
 from shared.workorders.record import WorkOrder
 from shared.workorders.removed import GRACE, IMAGES_KEPT
@@ -170,6 +172,59 @@ def test_an_image_that_is_removed_between_a_look_and_the_commit_is_stored_again(
         world.work_order("ONE", photos=photographs)
     world.work_order("ONE", photos=photographs)
     assert len(stored(world, "images")) == 2
+
+
+def test_a_photograph_that_comes_back_while_it_is_removed_is_kept_or_stored_again(
+    world: World, photographs: list[Photograph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = world.work_order("ONE", photos=photographs)
+    deleted(world, order)
+    world.work_order("ONE", photos=photographs[:1])
+    world.wait(IMAGES_KEPT + GRACE)
+    change: Callable[..., object] = store.change
+
+    def overtaken(*arguments: object) -> object:
+        monkeypatch.setattr(store, "change", change)
+        after(world, timedelta())
+        return change(*arguments)
+
+    monkeypatch.setattr(store, "change", overtaken)
+    with suppress(Retry):
+        store.add_inputs(world.cloud, world.site, order.id, photographs[1:])
+    monkeypatch.setattr(store, "change", change)
+    after(world, timedelta())
+    store.add_inputs(world.cloud, world.site, order.id, photographs[1:])
+    kept = list(images.decode(store.look(world.cloud, world.site, order.id).stored.images))
+    there = [
+        world.cloud.objects.stat(world.cloud.settings.images_bucket, images.object_name("acme", SITE, each))
+        for each in kept
+    ]
+    assert [each and each.generation for each in there] == [each.generation for each in kept]
+    assert len(kept) == 2
+
+
+def test_a_photograph_that_an_archive_brings_back_while_it_is_removed_is_stored_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare, whole = [File("WO_0/metadata.json", b"{}")], [File("WO_0/meter.jpg", jpeg("there"))]
+    world.import_archive(zipped(whole))
+    [id] = [each.id for each in world.cloud.db.collection("work_orders").stream()]
+    assert world.request("DELETE", f"/v0.2/work-orders/{id}?site_id={SITE}").status == 204
+    world.import_archive(zipped(bare))
+    world.wait(IMAGES_KEPT + GRACE)
+    import_many = store.import_many
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(store, "import_many", import_many)
+        after(world, timedelta())
+        return import_many(*arguments)
+
+    monkeypatch.setattr(store, "import_many", overtaken)
+    again = world.batch(zipped(whole))
+    world.drain()
+    world.settle_until(lambda: bool(world.shown(again)["finish_date"]), lambda: world.shown(again))
+    assert world.shown(again)["status"] == "COMPLETED"
+    assert len(stored(world, "images")) == 1
 
 
 def test_removing_goes_on_where_its_time_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
