@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.repository import listed
+
 ROOT = Path(__file__).parents[1]
 
 _TITLE = re.compile(r"^(#+) (Add\w* .+)$", re.MULTILINE)
@@ -65,12 +67,9 @@ def guides(page: str, text: str) -> Iterator[Guide]:
 
 def copied(target: Path) -> None:
     """Copy what the repository holds, changes that are not committed included, into an empty folder."""
-    listed = ["git", "ls-files", "-co", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in names:
-        if (ROOT / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+    for name in listed():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
     for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
         subprocess.run(command, cwd=target, check=True)
 

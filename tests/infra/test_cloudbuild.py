@@ -1,6 +1,7 @@
 """cloudbuild.yaml tests before it deploys, and knows nothing that the bundle says."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from infra.bundle import BUNDLE_YAML, Bundle
 from infra.package import ROOT
+from tests.repository import listed
 
 TEXT = (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8")
 BUILD: dict[str, Any] = yaml.safe_load(TEXT)
@@ -99,3 +101,12 @@ def test_spells_out_nothing_of_the_bundle() -> None:
     said = yaml.safe_dump(BUILD)
     named = {*bundle.functions, *bundle.buckets, *bundle.accounts, *bundle.dead_letters}
     assert not [name for name in named if re.search(rf"\b{re.escape(name)}\b", said)]
+
+
+def test_the_tests_need_nothing_of_git_which_cloud_build_is_not_sent(tmp_path: Path) -> None:
+    for name in ("pages/a.md", "README.md", ".venv/b.md", "shared/__pycache__/c.md", "dist/d.md", ".ci/run"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert listed(tmp_path) == ["README.md", "pages/a.md"]
+    asking = [each for each in sorted((ROOT / "tests").rglob("*.py")) if "ls-files" in each.read_text()]
+    assert [each.name for each in asking] == [Path(__file__).name, "repository.py"]

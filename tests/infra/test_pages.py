@@ -1,21 +1,19 @@
 """What documents refer to is in the repository."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.guides import guides
+from tests.repository import listed
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)")
 DIFF = re.compile(r"^```diff\n.*?^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-TRACKED = subprocess.run(
-    ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-).stdout.splitlines()
-PAGES = sorted(name for name in TRACKED if name.endswith(".md") and (ROOT / name).exists())
+TRACKED = listed()
+PAGES = sorted(name for name in TRACKED if name.endswith(".md"))
 
 
 def anchors(page: Path) -> set[str]:
