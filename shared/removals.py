@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from google.cloud import firestore
+
 from shared import logs
 from shared.accounts import stored
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import Busy
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time
+from shared.gcp.documents import Snapshot, fields_of, read_time, transact
 from shared.gcp.objects import Stored
 from shared.work import control, pieces
-from shared.work.attempts import Attempt
+from shared.work.attempts import Attempt, Stopped, holds
 from shared.work.kinds import Documents, Done, Kind, Later, Stage
 from shared.workorders import images
 from shared.workorders.envelope import ROOM
@@ -77,22 +79,41 @@ def of_archive(customer: str, batch: str, archive: Stored, at: datetime) -> Docu
 
 def _piece(customer: str, name: str, at: datetime, kept: timedelta) -> dict[str, Any]:
     piece = pieces.new(customer, FUNCTION, STAGE, PLAN, name, at)
-    return {**piece, "next": at + kept, "due": at + kept}
+    return {**piece, **_untried(at, at + kept), "due": at + kept}
+
+
+def _untried(at: datetime, due: datetime) -> dict[str, Any]:
+    """The fields of a piece that nobody has begun, and that the sweep publishes when it is due. It is open
+    and not queued: of what is queued the next is published when few are open, and here many wait for days."""
+    return {**pieces.untried(at), "in_line": False, "next": due}
 
 
 def remove(cloud: Cloud, removals: Removals, attempt: Attempt) -> Done | Later:
-    """Remove what a piece names, once that is due. What is gone, or is another object by now, is left."""
+    """Remove what a piece names, once that is due; Stopped before. What is gone, or is another object by now,
+    is left."""
     fields = attempt.fields
     snapshot: Snapshot = cloud.db.document(f"work_orders/{attempt.piece.name}").get(["deleted", "images"])
-    early = fields["due"] - read_time(snapshot)
-    if early > timedelta():
-        return Later(after=early)
+    if read_time(snapshot) < fields["due"]:
+        _put_back(cloud, attempt)
+        raise Stopped
     if "archive" in fields:
         cloud.objects.remove(**fields["archive"])
         stored.removed(cloud, fields["archive"]["name"])
         logs.info("an archive is removed", object=fields["archive"]["name"])
         return Done()
     return _remove_images(cloud, removals, attempt, _needed(snapshot))
+
+
+def _put_back(cloud: Cloud, attempt: Attempt) -> None:
+    """Leave a piece whose message came early to the sweep, unless it was made due anew meanwhile."""
+    reference = cloud.db.document(attempt.piece.path)
+
+    def put_back(transaction: firestore.Transaction) -> None:
+        snapshot = reference.get(transaction=transaction)
+        if holds(snapshot, attempt.id):
+            transaction.update(reference, _untried(read_time(snapshot), snapshot.get("due")))
+
+    transact(cloud.db, put_back)
 
 
 def _needed(work_order: Snapshot) -> set[str]:

@@ -248,6 +248,24 @@ def test_a_message_that_comes_early_removes_nothing(world: World) -> None:
     assert stored(world, "images") == []
 
 
+def test_one_that_was_looked_at_early_goes_in_time_though_others_are_still_to_wait(world: World) -> None:
+    early, *others = (world.work_order(f"WO-{number}") for number in range(5))
+    deleted(world, early)
+    piece = next(iter(world.cloud.db.collection_group("pieces").stream()))
+    world.wait(IMAGES_KEPT - JUST_BEFORE)
+    for each in others:
+        deleted(world, each)
+    world.cloud.messages.publish(
+        removals.FUNCTION, {"work": piece.reference.parent.parent.path, "piece": piece.id}
+    )
+    world.drain()
+    assert len(stored(world, "images")) == 10
+    after(world, JUST_BEFORE + GRACE)
+    assert len(stored(world, "images")) == 8
+    after(world, IMAGES_KEPT)
+    assert stored(world, "images") == []
+
+
 def test_an_archive_sent_again_has_the_work_order_back_only_with_its_images(world: World) -> None:
     archive = zipped([File("WO_0/meter.jpg", jpeg("there"))])
     world.import_archive(archive)
