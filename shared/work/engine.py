@@ -49,8 +49,8 @@ REPORT_WAITING = timedelta(hours=1)
 def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
     """What a function does with a message: do the piece, and go on with what follows at the same function.
 
-    Returning acknowledges the message: what is passing is tried again by the sweep. Only a fault of ours is
-    raised, after it was written down.
+    Returning acknowledges the message: what is passing is tried again by the sweep. A fault of ours is
+    raised, after it was written down, and Retry where not even an attempt could begin.
     """
     id: str | None = message["piece"]
     reference = cloud.db.document(message["work"])
@@ -89,6 +89,10 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
     except MALFORMED as failure:
         report(cloud.db, reference.path, failure)
         return None
+    except Exception as error:
+        if why := outage(error):
+            raise Retry(f"no attempt could begin: {why}") from error
+        raise
     if attempt is None:
         stages.resume(cloud, kind, work)
         return None

@@ -785,6 +785,23 @@ def test_an_outage_of_google_cloud_is_waited_for_and_is_no_fault_of_ours(toys: T
     assert fields(work)["state"] == "COMPLETED"
 
 
+def _unavailable(*_: object) -> Attempt:
+    raise ServiceUnavailable("http://secret.example")
+
+
+def test_an_outage_before_an_attempt_could_begin_is_no_fault_of_ours(
+    toys: Toys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = toys.make(count=1)
+    with monkeypatch.context() as out:
+        out.setattr(engine, "_take", _unavailable)
+        with pytest.raises(Retry, match="no attempt could begin") as told:
+            engine.perform(toys.cloud, toys.kind, pieces.message(work.path, "plan"))
+    assert "secret" not in str(told.value)
+    toys.settle()
+    assert fields(work)["state"] == "COMPLETED"
+
+
 @pytest.mark.slow
 def test_a_queue_is_refilled_several_at_a_time(toys: Toys) -> None:
     work = toys.make(count=2 * stages.MAX_PUBLISHED)
