@@ -133,36 +133,12 @@ resource "google_compute_global_address" "front_door" {
   depends_on = [google_project_service.api]
 }
 
+# There is no port 80. A redirect from it would let a client whose URL begins with http:// send its key in clear
+# each time, and seem to work.
 resource "google_compute_global_forwarding_rule" "front_door" {
   name                  = "waybill"
   load_balancing_scheme = "EXTERNAL_MANAGED"
   ip_address            = google_compute_global_address.front_door.id
   port_range            = "443"
   target                = google_compute_target_https_proxy.front_door.id
-}
-
-# Who comes by HTTP is sent to HTTPS. 308 keeps a POST a POST; a 301 would make a GET of it.
-resource "google_compute_url_map" "to_https" {
-  name = "waybill-to-https"
-
-  default_url_redirect {
-    https_redirect         = true
-    redirect_response_code = "PERMANENT_REDIRECT"
-    strip_query            = false
-  }
-
-  depends_on = [google_project_service.api]
-}
-
-resource "google_compute_target_http_proxy" "to_https" {
-  name    = "waybill-to-https"
-  url_map = google_compute_url_map.to_https.id
-}
-
-resource "google_compute_global_forwarding_rule" "to_https" {
-  name                  = "waybill-to-https"
-  load_balancing_scheme = "EXTERNAL_MANAGED"
-  ip_address            = google_compute_global_address.front_door.id
-  port_range            = "80"
-  target                = google_compute_target_http_proxy.to_https.id
 }

@@ -49,20 +49,13 @@ def test_old_versions_of_tls_are_refused() -> None:
     assert (policy["profile"], policy["min_tls_version"]) == ("MODERN", "TLS_1_2")
 
 
-def test_who_comes_by_http_is_sent_to_https_with_what_they_sent() -> None:
-    [redirect] = resources()["google_compute_url_map.to_https"]["default_url_redirect"]
-    assert redirect == {
-        "https_redirect": True,
-        "redirect_response_code": "PERMANENT_REDIRECT",
-        "strip_query": False,
-    }
+def test_nothing_listens_where_a_key_would_be_sent_in_clear() -> None:
     rules = {
-        body["port_range"]: body for name, body in resources().items() if "_global_forwarding_rule." in name
+        body["port_range"]: body["target"]
+        for name, body in resources().items()
+        if "_global_forwarding_rule." in name
     }
-    assert set(rules) == {"80", "443"}
-    assert rules["80"]["target"] == "${google_compute_target_http_proxy.to_https.id}"
-    assert rules["443"]["target"] == "${google_compute_target_https_proxy.front_door.id}"
-    assert rules["80"]["ip_address"] == rules["443"]["ip_address"]
+    assert rules == {"443": "${google_compute_target_https_proxy.front_door.id}"}
 
 
 def test_every_host_has_a_certificate_of_its_own_whose_name_no_other_host_has() -> None:
