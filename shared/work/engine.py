@@ -159,7 +159,7 @@ def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Atte
             transaction.update(reference, pieces.ended(CLOSED))
             return Stopped()  # after the commit
         if piece.holder and now - piece.heartbeat < LEASE:
-            transaction.update(reference, {"woken": True})
+            transaction.update(reference, {"woken": True, "in_line": False})
             return Busy(f"attempt {piece.holder} is at {piece.id}")  # after the commit
         if piece.retry_at and now < piece.retry_at:
             raise Busy(f"{piece.id} is to be tried again at {piece.retry_at:%H:%M:%S}")
@@ -403,6 +403,7 @@ def _save_failure(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str, cou
         backoff = min(BACKOFF * 2 ** min(tries - 1, 10), MAX_BACKOFF)
         changes = {
             "holder": None,
+            "in_line": False,  # the sweep may have published it meanwhile: that message comes too early
             "tries": tries,
             "waits_for": why,
             "since": since if counted else since or now,

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from infra.local.project import topic_path
 from infra.local.traffic import Fault
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import Conflict, NotFound
 from shared.outbox import links, mails, sendgrid, sending
 from shared.outbox.sendgrid import LOST, UNREACHED, SendGridAnswer
 from shared.work import engine, stages
+from shared.work.pieces import LEASE
 from tests.shared.outbox.post import FACTS, RUN, bodies, post, recipient, tell, tokens
 from tests.world import World
 
@@ -122,6 +124,32 @@ def test_mails_that_are_to_be_tried_again_take_turns_too(world: World) -> None:
     in_order = many.sent_to()
     assert in_order.index("ann@globex.example") <= stages.MAX_IN_LINE
     assert len(in_order) == 13
+
+
+def test_mails_that_were_swept_while_they_were_tried_leave_the_line_when_they_fail(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their attempts showed no life for a while, as in an outage, and are not over."""
+    topic, real = topic_path(mails.FUNCTION, world.suite.project), sendgrid.suppression
+    slow: list[str] = []
+
+    def suppression(account: sendgrid.Account, address: str) -> SendGridAnswer | str | None:
+        if len(slow) == stages.REFILL:
+            return real(account, address)
+        slow.append(address)
+        if len(slow) < stages.REFILL:
+            delivery = world.suite.pubsub.take([topic])
+            assert delivery is not None
+            world.suite.pubsub.hand_over(delivery, world.push)
+        else:
+            world.wait(LEASE + timedelta(minutes=1))
+            world.sweep()
+        return SendGridAnswer(503, "busy")
+
+    monkeypatch.setattr(sendgrid, "suppression", suppression)
+    mail = post(world, [f"person{number}@acme.example" for number in range(stages.REFILL)])
+    mail.settle()
+    assert sorted(mail.sent_to()) == sorted(slow)
 
 
 def test_twenty_recipients_cost_a_few_calls_each(world: World) -> None:
