@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from operator import methodcaller
 from typing import Any
 
-from google.api_core.exceptions import FailedPrecondition, GoogleAPICallError
+from google.api_core.exceptions import FailedPrecondition, GoogleAPICallError, NotFound
 from google.cloud import firestore
 
 from shared import logs
@@ -64,7 +64,7 @@ def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
             if (stage := work.get("stage")) is not None:
                 kind.stage(stage)
         except MALFORMED as failure:
-            report(cloud.db, reference.path, failure)
+            _unreadable(cloud, reference, id, reference.path, failure)
             return
         with logs.bound(**ids):
             try:
@@ -87,7 +87,7 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
         _failed(cloud, kind, work, pieces.parse(reference.get()), None, error)
         return None
     except MALFORMED as failure:
-        report(cloud.db, reference.path, failure)
+        _unreadable(cloud, work.reference, id, reference.path, failure)
         return None
     except Exception as error:
         if why := outage(error):
@@ -132,6 +132,14 @@ def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attem
                 return None
             _save_failure(cloud, kind, attempt, f"a fault of ours ({type(error).__name__})", counted=True)
         raise
+
+
+def _unreadable(cloud: Cloud, work: Any, id: str, path: str, failure: Exception) -> None:
+    """Report that a work or its piece cannot be read, and have the piece leave the line, where it would take
+    the room of others. The sweep publishes it again."""
+    with contextlib.suppress(NotFound):
+        work.collection("pieces").document(id).update({"in_line": False})
+    report(cloud.db, path, failure)
 
 
 def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Attempt | None:

@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.cloud import firestore
 
 from infra.local.project import topic_path
 from infra.local.traffic import Fault
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import Conflict, NotFound
+from shared.gcp.unreadable import listed as unreadable_documents
 from shared.outbox import links, mails, sendgrid, sending
 from shared.outbox.sendgrid import LOST, UNREACHED, SendGridAnswer
 from shared.work import engine, stages
@@ -150,6 +152,18 @@ def test_mails_that_were_swept_while_they_were_tried_leave_the_line_when_they_fa
     mail = post(world, [f"person{number}@acme.example" for number in range(stages.REFILL)])
     mail.settle()
     assert sorted(mail.sent_to()) == sorted(slow)
+
+
+def test_mails_that_cannot_be_read_keep_no_others_of_their_customer_waiting(world: World) -> None:
+    unreadable = post(world, [f"person{number}@acme.example" for number in range(stages.MAX_IN_LINE)])
+    for path in unreadable.paths:
+        world.cloud.db.document(path).update({"created": firestore.DELETE_FIELD})
+    world.drain()
+    mail = post(world)
+    world.drain()
+    assert mail.one().state == mails.SENT
+    met = {each.path for each in unreadable_documents(world.cloud.db)}
+    assert met == set(unreadable.paths)
 
 
 def test_twenty_recipients_cost_a_few_calls_each(world: World) -> None:
