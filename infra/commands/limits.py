@@ -84,8 +84,8 @@ def _counted(query: Callable[[Cloud, str], Any]) -> Callable[[Cloud, str, int], 
     return lambda cloud, customer, most: limits.in_use(query(cloud, customer), 2 * max(most, COUNTED))
 
 
-def _mails(cloud: Cloud, customer: str) -> Any:
-    return mails.made_since(cloud, customer, server_time(cloud.db) - mails.DAY)
+def _mails(cloud: Cloud, customer: str, most: int) -> int:
+    return mails.in_use(cloud, customer, 2 * max(most, COUNTED), server_time(cloud.db))
 
 
 def _new_addresses(cloud: Cloud, customer: str, _: int) -> int:
@@ -103,7 +103,7 @@ USED: Mapping[str, Callable[[Cloud, str, int], int]] = {
     limits.OPEN_BATCHES.name: _counted(batches.open_batches),
     limits.QUEUED_BATCHES.name: _counted(batches.queued_batches),
     limits.STORED_BYTES.name: lambda cloud, customer, _: stored.in_use(cloud, customer),
-    limits.MAILS.name: _counted(_mails),
+    limits.MAILS.name: _mails,
     limits.NEW_ADDRESSES.name: _new_addresses,
     limits.JOBS.name: _counted(jobs.open_jobs),
     limits.JOB_UPLOADS.name: _counted(_uploads),

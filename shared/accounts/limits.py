@@ -11,6 +11,7 @@ the last place free: a limit can be exceeded by as many as overlap, less one (de
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from google.cloud import firestore
@@ -223,6 +224,18 @@ LIMITS: Mapping[str, Limit] = {
 def value(db: firestore.Client, customer: str, limit: Limit) -> int:
     """A customer's value of a limit as it is now; LookupError where there is no such customer."""
     return limit.of(fields_of(db.document(f"customers/{customer}").get()))
+
+
+def day_of(at: datetime) -> str:
+    """The day (UTC) that a document counts, which has `day` and `count`."""
+    return f"{at:%Y-%m-%d}"
+
+
+def of_day(found: Any, now: datetime) -> int:
+    """How many such a document counts on the day of `now`; none where it is not there."""
+    fields = fields_of(found) if found.exists else {}
+    counted: int = fields.get("count", 0) if fields.get("day") == day_of(now) else 0
+    return counted
 
 
 def in_use(query: Any, most: int) -> int:

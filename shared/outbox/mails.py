@@ -155,11 +155,18 @@ def made_since(cloud: Cloud, customer: str, at: datetime) -> Any:
     return query.where(filter=FieldFilter("created", ">", at))
 
 
+def in_use(cloud: Cloud, customer: str, most: int, at: datetime) -> int:
+    """How many mails of a customer count at Firestore's time `at`: those made within a DAY before, counted up
+    to `most`, and those that a person had sent again on that day (UTC)."""
+    made = limits.in_use(made_since(cloud, customer, at - DAY), most)
+    return made + limits.of_day(_sent_again(cloud, customer).get(), at)
+
+
 def full(cloud: Cloud, customer: Customer, more: int, at: datetime) -> str | None:
     """What is said where so many more mails of a customer may not be made at Firestore's time `at`, else
     None."""
     most = customer.limit(MAILS)
-    used = limits.in_use(made_since(cloud, customer.id, at - DAY), most)
+    used = in_use(cloud, customer.id, most, at)
     return MAILS.sentence(most, used, more) if used + more > most else None
 
 
@@ -208,7 +215,7 @@ def publish(cloud: Cloud, customer: str, at: datetime) -> None:
 
 def again(cloud: Cloud, path: str) -> Mail:
     """Have a mail that has an outcome sent once more, with a link of its own, because a person says so. The
-    links that it was sent with stay as they are.
+    links that it was sent with stay as they are. It counts among the mails of its customer's day.
 
     NotFound where there is none; Conflict where it waits or is being sent.
     """
@@ -221,7 +228,10 @@ def again(cloud: Cloud, path: str) -> Mail:
         mail = from_snapshot(snapshot)
         if mail.state not in ENDED:
             raise Conflict(f"the mail {mail.id} is {mail.state}: it can be sent again when that has ended")
-        reopen(transaction, snapshot, read_time(snapshot))
+        counter, now = _sent_again(cloud, mail.customer), read_time(snapshot)
+        count = limits.of_day(counter.get(transaction=transaction), now)
+        reopen(transaction, snapshot, now)
+        transaction.set(counter, {"day": limits.day_of(now), "count": count + 1})
         audit_trail.note(cloud.db, transaction, mail.customer, path)
 
     transact(cloud.db, open_again)
@@ -239,6 +249,11 @@ def reopen(writes: firestore.WriteBatch, snapshot: Snapshot, at: datetime) -> No
     writes.update(snapshot.reference, {**_to_be_sent(at), **WAITS_NO_LONGER}, option=unchanged)
     piece = snapshot.reference.collection("pieces").document(ASK)
     writes.set(piece, _first_piece(snapshot.get("customer"), at))
+
+
+def _sent_again(cloud: Cloud, customer: str) -> Any:
+    """The document that counts a customer's mails that were sent again on a day."""
+    return cloud.db.document(f"customers/{customer}/use/mails_again")
 
 
 def _to_be_sent(at: datetime) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from typing import Any
 
 from google.cloud import firestore
 
+from shared.accounts import limits
 from shared.accounts.customers import Customer
 from shared.accounts.limits import NEW_ADDRESSES
 from shared.addresses import folded
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import fields_of, read_time, transact
+from shared.gcp.documents import read_time, transact
 
 NAMED_AT_ONCE = 400
 """How many addresses one transaction notes: it writes one document each, and one that counts them."""
@@ -45,7 +46,7 @@ def name(cloud: Cloud, customer: Customer, addresses: Iterable[str], known: Iter
     def add(transaction: firestore.Transaction) -> bool:
         found = used.get(transaction=transaction)
         new, now = _new(cloud, documents, transaction), read_time(found)
-        day, count = _day(now), named_on(found, now)
+        day, count = limits.day_of(now), named_on(found, now)
         if count + len(new) > most:
             midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), now.tzinfo)
             raise NEW_ADDRESSES.reached(most, count, len(new), (midnight - now).total_seconds())
@@ -67,9 +68,7 @@ def day_document(cloud: Cloud, customer: str) -> Any:
 
 def named_on(found: Any, now: datetime) -> int:
     """How many new addresses were named on the day of `now`, by the document that counts them."""
-    fields = fields_of(found) if found.exists else {}
-    count: int = fields.get("count", 0) if fields.get("day") == _day(now) else 0
-    return count
+    return limits.of_day(found, now)
 
 
 def _new(cloud: Cloud, documents: list[Any], transaction: firestore.Transaction | None) -> list[Any]:
@@ -80,10 +79,6 @@ def _new(cloud: Cloud, documents: list[Any], transaction: firestore.Transaction 
 def _document(cloud: Cloud, customer: Customer, address: str) -> Any:
     digest = hashlib.sha256(address.encode()).hexdigest()[:32]
     return cloud.db.document(f"customers/{customer.id}/addresses/{digest}")
-
-
-def _day(at: datetime) -> str:
-    return f"{at:%Y-%m-%d}"
 
 
 def _domain(address: str) -> str:

@@ -13,9 +13,10 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import ids, logs
-from shared.errors import Conflict, NotFound
+from shared.accounts.customers import get_customer
+from shared.errors import Conflict, NotFound, TooMany
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot
+from shared.gcp.documents import Snapshot, server_time
 from shared.gcp.unreadable import readable
 from shared.outbox import links, mails
 from shared.outbox.links import Link
@@ -69,9 +70,12 @@ def revoke(cloud: Cloud, owner: str, id: str) -> Shown:
 
 
 def resend(cloud: Cloud, owner: str, id: str) -> Shown:
-    """Send a mail once more, because a person says so. NotFound where there is no such mail, Conflict where
-    it waits or is being sent."""
-    return _shown(cloud, mails.again(cloud, find(cloud, owner, id).path).path)
+    """Send a mail once more, because a person says so. NotFound where there is no such mail, TooMany where
+    its customer may have no further one now, Conflict where it waits or is being sent."""
+    mail = find(cloud, owner, id)
+    if why := mails.full(cloud, get_customer(cloud.db, mail.customer), 1, server_time(cloud.db)):
+        raise TooMany(why)
+    return _shown(cloud, mails.again(cloud, mail.path).path)
 
 
 def find(cloud: Cloud, owner: str, id: str) -> Mail:

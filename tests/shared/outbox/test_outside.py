@@ -14,7 +14,7 @@ from shared.errors import TooMany
 from shared.outbox import letters, outside
 from shared.outbox.letters import Export
 from tests.shared.outbox.post import FACTS, bodies, post, recipient
-from tests.subjects.by_email import ANN, BOB, by_email, only, sent_to, work
+from tests.subjects.by_email import ANN, BOB, asked, by_email, listed, only, sent_to, work
 from tests.subjects.small_job import Jobs
 from tests.subjects.small_run import MORNING
 from tests.world import SITE, Answer, World
@@ -176,6 +176,24 @@ def test_a_run_with_more_recipients_than_a_days_mails_fails_and_says_what_to_do(
     assert (event["status"], sent_to(world)) == ("FAILED", [])
     assert "2 recipients, and the limit mails_a_day is 1" in event["error"], event
     assert "Name fewer recipients" in event["next_action"]
+
+
+def test_a_mail_that_is_sent_again_counts_once_more(world: World) -> None:
+    work(world)
+    made = by_email(world, ANN)
+    world.run_due(MORNING)
+    set_limits(world, mails_a_day=2)
+    path = f"/v1/exports/{made}/runs/{only(world, made)['run_id']}/mails/{listed(world, made)[ANN]['id']}"
+    asked(world, "POST", f"{path}:resend")
+    world.drain()
+    refused = asked(world, "POST", f"{path}:resend", 429)["detail"]
+    assert refused.startswith("the limit mails_a_day is 2 mails made within 24 hours, and 2 are in use")
+    world.drain()
+    assert sent_to(world) == [ANN, ANN]
+    world.wait(timedelta(days=1))
+    asked(world, "POST", f"{path}:resend")
+    world.drain()
+    assert sent_to(world) == [ANN, ANN, ANN]
 
 
 def test_a_job_whose_mail_is_one_too_many_says_that_it_was_not_sent(world: World) -> None:
