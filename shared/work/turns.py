@@ -91,11 +91,12 @@ def _of_each(cloud: Cloud, query: Any, by: str, at: datetime, name: str) -> Iter
     cursor = (place.get().to_dict() or {}).get("after")
     for _ in range(MAX_PAGES):
         page = list((ordered.start_after(cursor) if cursor else ordered).stream())
-        yield from (each for each in page if (time := each.get(by)) is not None and time <= at)
+        yield from (each for each in page if isinstance(time := each.get(by), datetime) and time <= at)
         if len(page) < SHARE:
             cursor = None
             break
-        # What is due comes first of a customer's, but for those of which no time is known.
+        # What is due comes first of a customer's, but for those of which no time is known, or that have a
+        # number there. https://cloud.google.com/firestore/docs/concepts/data-types#value_type_ordering
         last, time = page[-1].get(CUSTOMER), page[-1].get(by)
-        cursor = [last] if time is not None else [last, None]
+        cursor = [last, time] if time is None or isinstance(time, int | float) else [last]
     place.set({"after": cursor})

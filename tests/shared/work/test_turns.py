@@ -72,6 +72,22 @@ def test_what_is_not_due_yet_and_what_has_no_time_is_passed_over(
     assert {each[0] for each in found} == {"m", "z"}
 
 
+@pytest.mark.parametrize("due", [7, True, "yesterday"])
+def test_what_has_something_else_for_a_time_is_passed_over(
+    world: World, monkeypatch: pytest.MonkeyPatch, due: object
+) -> None:
+    monkeypatch.setattr(turns, "SHARE", 2)
+    wait_for_slots(world, "m", 12, minutes=60)
+    for customer in ("b", "z"):
+        for each in range(3):
+            wrong = {"customer": customer, "state": PENDING, "due": due}
+            world.cloud.db.document(f"exports/{customer}/runs/wrong-{each}").set(wrong)
+        wait_for_slots(world, customer, 1, minutes=1)
+    found = due_runs(world)
+    assert {"b-00", "z-00"} < set(found)
+    assert not any(each.startswith("wrong") for each in found)
+
+
 def test_the_next_tick_goes_on_behind_the_customer_where_this_one_stopped(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
