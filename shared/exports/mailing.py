@@ -40,6 +40,10 @@ STAGE = "mail"
 LOOK_AFTER = timedelta(minutes=15)
 """After which time a run looks whether its mails are sent, where no mail has woken it."""
 
+WAITS_FOR_ROOM = timedelta(days=2)
+"""How long a run waits until its customer may have its mails. Those of a day leave room within a day, unless
+others of the customer take it."""
+
 CHANGES_A_COMMIT = 200
 """How many documents of mails and their pieces are written at once. A request may hold 10 MiB."""
 
@@ -69,7 +73,8 @@ def mail(cloud: Cloud, run: Run, attempt: Attempt) -> Done | Later:
     if not recipients(run):
         return Done()
     if not attempt.fields.get("made"):
-        _check_limit(cloud, run)
+        if why := _no_room(cloud, run, attempt.piece.heartbeat):
+            return Later(after=LOOK_AFTER, waits_for=why)
         make_mails(cloud, run)
     if not all_ended(cloud, run):
         return Later({"made": True}, after=LOOK_AFTER, waits_for=_waits_for(cloud, run))
@@ -77,9 +82,9 @@ def mail(cloud: Cloud, run: Run, attempt: Attempt) -> Done | Later:
     return Done()
 
 
-def _check_limit(cloud: Cloud, run: Run) -> None:
-    """Retry where the mails of a run are more than its customer may have now; CustomerMustAct where they are
-    more than it may have in a day."""
+def _no_room(cloud: Cloud, run: Run, at: datetime) -> str | None:
+    """Why the mails of a run may not be made at Firestore's time `at`, where its customer has too many now.
+    CustomerMustAct where they are more than it may have in a day, or have waited for WAITS_FOR_ROOM."""
     customer, whom = get_customer(cloud.db, run.customer), recipients(run)
     most = customer.limit(MAILS)
     if len(whom) > most:
@@ -88,8 +93,12 @@ def _check_limit(cloud: Cloud, run: Run) -> None:
             f"Name fewer recipients, or {ASK}. Then retry the run.",
         )
     missing = len(whom) - count(_delivering(cloud, run))
-    if missing > 0 and (why := mails.full(cloud, customer, missing, server_time(cloud.db))):
-        raise Retry(why)
+    why = mails.full(cloud, customer, missing, at) if missing > 0 else None
+    if why and run.since is not None and at - run.since >= WAITS_FOR_ROOM:
+        raise CustomerMustAct(
+            f"The mails of the run waited for {WAITS_FOR_ROOM.days} days: {why}.", "Then retry the run."
+        )
+    return why
 
 
 def recipients(run: Run) -> tuple[str, ...]:

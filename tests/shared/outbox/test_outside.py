@@ -11,6 +11,7 @@ import pytest
 
 from shared.accounts.customers import Customer, get_customer
 from shared.errors import TooMany
+from shared.exports import mailing
 from shared.outbox import letters, outside
 from shared.outbox.letters import Export
 from tests.shared.outbox.post import FACTS, bodies, post, recipient
@@ -165,6 +166,48 @@ def test_a_run_whose_mails_are_too_many_for_the_day_waits_and_says_so(world: Wor
     world.drain()
     assert world.request("GET", path).body["status"] == "COMPLETED"
     assert len(sent_to(world)) == 4
+
+
+def test_a_run_whose_mails_are_too_many_is_sent_when_those_of_the_day_before_no_longer_count(
+    world: World,
+) -> None:
+    set_limits(world, mails_a_day=3)
+    work(world)
+    made = by_email(world, ANN, BOB, start="2026-11-22T09:00:00Z")
+    world.run_due(MORNING)
+    asked(world, "POST", f"/v1/exports/{made}:pause")
+    body = {"start": "2026-11-22T09:00:00Z", "end": "2026-11-22T10:00:00Z"}
+    run = asked(world, "POST", f"/v1/exports/{made}:backfill", 201, body=body)["run_id"]
+    world.drain()
+    path = f"/v1/exports/{made}/runs/{run}"
+    for _ in range(23):
+        world.wait(timedelta(hours=1))
+        world.tick()
+        world.drain()
+        assert asked(world, "GET", path)["status"] == "DELIVERING"
+    world.wait(timedelta(hours=2))
+    world.tick()
+    world.drain()
+    assert asked(world, "GET", path)["status"] == "COMPLETED"
+    assert sent_to(world) == [ANN, ANN, BOB, BOB]
+
+
+def test_a_run_whose_mails_find_no_room_fails_in_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailing, "WAITS_FOR_ROOM", timedelta(minutes=30))
+    set_limits(world, mails_a_day=3)
+    work(world)
+    made = by_email(world, ANN, BOB, start="2026-11-22T09:00:00Z")
+    world.run_due(MORNING)
+    body = {"start": "2026-11-22T09:00:00Z", "end": "2026-11-22T10:00:00Z"}
+    run = asked(world, "POST", f"/v1/exports/{made}:backfill", 201, body=body)["run_id"]
+    world.drain()
+    world.wait(timedelta(hours=1))
+    world.tick()
+    world.drain()
+    event = asked(world, "GET", f"/v1/exports/{made}/runs/{run}")
+    assert (event["status"], "the limit mails_a_day is 3" in event["error"]) == ("FAILED", True), event
 
 
 def test_a_run_with_more_recipients_than_a_days_mails_fails_and_says_what_to_do(world: World) -> None:
