@@ -57,12 +57,10 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
             return export, False
         delivering = _runs(reference).where(filter=FieldFilter("state", "==", DELIVERING))
         for run in delivering.limit(MAX_DELIVERING).stream(transaction=transaction):
-            if not run.get("waiting"):
-                raise Conflict(
-                    f"the run {run.id} is being delivered: delete the export when that has ended, or pause "
-                    "it now"
-                )
-            control.must_be_cancellable(cloud, KIND, transaction, run)
+            try:
+                _must_wait(cloud, transaction, run)
+            except unreadable.MALFORMED as failure:
+                unreadable.report(cloud.db, run.reference.path, failure)  # nothing delivers it
         deleted = {"state": DELETED, "next_due": None, "deleting": True, **withdrawing.all_links()}
         transaction.update(reference, deleted)
         audit_trail.note(cloud.db, transaction, export.customer, reference.path)
@@ -74,6 +72,15 @@ def delete(cloud: Cloud, caller: Caller, id: str) -> None:
             logs.info("export deleted")
     if not perform(cloud, id, export.customer, CALL_SECONDS):
         cloud.messages.publish(BEGIN_FUNCTION, message(id, export.customer))
+
+
+def _must_wait(cloud: Cloud, transaction: firestore.Transaction, run: Snapshot) -> None:
+    """Conflict where a run is being delivered, and does not wait for something outside."""
+    if not run.get("waiting"):
+        raise Conflict(
+            f"the run {run.id} is being delivered: delete the export when that has ended, or pause it now"
+        )
+    control.must_be_cancellable(cloud, KIND, transaction, run)
 
 
 def message(export: str, customer: str) -> Mapping[str, Any]:

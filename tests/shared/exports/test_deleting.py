@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from google.cloud import firestore
 
 from shared.errors import Conflict
 from shared.exports import deleting
@@ -148,6 +149,21 @@ def test_a_run_that_cannot_be_read_keeps_none_of_the_others(world: World) -> Non
     world.cloud.db.document(f"exports/{export}/runs/h{1:032x}").update({"config": 7})
     assert delete(world, export) == 204
     assert states(world, export) == ["CANCELLED", "CANCELLED", "PENDING"]
+    assert is_over(world, export)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"waiting": firestore.DELETE_FIELD}, {"waiting": True, "stage": "bogus"}, {"stage": 7}]
+)
+def test_a_run_that_is_being_delivered_and_cannot_be_read_keeps_none_of_the_others(
+    world: World, damage: dict[str, Any]
+) -> None:
+    export = world.export()
+    waiting(world, export, 3)
+    run = world.cloud.db.document(f"exports/{export}/runs/h{1:032x}")
+    run.update({"state": "DELIVERING", "stage": "deliver", "plan": "deliver", "waiting": True} | damage)
+    assert delete(world, export) == 204
+    assert states(world, export) == ["CANCELLED", "CANCELLED", "DELIVERING"]
     assert is_over(world, export)
 
 
