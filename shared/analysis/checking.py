@@ -46,25 +46,37 @@ class Checked:
         return after
 
 
-def check(cloud: Cloud, site: Site, held: StoredWorkOrder, in_time: Callable[[], bool]) -> Checked:
-    """Check the images that are not, one after the other until it is no longer `in_time`.
+def check(
+    cloud: Cloud,
+    site: Site,
+    held: StoredWorkOrder,
+    in_time: Callable[[], bool],
+    alive: Callable[[], None] = lambda: None,
+) -> Checked:
+    """Check the images that are not, one after the other until it is no longer `in_time`; `alive` is called
+    after each, and what it raises passes.
 
     Google's errors pass, where an image cannot be read now.
     """
     again = images.originals(list(images.decode(held.images)))
+    wanted = True
 
     def one(image: Image) -> tuple[DataConformity, ...] | None:
-        if not in_time():
+        if not (wanted and in_time()):
             return None
         found = _looked_at(cloud, site, image, in_time)
         return (*found, DUPLICATE) if found is not None and image.id in again else found
 
     by_input = {}
     with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-        for image, found in zip(held.unchecked, pool.map(one, held.unchecked), strict=True):
-            if found is None:
-                break
-            by_input[image.id] = found
+        try:
+            for image, found in zip(held.unchecked, pool.map(one, held.unchecked), strict=True):
+                if found is None:
+                    break
+                by_input[image.id] = found
+                alive()
+        finally:
+            wanted = False  # where something was raised, the others need not be looked at
     return Checked(by_input, held.images[: (held.checked + len(by_input)) * LINE_BYTES])
 
 

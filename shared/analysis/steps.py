@@ -9,7 +9,7 @@ What is passing is tried again, for MAX_WAIT at least; what is not, or stays, ma
 a sentence for the customer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -61,7 +61,7 @@ def analyse(cloud: Cloud, analyses: Analyses, attempt: Attempt) -> Done | Later:
     with logs.bound(work_order=id):
         try:
             site = get_site(cloud.db, analyses.site, analyses.customer)
-            after = take_on(cloud, site, id, time)
+            after = take_on(cloud, site, id, time, attempt.heartbeat)
         except NotFound as gone:
             logs.info("nothing to analyse", reason=str(gone))
             return Done()
@@ -94,9 +94,11 @@ def _given_up(now: StoredWorkOrder, failure: str) -> StoredWorkOrder:
     return replace(now, analysis=FAILED, failure=failure) if now.analysis == DUE else now
 
 
-def take_on(cloud: Cloud, site: Site, id: str, time: Time) -> StoredWorkOrder:
+def take_on(
+    cloud: Cloud, site: Site, id: str, time: Time, alive: Callable[[], None] = lambda: None
+) -> StoredWorkOrder:
     """Analyse a work order as far as there is time; returns it as it is then. DUE means that there is more
-    to do.
+    to do. `alive` is called after each photograph that is checked.
 
     NotFound where there is no such work order, Conflict where too many change it, Retry where its analyser
     is away or busy.
@@ -104,7 +106,7 @@ def take_on(cloud: Cloud, site: Site, id: str, time: Time) -> StoredWorkOrder:
     began = stopwatch()
     held = store.look(cloud, site, id)
     if held.stored.analysis == DUE and (held.stored.unchecked or not site.analysis_url):
-        checked = checking.check(cloud, site, held.stored, lambda: elapsed_since(began) < time.checks)
+        checked = checking.check(cloud, site, held.stored, lambda: elapsed_since(began) < time.checks, alive)
         try:
             after = store.change(cloud, site, id, lambda now: checked.put_into(site, now.stored))
         except Invalid as too_large:

@@ -19,7 +19,8 @@ from shared.analysis import analyser, checking, queue, steps
 from shared.errors import Retry
 from shared.gcp.documents import fields_of
 from shared.settings import Keys
-from shared.work import engine, overview, pieces, stages
+from shared.work import attempts, engine, overview, pieces, stages
+from shared.work.attempts import Attempt
 from shared.workorders import images, store, stored
 from shared.workorders.store import Photograph
 from shared.workorders.stored import Correction, StoredWorkOrder
@@ -119,6 +120,22 @@ def test_what_cannot_be_checked_in_time_is_left_to_the_next_message(world: World
     assert len(world.suite.pubsub.outstanding()) == 1
     world.drain()
     assert (held(world, id).analysis, held(world, id).checked) == ("DONE", 1)
+
+
+def test_checks_show_life_after_each_photograph(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many take longer than the lease: another attempt would begin with the same ones."""
+    monkeypatch.setattr(attempts, "HEARTBEAT_SECONDS", 0.0)
+    id = made(world, world.site, [CONTENTS[0], photograph(3, side=100), b"\x89PNG no picture"])
+    saved: list[str] = []
+    save = Attempt.save
+
+    def counted(attempt: Attempt, *args: Any) -> None:
+        saved.append(attempt.piece.name)
+        save(attempt, *args)
+
+    monkeypatch.setattr(Attempt, "save", counted)
+    world.drain()
+    assert (held(world, id).analysis, saved) == ("DONE", [id] * 3)
 
 
 def test_checks_that_took_long_leave_the_analyser_to_the_next_message(
