@@ -63,7 +63,7 @@ def revoke(cloud: Cloud, owner: str, id: str) -> Shown:
     mail = find(cloud, owner, id)
     if not mail.links:
         raise Conflict(f"the mail {id} has no link to be withdrawn")
-    for link in mail.links:
+    for link in links.of(cloud, mail.links):  # those that expired long ago are there no more
         links.revoke(cloud, mail.customer, link, mail.path)
     logs.info("links withdrawn", mail=mail.path, customer=mail.customer, **logs.ids_of(mail.path))
     return _shown(cloud, mail.path)

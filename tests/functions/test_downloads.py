@@ -138,6 +138,18 @@ def test_a_link_that_was_withdrawn_says_so(inbox: Inbox) -> None:
     assert inbox.click().status == 410, "the old one stays withdrawn"
 
 
+def test_the_newest_link_of_a_mail_is_withdrawn_though_the_first_is_gone(inbox: Inbox) -> None:
+    """Firestore removes a link's document three months after it expired."""
+    mail = inbox.mail.one()
+    inbox.world.cloud.db.document(links.path(inbox.id)).delete()
+    service.resend(inbox.world.cloud, RUN, mail.id)
+    inbox.world.drain()
+    [new] = tokens(inbox.world.suite.sendgrid.sent[1])
+    assert inbox.click(token=new).status == 302
+    assert [link.revoked for link in service.revoke(inbox.world.cloud, RUN, mail.id).links] == [True]
+    assert inbox.click(token=new).status == 410
+
+
 GUESSES: dict[str, Callable[[str], str]] = {
     "a wrong secret": lambda token: token[:-1] + ("A" if token[-1] != "A" else "B"),
     "a wrong id": lambda token: "0" * 32 + token[32:],
