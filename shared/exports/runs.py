@@ -198,7 +198,7 @@ def from_snapshot(snapshot: Snapshot) -> Run:
         planned=fields.get("planned"),
         parts=fields.get("parts"),
         totals=Totals(**totals) if totals else None,
-        plans=fields["plans"],
+        plans=dict(fields["plans"]),
         replanned=fields.get("replanned", 0),
         waits_for=fields["waits_for"],
         since=fields["since"],

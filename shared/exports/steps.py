@@ -34,7 +34,7 @@ Step = Callable[[Cloud, Run, Attempt], Done | Later]
 
 def _export_deleted(cloud: Cloud, transaction: firestore.Transaction, run: Snapshot) -> bool:
     export = run.reference.parent.parent.get(["state"], transaction=transaction)
-    return bool(export.exists and export.get("state") == DELETED)
+    return (export.to_dict() or {}).get("state") == DELETED
 
 
 def _stage(name: str, state: str, step: Step) -> Stage[Run]:

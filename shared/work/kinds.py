@@ -187,6 +187,11 @@ class Kind(Generic[T]):
     abandoned: "Callable[[Cloud, firestore.Transaction, Snapshot], bool]" = lambda *_: False
     closing: str | None = None
 
+    def starts_at(self, fields: Fields) -> Stage[T]:
+        """The stage at which a work with these fields starts: where it was, or else the first. LookupError
+        where there is no such stage."""
+        return self.stage(fields["stage"]) if fields.get("stage") else self.stages[0]
+
     def stage(self, name: str) -> Stage[T]:
         """The stage of that name. LookupError where there is none."""
         for each in self.stages:

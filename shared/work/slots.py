@@ -82,7 +82,11 @@ def _pending(query: Any, free: int, transaction: firestore.Transaction) -> Itera
 
 def _can_start(cloud: Cloud, kind: Kind[Any], work: Snapshot, transaction: firestore.Transaction) -> bool:
     """Whether a pending work can be read, and what it belongs to is still there."""
-    return bool(list(readable(cloud.db, [work], kind.parse))) and not kind.abandoned(cloud, transaction, work)
+
+    def start(each: Snapshot) -> Any:
+        return kind.parse(each), kind.starts_at(fields_of(each))
+
+    return bool(list(readable(cloud.db, [work], start))) and not kind.abandoned(cloud, transaction, work)
 
 
 def _lane(kind: Kind[Any], work: Snapshot) -> str:

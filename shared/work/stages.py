@@ -52,7 +52,7 @@ def begin(
     rests for so long, unless a message comes."""
     fields = fields_of(work)
     subject = kind.parse(work)
-    stage = kind.stage(fields["stage"]) if fields.get("stage") else kind.stages[0]
+    stage = kind.starts_at(fields)
     plans = fields.get("plans", {})
     changes = {**_at(stage, plans), **WAITS_NO_LONGER, "heartbeat": at, "open": True}
     batch.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.cloud import firestore
 
 from infra.__main__ import main
 from shared.gcp import unreadable
@@ -236,15 +237,28 @@ def test_one_costs_itself_and_operators_are_told(
         assert bad in {each["document"] for each in told["documents_unreadable"]}, kind
 
 
-def test_a_pending_run_that_cannot_be_read_keeps_no_other_from_starting(world: World) -> None:
+@pytest.mark.parametrize("damage", [{"config": None}, {"stage": "bogus"}, {"stage": 7}, {"plans": 7}])
+def test_a_pending_run_that_cannot_be_read_keeps_no_other_from_starting(
+    world: World, damage: dict[str, Any]
+) -> None:
     good = a_run(world)
     fields = fields_of(world.cloud.db.document(good).get())
     bad = f"{good.rpartition('/')[0]}/h{'0' * 32}"
-    world.cloud.db.document(bad).create({**fields, "config": None, "due": MORNING - timedelta(days=3)})
+    world.cloud.db.document(bad).create({**fields, **damage, "due": MORNING - timedelta(days=3)})
     world.tick()
     world.drain()
     assert fields_of(world.cloud.db.document(good).get())["state"] == "COMPLETED"
     assert [each.path for each in unreadable.listed(world.cloud.db)] == [bad]
+
+
+def test_a_pending_run_of_an_export_that_cannot_be_read_keeps_no_other_from_starting(world: World) -> None:
+    bad, good = a_run(world), a_run(world)
+    waits = fields_of(world.cloud.db.document(good).get())
+    world.cloud.db.document(bad).set({**waits, "due": MORNING - timedelta(days=3)})
+    world.cloud.db.document(bad.rpartition("/runs/")[0]).update({"state": firestore.DELETE_FIELD})
+    world.tick()
+    world.drain()
+    assert fields_of(world.cloud.db.document(good).get())["state"] == "COMPLETED"
 
 
 def test_one_that_was_mended_or_removed_is_listed_no_more(world: World) -> None:
