@@ -12,11 +12,11 @@ from shared import logs
 from shared.accounts import limits
 from shared.accounts import stored as counted
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import read_time
+from shared.gcp.documents import read_time, server_time
 from shared.gcp.messages import ObjectFinalised
 from shared.jobs import job as jobs
 from shared.jobs.job import EXPORT, REJECTED, UPLOAD_LIFE, Job, ending_of
-from shared.work import pieces
+from shared.work import pieces, stages
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Later
 
@@ -40,8 +40,10 @@ def upload_came(cloud: Cloud, function: str, event: ObjectFinalised) -> bool:
     waiting = cloud.db.collection("jobs").where(filter=FieldFilter("upload", "==", name[2]))
     for snapshot in waiting.select(["customer", "stage"]).limit(MAX_WAITING).stream():
         fields = snapshot.to_dict() or {}
-        if fields.get("customer") == name[1] and fields.get("stage") == STAGE:
+        waits = fields.get("customer") == name[1] and fields.get("stage") == STAGE
+        if waits and not stages.make_ready(cloud, snapshot.reference, STAGE):
             cloud.messages.publish(function, pieces.message(snapshot.reference.path, STAGE))
+    stages.publish_ready(cloud, name[1], function, server_time(cloud.db))
     return True
 
 

@@ -43,6 +43,7 @@ KIND = Kind(
     parse=jobs.from_snapshot,
     ids=_ids,
     ending=finishing.ending,
+    in_turn=True,
     closing=finishing.CANCEL,
 )
 """An import or an export of records, and what becomes of it."""

@@ -268,7 +268,7 @@ def _publish_more(cloud: Cloud, kind: Kind[Any], attempt: Attempt) -> None:
     try:
         if kind.in_turn:
             stages.publish_ready(cloud, piece.customer, piece.function, piece.heartbeat)
-        elif piece.plan != piece.stage:
+        if piece.plan != piece.stage:
             stages.publish_queued(cloud, attempt.work, piece.function, piece.plan)
     except Exception as failure:
         logs.warning("queued pieces were not published", reason=type(failure).__name__)
@@ -343,21 +343,28 @@ def _save_later(cloud: Cloud, kind: Kind[Any], attempt: Attempt, later: Later) -
     while this attempt was at it is not lost."""
     piece = attempt.piece
     reference = cloud.db.document(piece.path)
+    planned = piece.plan != piece.stage
+    in_turn = kind.in_turn and not planned
 
-    def save(transaction: firestore.Transaction) -> bool | None:
+    def save(transaction: firestore.Transaction) -> tuple[bool, datetime] | None:
         snapshot = reference.get(transaction=transaction)
         if not holds(snapshot, attempt.id):
             return None
         now = read_time(snapshot)
         at_once = later.after is None or bool(snapshot.get("woken"))
-        state = pieces.untried(now) if later.after is None or at_once else pieces.resting(now, later.after)
+        state = pieces.untried(now, READY if in_turn else OPEN)
+        if later.after is not None and not at_once:
+            state = pieces.resting(now, later.after)
         transaction.update(reference, {**later.fields, **state})
-        return at_once
+        return at_once, now
 
-    at_once = transact(cloud.db, save)
-    if at_once is None:
+    saved = transact(cloud.db, save)
+    if saved is None:
         return
-    if at_once:
+    at_once, now = saved
+    if at_once and in_turn:
+        stages.publish_ready(cloud, piece.customer, piece.function, now)
+    elif at_once:
         cloud.messages.publish(piece.function, piece.message)
     if later.waits_for is not None:
         _note_waiting(cloud, kind, piece, later.waits_for, waiting=True)
@@ -418,7 +425,7 @@ def _save_failure(cloud: Cloud, kind: Kind[Any], attempt: Attempt, why: str, cou
             "retry_at": now + backoff,
             "next": now + backoff,
         }
-        if kind.in_turn:
+        if kind.in_turn and piece.plan == piece.stage:
             changes["status"] = READY
         if not counted:
             changes["attempts"] = max(snapshot.get("attempts") - 1, 0)

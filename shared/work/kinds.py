@@ -159,8 +159,8 @@ class Kind(Generic[T]):
     max_wait      how long a piece may wait for something outside, and what people are told to do then
     slots         how many works of a customer run at once, from the fields of the customer's document: the
                   others are PENDING, the longest `due` first. None: every work runs at once
-    in_turn       whether its pieces are READY before they are published, and after a failed try: for works
-                  that are one piece each, and many
+    in_turn       whether the piece of a stage that is one piece is READY before it is published, after a
+                  failed try, and when it is to be continued: for works that are many
     lane          the field by which works belong together: none of them starts while another one waits
     abandoned     whether what a work belongs to is gone, read in a transaction: such a work does not start,
                   and is cancelled where it would move on to a stage that finishes

@@ -56,7 +56,7 @@ def begin(
     plans = fields.get("plans", {})
     changes = {**_at(stage, plans), **WAITS_NO_LONGER, "heartbeat": at, "open": True}
     batch.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})
-    reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, plans, at)
+    reference, piece = _first_piece(kind, stage, work.reference, fields["customer"], subject, plans, at)
     batch.set(reference, piece | ({} if after is None else pieces.resting(at, after)))
 
 
@@ -102,7 +102,9 @@ def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot) -> None:
     collection = work.reference.collection("pieces")
     if plan == fields["stage"]:
         snapshot = collection.document(plan).get()
-        if snapshot.exists and snapshot.get("holder") is None and snapshot.get("retry_at") is None:
+        if snapshot.exists and snapshot.get("status") == READY:
+            publish_ready(cloud, fields["customer"], function, read_time(snapshot))
+        elif snapshot.exists and snapshot.get("holder") is None and snapshot.get("retry_at") is None:
             cloud.messages.publish(function, pieces.message(work.reference.path, plan))
         return
     if not pieces.open_left(cloud, work.reference.path, plan):
@@ -131,6 +133,14 @@ def publish_ready(cloud: Cloud, customer: str, function: str, at: datetime) -> N
     is room for: of all the customer's works, the longest ready first."""
     if some := pieces.ready(cloud.db, customer, function, at, MAX_IN_LINE):
         _publish(cloud, function, some[: _room(cloud, customer, function)], READY, at)
+
+
+def make_ready(cloud: Cloud, work: Any, stage: str) -> bool:
+    """Have the piece of a stage that rests be READY, for a kind `in_turn`; False where it does not rest."""
+    snapshot = work.collection("pieces").document(stage).get()
+    if not snapshot.exists or snapshot.get("status") != QUEUED:
+        return False
+    return change(cloud.db, snapshot, {"status": READY, "next": read_time(snapshot)}) is not None
 
 
 def _room(cloud: Cloud, customer: str, function: str) -> int:
@@ -209,12 +219,12 @@ def move(
     stage = kind.stage(done.next) if done.next else kind.after(fields["stage"])
     moved = {**done.work, **_at(stage, known), **WAITS_NO_LONGER, "plans": known, "heartbeat": now}
     transaction.update(work.reference, moved)
-    reference, piece = _first_piece(stage, work.reference, fields["customer"], subject, known, now)
+    reference, piece = _first_piece(kind, stage, work.reference, fields["customer"], subject, known, now)
     here = attempt is not None and piece["function"] == attempt.piece.function and piece["name"] != GATE
     if attempt is None or not here:
         transaction.set(reference, piece)
         return None
-    piece |= {"holder": attempt.id, "attempts": 1, "in_line": False, **alive(now)}
+    piece |= {"status": OPEN, "holder": attempt.id, "attempts": 1, "in_line": False, **alive(now)}
     transaction.set(reference, piece)
     return Attempt(cloud, attempt.id, pieces.parse(Changed(reference, piece)), work, done.carry)
 
@@ -242,6 +252,7 @@ def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _first_piece(
+    kind: Kind[Any],
     stage: Stage[Any],
     work: Any,
     customer: str,
@@ -254,7 +265,8 @@ def _first_piece(
     function = stage.function(subject)
     collection = work.collection("pieces")
     if plan is None:
-        piece = pieces.new(customer, function, stage.name, stage.name, stage.name, at)
+        status = READY if kind.in_turn else OPEN
+        piece = pieces.new(customer, function, stage.name, stage.name, stage.name, at, status)
         return collection.document(stage.name), piece
     # The gate is no piece to be done: no count of those finds it.
     gate = pieces.new(customer, function, stage.name, plan, GATE, at, GATE)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shared.work.stages import MAX_IN_LINE
 from tests.subjects.small_job import Jobs
 from tests.world import World
 
@@ -40,6 +41,31 @@ def test_odd_filters_find_what_they_say_or_are_rejected(jobs: Jobs, filters: str
         assert (ended["status"], ended["reason"][:7]) == ("Rejected", "filters"), ended
     else:
         assert (ended["status"], ended["recordsProcessed"]) == ("Completed", str(count)), ended
+
+
+def test_many_jobs_of_one_customer_keep_anothers_waiting_for_a_few(world: World, jobs: Jobs) -> None:
+    data = {"jobName": "j", "itemType": "A", "contentType": JSON, "filters": "0"}
+    for _ in range(12):
+        jobs.post("export", data=data)
+    assert 0 < len(world.waiting()) <= MAX_IN_LINE
+    world.drain()
+    states = [each.get("state") for each in world.cloud.db.collection("jobs").stream()]
+    assert states == ["COMPLETED"] * 12
+
+
+def test_jobs_whose_file_came_stand_in_line(world: World, jobs: Jobs) -> None:
+    made = jobs.send("/ls/api/batch/upload-url")
+    assert made.status == 200, made
+    data = {"itemType": "A", "contentType": JSON, "uploadId": made.body["uploadId"]}
+    for _ in range(12):
+        jobs.post("import", data=data)
+    world.drain()
+    world.upload(made.body["uploadUrl"], b'{"id": 1}')
+    assert world.suite.pubsub.deliver_due(world.push) == 1, "the file's event"
+    assert 0 < len(world.waiting()) <= MAX_IN_LINE
+    world.drain()
+    states = [each.get("state") for each in world.cloud.db.collection("jobs").stream()]
+    assert states == ["COMPLETED"] * 12
 
 
 @pytest.mark.parametrize("upload", ["a" * 5000, "a/b", "__x__", "..", "\0", "é"])

@@ -544,6 +544,25 @@ def test_however_many_works_a_customer_has_each_has_one_piece_in_line_beside_the
     assert {fields(work)["state"] for work in works} == {"COMPLETED"}
 
 
+def test_however_many_works_of_a_kind_in_turn_a_customer_has_few_are_in_line(toys: Toys) -> None:
+    toys.kind = replace(toys.kind, in_turn=True)
+    works = [toys.make(f"number-{number}", count=1) for number in range(20)]
+    works.append(toys.make("small", count=1, customer="globex"))
+    assert len(toys.world.suite.pubsub.outstanding()) <= stages.MAX_IN_LINE + 1
+    continued: set[str] = set()
+
+    def step(attempt: Attempt) -> Any:
+        if attempt.piece.work in continued:
+            return None
+        continued.add(attempt.piece.work)
+        return Later()
+
+    toys.steps.does["plan"] = step
+    toys.drain()
+    assert {fields(work)["state"] for work in works} == {"COMPLETED"}
+    assert pieces.in_line(toys.cloud.db, "acme", PLANS, 100) == 0
+
+
 @pytest.mark.slow
 def test_where_instances_are_to_spare_many_pieces_are_under_way_at_once(
     toys: Toys, monkeypatch: pytest.MonkeyPatch
