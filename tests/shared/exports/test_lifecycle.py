@@ -436,6 +436,7 @@ def test_nothing_begins_of_an_export_that_is_deleted_meanwhile(
     assert at > 8, "the call was not met in its middle"
 
 
+@pytest.mark.ours_only("the pause waits for the locks of a transaction that waits for the pause")
 @pytest.mark.parametrize("call", ["pause", "delete"])
 def test_no_window_begins_once_the_export_is_paused_or_deleted_in_the_middle_of_a_tick(
     world: World, outside: Outside, call: str
