@@ -800,10 +800,10 @@ def test_an_analysis_at_which_we_fail_is_reported_as_ours_and_stops_no_other(
     bad, good = made(world, world.site), made(world, world.site, name="WO_2")
     take_on = steps.take_on
 
-    def fail(cloud: Any, site: Site, id: str, time: steps.Time) -> StoredWorkOrder:
+    def fail(cloud: Any, site: Site, id: str, *more: Any) -> StoredWorkOrder:
         if id == bad:
             raise ZeroDivisionError
-        return take_on(cloud, site, id, time)
+        return take_on(cloud, site, id, *more)
 
     monkeypatch.setattr(steps, "take_on", fail)
     for _ in range(engine.MAX_ATTEMPTS + 2):
