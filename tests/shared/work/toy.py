@@ -138,6 +138,8 @@ class Toys:
             perform(self.cloud, self.kind, parse(from_http(headers, body)).body)
             if self.twice:
                 perform(self.cloud, self.kind, parse(from_http(headers, body)).body)
+        except Retry:
+            return False
         except Exception as fault:
             self.faults.append(repr(fault))
             return False
