@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
 from shared.accounts.customers import Customer, customer_of
@@ -238,14 +239,30 @@ def _ids(mail: Mail) -> Mapping[str, str]:
 
 
 def _ending(_: Cloud, __: firestore.Transaction, work: Snapshot, end: End) -> Writes:
-    """What else is written when a mail has an outcome: whoever waits for it is woken, and where it was not
-    sent the document that it is about is told."""
+    """What else is written when a mail has an outcome: whoever waits for it is woken, once those that were
+    made with it have one too, and where it was not sent the document that it is about is told."""
     mail, then = mails.from_snapshot(work), work.get("then")
     messages = [(then["function"], then["message"])] if then else []
     if end.state not in (SKIPPED, REFUSED) or not work.get("told"):
-        return Writes(messages=messages)
+        return Writes(messages=messages, unless=_others(work))
     why = {"address": mail.address, "status": end.state, "reason": end.fields.get("error") or ""}
-    return Writes(updates={mail.owner: {NOT_SENT: firestore.ArrayUnion([why])}}, messages=messages)
+    return Writes(
+        updates={mail.owner: {NOT_SENT: firestore.ArrayUnion([why])}},
+        messages=messages,
+        unless=_others(work),
+    )
+
+
+def _others(work: Snapshot) -> Any:
+    """The mails that are still to have an outcome, of those that were made with one."""
+    query: Any = work.reference.parent
+    for name, value in (
+        ("letter", work.get("letter")),
+        ("occurrence", work.get("occurrence")),
+        ("open", True),
+    ):
+        query = query.where(filter=FieldFilter(name, "==", value))
+    return query
 
 
 def _corrects(mail: Mail, attempt: str, end: End) -> bool:

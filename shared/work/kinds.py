@@ -107,12 +107,14 @@ class Writes:
     documents  documents to create
     updates    fields of other documents, by their paths
     messages   what is published after the transaction: function and message
+    unless     a query, asked after the transaction: where it finds something, the messages are not published
     """
 
     fields: Fields = field(default_factory=dict)
     documents: Documents = field(default_factory=dict)
     updates: Documents = field(default_factory=dict)
     messages: Sequence[tuple[str, Fields]] = ()
+    unless: Any = None
 
 
 @dataclass(frozen=True)

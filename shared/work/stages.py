@@ -131,8 +131,9 @@ def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> No
 def publish_ready(cloud: Cloud, customer: str, function: str, at: datetime) -> None:
     """Publish pieces of a customer that are READY for a function at Firestore's time `at`, as many as there
     is room for: of all the customer's works, the longest ready first."""
-    if some := pieces.ready(cloud.db, customer, function, at, MAX_IN_LINE):
-        _publish(cloud, function, some[: _room(cloud, customer, function)], READY, at)
+    some = pieces.ready(cloud.db, customer, function, at, MAX_IN_LINE)
+    if some and (room := _room(cloud, customer, function)):
+        _publish(cloud, function, some[:room], READY, at)
 
 
 def make_ready(cloud: Cloud, work: Any, stage: str) -> bool:
@@ -328,11 +329,16 @@ def publish(cloud: Cloud, writes: Writes) -> None:
     """Publish what follows from the end of a work, after its transaction: its messages, and the pieces among
     its documents that are READY."""
     by_function: dict[str, list[Fields]] = defaultdict(list)
-    for function, message in writes.messages:
-        by_function[function].append(message)
+    if not (writes.messages and _finds(writes.unless)):
+        for function, message in writes.messages:
+            by_function[function].append(message)
     for function, messages in by_function.items():
         cloud.messages.publish(function, *messages)
     ready = [each for each in writes.documents.values() if each.get("status") == READY]
     lines = {(each["customer"], each["function"]): each["next"] for each in ready}
     for (customer, function), at in lines.items():
         publish_ready(cloud, customer, function, at)
+
+
+def _finds(query: Any) -> bool:
+    return query is not None and bool(list(query.select([]).limit(1).stream()))

@@ -154,6 +154,18 @@ def mailed(world: World, count: int) -> int:
     return sum(calls.values())
 
 
+def test_the_last_of_its_mails_alone_wakes_a_run(world: World) -> None:
+    work(world)
+    world.wait(timedelta(minutes=2))
+    pushed = []
+    for count in (2, 12):
+        mailed(world, count)
+        pushes = Counter(call.resource for call in world.suite.traffic.calls("pubsub.push"))
+        assert pushes.pop("send_mail") == count
+        pushed.append(pushes)
+    assert pushed[0] == pushed[1]
+
+
 @pytest.mark.slow
 def test_what_a_run_costs_grows_with_its_recipients_and_not_with_their_square(world: World) -> None:
     work(world)
