@@ -22,7 +22,7 @@ from shared.jobs.reading.base import (
 from shared.jobs.reading.blocks import Blocks, lines_in
 from shared.jobs.reading.strict_json import not_text
 
-MAX_SKIPPED_BYTES = 8 * MAX_RECORD_BYTES
+MAX_SKIPPED_BYTES = 128 * 2**20
 """How far the end of a quoted field is looked for. One that does not end by then counts as never closed."""
 
 _IN_QUOTES = re.compile(rb'(?:[^"]++|"")*+')
