@@ -224,7 +224,7 @@ def write_at_random(world: World, pace: Pace, seed: int, operations: int) -> int
     return written
 
 
-@pytest.mark.parametrize(("part_records", "operations"), [(50_000, 30), (3, 15)])
+@pytest.mark.parametrize(("part_records", "operations"), [(50_000, 30), (3, 25)])
 def test_twelve_writers_while_windows_of_a_minute_are_exported_as_they_end(
     world: World, monkeypatch: pytest.MonkeyPatch, part_records: int, operations: int
 ) -> None:
