@@ -96,7 +96,7 @@ def authenticate(cloud: Cloud, authorization: str, auth_token: str = "") -> Toke
     carried = presented(authorization, auth_token)
     if not carried.startswith(_PREFIX):
         caller, _ = identify(cloud.db, carried)
-        return _caller(caller, username=caller.key, community=caller.customer)
+        return by_key(caller)
     id, expires, username, community = _verified(cloud, carried)
     snapshot = cloud.db.document(f"api_keys/{id}").get()
     owner = caller_of(snapshot)
@@ -105,6 +105,11 @@ def authenticate(cloud: Cloud, authorization: str, auth_token: str = "") -> Toke
     if read_time(snapshot) >= datetime.fromtimestamp(expires, UTC):
         raise Unauthenticated("the access token has expired: get a new one")
     return _caller(owner, username=username, community=community)
+
+
+def by_key(caller: Caller) -> TokenCaller:
+    """Who calls with a key itself."""
+    return _caller(caller, username=caller.key, community=caller.customer)
 
 
 def community_of(scope: str) -> str | None:

@@ -1,7 +1,9 @@
 """Who is calling `/v0.2`, and which of their sites the call is about."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import flask
 from pydantic import BaseModel, Field
@@ -9,7 +11,9 @@ from pydantic import BaseModel, Field
 from shared import ids
 from shared.accounts import callers
 from shared.accounts.customers import Site, get_site
+from shared.accounts.keys import Caller
 from shared.errors import Invalid, NotFound
+from shared.gcp.clients import Cloud
 from shared.http.errors import DETAIL
 from shared.http.routes import Surface
 
@@ -58,9 +62,19 @@ def who(request: flask.Request, scope: str) -> SiteCall:
     host = _SITE_HOST.match(request.host)
     in_path = (request.view_args or {}).get("site")
     named = (host[1].lower() if host else None) or in_path or request.args.get("site_id") or None
+    return _about(call.cloud, call.caller, named)
+
+
+def known(cloud: Cloud, caller: Caller, named: Mapping[str, Any]) -> SiteCall:
+    """A request of a caller who is known already, and the site that it names by `site_id`; NotFound as of
+    `who`."""
+    return _about(cloud, caller, named.get("site_id") or None)
+
+
+def _about(cloud: Cloud, caller: Caller, named: str | None) -> SiteCall:
     if named is not None and not ids.NAMED.fullmatch(named):
         raise NotFound(f"there is no site {named[:128]} of yours")
-    return SiteCall(call.cloud, call.caller, named)
+    return SiteCall(cloud, caller, named)
 
 
 SURFACE = Surface(
@@ -73,6 +87,7 @@ SURFACE = Surface(
         "order."
     ),
     who=who,
+    known=known,
     keys=callers.KEYS,
     challenge=callers.CHALLENGE,
     errors=DETAIL,

@@ -1,13 +1,17 @@
 """Who is calling `/v2`, and the surface itself."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import flask
 
 from shared.accounts import callers
 from shared.accounts.callers import Call
+from shared.accounts.keys import Caller
 from shared.accounts.signing import ALGORITHM
 from shared.cutting import shown
 from shared.datasets.errors import NoSuchProject
-from shared.gcp.clients import connect
+from shared.gcp.clients import Cloud, connect
 from shared.http.errors import CODED
 from shared.http.routes import Surface
 
@@ -39,7 +43,12 @@ def who(request: flask.Request, scope: str) -> Call:
     cloud = connect()
     caller = callers.any_way(cloud, request)
     caller.needs(scope)
-    project = (request.view_args or {}).get("project_id", caller.customer)
+    return known(cloud, caller, request.view_args or {})
+
+
+def known(cloud: Cloud, caller: Caller, named: Mapping[str, Any]) -> Call:
+    """A request of a caller who is known already; NoSuchProject as of `who`."""
+    project = named.get("project_id", caller.customer)
     if project != caller.customer:
         # The same whether there is such a customer or not.
         raise NoSuchProject(
@@ -58,6 +67,7 @@ SURFACE = Surface(
         "customer. A request carries a key or an access token, or is signed with a key's secret."
     ),
     who=who,
+    known=known,
     keys=KEYS,
     challenge=CHALLENGE,
     errors=CODED,

@@ -200,6 +200,7 @@ SURFACE = Surface(
     version="1",
     description="Exports of work orders on a schedule or on demand, their runs and the audit.",
     who=callers.who,
+    known=callers.known,
     keys=callers.KEYS,
     challenge=callers.CHALLENGE,
     errors=PROBLEM_DETAILS,

@@ -53,7 +53,12 @@ def repeatable(request: flask.Request, max_bytes: int = BODY_BYTES) -> Repeatabl
     key = request.headers.get(HEADER)
     if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise Invalid.field(HEADER, f"must be 1 to {MAX_KEY} printable characters")
+    return repeating(key, request.path, content(request, max_bytes) if key is not None else b"")
+
+
+def repeating(key: str | None, path: str, body: bytes) -> Repeatable:
+    """The request with this key, None for none, that asks this of this path."""
     if key is None:
         return Repeatable(None, "")
-    asked = f"{single_slashes(request.path).rstrip('/')}\n".encode() + content(request, max_bytes)
+    asked = f"{single_slashes(path).rstrip('/')}\n".encode() + body
     return Repeatable(key, hashlib.scrypt(asked, salt=key.encode(), **SCRYPT).hex())

@@ -41,7 +41,7 @@ from shared.gcp.outages import expired
 from shared.http import forms
 from shared.http.bodies import BODY_BYTES, json_object, no_such, read
 from shared.http.errors import ErrorForm, Failure
-from shared.http.idempotency import repeatable
+from shared.http.idempotency import repeatable, repeating
 from shared.http.paths import single_slashes
 from shared.http.rates import REQUESTS_A_SECOND, Rate, Rates
 from shared.http.sent import of_the_unknown
@@ -96,6 +96,8 @@ class Surface:
     errors       how errors look
     bases        what may stand before the prefix; what they leave open is for `who`, not for handlers
     query        the query parameters that `who` reads
+    known        what its handlers are given of a caller who is known already, given the clients, the caller,
+                 and what the path and the query name, as `who` makes it; None where only `who` can
     strict       whether a query parameter that no route has is refused, where a key is needed. Not on paths
                  whose clients are programs of others: those may send what we do not know. Nor on those that
                  a person opens, since mail programs add parameters to links
@@ -113,6 +115,7 @@ class Surface:
     errors: ErrorForm
     bases: tuple[str, ...] = ("",)
     query: type[BaseModel] | None = None
+    known: Callable[[Any, Any, Mapping[str, Any]], Any] | None = None
     strict: bool = False
     refusals: tuple[int, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -187,6 +190,24 @@ class Route:
         return f"{self.method} {self.path}"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A call of an API, as a program would send it: made in this process instead.
+
+    path   without its query, as it stands in a URL
+    body   a JSON object, or the fields of a form
+    parts  in place of a body, the parts of a form that has files
+    once   the `Idempotency-Key`; None for none
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    parts: Iterator[forms.Part] | None = None
+    once: str | None = None
+
+
 class Routes:
     """The routes of one HTTP function. ValueError names a route that is not fully declared."""
 
@@ -247,6 +268,24 @@ class Routes:
         answer.headers[REQUEST_ID] = request_id
         return answer
 
+    def perform(self, cloud: Any, caller: Any, asked: Asked, request_id: str) -> Any:
+        """What the route's handler answers to a caller who is known already: for whoever calls the API in
+        this process, under the request of that id. All that a request meets is met here, too, but for who
+        is calling and how often.
+
+        Raises what the handler does; Forbidden where the caller lacks the route's scope; HTTPException where
+        there is no such route; ValueError where it is PUBLIC.
+        """
+        route, values = self._matched(asked.method, asked.path)
+        if route.scope == PUBLIC or self.surface.known is None:
+            raise ValueError(f"{route} is for those who are not known: call what its handler calls")
+        caller.needs(route.scope)
+        call = self.surface.known(cloud, caller, {**asked.query, **values})
+        if is_strict(self.surface, route):
+            _check_query(self.surface, route, [(name, [value]) for name, value in asked.query.items()])
+        value = _done(route, call, _given(route, values), request_id, lambda: dict(_asked(route, asked)))
+        return value[0] if route.headers else value
+
     def _matched(self, method: str, path: str) -> tuple[Route, dict[str, Any]]:
         there = self._map.bind("")
         # As it was sent, and else as a client meant it whose endpoint ended in a slash.
@@ -264,16 +303,16 @@ class Routes:
         request.view_args = values
         caller = request if route.scope == PUBLIC else self.surface.who(request, route.scope)
         _count(_customer(route, caller), caller)
-        given = {name: values[name] for _, name in PARAMETER.findall(route.path)}
+        given = _given(route, values)
         if is_strict(self.surface, route):
-            _check_query(self.surface, route, request)
-        actor = _actor(route, caller, request_id)
-        with logs.bound(**_ids(route, caller, given)), audit_trail.acting(actor):
+            _check_query(self.surface, route, list(request.args.lists()))
+
+        def sent() -> dict[str, Any]:
             unknown = route.scope == PUBLIC and route.body is not None
             with of_the_unknown(request) if unknown else contextlib.nullcontext():
-                sent = dict(_sent(route, request))
-            audit_trail.sent(_names(sent.get("body")))
-            value = route.handler(caller, **given, **sent)
+                return dict(_sent(route, request))
+
+        value = _done(route, caller, given, request_id, sent)
         if value is None:
             return flask.Response(status=route.status)
         if isinstance(value, flask.Response):
@@ -282,10 +321,10 @@ class Routes:
         return flask.Response(orjson.dumps(value), route.status, headers, content_type="application/json")
 
     def _failed(self, request: flask.Request, request_id: str, error: Exception) -> flask.Response:
-        failure = self._failure(request, request_id, error)
+        found = failure(request, request_id, error, str(self.find(request.method, request.path)))
         form = self.surface.errors
-        body = orjson.dumps(form.render(failure))
-        answer = flask.Response(body, failure.status, content_type=form.content_type)
+        body = orjson.dumps(form.render(found))
+        answer = flask.Response(body, found.status, content_type=form.content_type)
         if isinstance(error, Unauthenticated):
             answer.headers["WWW-Authenticate"] = self.surface.challenge
         if isinstance(error, MethodNotAllowed):
@@ -294,32 +333,30 @@ class Routes:
             answer.headers["Retry-After"] = str(math.ceil(error.seconds))
         return answer
 
-    def _failure(self, request: flask.Request, request_id: str, error: Exception) -> Failure:
-        if isinstance(error, Refused):
-            problems, more = (error.problems, error.more) if isinstance(error, Invalid) else ((), 0)
-            existing = error.existing_id if isinstance(error, Conflict) else None
-            sentence = cut(str(error), SENTENCE_LONGEST)
-            return Failure(
-                error.status, error.title, sentence, request_id, problems, error.code, existing, more
-            )
-        if isinstance(error, Retry):
-            logs.warning("a request is to be sent again", about=error, reason=str(error))
-            sentence = cut(str(error), SENTENCE_LONGEST)
-            return Failure(503, "Not possible now", f"{sentence}: try again", request_id)
-        if isinstance(error, Aborted) or expired(
-            error
-        ):  # a single write that met a transaction, or a late one
-            return self._failure(request, request_id, contention())
-        if isinstance(error, HTTPException):
-            sentence = cut(_sentence(error, request), SENTENCE_LONGEST)
-            return Failure(error.code or 500, error.name, sentence, request_id)
-        # The route, not the path: a path can hold a secret.
-        logs.error("a request failed", exception=error, route=str(self.find(request.method, request.path)))
-        sentence = f"Something failed on our side. Try again; if it fails again, quote {request_id}."
-        return Failure(500, "Internal error", sentence, request_id)
-
     def _openapi(self, _: flask.Request) -> dict[str, Any]:
         return self.document
+
+
+def failure(request: flask.Request, request_id: str, error: Exception, where: str) -> Failure:
+    """How a request failed, and what to do. What was not foreseen is logged; `where` it failed is its route,
+    not its path, which can hold a secret."""
+    if isinstance(error, Refused):
+        problems, more = (error.problems, error.more) if isinstance(error, Invalid) else ((), 0)
+        existing = error.existing_id if isinstance(error, Conflict) else None
+        sentence = cut(str(error), SENTENCE_LONGEST)
+        return Failure(error.status, error.title, sentence, request_id, problems, error.code, existing, more)
+    if isinstance(error, Retry):
+        logs.warning("a request is to be sent again", about=error, reason=str(error))
+        sentence = cut(str(error), SENTENCE_LONGEST)
+        return Failure(503, "Not possible now", f"{sentence}: try again", request_id)
+    if isinstance(error, Aborted) or expired(error):  # a single write that met a transaction, or a late one
+        return failure(request, request_id, contention(), where)
+    if isinstance(error, HTTPException):
+        sentence = cut(_sentence(error, request), SENTENCE_LONGEST)
+        return Failure(error.code or 500, error.name, sentence, request_id)
+    logs.error("a request failed", exception=error, route=where)
+    sentence = f"Something failed on our side. Try again; if it fails again, quote {request_id}."
+    return Failure(500, "Internal error", sentence, request_id)
 
 
 def _trace(request: flask.Request) -> str | None:
@@ -344,14 +381,14 @@ def is_strict(surface: Surface, route: Route) -> bool:
     return route.strict or (surface.strict and route.scope != PUBLIC)
 
 
-def _check_query(surface: Surface, route: Route, request: flask.Request) -> None:
+def _check_query(surface: Surface, route: Route, given: Sequence[tuple[str, Sequence[str]]]) -> None:
     """Invalid naming each query parameter that there is not, or that is given twice."""
     names = [
         name for model in (route.query, surface.query) if model is not None for name in model.model_fields
     ]
     there = f"; there are {', '.join(f'`{name}`' for name in names)}" if names else "; this call has none"
     problems = []
-    for name, values in request.args.lists():
+    for name, values in given:
         if name not in names:
             sentence = no_such("query parameter", name, names)
             problems.append(FieldProblem(name, sentence if "`" in sentence else sentence + there))
@@ -419,6 +456,41 @@ def _count(customer: str | None, caller: Any) -> None:
             f"one after {math.ceil(seconds)} s, or ask the operators of Waybill for a higher limit",
             seconds,
         )
+
+
+def _given(route: Route, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the route's own path names, by the names that its handler has for it."""
+    return {name: values[name] for _, name in PARAMETER.findall(route.path)}
+
+
+def _done(
+    route: Route,
+    caller: Any,
+    given: Mapping[str, Any],
+    request_id: str,
+    take: Callable[[], Mapping[str, Any]],
+) -> Any:
+    """What the handler returns. `take` gives what was sent: who acts, and for whom, is known by then."""
+    actor = _actor(route, caller, request_id)
+    with logs.bound(**_ids(route, caller, given)), audit_trail.acting(actor):
+        sent = take()
+        audit_trail.sent(_names(sent.get("body")))
+        return route.handler(caller, **given, **sent)
+
+
+def _asked(route: Route, asked: Asked) -> Iterator[tuple[str, Any]]:
+    """As `_sent`, of a call that is made in this process."""
+    if route.query is not None:
+        yield "query", read(route.query, dict(asked.query))
+    body = dict(asked.body or {})
+    if route.body is not None:
+        if route.body.given == "parts":
+            yield "parts", asked.parts or iter(())
+        else:
+            yield "body", read(route.body.model, body) if route.body.given == "model" else body
+    if route.repeatable:
+        content = orjson.dumps(body, option=orjson.OPT_SORT_KEYS) if route.body is not None else b""
+        yield "once", repeating(asked.once, asked.path, content)
 
 
 def _sent(route: Route, request: flask.Request) -> Iterator[tuple[str, Any]]:

@@ -1,12 +1,15 @@
 """Who is calling `/ls/api`, and the surface itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import flask
 
 from shared.accounts import callers
-from shared.accounts.tokens import TokenCaller
-from shared.gcp.clients import connect
+from shared.accounts.keys import Caller
+from shared.accounts.tokens import TokenCaller, by_key
+from shared.gcp.clients import Cloud, connect
 from shared.http.errors import OAUTH
 from shared.http.routes import Surface
 
@@ -34,6 +37,11 @@ def who(request: flask.Request, scope: str) -> JobsCall:
     return JobsCall(cloud, caller)
 
 
+def known(cloud: Cloud, caller: Caller, _: Mapping[str, Any]) -> JobsCall:
+    """A request of a caller who is known already, by a key."""
+    return JobsCall(cloud, by_key(caller))
+
+
 SURFACE = Surface(
     prefix="/ls/api",
     title="Waybill: import and export jobs",
@@ -43,6 +51,7 @@ SURFACE = Surface(
         "`Authorization: Bearer <access token>`. The key itself can be sent in the place of a token."
     ),
     who=who,
+    known=known,
     keys={
         "access_token": {
             "type": "oauth2",
