@@ -65,6 +65,7 @@ class Settings:
     secret_keys          what seals customers' logins of their own servers, for those that speak SFTP
     access_keys          what signs access tokens, and seals the secrets of keys that sign requests
     link_keys            what the links that a job's status shows are derived from
+    console_keys         what signs the cookies and forms of the console
     analyser_keys        what the secrets of sites' analysers are derived from
     sendgrid_key         the key that SendGrid knows us by; empty where no mail is sent. Unlike keys of our
                          own it counts when settings are compared: clients are kept by their settings, and
@@ -91,6 +92,7 @@ class Settings:
     secret_keys: Keys = field(default=Keys("WAYBILL_SECRET_KEYS"), repr=False, compare=False)
     access_keys: Keys = field(default=Keys("WAYBILL_ACCESS_KEYS"), repr=False, compare=False)
     link_keys: Keys = field(default=Keys("WAYBILL_LINK_KEYS"), repr=False, compare=False)
+    console_keys: Keys = field(default=Keys("WAYBILL_CONSOLE_KEYS"), repr=False, compare=False)
     analyser_keys: Keys = field(default=Keys("WAYBILL_ANALYSER_KEYS"), repr=False, compare=False)
     sendgrid_key: str = field(default="", repr=False)
     sendgrid_url: str = SENDGRID_URL
@@ -121,6 +123,7 @@ class Settings:
             secret_keys=_keys("WAYBILL_SECRET_KEYS", env),
             access_keys=_keys("WAYBILL_ACCESS_KEYS", env),
             link_keys=_keys("WAYBILL_LINK_KEYS", env),
+            console_keys=_keys("WAYBILL_CONSOLE_KEYS", env),
             analyser_keys=_keys("WAYBILL_ANALYSER_KEYS", env),
             # Whoever pastes a key into Secret Manager ends it with a newline, which no header may hold.
             sendgrid_key=_secret("WAYBILL_SENDGRID_KEY", env).strip(),

@@ -302,7 +302,8 @@ class Routes:
     ) -> flask.Response:
         request.view_args = values
         caller = request if route.scope == PUBLIC else self.surface.who(request, route.scope)
-        _count(_customer(route, caller), caller)
+        if (customer := _customer(route, caller)) is not None:
+            count(customer, caller)
         given = _given(route, values)
         if is_strict(self.surface, route):
             _check_query(self.surface, route, list(request.args.lists()))
@@ -443,11 +444,9 @@ def _names(body: Any) -> list[str]:
     return sorted(body.model_fields_set if isinstance(body, BaseModel) else body or ())
 
 
-def _count(customer: str | None, caller: Any) -> None:
-    """TooMany where a customer's requests come more often than this instance answers them. A caller that
-    knows its customer's limits has `requests_a_second`."""
-    if customer is None:
-        return
+def count(customer: str, caller: Any) -> None:
+    """Count a request of a customer. TooMany where they come more often than this instance answers them. A
+    caller that knows its customer's limits has `requests_a_second`."""
     most = caller.requests_a_second() if hasattr(caller, "requests_a_second") else REQUESTS_A_SECOND
     seconds = REQUESTS.take(customer, Rate.of(max(1, most)))
     if seconds:

@@ -11,7 +11,7 @@ EXPORTS = {"export_work_orders_timeline", "export_work_orders_states", "export_s
 
 WHO_CALLS = {
     # A run's file is sent by whichever function does the piece; a connection is tested where its route is.
-    "shared/delivery/sftp/remote.py": EXPORTS | {"exports"},
+    "shared/delivery/sftp/remote.py": EXPORTS | {"exports", "console"},
     # What is asked at once is asked where the request is; the rest by the analyses' own function.
     "shared/analysis/analyser.py": {"batches", "analyse_work_order"},
     # An image that a request names by its URL.

@@ -47,6 +47,7 @@ KEYS = {
     "WAYBILL_SECRET_KEYS": "secret_keys",
     "WAYBILL_ACCESS_KEYS": "access_keys",
     "WAYBILL_LINK_KEYS": "link_keys",
+    "WAYBILL_CONSOLE_KEYS": "console_keys",
     "WAYBILL_ANALYSER_KEYS": "analyser_keys",
 }
 
