@@ -28,6 +28,9 @@ from shared.window import Window, utc_second
 State = Annotated[str, Field(json_schema_extra={"enum": list(export.STATES)})]
 """What an export is doing."""
 
+Outcomes = Annotated[str, Field(json_schema_extra={"enum": list(export.OUTCOMES)})]
+"""How a run has ended that nobody cancelled."""
+
 RunStatus = Annotated[
     str,
     Field(json_schema_extra={"enum": [runs.PENDING, runs.RUNNING, runs.DELIVERING, *runs.ENDED]}),
@@ -48,6 +51,18 @@ class Suspended(TypedDict):
     """What went wrong."""
     next_action: str | None
     """What to do about it."""
+
+
+@documented
+class LastOutcome(TypedDict):
+    """What came of the run of an export that ended last, but for those that were cancelled."""
+
+    run_id: str
+    """The run's id."""
+    status: Outcomes
+    """What came of it."""
+    ended: Moment
+    """When it ended."""
 
 
 @documented
@@ -102,6 +117,8 @@ class ListedExport(TypedDict):
     """When that window is exported; null where there is none."""
     suspended: Suspended | None
     """Why it is suspended, where it is."""
+    last_outcome: LastOutcome | None
+    """What came of its last run; null until one has completed or failed."""
 
 
 @documented
@@ -453,7 +470,12 @@ def _export(shown: export.Export) -> dict[str, Any]:
         "next_window_start": utc_second(shown.next_start),
         "next_due": utc_second(shown.next_due) if shown.next_due else None,
         "suspended": shown.suspended,
+        "last_outcome": _last_outcome(shown.last) if shown.last else None,
     }
+
+
+def _last_outcome(last: export.LastOutcome) -> LastOutcome:
+    return {"run_id": last.run, "status": last.status, "ended": milliseconds(last.ended)}
 
 
 def _link(link: links.Link) -> Link:

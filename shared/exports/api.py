@@ -13,10 +13,11 @@ from shared.accounts import api as accounts
 from shared.accounts import callers
 from shared.accounts.callers import Call
 from shared.cutting import shown
+from shared.delivery.connectors import CONNECTORS
 from shared.errors import Conflict
 from shared.exports import answers, by_hand, deleting, failed, mailing, pausing, retrying, room, runs, service
 from shared.exports.config import MOMENT, ExportConfig
-from shared.exports.export import LISTED, STATES, Export, from_snapshot
+from shared.exports.export import LISTED, OUTCOMES, STATES, Export, from_snapshot
 from shared.gcp.documents import Snapshot
 from shared.gcp.unreadable import readable
 from shared.http.bodies import Address, OneOf
@@ -26,6 +27,7 @@ from shared.http.paging import Page, page
 from shared.http.routes import Body, Route, Routes, Surface
 from shared.outbox import api as downloads
 from shared.outbox import service as mailed
+from shared.sources import SOURCES
 
 SCOPE = "exports"
 
@@ -37,6 +39,15 @@ class ExportsPage(Page):
         default=None,
         description="The state of the exports that are listed, or `all`. Unless it is given, those are left "
         "out that have ended or were deleted.",
+    )
+    connector_type: Annotated[str, OneOf(tuple(CONNECTORS))] | None = Field(
+        default=None, description="How the files of the exports are delivered that are listed."
+    )
+    export_type: Annotated[str, OneOf(tuple(SOURCES))] | None = Field(
+        default=None, description="What the exports export that are listed."
+    )
+    outcome: Annotated[str, OneOf(OUTCOMES)] | None = Field(
+        default=None, description="How the last run ended of the exports that are listed (`last_outcome`)."
     )
 
 
@@ -82,11 +93,17 @@ def _create_export(call: Call, body: dict[str, Any], once: Repeatable) -> answer
 def _list_exports(call: Call, query: ExportsPage) -> answers.ExportList:
     states = LISTED if query.state is None else STATES if query.state == "all" else (query.state,)
     collection = call.cloud.db.collection("exports")
-    newest = (
-        collection.where(filter=FieldFilter("customer", "==", call.caller.customer))
-        .where(filter=FieldFilter("state", "in", list(states)))
-        .order_by("created", direction=firestore.Query.DESCENDING)
-    )
+    listed: Any = collection.where(filter=FieldFilter("customer", "==", call.caller.customer))
+    listed = listed.where(filter=FieldFilter("state", "in", list(states)))
+    # Each combination of these has an index in infra/firestore.indexes.json, so no document is read in vain.
+    for field, wanted in (
+        ("config.connector_type", query.connector_type),
+        ("config.export_type", query.export_type),
+        ("last_outcome.status", query.outcome),
+    ):
+        if wanted is not None:
+            listed = listed.where(filter=FieldFilter(field, "==", wanted))
+    newest = listed.order_by("created", direction=firestore.Query.DESCENDING)
     found, token = page(query, newest, collection, call.caller.customer)
     exports = list(readable(call.cloud.db, found, lambda each: answers.of_listed(from_snapshot(each))))
     return {"exports": exports, "next_page_token": token}

@@ -4,19 +4,23 @@ States: ACTIVE with windows to come; PAUSED by a person; SUSPENDED by us, since 
 five due times; ENDED without windows to come; DELETED, which is only there to be read.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from shared.exports.config import ExportConfig
 from shared.exports.schedules import Schedule
 from shared.gcp.documents import Snapshot, fields_of, moment_in, one_of, read_time
+from shared.work.kinds import COMPLETED, FAILED
 
 ACTIVE, PAUSED, SUSPENDED, ENDED, DELETED = "ACTIVE", "PAUSED", "SUSPENDED", "ENDED", "DELETED"
 STATES = (ACTIVE, PAUSED, SUSPENDED, ENDED, DELETED)
 LISTED = (ACTIVE, PAUSED, SUSPENDED)
 """What the list of exports shows unless it is asked for others."""
 
+OUTCOMES = (COMPLETED, FAILED)
+"""What can come of an export's last run. One that a person cancelled is passed over: it says nothing of the
+export, and the deletion of an export cancels any number."""
 
 BEGIN_FUNCTION = "begin_exports"
 """The function that begins the windows of exports, and retries those that failed."""
@@ -28,6 +32,15 @@ MAX_DUE_TIMES = 5
 
 
 @dataclass(frozen=True)
+class LastOutcome:
+    """What came of the run of an export that ended last: one of OUTCOMES, and when that was."""
+
+    run: str
+    status: str
+    ended: datetime
+
+
+@dataclass(frozen=True)
 class Export:
     """An export as it stands.
 
@@ -36,6 +49,7 @@ class Export:
     paused      when it was paused, if it is
     suspended   `error` and `next_action` of the run for which it was suspended
     retrying    whether its failed windows are being retried
+    last        what came of the run that ended last, if one has
     seen        when it stood so, by Firestore
     """
 
@@ -52,6 +66,7 @@ class Export:
     paused: datetime | None = None
     suspended: dict[str, Any] | None = None
     retrying: bool = False
+    last: "LastOutcome | None" = None
     seen: datetime = field(default=NEVER, compare=False)
 
     @property
@@ -83,8 +98,15 @@ def from_snapshot(snapshot: Snapshot) -> Export:
         paused=fields.get("paused") if fields["state"] == PAUSED else None,
         suspended=fields.get("suspended") if fields["state"] == SUSPENDED else None,
         retrying=fields.get("retry_asked") is not None,
+        last=LastOutcome(**last) if (last := fields.get("last_outcome")) else None,
         seen=read_time(snapshot),
     )
+
+
+def ended_fields(outcome: LastOutcome) -> dict[str, Any]:
+    """The fields of an export of which a run ends. They are written with that end: so what was written last
+    is of the run that ended last."""
+    return {"last_outcome": asdict(outcome)}
 
 
 def next_fields(schedule: Schedule, start: datetime, state: str = ACTIVE) -> dict[str, Any]:

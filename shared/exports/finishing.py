@@ -78,7 +78,7 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
     if end.state == COMPLETED:
         event = end.fields["audit"]
         reports = mailing.report_undelivered(cloud, run, event["mails_not_sent"], at)
-        return Writes({"audit": audit.ended(event, run, at)}, reports)
+        return Writes({"audit": audit.ended(event, run, at)}, reports, _last_outcome(run, end, at))
     outcome = Outcome(
         end.state,
         first_files(cloud, run),
@@ -91,7 +91,8 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
     why = {"error": outcome.error, "next_action": outcome.next_action}
     fields = fields_of(work)
     changes = {"audit": event, **failed.fails(fields, at)}
-    updates: dict[str, dict[str, Any]] = {}
+    updates = _last_outcome(run, end, at)
+    owner = updates[f"exports/{run.export}"]
     if _suspends(cloud, transaction, run, fields):
         logs.warning(
             "export suspended",
@@ -100,16 +101,21 @@ def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end
             next_action=outcome.next_action,
         )
         reports = mailing.report(cloud, run, mailing.SUSPENDED_LETTER, at.isoformat(), why, at)
-        updates = {f"exports/{run.export}": {"state": export.SUSPENDED, "suspended": why}}
+        owner |= {"state": export.SUSPENDED, "suspended": why}
     elif not fields.get("reported"):  # a run's own failure is reported once, however often it fails
         reports = mailing.report(cloud, run, mailing.FAILED_LETTER, run.id, why, at)
     elif asked := _unreported_retry(cloud, transaction, run, fields):
         reports = mailing.report(cloud, run, mailing.FAILED_LETTER, f"{run.id} {asked.isoformat()}", why, at)
-        updates = {f"exports/{run.export}": {"retry_reported": asked}}
+        owner["retry_reported"] = asked
     else:
         reports = {}
     reported = {"reported": True} if reports else {}
     return Writes({**changes, **reported}, reports, updates)
+
+
+def _last_outcome(run: Run, end: End, at: datetime) -> dict[str, dict[str, Any]]:
+    """What changes of the export of a run that ends at `at`, by its path."""
+    return {f"exports/{run.export}": export.ended_fields(export.LastOutcome(run.id, end.state, at))}
 
 
 def _unreported_retry(

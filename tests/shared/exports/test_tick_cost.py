@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.local.firestore.service import FirestoreService
 from shared.gcp.documents import fields_of
+from tests.subjects.documents_read import documents_read
 from tests.subjects.small_run import MORNING
 from tests.world import World
 
@@ -58,15 +58,7 @@ def configure(world: World, exports: int) -> None:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of the documents that Firestore has answered with."""
-    answered: list[str] = []
-    document = FirestoreService._document
-
-    def counted(self: FirestoreService, space: Any, version: Any, select: Any) -> bytes:
-        answered.append(self._database.path_of(version))
-        return document(self, space, version, select)
-
-    monkeypatch.setattr(FirestoreService, "_document", counted)
-    return answered
+    return documents_read(monkeypatch)
 
 
 @pytest.mark.parametrize("exports", [0, 500, pytest.param(10_000, marks=pytest.mark.slow)])
