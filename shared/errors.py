@@ -7,6 +7,7 @@ WaybillError
 │   ├── Forbidden        403  the key lacks a scope
 │   ├── NotFound         404  nothing of that name belongs to this customer
 │   ├── Conflict         409  right in itself, but not now
+│   ├── Outdated         412  what it is to change was changed meanwhile
 │   ├── TooSlow          408  the request's body did not arrive in time
 │   ├── TooLarge         413  the request's body is larger than is accepted
 │   └── TooMany          429  right in itself, but too many of them, or too often
@@ -115,6 +116,13 @@ class Conflict(Refused):
     def __init__(self, message: str, existing_id: str | None = None) -> None:
         super().__init__(message)
         self.existing_id = existing_id
+
+
+class Outdated(Refused):
+    """What it is to change was changed since the caller looked at it."""
+
+    status = 412
+    title = "Changed meanwhile"
 
 
 class TooLarge(Refused):

@@ -1,7 +1,8 @@
 """A window of time: what an export exports, and what sources and schedules share."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 
 @dataclass(frozen=True, order=True)
@@ -19,6 +20,15 @@ EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 def floor_minute(at: datetime) -> datetime:
     """The last whole minute not after `at`, UTC."""
     return at.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def local_second(at: datetime, zone: ZoneInfo) -> str:
+    """A whole second on the clock of a zone, with its offset: `2024-07-10T15:31:00+02:00`. In UTC where the
+    zone's offset then was no whole minute, which RFC 3339 cannot say: Monrovia's until 1972, for example.
+    https://www.rfc-editor.org/rfc/rfc3339#section-5.6"""
+    local = at.astimezone(zone)
+    offset = local.utcoffset() or timedelta()
+    return utc_second(at) if offset % timedelta(minutes=1) else local.isoformat(timespec="seconds")
 
 
 def utc_second(at: datetime) -> str:

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from shared.delivery.base import Step, Verdict, passed
 from shared.delivery.connectors import CONNECTORS, Config
 from shared.exports import audit, export, runs
+from shared.exports import service as exports
 from shared.exports.audit import Outcome
 from shared.exports.config import ExportConfig
 from shared.exports.delivering import first_files
@@ -19,11 +20,11 @@ from shared.formats import FORMATS
 from shared.formats.base import DateFormat
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of
-from shared.http.bodies import Moment, documented
+from shared.http.bodies import LocalMoment, Moment, documented
 from shared.moments import milliseconds
 from shared.outbox import links, mails, service
 from shared.sources import SOURCES
-from shared.window import Window, utc_second
+from shared.window import Window, local_second, utc_second
 
 State = Annotated[str, Field(json_schema_extra={"enum": list(export.STATES)})]
 """What an export is doing."""
@@ -147,6 +148,28 @@ class FailedWindows(TypedDict):
 
 
 @documented
+class NextWindow(TypedDict):
+    """A window to come. Its times have the offset of the export's time zone."""
+
+    start: LocalMoment
+    """Where it begins."""
+    end: LocalMoment
+    """Where it ends."""
+    due: LocalMoment
+    """When it is exported."""
+
+
+@documented
+class Preview(TypedDict):
+    """What an export with a config would do."""
+
+    timezone: str
+    """The time zone of its days, weeks and months."""
+    next_windows: list[NextWindow]
+    """The windows that would begin next, the first five; fewer where its schedule ends before."""
+
+
+@documented
 class Export(ListedExport):
     """An export: its config, and how it stands."""
 
@@ -155,6 +178,9 @@ class Export(ListedExport):
     waits_for: str | None
     """Why a window that is due has not begun, where a limit of the customer is reached; else null. It begins
     by itself."""
+    next_windows: list[NextWindow]
+    """The windows that begin next, the first five; fewer where its schedule ends before. A paused export
+    leaves some out when it is resumed."""
 
 
 @documented
@@ -393,7 +419,13 @@ def of_export(shown: export.Export, failed: Failed, waits_for: str | None) -> Ex
         "oldest": audit.bounds(failed.oldest) if failed.oldest else None,
         "retrying": shown.retrying,
     }
-    return cast(Export, {**_export(shown), "failed_windows": windows, "waits_for": waits_for})
+    more = {"failed_windows": windows, "waits_for": waits_for}
+    return cast(Export, {**_export(shown), **more, "next_windows": _next(exports.next_windows(shown))})
+
+
+def of_preview(upcoming: exports.Upcoming) -> Preview:
+    """What an export would do whose windows to come are these."""
+    return {"timezone": upcoming.zone.key, "next_windows": _next(upcoming)}
 
 
 def of_resumed(
@@ -457,6 +489,18 @@ def options() -> Options:
         "connector_types": list(CONNECTORS),
         "date_formats": list(get_args(DateFormat)),
     }
+
+
+def _next(upcoming: exports.Upcoming) -> list[NextWindow]:
+    zone = upcoming.zone
+    return [
+        {
+            "start": local_second(window.start, zone),
+            "end": local_second(window.end, zone),
+            "due": local_second(due, zone),
+        }
+        for window, due in upcoming.windows
+    ]
 
 
 def _export(shown: export.Export) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from shared.gcp.unreadable import readable
 from shared.http.bodies import Address, OneOf
 from shared.http.errors import PROBLEM_DETAILS
 from shared.http.idempotency import Repeatable
+from shared.http.matching import IfMatch, etag
 from shared.http.paging import Page, page
 from shared.http.routes import Body, Route, Routes, Surface
 from shared.outbox import api as downloads
@@ -90,6 +91,14 @@ def _create_export(call: Call, body: dict[str, Any], once: Repeatable) -> answer
     return _shown(call, service.create(call.cloud, call.caller, body, once))
 
 
+def _preview_export(call: Call, body: dict[str, Any]) -> answers.Preview:
+    return answers.of_preview(service.preview(call.cloud, call.caller, body))
+
+
+def _preview_edit(call: Call, export: UUID, body: dict[str, Any]) -> answers.Preview:
+    return answers.of_preview(service.preview_edit(call.cloud, call.caller, str(export), body))
+
+
 def _list_exports(call: Call, query: ExportsPage) -> answers.ExportList:
     states = LISTED if query.state is None else STATES if query.state == "all" else (query.state,)
     collection = call.cloud.db.collection("exports")
@@ -113,12 +122,15 @@ def _show_options(_: Call) -> answers.Options:
     return answers.options()
 
 
-def _get_export(call: Call, export: UUID) -> answers.Export:
-    return _shown(call, service.get(call.cloud, call.caller, str(export)))
+def _get_export(call: Call, export: UUID) -> tuple[answers.Export, dict[str, str]]:
+    return _with_etag(call, service.get(call.cloud, call.caller, str(export)))
 
 
-def _edit_export(call: Call, export: UUID, body: dict[str, Any]) -> answers.Export:
-    return _shown(call, service.edit(call.cloud, call.caller, str(export), body))
+def _edit_export(
+    call: Call, export: UUID, body: dict[str, Any], once: Repeatable, if_match: IfMatch
+) -> tuple[answers.Export, dict[str, str]]:
+    edited = service.edit(call.cloud, call.caller, str(export), body, once, if_match)
+    return _with_etag(call, edited)
 
 
 def _delete_export(call: Call, export: UUID) -> None:
@@ -224,6 +236,7 @@ SURFACE = Surface(
     strict=True,
 )
 
+_ETAG = {"ETag": "The version of its config. An edit with it in `If-Match` changes no other one."}
 _EXPORT = "/v1/exports/<uuid:export>"
 _RUN = f"{_EXPORT}/runs/<string(minlength=10,maxlength=33):run>"
 _MAIL = f"{_RUN}/mails/<string(length=32):mail>"
@@ -241,6 +254,15 @@ ROUTES = Routes(
             repeatable=True,
             answer=answers.Export,
             status=201,
+        ),
+        Route(
+            method="POST",
+            path="/v1/exports:preview",
+            handler=_preview_export,
+            summary="Check a config, and show the windows that its export would begin with; nothing is made",
+            scope=SCOPE,
+            body=Body(ExportConfig, given="object"),
+            answer=answers.Preview,
         ),
         Route(
             method="GET",
@@ -266,6 +288,7 @@ ROUTES = Routes(
             summary="Show an export",
             scope=SCOPE,
             answer=answers.Export,
+            headers=_ETAG,
         ),
         Route(
             method="PATCH",
@@ -274,7 +297,19 @@ ROUTES = Routes(
             summary="Change an export's config, which makes a new version of it",
             scope=SCOPE,
             body=Body(ExportConfig, given="merge_patch"),
+            repeatable=True,
+            conditional=True,
             answer=answers.Export,
+            headers=_ETAG,
+        ),
+        Route(
+            method="POST",
+            path=f"{_EXPORT}:preview",
+            handler=_preview_edit,
+            summary="Check an edit, and show the windows that would begin next; nothing is changed",
+            scope=SCOPE,
+            body=Body(ExportConfig, given="merge_patch"),
+            answer=answers.Preview,
             refusals=(409,),
         ),
         Route(
@@ -436,6 +471,10 @@ DOWNLOADS = Routes(ROUTES.surface, downloads.ROUTES)
 
 def _shown(call: Call, export: Export) -> answers.Export:
     return answers.of_export(export, failed.summary(call.cloud, export.id), room.held(call.cloud, export))
+
+
+def _with_etag(call: Call, export: Export) -> tuple[answers.Export, dict[str, str]]:
+    return _shown(call, export), {"ETag": etag(export.version)}
 
 
 def _found(call: Call, export: UUID, run: str) -> Snapshot:

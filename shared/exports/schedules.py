@@ -6,7 +6,7 @@ is then the rest of the day, week, month or stretch of minutes that its start li
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -80,6 +80,12 @@ class Schedule:
         if self.end is not None and start >= self.end:
             return None
         return Window(start, self._cut(self._boundary_after(start)))
+
+    def windows_from(self, start: datetime) -> Iterator[Window]:
+        """The windows from `start` on, one after the other, until the schedule ends or time does."""
+        while start < LATEST and (window := self.window_from(start)) is not None:
+            yield window
+            start = window.end
 
     def due(self, window: Window) -> datetime:
         """When a window is to be exported; never before it has ended."""

@@ -2,8 +2,11 @@
 it, `pausing` pauses and resumes, `by_hand` has what is asked of its runs."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
@@ -21,8 +24,10 @@ from shared.exports.schedules import Schedule
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, server_time, transact
 from shared.http.idempotency import Repeatable
+from shared.http.matching import IfMatch
 from shared.outbox import outside, withdrawing
 from shared.patches import merged
+from shared.window import Window
 
 MAX_BACKLOG = 400
 """How many windows an export may begin with, all waiting."""
@@ -30,8 +35,19 @@ MAX_BACKLOG = 400
 NO_WINDOW = "comes before the first window: it must be after `start` and creation"
 """What is said of an `end` that leaves nothing to export."""
 
+NEXT_WINDOWS = 5
+"""How many of the windows to come are shown of an export."""
+
 VERSION_DIGITS = 6
 """How a version is called in the history, so that text sorts as numbers do."""
+
+
+@dataclass(frozen=True)
+class Upcoming:
+    """Windows to come, in order, each with when it is due; and the zone by whose clocks they are told."""
+
+    zone: ZoneInfo
+    windows: tuple[tuple[Window, datetime], ...]
 
 
 def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repeatable) -> Export:
@@ -46,10 +62,7 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
         if made.exists:
             repeatable.must_be(made.get("asked"), id)
             return owned(caller, id, made)
-    _check_secret(body, None)
-    config = parse(body)
-    _check_sites(cloud, caller, config)
-    _check_place(cloud, config)
+    config = _parsed(cloud, caller, body)
     room.check_export(cloud, caller.customer)
     customer = get_customer(cloud.db, caller.customer)
     outside.name(cloud, customer, config.addresses)
@@ -84,20 +97,74 @@ def create(cloud: Cloud, caller: Caller, body: dict[str, Any], repeatable: Repea
     return get(cloud, caller, id)
 
 
+def preview(cloud: Cloud, caller: Caller, body: dict[str, Any]) -> Upcoming:
+    """The windows that an export of this config would begin with, were it made now. Nothing is made, and no
+    limit of the customer is looked at.
+
+    Invalid naming every field that is wrong, as `create`.
+    """
+    config = _parsed(cloud, caller, body)
+    now = server_time(cloud.db)
+    schedule = config.schedule(now)
+    _check_schedule(schedule, now)
+    return upcoming(config, schedule, schedule.start)
+
+
+def preview_edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Upcoming:
+    """The windows that would begin next, were an export edited so now. Nothing is changed, and no limit of
+    the customer is looked at.
+
+    Invalid and Conflict as `edit`.
+    """
+    export = get(cloud, caller, id)
+    config = parse(_merged(export.config, body))
+    _check_sites(cloud, caller, config)
+    _check_place(cloud, config)
+    must_be_alive(export)
+    _check_secret(body, export.config)
+    return upcoming(config, *_after_edit(export, config, export.seen))
+
+
+def next_windows(export: Export) -> Upcoming:
+    """The windows that begin next of an export; none of one that is deleted."""
+    if export.state == DELETED:
+        return Upcoming(export.config.zone, ())
+    return upcoming(export.config, export.schedule, export.next_start)
+
+
+def upcoming(config: ExportConfig, schedule: Schedule, start: datetime) -> Upcoming:
+    """The first NEXT_WINDOWS windows of a schedule from `start` on."""
+    windows = islice(schedule.windows_from(start), NEXT_WINDOWS)
+    return Upcoming(config.zone, tuple((window, schedule.due(window)) for window in windows))
+
+
 def get(cloud: Cloud, caller: Caller, id: str) -> Export:
     """The caller's export of that id; NotFound where there is none, or it is another customer's."""
     return owned(caller, id, cloud.db.document(f"exports/{id}").get())
 
 
-def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
+def edit(
+    cloud: Cloud,
+    caller: Caller,
+    id: str,
+    body: dict[str, Any],
+    repeatable: Repeatable,
+    if_match: IfMatch,
+) -> Export:
     """Change some fields of an export's config (a JSON merge patch: null puts a field back to its default),
     which makes a new version. What has begun keeps the version that it was begun with; the next window begins
     where the last one ended, whatever changed. An edit that changes nothing makes no version.
 
-    Invalid naming every field that is wrong, Conflict where the export is deleted.
+    An edit that is sent again, with the key of the export's last one, changes nothing. Invalid naming every
+    field that is wrong, Conflict where the export is deleted, or where the key was used for another edit;
+    Outdated where the config is at another version than `if_match` names.
     """
     reference = cloud.db.document(f"exports/{id}")
-    export = get(cloud, caller, id)
+    found = reference.get()
+    export = owned(caller, id, found)
+    if _is_done(found, repeatable):
+        return export
+    if_match.must_be(export.version, f"the export {id}")
     wanted = parse(_merged(export.config, body))
     _check_sites(cloud, caller, wanted)
     _check_place(cloud, wanted)
@@ -110,25 +177,23 @@ def edit(cloud: Cloud, caller: Caller, id: str, body: dict[str, Any]) -> Export:
         snapshot = reference.get(transaction=transaction)
         export = owned(caller, id, snapshot)
         must_be_alive(export)
+        if _is_done(snapshot, repeatable):
+            return
+        if_match.must_be(export.version, f"the export {id}")
         _check_secret(body, export.config)
         config, sealed = _sealed(cloud, caller, parse(_merged(export.config, body)), export.config)
         for path, fields in sealed.items():
             transaction.set(cloud.db.document(path), fields)
         if config == export.config:
             return
-        start = _start_after_edit(export, config)
-        schedule = config.schedule(export.created)
-        changed = [
-            name for name in ("start", "interval") if getattr(config, name) != getattr(export.config, name)
-        ]
-        if changed and export.state != PAUSED:  # a paused one leaves out what lies back
-            _check_backlog(schedule, start, now, changed[0])
+        schedule, start = _after_edit(export, config, now)
         kept = export.state if export.state in (PAUSED, SUSPENDED) else ACTIVE
         number = export.version + 1
         version = {"config": config.model_dump(mode="json"), "user": caller.key}
-        edited = {**version, "version": number, **next_fields(schedule, start, kept)}
+        asked = {"edited_with": repeatable.key, "edited_as": repeatable.asked}
+        edited = {**version, "version": number, **asked, **next_fields(schedule, start, kept)}
         edited |= withdrawing.changed(fields_of(snapshot), export.config.recipients, config.recipients)
-        if changed and export.state == PAUSED:
+        if export.state == PAUSED and _rescheduled(export, config):
             # What lies back by the new schedule did not wait before the pause.
             edited["paused"] = firestore.DELETE_FIELD
         transaction.update(reference, edited)
@@ -176,6 +241,16 @@ def owned(caller: Caller, id: str, snapshot: Snapshot) -> Export:
     if not snapshot.exists or snapshot.get("customer") != caller.customer:
         raise NotFound(f"there is no export {id}")
     return from_snapshot(snapshot)
+
+
+def _is_done(snapshot: Snapshot, repeatable: Repeatable) -> bool:
+    """Whether the last edit of the export in a snapshot was this one; Conflict where it had the same key and
+    was another."""
+    fields = fields_of(snapshot)
+    if repeatable.key is None or fields.get("edited_with") != repeatable.key:
+        return False
+    repeatable.must_be(fields["edited_as"], snapshot.id)
+    return True
 
 
 def _version(reference: Any, number: int) -> Any:
@@ -234,6 +309,22 @@ def _server(secret: Secret[Any], place: ConnectorConfig) -> tuple[Any, ...]:
     return tuple(getattr(place, field) for field in secret.server)
 
 
+def _rescheduled(export: Export, config: ExportConfig) -> list[str]:
+    """The fields of the schedule that an edit to this config changes."""
+    return [name for name in ("start", "interval") if getattr(config, name) != getattr(export.config, name)]
+
+
+def _after_edit(export: Export, config: ExportConfig, now: datetime) -> tuple[Schedule, datetime]:
+    """The schedule after an edit, and where the next window begins by it; Invalid where what has begun would
+    have to be another, or where too many windows would wait."""
+    start = _start_after_edit(export, config)
+    schedule = config.schedule(export.created)
+    changed = _rescheduled(export, config)
+    if changed and export.state != PAUSED:  # a paused one leaves out what lies back
+        _check_backlog(schedule, start, now, changed[0])
+    return schedule, start
+
+
 def _start_after_edit(export: Export, config: ExportConfig) -> datetime:
     """Where the next window begins after an edit; Invalid where what has begun would have to be another."""
     problems = []
@@ -251,6 +342,15 @@ def _start_after_edit(export: Export, config: ExportConfig) -> datetime:
     if problems:
         raise Invalid(problems)
     return start
+
+
+def _parsed(cloud: Cloud, caller: Caller, body: dict[str, Any]) -> ExportConfig:
+    """The config of an export to be made; Invalid naming every field that is wrong."""
+    _check_secret(body, None)
+    config = parse(body)
+    _check_sites(cloud, caller, config)
+    _check_place(cloud, config)
+    return config
 
 
 def _check_sites(cloud: Cloud, caller: Caller, config: ExportConfig) -> None:

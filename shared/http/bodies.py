@@ -47,6 +47,9 @@ documented = with_config(ConfigDict(use_attribute_docstrings=True))
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """A moment in UTC, as `2024-07-10T13:31:02.651Z`. https://www.rfc-editor.org/rfc/rfc3339#section-5.6"""
 
+LocalMoment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""A moment on the clock of a time zone, with its offset from UTC, as `2024-07-10T15:31:00+02:00`."""
+
 
 Address = Annotated[str, AfterValidator(checked)]
 """An address that can be mailed."""

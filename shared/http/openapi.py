@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from shared.http import matching
 from shared.http.forms import MULTIPART, URLENCODED
 from shared.http.idempotency import HEADER, MAX_KEY
 from shared.http.routes import PARAMETER, PUBLIC, Body, Media, Route, Surface, is_strict, template
@@ -124,6 +125,13 @@ def _parameters(surface: Surface, route: Route) -> Iterator[dict[str, Any]]:
             "description": "A request that is sent again with the same key is done once.",
             "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
         }
+    if route.conditional:
+        yield {
+            "name": matching.HEADER,
+            "in": "header",
+            "description": "The `ETag` of the version that is to be changed: 412 where it is another by now.",
+            "schema": {"type": "string"},
+        }
 
 
 def _path_schema(converter: str) -> dict[str, Any]:
@@ -199,6 +207,8 @@ def _refusals(surface: Surface, route: Route) -> set[int]:
         refusals.add(404)
     if route.repeatable:
         refusals.add(409)
+    if route.conditional:
+        refusals.add(412)
     return refusals
 
 

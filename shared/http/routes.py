@@ -38,10 +38,11 @@ from shared.errors import (
 )
 from shared.gcp.documents import contention
 from shared.gcp.outages import expired
-from shared.http import forms
+from shared.http import forms, matching
 from shared.http.bodies import BODY_BYTES, json_object, no_such, read
 from shared.http.errors import ErrorForm, Failure
 from shared.http.idempotency import repeatable, repeating
+from shared.http.matching import IfMatch
 from shared.http.paths import single_slashes
 from shared.http.rates import REQUESTS_A_SECOND, Rate, Rates
 from shared.http.sent import of_the_unknown
@@ -155,9 +156,9 @@ class Route:
     """One method of one path.
 
     handler     is called with who is calling (with the request, where the route is PUBLIC), what the path
-                names, and `query`, `body` (or `parts`) and `once` where the route declares them. It returns
-                the answer: a JSON value, None for no content, or a response of its own. Where the route
-                declares `headers`, it returns a pair: a JSON value, and the headers' values by their names
+                names, and `query`, `body` (or `parts`), `once` and `if_match` where the route declares them.
+                It returns the answer: a JSON value, None for no content, or a response of its own. Where the
+                route declares `headers`, it returns a pair: a JSON value, and the headers' values by name
     summary     what it does, in a few words
     scope       what the caller's key must be good for, or PUBLIC
     answer      the form of the answer: any type that pydantic knows, a Media, or None for no content
@@ -166,6 +167,7 @@ class Route:
     query       the query parameters
     strict      whether other query parameters are refused though the surface is not strict
     repeatable  whether an `Idempotency-Key` is honoured; the handler is then given `once`
+    conditional whether an `If-Match` is honoured; the handler is then given `if_match`
     refusals    the statuses with which it may refuse a request, beyond those that its declaration implies
     answers     other answers by their status, in the forms that `answer` may have
     headers     the headers of its answer besides those of the surface: their names, and what each is
@@ -182,6 +184,7 @@ class Route:
     query: type[BaseModel] | None = None
     strict: bool = False
     repeatable: bool = False
+    conditional: bool = False
     refusals: tuple[int, ...] = ()
     answers: Mapping[int, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -198,6 +201,7 @@ class Asked:
     body   a JSON object, or the fields of a form
     parts  in place of a body, the parts of a form that has files
     once   the `Idempotency-Key`; None for none
+    if_match  the `If-Match`, such as `"3"` with its quotation marks; None for none
     """
 
     method: str
@@ -206,6 +210,7 @@ class Asked:
     body: Mapping[str, Any] | None = None
     parts: Iterator[forms.Part] | None = None
     once: str | None = None
+    if_match: str | None = None
 
 
 class Routes:
@@ -490,6 +495,8 @@ def _asked(route: Route, asked: Asked) -> Iterator[tuple[str, Any]]:
     if route.repeatable:
         content = orjson.dumps(body, option=orjson.OPT_SORT_KEYS) if route.body is not None else b""
         yield "once", repeating(asked.once, asked.path, content)
+    if route.conditional:
+        yield "if_match", IfMatch(asked.if_match)
 
 
 def _sent(route: Route, request: flask.Request) -> Iterator[tuple[str, Any]]:
@@ -500,6 +507,8 @@ def _sent(route: Route, request: flask.Request) -> Iterator[tuple[str, Any]]:
         yield _body(route.body, request)
     if route.repeatable:
         yield "once", repeatable(request, BODY_BYTES if route.body is None else route.body.max_bytes)
+    if route.conditional:
+        yield "if_match", IfMatch(request.headers.get(matching.HEADER))
 
 
 def _body(body: Body, request: flask.Request) -> tuple[str, Any]:
