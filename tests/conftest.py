@@ -20,7 +20,7 @@ from google.auth.credentials import Credentials, with_scopes_if_required
 from infra.local.clock import SuiteClock
 from infra.local.project import account_email
 from infra.local.suite import Suite
-from shared.accounts import strangers
+from shared.accounts import keys, strangers
 from shared.accounts.limits import REQUESTS_KEPT
 from shared.clock import stopwatch
 from shared.delivery.cloud_storage import copying
@@ -153,6 +153,7 @@ def _forget() -> None:
     REQUESTS.clear()
     REQUESTS_KEPT.clear()
     strangers.forget()
+    keys.forget()
     sent.forget()
 
 

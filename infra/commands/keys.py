@@ -1,4 +1,7 @@
-"""List a customer's keys, without their secrets."""
+"""List a customer's keys, without their secrets.
+
+A key may have been used until an hour after the time of its last use that is shown.
+"""
 
 import argparse
 
@@ -18,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
     db = connect().db
     get_customer(db, args.customer)
     rows = [
-        (key.id, "revoked" if key.revoked else "good", key.scopes, key.site, key.created)
+        (key.id, "revoked" if key.revoked else "good", key.scopes, key.site, key.created, key.used, key.name)
         for key in keys_of(db, args.customer)
     ]
-    show(args.json, Listing("keys", ("key", "state", "scopes", "site", "created"), rows))
+    show(args.json, Listing("keys", ("key", "state", "scopes", "site", "created", "last_used", "name"), rows))

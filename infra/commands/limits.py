@@ -12,7 +12,7 @@ from google.cloud import firestore
 
 from infra.commands import Listing, Problem, connect, document_id, say, show, takes_json
 from shared import audit_trail
-from shared.accounts import limits, stored
+from shared.accounts import keys, limits, stored
 from shared.accounts.customers import get_customer
 from shared.accounts.limits import LIMITS
 from shared.batches import service as batches
@@ -110,5 +110,6 @@ USED: Mapping[str, Callable[[Cloud, str, int], int]] = {
     limits.ITEM_TYPES.name: _counted(types.all_of),
     limits.DATASETS.name: _counted(datasets.datasets_of),
     limits.DATASET_TASKS.name: _counted(datasets.open_tasks),
+    limits.API_KEYS.name: _counted(lambda cloud, customer: keys.good_keys(cloud.db, customer)),
 }
 """How many are in use, of the limits that are counted. The others bound one thing at a time."""

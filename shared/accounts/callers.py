@@ -8,7 +8,7 @@ from typing import Any
 import flask
 
 from shared.accounts import signing, strangers, tokens
-from shared.accounts.keys import Caller, identify, presented, signing_secret
+from shared.accounts.keys import Caller, identify, note_use, presented, signing_secret
 from shared.accounts.limits import REQUESTS_KEPT
 from shared.accounts.tokens import TokenCaller
 from shared.clock import unix_seconds
@@ -95,7 +95,7 @@ def any_way(cloud: Cloud, request: flask.Request) -> Caller:
 
 
 def _by_signature(cloud: Cloud, request: flask.Request, claim: signing.Claim) -> Caller:
-    caller, secret = signing_secret(cloud, claim.access_key)
+    caller, secret, key = signing_secret(cloud, claim.access_key)
     headers = {name.lower(): value for name, value in request.headers.items()}
     signing.check_date(headers, datetime.fromtimestamp(unix_seconds(), UTC))
     with of_the_unknown(request):
@@ -108,6 +108,7 @@ def _by_signature(cloud: Cloud, request: flask.Request, claim: signing.Claim) ->
         body=body,
     )
     signing.verify(claim, sent, secret)
+    note_use(cloud.db, key)
     return caller
 
 

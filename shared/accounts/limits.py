@@ -194,6 +194,14 @@ DATASET_TASKS = Limit(
     now="wait until one of them has ended, or cancel one",
     status=Conflict.status,  # as docs/contracts/datasets.md says of ModelArts.4409
 )
+API_KEYS = Limit(
+    "api_keys",
+    200,
+    "keys that are not revoked",
+    "each is a way in; who finds out which one leaked reads their list",
+    now="revoke some that are no longer used",
+    status=Conflict.status,
+)
 
 LIMITS: Mapping[str, Limit] = {
     each.name: each
@@ -216,6 +224,7 @@ LIMITS: Mapping[str, Limit] = {
         ITEM_TYPES,
         DATASETS,
         DATASET_TASKS,
+        API_KEYS,
     )
 }
 """Every limit by its name, in the order in which they are shown."""

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 
 from shared.accounts import secrets
-from shared.accounts.keys import Caller, caller_of, identify, presented
+from shared.accounts.keys import Caller, caller_of, identify, note_use, presented
 from shared.errors import Invalid, Retry, Unauthenticated
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import read_time
@@ -104,6 +104,7 @@ def authenticate(cloud: Cloud, authorization: str, auth_token: str = "") -> Toke
         raise Unauthenticated("the key of the access token is revoked: get a token with another key")
     if read_time(snapshot) >= datetime.fromtimestamp(expires, UTC):
         raise Unauthenticated("the access token has expired: get a new one")
+    note_use(cloud.db, snapshot)
     return _caller(owner, username=username, community=community)
 
 

@@ -10,7 +10,7 @@ from google.cloud.firestore_v1 import FieldFilter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared.accounts import api as accounts
-from shared.accounts import callers
+from shared.accounts import callers, keys_api
 from shared.accounts.callers import Call
 from shared.cutting import shown
 from shared.delivery.connectors import CONNECTORS
@@ -461,6 +461,7 @@ ROUTES = Routes(
             refusals=(409,),
         ),
         *accounts.ROUTES,
+        *keys_api.ROUTES,
         *downloads.ROUTES,
     ],
 )

@@ -215,6 +215,21 @@ def cancel_task(world: World) -> tuple[Answer, str, str]:
     return answer, datasets.key, f"dataset_tasks/{task}"
 
 
+def by_keys(world: World) -> str:
+    return create_key(world.cloud.db, customer="acme", scopes=["keys"])
+
+
+def new_key(world: World) -> tuple[Answer, str, str]:
+    key = by_keys(world)
+    answer = world.request("POST", "/v1/keys", {"scopes": ["keys"]}, key=key)
+    return answer, key, f"api_keys/{answer.body['id']}"
+
+
+def revoke_key(world: World) -> tuple[Answer, str, str]:
+    key, id = by_keys(world), world.key.split("_")[1]
+    return world.request("POST", f"/v1/keys/{id}:revoke", key=key), key, f"api_keys/{id}"
+
+
 TEXT = {"inputs": [{"name": "meter", "data": {"type": "text", "value": "7"}}]}
 CONFIG = "/v1/exports/{export}"
 RUN = f"{CONFIG}/runs/{{run}}"
@@ -237,6 +252,8 @@ CHANGES: dict[str, Change] = {
     f"POST {RUN}:retry": retry_run,
     f"POST {RUN}/mails/{{mail}}:revoke": of_mail("revoke"),
     f"POST {RUN}/mails/{{mail}}:resend": of_mail("resend"),
+    "POST /v1/keys": new_key,
+    "POST /v1/keys/{key}:revoke": revoke_key,
     "POST /v0.2/batches": new_batch,
     "DELETE /v0.2/batches/{batch}": cancel_batch,
     "POST /v0.2/work-orders": new_work_order,

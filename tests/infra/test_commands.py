@@ -171,7 +171,7 @@ def test_a_key_that_signs_says_its_access_key_and_its_secret_key(
         assert told.splitlines()[2] == (
             f"To sign requests with it: the access key is {id}, the secret key is {secret}."
         )
-        caller, kept = signing_secret(clients.connect(), id)
+        caller, kept, _ = signing_secret(clients.connect(), id)
         assert (caller.key, caller.scopes, kept) == (id, frozenset(["datasets", "signing"]), secret)
         told = command("rotate-key", id)
     assert "access key" not in command("add-key", "--customer", "acme", "--scope", "datasets")
