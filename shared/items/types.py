@@ -104,7 +104,7 @@ def check_importable(name: str) -> str:
 def get(cloud: Cloud, customer: str, name: str) -> ItemType | None:
     """A customer's type of that name, or None where it was neither defined nor imported."""
     snapshot = cloud.db.document(_path(customer, name)).get()
-    return _parse(snapshot) if snapshot.exists else None
+    return from_snapshot(snapshot) if snapshot.exists else None
 
 
 def all_of(cloud: Cloud, customer: str) -> Any:
@@ -122,7 +122,7 @@ def check_room(cloud: Cloud, customer: str, name: str) -> ItemType | None:
 
 def of_customer(cloud: Cloud, customer: str, up_to: int) -> list[ItemType]:
     """A customer's types by name, at most so many."""
-    found = readable(cloud.db, all_of(cloud, customer).limit(up_to).stream(), _parse)
+    found = readable(cloud.db, all_of(cloud, customer).limit(up_to).stream(), from_snapshot)
     return sorted(found, key=lambda each: folded(each.name))
 
 
@@ -167,7 +167,8 @@ def _path(customer: str, name: str) -> str:
     return "item_types/" + hashlib.sha256(f"{customer}\0{folded(name)}".encode()).hexdigest()[:32]
 
 
-def _parse(snapshot: Snapshot) -> ItemType:
+def from_snapshot(snapshot: Snapshot) -> ItemType:
+    """The type that a snapshot holds; it must exist."""
     fields = fields_of(snapshot)
     return ItemType(fields["name"], fields["key"], tuple(fields["required"]), orjson.loads(fields["types"]))
 

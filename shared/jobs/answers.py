@@ -13,10 +13,14 @@ from shared.items.types import FieldType
 from shared.jobs import job as jobs
 from shared.jobs.finishing import REJECTS, RESULT, UNPROCESSED
 from shared.jobs.job import EXPORT, IMPORT, LINK_LIFE, STATUSES, Job
+from shared.jobs.rejects import Shown
 from shared.outbox import links
 
 Status = Annotated[str, Field(json_schema_extra={"enum": list(dict.fromkeys(STATUSES.values()))})]
 """How far a job is."""
+
+JobKind = Annotated[str, Field(json_schema_extra={"enum": [IMPORT, EXPORT]})]
+"""What a job does."""
 
 READY = {
     IMPORT: "The file has been stored and the job is ready for processing",
@@ -39,6 +43,8 @@ class JobStatus(TypedDict):
     """Who is mailed when the job ends; empty for nobody."""
     jobName: str
     """The job's name."""
+    jobKind: JobKind
+    """Whether it imports or exports."""
     contentType: str
     """The type of its file, as it was sent."""
     itemType: str
@@ -66,6 +72,70 @@ class JobStatus(TypedDict):
 
 
 @documented
+class ListedJob(TypedDict):
+    """A job in a list."""
+
+    submitTime: str
+    """When the job was made, as `2015-05-26T13:35:25+0000`."""
+    jobId: str
+    """The job's id, a UUID."""
+    jobName: str
+    """The job's name."""
+    jobKind: JobKind
+    """Whether it imports or exports."""
+    contentType: str
+    """The type of its file, as it was sent."""
+    itemType: str
+    """The type of its items."""
+    recordsProcessed: NotRequired[str]
+    """How many records were processed, once the job has ended. Until then the job's status has it."""
+    recordsRejected: NotRequired[str]
+    """How many of them were rejected, once the job has ended."""
+    runTime: str
+    """For how many milliseconds the job ran."""
+    status: Status
+    """How far the job is."""
+    reason: str
+    """The same in a sentence; of a job that did not complete, why, and what to do."""
+
+
+@documented
+class JobList(TypedDict):
+    """A page of a customer's jobs."""
+
+    jobs: list[ListedJob]
+    """The jobs of this page, the newest first."""
+    next_page_token: str | None
+    """What the next page is asked for with; null on the last one."""
+
+
+@documented
+class RejectedRecord(TypedDict):
+    """A record that an import rejected."""
+
+    record: int
+    """The record's number in its file, from 1."""
+    line: int
+    """The line that it begins on, from 1."""
+    reason: str
+    """Why it was rejected, and what to do."""
+    text: str
+    """The record as it came in, at most its first 2,000 bytes."""
+    cut: bool
+    """Whether the record has more than `text`."""
+
+
+@documented
+class RejectList(TypedDict):
+    """A page of the records that an import rejected."""
+
+    rejects: list[RejectedRecord]
+    """The records of this page, in the order of the file."""
+    next_page_token: str | None
+    """What the next page is asked for with; null on the last one."""
+
+
+@documented
 class UploadUrl(TypedDict):
     """Where a file that is too large for a request is uploaded to."""
 
@@ -89,23 +159,46 @@ class ItemType(TypedDict):
     """The type of each field that must have one."""
 
 
-def status(cloud: Cloud, job: Job, now: datetime) -> JobStatus:
-    """A job, at Firestore's time `now`."""
-    progress = jobs.progress(cloud, job)
+@documented
+class ItemTypeList(TypedDict):
+    """A page of a customer's item types."""
+
+    itemTypes: list[ItemType]
+    """The types of this page, by name."""
+    next_page_token: str | None
+    """What the next page is asked for with; null on the last one."""
+
+
+def listed(job: Job, now: datetime) -> ListedJob:
+    """A job in a list, at Firestore's time `now`. What is only known of its pieces is left out."""
     began, ended = job.started or job.created, job.finished or now
-    made: dict[str, Any] = {
+    made: ListedJob = {
         "submitTime": f"{job.created.astimezone(UTC):%Y-%m-%dT%H:%M:%S}+0000",
         "jobId": job.id,
-        "notificationEmail": job.email,
         "jobName": job.name,
+        "jobKind": job.does,
         "contentType": job.content_type,
         "itemType": job.item_type,
-        "recordsProcessed": str(progress.processed),
-        "recordsRejected": str(progress.rejected),
         "runTime": str(max(0, round((ended - began).total_seconds() * 1000))),
         "status": job.status,
         "reason": _reason(job),
     }
+    if job.totals is not None:
+        made["recordsProcessed"] = str(job.totals.processed)
+        made["recordsRejected"] = str(job.totals.rejected)
+    return made
+
+
+def status(cloud: Cloud, job: Job, now: datetime) -> JobStatus:
+    """A job, at Firestore's time `now`."""
+    progress = jobs.progress(cloud, job)
+    made: dict[str, Any] = {
+        **listed(job, now),
+        "notificationEmail": job.email,
+        "recordsProcessed": str(progress.processed),
+        "recordsRejected": str(progress.rejected),
+    }
+    ended = job.finished or now
     for mail in job.mails_not_sent:
         made["notificationError"] = f"{mail['address']} was not mailed. {mail['reason']}"
     token = links.token(cloud.settings, job.link) if job.link else None
@@ -115,6 +208,17 @@ def status(cloud: Cloud, job: Job, now: datetime) -> JobStatus:
         made |= {"links": results} if results else {}
         made |= {id: f"{url}{id}" for id in (REJECTS, UNPROCESSED) if id in job.link["files"]}
     return cast(JobStatus, made)
+
+
+def rejected(shown: Shown) -> RejectedRecord:
+    """A record that an import rejected."""
+    return {
+        "record": shown.number,
+        "line": shown.line,
+        "reason": shown.reason,
+        "text": shown.text,
+        "cut": shown.more,
+    }
 
 
 def item_type(shown: types.ItemType) -> ItemType:

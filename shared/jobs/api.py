@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,15 +11,18 @@ from shared.accounts import stored as stored_bytes
 from shared.cutting import shown
 from shared.errors import Invalid, NotFound, TooLarge
 from shared.gcp.documents import server_time
+from shared.gcp.unreadable import readable
+from shared.http.bodies import OneOf
 from shared.http.forms import REQUEST_BYTES, FileBytes, Part
+from shared.http.paging import Page, page
 from shared.http.routes import Body, Route, Routes
 from shared.items import types
 from shared.items.types import Definition
-from shared.jobs import answers, service
+from shared.jobs import answers, rejects, service
 from shared.jobs import job as jobs
 from shared.jobs.answers import JobStatus
 from shared.jobs.caller import SCOPE, SURFACE, JobsCall
-from shared.jobs.job import Job
+from shared.jobs.job import EXPORT, IMPORT, Job
 from shared.jobs.tokens_api import TOKEN_ROUTES
 
 TOO_LARGE = (
@@ -68,6 +72,23 @@ class WhichJob(BaseModel):
     """Which job is meant."""
 
     jobId: str = Field(default="", description="The job's id.")
+
+
+class JobsPage(Page):
+    """Which jobs are listed."""
+
+    state: Annotated[str, OneOf(tuple(service.STATES))] | None = Field(
+        default=None, description="`Open` for jobs that have not ended, else how they ended."
+    )
+    kind: Annotated[str, OneOf((IMPORT, EXPORT))] | None = Field(
+        default=None, description="Whether they import or export."
+    )
+
+
+class RejectsPage(Page):
+    """Whose rejected records are listed."""
+
+    jobId: str = Field(description="The job's id.")
 
 
 class Size(BaseModel):
@@ -133,6 +154,28 @@ def _revoke(call: JobsCall, body: WhichJob) -> JobStatus:
 def _upload_url(call: JobsCall, body: Size) -> answers.UploadUrl:
     id, url = service.make_upload(call.cloud, call.caller, body.size.strip())
     return {"uploadId": id, "uploadUrl": url}
+
+
+def _list(call: JobsCall, query: JobsPage) -> answers.JobList:
+    cloud, customer = call.cloud, call.caller.customer
+    wanted = service.newest(cloud, customer, state=query.state, kind=query.kind)
+    found, token = page(query, wanted, cloud.db.collection("jobs"), customer)
+    now = server_time(cloud.db)
+    shown = readable(cloud.db, found, lambda each: answers.listed(jobs.from_snapshot(each), now))
+    return {"jobs": list(shown), "next_page_token": token}
+
+
+def _list_rejects(call: JobsCall, query: RejectsPage) -> answers.RejectList:
+    found, token = rejects.page(call.cloud, service.get(call.cloud, call.caller, query.jobId), query)
+    return {"rejects": [answers.rejected(each) for each in found], "next_page_token": token}
+
+
+def _list_item_types(call: JobsCall, query: Page) -> answers.ItemTypeList:
+    cloud, customer = call.cloud, call.caller.customer
+    by_name = types.all_of(cloud, customer).order_by("name")
+    found, token = page(query, by_name, cloud.db.collection("item_types"), customer)
+    shown = readable(cloud.db, found, lambda each: answers.item_type(types.from_snapshot(each)))
+    return {"itemTypes": list(shown), "next_page_token": token}
 
 
 def _put_item_type(call: JobsCall, type: str, body: Definition) -> answers.ItemType:
@@ -207,6 +250,37 @@ ROUTES = Routes(
             scope=SCOPE,
             body=Body(Size, form=True),
             answer=answers.UploadUrl,
+        ),
+        Route(
+            method="GET",
+            path="/ls/api/batch/jobs",
+            handler=_list,
+            summary="List jobs, the newest first",
+            scope=SCOPE,
+            query=JobsPage,
+            strict=True,
+            answer=answers.JobList,
+        ),
+        Route(
+            method="GET",
+            path="/ls/api/batch/rejects",
+            handler=_list_rejects,
+            summary="List the records that an import rejected",
+            scope=SCOPE,
+            query=RejectsPage,
+            strict=True,
+            answer=answers.RejectList,
+            refusals=(404,),
+        ),
+        Route(
+            method="GET",
+            path="/ls/api/itemTypes",
+            handler=_list_item_types,
+            summary="List item types by name",
+            scope=SCOPE,
+            query=Page,
+            strict=True,
+            answer=answers.ItemTypeList,
         ),
         Route(
             method="PUT",

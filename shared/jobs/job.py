@@ -44,6 +44,9 @@ IMPORT, EXPORT = "import", "export"
 UPLOAD_LIFE = timedelta(days=7)
 """How long an upload URL works. https://cloud.google.com/storage/docs/resumable-uploads#session-uris"""
 
+NOT_LISTED = ("template", "sql", "filters", "layout", "link")
+"""The fields of a job that lists do not need: each may be long."""
+
 LINK_LIFE = timedelta(days=7)
 """How long the links of a job work, from its end (docs/contracts/jobs.md)."""
 
@@ -158,7 +161,7 @@ def upload_name(customer: str, upload: str) -> str:
 
 
 def from_snapshot(snapshot: Snapshot) -> Job:
-    """The job that a snapshot holds; it must exist."""
+    """The job that a snapshot holds; it must exist. Of a snapshot of LISTED it has nothing else."""
     fields = fields_of(snapshot)
     file, totals, filters = (fields.get(name) for name in ("file", "totals", "filters"))
     return Job(
@@ -210,3 +213,6 @@ _REQUIRED = (
 _OPTIONAL = tuple(
     each.name for each in fields(Job) if each.name not in (*_REQUIRED, "id", "file", "totals", "filters")
 )
+
+LISTED = tuple(each.name for each in fields(Job) if each.name not in ("id", *NOT_LISTED))
+"""The fields of a job that lists need."""

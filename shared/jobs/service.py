@@ -5,7 +5,7 @@ A job whose parameters are wrong is made all the same: it is Rejected, with the 
 
 import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from shared.gcp.documents import server_time
 from shared.items import types
 from shared.jobs import filters
 from shared.jobs import job as jobs
-from shared.jobs.job import EXPORT, IMPORT, REJECTED, Job
+from shared.jobs.job import ENDED, EXPORT, IMPORT, REJECTED, STATUSES, UNDER_WAY, WAITING, Job
 from shared.jobs.steps import KIND
 from shared.outbox import links, mails, outside
 from shared.sandbox.sql import MAX_SQL_BYTES
@@ -42,6 +42,12 @@ CSV_TYPES = ("text/plain", "plain/text", "text/csv")
 """The content types, as clients write them."""
 
 YES, NO = ("true", "1", "yes"), ("false", "0", "no")
+
+STATES: Mapping[str, Sequence[str]] = {
+    "Open": (*WAITING, *UNDER_WAY),
+    **{STATUSES[state]: (state,) for state in ENDED},
+}
+"""By what a list of jobs is filtered: `Open` for those that have not ended, else how they ended."""
 
 Sent = Mapping[str, str]
 """The fields of a form, as they were sent."""
@@ -87,6 +93,17 @@ def uploads_since(cloud: Cloud, customer: str, at: datetime) -> Any:
 def open_jobs(cloud: Cloud, customer: str) -> Any:
     """The query of a customer's jobs that have not ended."""
     return overview.open_of(cloud, KIND, customer)
+
+
+def newest(cloud: Cloud, customer: str, *, state: str | None, kind: str | None) -> Any:
+    """The query of a customer's jobs, the newest first: all, or those that are in one of the states of
+    `STATES[state]`, and that are of this kind."""
+    found = cloud.db.collection("jobs").where(filter=FieldFilter("customer", "==", customer))
+    if kind is not None:
+        found = found.where(filter=FieldFilter("does", "==", kind))
+    if state is not None:
+        found = found.where(filter=FieldFilter("state", "in", list(STATES[state])))
+    return found.order_by("created", direction=firestore.Query.DESCENDING).select(jobs.LISTED)
 
 
 def check_room(cloud: Cloud, caller: Caller) -> None:
