@@ -51,7 +51,27 @@ def check(content: bytes, in_time: Callable[[], bool]) -> tuple[DataConformity, 
     `in_time` when its turn comes."""
 
     def turn() -> tuple[DataConformity, ...] | None:
-        return _decoded(content) if in_time() else None
+        return _checked(content) if in_time() else None
+
+    return _threads().submit(turn).result()
+
+
+def thumbnail(read: Callable[[], bytes], width: int, *, turned: bool) -> bytes | None:
+    """The picture that `read` returns, as `pictures.thumbnail` makes it small; None where it cannot be
+    decoded, or that takes too much time or memory.
+
+    `read` is called when its turn comes, so no more than DECODERS pictures are in memory; what it raises
+    passes. ValueError for a width of more than 65,535 pixels.
+    """
+    if not 0 < width < 1 << 16:
+        raise ValueError(f"a thumbnail cannot be {width} pixels wide")
+    before = width.to_bytes(2) + (b"\1" if turned else b"\0")
+
+    def turn() -> bytes | None:
+        try:
+            return _decoded(b"t", before + read())
+        except (OutOfTime, OutOfMemory):
+            return None
 
     return _threads().submit(turn).result()
 
@@ -63,27 +83,35 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(DECODERS, "decoder")
 
 
-def _decoded(content: bytes) -> tuple[DataConformity, ...]:
-    decoder = _decoder()
-    healthy = False
+def _checked(content: bytes) -> tuple[DataConformity, ...]:
     try:
-        decoder.restart_clock()
-        decoder.send(b"p", content)
-        _, body = decoder.receive()
-        healthy = True
+        body = _decoded(b"p", content)
     except OutOfTime:
         return TOO_LONG
     except OutOfMemory:
         return TOO_MUCH_MEMORY
+    return pictures.UNREADABLE if body is None else tuple(DataConformity(*each) for each in json.loads(body))
+
+
+def _decoded(task: bytes, content: bytes) -> bytes | None:
+    """What a child makes of a picture; None where it cannot be decoded. OutOfTime or OutOfMemory where that
+    costs too much."""
+    decoder = _decoder()
+    healthy = False
+    try:
+        decoder.restart_clock()
+        decoder.send(task, content)
+        kind, body = decoder.receive()
+        healthy = True
     except Crashed as crashed:
         if not crashed.by_signal:
             raise
-        return pictures.UNREADABLE  # a decoder met what it cannot bear
+        return None  # a decoder met what it cannot bear
     finally:
         _own.left -= 1
         if not healthy or not _own.left:
             _stop()
-    return tuple(DataConformity(*each) for each in json.loads(body))
+    return body if kind == b"c" else None
 
 
 def _decoder() -> Child:

@@ -19,21 +19,33 @@ from shared.workorders import pictures
 
 
 def run() -> None:
-    """Check one photograph after the other, each within the seconds of CPU that one may take."""
+    """Check photographs, or make their thumbnails, one after the other, each within the seconds of CPU that
+    one may take."""
     error = _errno()
     jail.enter(CONFIG["memory"], CONFIG["cpu_seconds"])
     child.send(b"r")
     while True:
-        _, content = child.receive()
+        task, content = child.receive()
         error.value = 0
         # At its end the kernel ends this process, whatever a decoder is in the middle of.
         signal.setitimer(signal.ITIMER_PROF, CONFIG["cpu_seconds_each"])
-        found = pictures.check(content)
+        made = _thumbnail(content) if task == b"t" else _check(content)
         signal.setitimer(signal.ITIMER_PROF, 0)
         # A decoder of C that gets no memory often says that the file is broken.
-        if found == pictures.UNREADABLE and error.value == errno.ENOMEM:
+        if made is None and error.value == errno.ENOMEM:
             raise MemoryError
-        child.send(b"c", json.dumps([astuple(each) for each in found]).encode())
+        child.send(b"u" if made is None else b"c", made or b"")
+
+
+def _check(content: bytes) -> bytes | None:
+    """What the checks say of a photograph, as JSON; None of one that cannot be read."""
+    found = pictures.check(content)
+    return None if found == pictures.UNREADABLE else json.dumps([astuple(each) for each in found]).encode()
+
+
+def _thumbnail(asked: bytes) -> bytes | None:
+    """The thumbnail of a photograph, before which two bytes say its width, and one whether it is turned."""
+    return pictures.thumbnail(asked[3:], int.from_bytes(asked[:2]), turned=asked[2:3] == b"\1")
 
 
 def _errno() -> ctypes.c_int:

@@ -25,6 +25,8 @@ _JPEG_SCAN = 0xDA
 _JPEG_PIXELS = (_JPEG_SEGMENTS - {0xFE} - frozenset(range(0xE0, 0xF0))) | {0xE0, 0xEE}
 # Those that pixels depend on: of what applications add only JFIF's and Adobe's, which tell the colours.
 
+_JPEG_EXIF = 0xE1
+
 _FILLING = re.compile(rb"\xff++")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -127,6 +129,19 @@ def pixels_alone(content: bytes, kind: Kind) -> bytes:
     if kind == "png":
         return b"".join([_PNG_SIGNATURE, *_png_chunks(content)])
     return content
+
+
+def exif_of(content: bytes) -> bytes:
+    """The EXIF data of a JPEG, at most 64 KB; empty where it has none, and of a picture of another kind."""
+    if not content.startswith(b"\xff\xd8"):
+        return b""
+    for segment in _jpeg_segments(content):
+        if segment.marker == _JPEG_SCAN:
+            break
+        body = content[segment.start + 4 : segment.end]
+        if segment.marker == _JPEG_EXIF and body.startswith(b"Exif\0\0"):
+            return body
+    return b""
 
 
 class _Segment(NamedTuple):

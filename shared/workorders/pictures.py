@@ -1,21 +1,23 @@
-"""Whether a file is a picture that is taken, and what is to be said of it: readable, large, sharp, well lit.
+"""Whether a file is a picture that is taken, and what is to be said of it: readable, large, sharp, well lit;
+and its thumbnail.
 
 Files come from outside. What a picture claims to be is read by `headers`, before a decoder sees it: what
 Pillow does with the rest grows with the pixels.
 """
 
+import contextlib
 import io
 from collections.abc import Callable
 from typing import NamedTuple
 
+from PIL import ExifTags, ImageFilter, ImageStat
 from PIL import Image as pillow
-from PIL import ImageFilter, ImageStat
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from shared.workorders.headers import Header, Kind, kind_of, name_of, pixels_alone, read_header
+from shared.workorders.headers import Header, Kind, exif_of, kind_of, name_of, pixels_alone, read_header
 from shared.workorders.record import DataConformity
 
 
@@ -81,8 +83,25 @@ CLIPPED_LEVELS = 5
 CLIPPED_SHARE = 0.75
 """The share of clipped pixels from which too little is left to see; a white backdrop clips about half."""
 
+THUMBNAIL_QUALITY = 80
+"""Of a thumbnail, a JPEG; of 320 pixels one has 10 to 25 KB."""
+
 UNREADABLE = (DataConformity("readable", "UNREADABLE", "error"),)
 """Of a file that cannot be decoded, or not to its end."""
+
+_TURNS = {
+    2: pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: pillow.Transpose.ROTATE_180,
+    4: pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: pillow.Transpose.TRANSPOSE,
+    6: pillow.Transpose.ROTATE_270,
+    7: pillow.Transpose.TRANSVERSE,
+    8: pillow.Transpose.ROTATE_90,
+}
+# The values of EXIF's Orientation, but for that of a picture which is upright.
+# https://www.cipa.jp/std/documents/download_e.html?DC-008-Translation-2023-E
+
+_SIDEWAYS = {_TURNS[each] for each in (5, 6, 7, 8)}
 
 _LAPLACIAN = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
 
@@ -152,6 +171,63 @@ def check(content: bytes) -> tuple[DataConformity, ...]:
 
 def _look(content: bytes) -> tuple[tuple[int, int], pillow.Image]:
     """A picture's size, and a small grey copy of it. Any exception, where it is not whole."""
+    picture = _opened(content)
+    size = picture.size
+    # A JPEG is decoded at down to an eighth, and without its colours; for the others this does nothing.
+    picture.draft("L", (2 * LOOKED_AT, 2 * LOOKED_AT))
+    picture.load()
+    picture.info.pop("transparency", None)
+    grey = _eight_bits(picture).convert("L")
+    grey.thumbnail((LOOKED_AT, LOOKED_AT), pillow.Resampling.BOX)
+    return size, grey
+
+
+def thumbnail(content: bytes, width: int, *, turned: bool) -> bytes | None:
+    """A small copy of a picture, a JPEG at most `width` pixels wide and twice as high; one that is smaller
+    keeps its size. What can be seen through is white. None where the picture cannot be decoded.
+
+    turned  whether it is turned as its EXIF data say, as browsers show the picture itself. Positions in a
+            picture count without that (docs/customers/batches.md)
+
+    Raises MemoryError alone; what it costs is that of `check`.
+    """
+    try:
+        picture: pillow.Image = _opened(content)
+        turn = _turn(content) if turned else None
+        picture.draft("RGB", (2 * width, 4 * width))
+        picture.load()
+        seen_through = picture.has_transparency_data
+        picture = _eight_bits(picture).convert("RGBA" if seen_through else "RGB")
+        high = 2 * width
+        picture.thumbnail((high, width) if turn in _SIDEWAYS else (width, high), pillow.Resampling.BOX)
+        if seen_through:
+            white = pillow.new("RGBA", picture.size, "white")
+            picture = pillow.alpha_composite(white, picture).convert("RGB")
+        if turn is not None:
+            picture = picture.transpose(turn)
+        made = io.BytesIO()
+        picture.save(made, "JPEG", quality=THUMBNAIL_QUALITY)
+    except MemoryError:
+        raise
+    except Exception:
+        # Whatever a decoder makes of evil input, the file is to blame.
+        return None
+    return made.getvalue()
+
+
+def _turn(content: bytes) -> pillow.Transpose | None:
+    """How a picture is to be turned for who looks at it; None where it is not, and where its EXIF data cannot
+    be read."""
+    exif = pillow.Exif()
+    with contextlib.suppress(Exception):
+        exif.load(exif_of(content))
+        return _TURNS.get(exif.get(ExifTags.Base.Orientation) or 0)
+    return None
+
+
+def _opened(content: bytes) -> ImageFile:
+    """A picture that is taken, of the size that its header says, not decoded yet. Any exception where it is
+    none."""
     header = read_header(content)
     if header is None or _too_large(header):
         raise ValueError("not a picture that is taken")
@@ -161,15 +237,12 @@ def _look(content: bytes) -> tuple[tuple[int, int], pillow.Image]:
         header = Header(header.kind, *picture.size)
     if picture.size != (header.width, header.height) or _too_large(header):
         raise ValueError("another size than its header says")
-    # A JPEG is decoded at down to an eighth, and without its colours; for the others this does nothing.
-    picture.draft("L", (2 * LOOKED_AT, 2 * LOOKED_AT))
-    picture.load()
-    picture.info.pop("transparency", None)
-    # Sixteen bits a pixel would be clipped to eight instead of scaled.
-    eight_bits = picture.point(lambda value: value / 256) if picture.mode.startswith("I") else picture
-    grey = eight_bits.convert("L")
-    grey.thumbnail((LOOKED_AT, LOOKED_AT), pillow.Resampling.BOX)
-    return (header.width, header.height), grey
+    return picture
+
+
+def _eight_bits(picture: pillow.Image) -> pillow.Image:
+    """Sixteen bits a pixel would be clipped to eight instead of scaled."""
+    return picture.point(lambda value: value / 256) if picture.mode.startswith("I") else picture
 
 
 def _too_large(header: Header) -> bool:

@@ -81,9 +81,49 @@ def test_a_photograph_whose_turn_comes_too_late_is_not_decoded() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("content", [*GOOD.values(), b"none", GOOD["PNG"][:900]])
+def test_a_child_makes_the_thumbnail_that_pictures_make(content: bytes) -> None:
+    made = decoding.thumbnail(lambda: content, 64, turned=True)
+    assert made == pictures.thumbnail(content, 64, turned=True)
+
+
+@pytest.mark.slow
+def test_a_thumbnail_that_costs_too_much_is_none(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "CPU_SECONDS", 1)
+    assert decoding.thumbnail(lambda: scanned(6_000, 980), 320, turned=True) is None
+    assert decoding.thumbnail(lambda: GOOD["JPEG"], 320, turned=True), (
+        "the next is made by a child that is new"
+    )
+
+
+@pytest.mark.slow
+def test_a_thumbnail_that_needs_too_much_memory_is_none(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_memory(monkeypatch, 100 * 1024**2)
+    assert decoding.thumbnail(lambda: wide("PNG"), 320, turned=True) is None
+
+
+def test_what_reading_a_picture_raises_passes(threads: ThreadPoolExecutor) -> None:
+    def gone() -> bytes:
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        decoding.thumbnail(gone, 320, turned=True)
+
+
+@pytest.mark.parametrize("width", [0, -1, 65_536])
+def test_no_thumbnail_has_such_a_width(width: int) -> None:
+    with pytest.raises(ValueError, match="wide"):
+        decoding.thumbnail(lambda: b"", width, turned=True)
+
+
+@pytest.mark.slow
 def test_a_child_serves_one_photograph_after_the_other(threads: ThreadPoolExecutor) -> None:
     def pid(content: bytes) -> int:
-        decoding._decoded(content)
+        decoding._checked(content)
         found: int = decoding._own.child._process.pid
         return found
 
@@ -100,7 +140,7 @@ def test_a_child_is_replaced_after_so_many_photographs(
     monkeypatch.setattr(decoding, "PICTURES_EACH", 2)
 
     def left() -> int:
-        decoding._decoded(GOOD["JPEG"])
+        decoding._checked(GOOD["JPEG"])
         count: int = decoding._own.left if decoding._own.child else 0
         return count
 
@@ -161,11 +201,11 @@ def test_a_child_that_ended_between_two_photographs_is_neither_s_fault(
     how: signal.Signals, threads: ThreadPoolExecutor
 ) -> None:
     def killed() -> Any:
-        decoding._decoded(GOOD["JPEG"])
+        decoding._checked(GOOD["JPEG"])
         process = decoding._own.child._process
         process.send_signal(how)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        return decoding._decoded(GOOD["JPEG"])
+        return decoding._checked(GOOD["JPEG"])
 
     assert threads.submit(killed).result() == pictures.check(GOOD["JPEG"])
 
@@ -181,7 +221,7 @@ def test_a_photograph_that_a_decoder_crashes_at_is_unreadable(threads: ThreadPoo
             return receive()
 
         child.receive = receive_after_a_crash  # type: ignore[method-assign]
-        return decoding._decoded(scanned(3_000, 500))
+        return decoding._checked(scanned(3_000, 500))
 
     assert threads.submit(crashed).result() == pictures.UNREADABLE
     assert decoding.check(GOOD["JPEG"], always) == pictures.check(GOOD["JPEG"])
@@ -190,7 +230,7 @@ def test_a_photograph_that_a_decoder_crashes_at_is_unreadable(threads: ThreadPoo
 ALONE = """
 import sys
 from shared.analysis import decoding
-decoding._decoded(b"none")
+decoding._checked(b"none")
 print(decoding._own.child._process.pid, flush=True)
 sys.stdin.read()
 """

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as pillow
-from PIL import ImageCms, ImageFilter, ImageOps
+from PIL import ImageChops, ImageCms, ImageFilter, ImageOps, ImageStat
 from PIL.PngImagePlugin import PngInfo
 from pillow_heif import register_heif_opener
 
@@ -559,3 +559,68 @@ def test_the_size_of_a_heic_is_that_of_its_primary_picture_as_it_is_shown(
         content = heic_with(*ISPE, irot, CLAP, associated=plain, version=version, flags=flags)
         assert headers.read_header(content) == headers.Header("heic", *size), flags
         assert headers.read_header(content[:-2]) is None, "half a list of properties"
+
+
+# --- thumbnails
+
+
+def small(content: bytes, width: int = 320, *, turned: bool = True) -> pillow.Image:
+    made = pictures.thumbnail(content, width, turned=turned)
+    assert made is not None
+    return pillow.open(io.BytesIO(made))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_thumbnail_is_the_picture_made_small(format: str) -> None:
+    made = small(SMALL[format], 64)
+    assert (made.format, made.mode, made.size) == ("JPEG", "RGB", (64, 48))
+    expected = photograph(128, 96).resize((64, 48), pillow.Resampling.BOX)
+    difference = ImageChops.difference(made, expected)
+    assert max(ImageStat.Stat(difference).mean) < 6
+
+
+def test_a_high_picture_is_no_higher_than_twice_the_width() -> None:
+    assert small(encoded(pillow.new("RGB", (30, 900))), 50).size == (3, 100)
+
+
+def test_a_small_picture_keeps_its_size() -> None:
+    assert small(SMALL["PNG"]).size == (128, 96)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_thumbnail_is_turned_as_its_exif_data_say(orientation: int) -> None:
+    exif = pillow.Exif()
+    exif[0x0112] = orientation
+    content = encoded(photograph(128, 96), exif=exif)
+    upright = ImageOps.exif_transpose(pillow.open(io.BytesIO(content)))
+    made = small(content, 200)
+    assert made.size == upright.size
+    assert max(ImageStat.Stat(ImageChops.difference(made, upright)).mean) < 6
+    assert small(content, 200, turned=False).size == (128, 96)
+    assert not made.getexif(), "so that nobody turns it once more"
+
+
+def test_broken_exif_data_turn_nothing() -> None:
+    content = encoded(photograph(128, 96), exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert small(content).size == (128, 96)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "1", "L"])
+def test_every_mode_has_a_thumbnail(mode: str) -> None:
+    picture = (
+        pillow.new("L", (80, 60), 255).convert(mode) if mode != "I;16" else pillow.new(mode, (80, 60), 51_400)
+    )
+    if mode in ("RGBA", "LA"):
+        picture.putalpha(0)
+    made = small(encoded(picture, "PNG"), 40)
+    assert made.size == (40, 30)
+    pixel = made.getpixel((20, 15))
+    assert isinstance(pixel, tuple)
+    assert min(pixel) > 190, "and what can be seen through is white"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"none", GOOD["JPEG"][:600], GOOD["PNG"][:900], jpeg_of(20_000, 20_000)]
+)
+def test_what_is_no_whole_picture_has_no_thumbnail(content: bytes) -> None:
+    assert pictures.thumbnail(content, 320, turned=True) is None
