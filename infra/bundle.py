@@ -185,6 +185,19 @@ class Function(_Model):
         return "http" if self.paths else "cloudevent"
 
 
+class Cors(_Model):
+    """What pages of Waybill's own site may do with a bucket from a browser."""
+
+    methods: Annotated[list[str], Field(min_length=1)]
+    """The methods of their requests."""
+
+    headers: Annotated[list[str], Field(min_length=1)]
+    """The headers that they may send, and see in an answer."""
+
+    seconds: Annotated[int, Field(ge=1)]
+    """How long a browser need not ask again whether it may."""
+
+
 class Bucket(_Model):
     """One bucket of ours. The project's name goes before its own."""
 
@@ -196,6 +209,9 @@ class Bucket(_Model):
 
     days: _Optional[Annotated[int, Field(ge=1)]] = None
     """How many days an object lives. Without it, for ever."""
+
+    cors: _Optional[Cors] = None
+    """What pages of Waybill's own site may do with it. Without it, nothing."""
 
     nearline_after: _Optional[Annotated[int, Field(ge=1)]] = None
     """After how many days an object moves to the storage class Nearline. Without it, never."""

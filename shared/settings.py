@@ -5,6 +5,7 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from shared.addresses import checked
 
@@ -134,6 +135,11 @@ class Settings:
         )
 
     @property
+    def origin(self) -> str:
+        """The origin of Waybill's own pages; empty where `url` is."""
+        return origin_of(self.url) if self.url else ""
+
+    @property
     def own_buckets(self) -> frozenset[str]:
         """Every bucket of ours: no customer names one of them as a place of their own."""
         return frozenset(f"{self.project}-{each}" for each in OWN_BUCKETS)
@@ -162,6 +168,21 @@ class Settings:
     def datasets_bucket(self) -> str:
         """Holds the samples of datasets' versions, at `<customer>/<dataset>/<task>/…`."""
         return f"{self.project}-datasets"
+
+
+def origin_of(url: str) -> str:
+    """The origin of a URL, as browsers send it: its scheme and host, and the port where it is not the usual
+    one. ValueError where it has none. https://www.rfc-editor.org/rfc/rfc6454#section-6.2"""
+    parts = urlsplit(url)
+    host, port = parts.hostname, parts.port
+    if parts.scheme not in _PORTS or not host:
+        raise ValueError(f"{url!r} is no address of a site: it must begin with https:// or http://")
+    host = f"[{host}]" if ":" in host else host
+    usual = port in (None, _PORTS[parts.scheme])
+    return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{port}"
+
+
+_PORTS = {"https": 443, "http": 80}
 
 
 def _address(name: str, text: str) -> str:

@@ -15,6 +15,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from infra.bundle import Function
 from infra.local.pubsub import STORAGE_TOPIC, Subscription
 from shared.ids import SLUG
+from shared.settings import origin_of
 
 if TYPE_CHECKING:
     from infra.local.suite import Suite
@@ -59,6 +60,7 @@ def make_project(suite: "Suite", project: str | None = None) -> str:
         _make_their_buckets(suite, project)
     else:
         _make_our_buckets(suite, project)
+        allow_own_pages(suite, project)
     wanted = [
         _trigger(function, topic, project, suite)
         for function in suite.bundle.functions.values()
@@ -153,6 +155,19 @@ def _make_our_buckets(suite: "Suite", project: str) -> None:
         for bucket_name, roles in account.storage.items():
             given = [each for role in roles for each in suite.bundle.permissions(role)]
             suite.storage.grant(f"{project}-{bucket_name}", account_email(account.name, project), *given)
+
+
+def allow_own_pages(suite: "Suite", project: str) -> None:
+    """Let pages of Waybill's own site do with our buckets what bundle.yaml lets them."""
+    for bucket in suite.bundle.buckets.values():
+        if bucket.cors is not None:
+            suite.storage.allow_pages(
+                f"{project}-{bucket.name}",
+                origin_of(suite.own_url),
+                methods=bucket.cors.methods,
+                headers=bucket.cors.headers,
+                seconds=bucket.cors.seconds,
+            )
 
 
 def _make_their_buckets(suite: "Suite", project: str) -> None:

@@ -24,7 +24,14 @@ from infra.local.front_door import front_door
 from infra.local.http_server import HttpServer
 from infra.local.identity import Identity
 from infra.local.processes import REPOSITORY, FunctionProcesses
-from infra.local.project import account_email, make_project, publish_to, topic_path, trigger_topic
+from infra.local.project import (
+    account_email,
+    allow_own_pages,
+    make_project,
+    publish_to,
+    topic_path,
+    trigger_topic,
+)
 from infra.local.pubsub import Delivery, PubSubService
 from infra.local.scheduler import SchedulerService
 from infra.local.sendgrid import BEGINNING, SendGridService
@@ -228,6 +235,11 @@ class Suite:
         return f"http://127.0.0.1:{self._listening['front_door']}" if "front_door" in self._listening else ""
 
     @property
+    def own_url(self) -> str:
+        """What the functions take for their own address."""
+        return self.url or NO_DOOR
+
+    @property
     def control_url(self) -> str:
         """Where Storage, IAM, the metadata server, SendGrid and the suite's control answer."""
         return f"http://127.0.0.1:{self._listening['http']}"
@@ -260,7 +272,7 @@ class Suite:
             "GCE_METADATA_IP": metadata,
             "WAYBILL_SENDGRID_URL": f"http://{here}{BEGINNING}",
             "WAYBILL_MAIL_FROM": MAIL_FROM,
-            "WAYBILL_URL": self.url or NO_DOOR,
+            "WAYBILL_URL": self.own_url,
         }
 
     def move_clock(self, at: datetime) -> datetime:
@@ -334,6 +346,8 @@ class Suite:
         self.storage.hand_events_to(self._publish)
         if self._run_functions:
             door = self._serve("front_door", front_door(self.bundle, self.processes))
+            if not self.emulators.storage:
+                allow_own_pages(self, self.project)  # once more: only now it is known where they are
             self._dispatch()
             self._stack.callback(door.stop)
 

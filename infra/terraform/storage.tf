@@ -50,6 +50,18 @@ resource "google_storage_bucket" "own" {
     }
   }
 
+  # Pages of our own site alone. https://cloud.google.com/storage/docs/cross-origin
+  dynamic "cors" {
+    for_each = can(each.value.cors) ? [each.value.cors] : []
+
+    content {
+      origin          = ["https://${var.domain}"]
+      method          = cors.value.methods
+      response_header = cors.value.headers
+      max_age_seconds = cors.value.seconds
+    }
+  }
+
   depends_on = [google_project_service.api]
 
   lifecycle {

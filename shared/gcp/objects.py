@@ -222,16 +222,22 @@ class Objects:
         """A new object, written as a stream and invisible until it is closed."""
         return Writer(self._client.bucket(bucket).blob(name), content_type)
 
-    def start_upload(self, bucket: str, name: str, content_type: str, size: int | None) -> str:
+    def start_upload(
+        self, bucket: str, name: str, content_type: str, size: int | None, origin: str | None = None
+    ) -> str:
         """A URL by which one new object can be uploaded without an identity, for a week: a secret in itself.
 
-        With a size, in bytes, exactly that many are taken.
+        With a size, in bytes, exactly that many are taken. A page can use it only where `origin` is the
+        page's: the one that begins a session is answered by, and the bucket must let it.
         https://cloud.google.com/storage/docs/resumable-uploads#session-uris
+        https://cloud.google.com/storage/docs/cross-origin
         """
         url: str = (
             self._client.bucket(bucket)
             .blob(name)
-            .create_resumable_upload_session(content_type=content_type, size=size, if_generation_match=0)
+            .create_resumable_upload_session(
+                content_type=content_type, size=size, origin=origin, if_generation_match=0
+            )
         )
         return url
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from infra.bundle import BUNDLE_YAML, Account, Bucket, Bundle, BundleError, Function, Instances, Trigger
+from infra.bundle import BUNDLE_YAML, Account, Bucket, Bundle, BundleError, Cors, Function, Instances, Trigger
 
 ROOT = BUNDLE_YAML.parent.parent
 
@@ -332,7 +332,7 @@ def test_names_the_field_that_is_missing(tmp_path: Path, path: tuple[str, ...]) 
     assert f"{'.'.join(path)}: is missing" in str(refused.value)
 
 
-@pytest.mark.parametrize("model", [Bundle, Function, Instances, Trigger, Bucket, Account])
+@pytest.mark.parametrize("model", [Bundle, Function, Instances, Trigger, Bucket, Cors, Account])
 def test_every_field_has_a_description(model: type[BaseModel]) -> None:
     assert [name for name, field in model.model_fields.items() if not field.description] == []
 

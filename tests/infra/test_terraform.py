@@ -445,7 +445,8 @@ def test_buckets_stand_in_the_functions_region_and_are_never_destroyed() -> None
 
 
 def test_images_move_to_nearline_after_the_days_that_the_bundle_names() -> None:
-    rules = [each["lifecycle_rule"] for each in resources()["google_storage_bucket.own"]["dynamic"]]
+    dynamic = resources()["google_storage_bucket.own"]["dynamic"]
+    rules = [each["lifecycle_rule"] for each in dynamic if "lifecycle_rule" in each]
     said = {rule["for_each"]: rule["content"][0] for rule in rules}
     moves = said["${can(each.value.nearline_after) ? [each.value.nearline_after] : []}"]
     assert moves["action"] == [{"type": "SetStorageClass", "storage_class": "NEARLINE"}]
@@ -478,3 +479,22 @@ def test_grants_are_additive() -> None:
     assert not [
         role for role in re.findall(r"roles/[\w.]+", code()) if role in ("roles/owner", "roles/editor")
     ]
+
+
+def test_pages_of_our_own_site_alone_may_use_the_buckets_that_the_bundle_opens() -> None:
+    rules = [each["cors"] for each in resources()["google_storage_bucket.own"]["dynamic"] if "cors" in each]
+    [rule] = rules
+    assert rule["for_each"] == "${can(each.value.cors) ? [each.value.cors] : []}"
+    [content] = rule["content"]
+    assert content["origin"] == ["https://${var.domain}"]
+    # The console has upload sessions begun for the origin of this URL (`Settings.origin`).
+    assert '"WAYBILL_URL": "https://${var.domain}"' in code()
+    names = {"methods": "method", "headers": "response_header", "seconds": "max_age_seconds"}
+    assert {name: content[theirs] for name, theirs in names.items()} == {
+        name: f"${{cors.value.{name}}}" for name in names
+    }
+    opened = {name: each["cors"] for name, each in BUNDLE["buckets"].items() if "cors" in each}
+    assert list(opened) == ["uploads"]
+    assert opened["uploads"]["methods"] == ["PUT"]
+    # What a page sends to a session beyond what every page may, and what it reads.
+    assert {"Content-Type", "Content-Range", "Range"} <= set(opened["uploads"]["headers"])

@@ -1,6 +1,7 @@
 """Cloud Storage on a laptop: the JSON API that Waybill uses. README.md says what is built and after what."""
 
 import builtins
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from aiohttp import web
 
 from infra.local.clock import SuiteClock
 from infra.local.identity import Identity
-from infra.local.storage import crc32c, iam
+from infra.local.storage import cors, crc32c, iam
 from infra.local.storage.api import JsonApi, after_prefix
 from infra.local.storage.resources import check_name, checksums, moment
 from infra.local.storage.server import Server
@@ -87,6 +88,16 @@ class StorageService:
         """
         self._need(bucket)
         self._store.set_topics(bucket, topics)
+
+    def allow_pages(
+        self, bucket: str, origin: str, *, methods: Sequence[str], headers: Sequence[str], seconds: int
+    ) -> None:
+        """Let pages of an origin, and of no other, call a bucket: its CORS configuration, of one entry.
+
+        ValueError for an unknown bucket.
+        """
+        self._need(bucket)
+        self._store.set_cors(bucket, cors.Rule(origin, tuple(methods), tuple(headers), seconds).encoded())
 
     def hand_events_to(self, hand_on: HandOn) -> None:
         """Tell topics by `hand_on` from now on, first what an earlier process was killed over."""

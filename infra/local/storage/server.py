@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from infra.local.clock import machine_time
 from infra.local.identity import Identity, InvalidToken, respond
 from infra.local.storage import batch, signed
 from infra.local.storage.api import JsonApi, json_body
+from infra.local.storage.cors import Rule
 from infra.local.storage.errors import (
     StorageError,
     denied,
@@ -28,7 +30,7 @@ from infra.local.storage.requests import (
     split_target,
 )
 from infra.local.storage.resources import Wanted, declaring, wanted
-from infra.local.storage.store import Store
+from infra.local.storage.store import Store, Upload
 from infra.local.storage.uploads import Superseded, Uploads, content_range
 from infra.local.traffic import Fault, Traffic
 
@@ -168,6 +170,7 @@ class Server:
                 Wanted(name, metadata, sent.crc32c, sent.md5),
                 asked.conditions(),
                 None if length is None else int(length),
+                request.headers.get("Origin"),
                 _root(request),
             )
 
@@ -176,6 +179,11 @@ class Server:
     async def _session(self, request: web.Request, upload_id: str) -> web.StreamResponse:
         """A request to a session's URL, which is secret and proof enough of who sends it."""
         upload = self._uploads.find(upload_id)
+        rule = self._rule(upload)
+        if request.method == "OPTIONS":
+            method = request.headers.get("Access-Control-Request-Method", "")
+            return web.Response(headers=rule.before(self._store.origin(upload_id), method) if rule else {})
+        pages = rule.answering(self._store.origin(upload_id), request.method) if rule else {}
         hashes = request.headers.get("X-Goog-Hash")
         act: Callable[[], Awaitable[Answer]]
         match request.method:
@@ -212,16 +220,24 @@ class Server:
 
         async def answered() -> Answer:
             try:
-                return await act()
+                return _to_pages(await act(), pages)
             except StorageError as error:
-                return failure(error)
+                return _to_pages(failure(error), pages)
+
+        def fails(fault: Fault) -> Answer:
+            return _to_pages(_injected(fault), pages)
 
         try:
-            return await respond(request, fault, answered, partial(_send, request), _injected)
+            return await respond(request, fault, answered, partial(_send, request), fails)
         except Superseded:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=503)
+
+    def _rule(self, upload: Upload) -> Rule | None:
+        """What pages of other sites may do with the bucket of an upload."""
+        kept = self._store.cors(upload.bucket)
+        return Rule.of(kept) if kept is not None else None
 
     async def _batch(self, request: web.Request) -> web.StreamResponse:
         outer = request.headers.get("Authorization")
@@ -296,6 +312,11 @@ class Server:
             return self._identity.principal(authorization), None
         except InvalidToken:
             return "", invalid_credentials()
+
+
+def _to_pages(answer: Answer, headers: dict[str, str]) -> Answer:
+    """An answer with the headers by which a browser lets a page of another site have it."""
+    return replace(answer, headers={**answer.headers, **headers})
 
 
 def _run(operation: Operation, principal: str, refusal: StorageError | None) -> Answer:

@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS objects (bucket TEXT, name TEXT, generation INTEGER, 
 CREATE TABLE IF NOT EXISTS uploads (id TEXT PRIMARY KEY, bucket TEXT, name TEXT, principal TEXT,
     conditions BLOB, metadata BLOB, hashes BLOB, declared INTEGER, file TEXT, persisted INTEGER,
     crc32c INTEGER, created INTEGER, cancelled INTEGER, answer BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS origins (upload TEXT PRIMARY KEY, origin TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cors (bucket TEXT PRIMARY KEY, rule BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told_topics (bucket TEXT, topic TEXT, PRIMARY KEY (bucket, topic)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, topic TEXT, data BLOB, attributes TEXT);
 """
@@ -146,7 +148,16 @@ class Store:
     def reset(self) -> None:
         """Forget everything but where events go."""
         with self.transaction():
-            for table in ("buckets", "grants", "objects", "uploads", "told_topics", "events"):
+            for table in (
+                "buckets",
+                "grants",
+                "objects",
+                "uploads",
+                "origins",
+                "cors",
+                "told_topics",
+                "events",
+            ):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608
             self._buckets, self._topics, self.grants = {}, {}, Grants()
             self._last, self._to_tell = 0, False
@@ -204,6 +215,7 @@ class Store:
             self._db.execute("DELETE FROM objects WHERE bucket = ?", (name,))
             self._db.execute("DELETE FROM grants WHERE bucket = ?", (name,))
             self._db.execute("DELETE FROM told_topics WHERE bucket = ?", (name,))
+            self._db.execute("DELETE FROM cors WHERE bucket = ?", (name,))
             self._topics.pop(name, None)
             self._db.execute("DELETE FROM buckets WHERE name = ?", (name,))
             self.grants.forget_bucket(name)
@@ -322,6 +334,28 @@ class Store:
             ).fetchone()
         return Upload(*row) if row else None
 
+    def set_cors(self, bucket: str, rule: bytes) -> None:
+        """Have this be what pages of other sites may do with a bucket, in place of what was."""
+        with self._lock:
+            self._db.execute("INSERT OR REPLACE INTO cors VALUES (?, ?)", (bucket, rule))
+
+    def cors(self, bucket: str) -> bytes | None:
+        """What they may do, or None."""
+        with self._lock:
+            row = self._db.execute("SELECT rule FROM cors WHERE bucket = ?", (bucket,)).fetchone()
+        return row[0] if row else None
+
+    def set_origin(self, upload_id: str, origin: str) -> None:
+        """Keep the origin that an upload session was begun with."""
+        with self._lock:
+            self._db.execute("INSERT OR REPLACE INTO origins VALUES (?, ?)", (upload_id, origin))
+
+    def origin(self, upload_id: str) -> str | None:
+        """The origin that an upload session was begun with, or None."""
+        with self._lock:
+            row = self._db.execute("SELECT origin FROM origins WHERE upload = ?", (upload_id,)).fetchone()
+        return row[0] if row else None
+
     def put_upload(self, upload: Upload) -> None:
         """Write an upload session, in place of what is kept of it."""
         with self._lock:
@@ -389,6 +423,7 @@ class Store:
         """Remove sessions long over, and files that nothing refers to."""
         oldest = self.now() - 2 * SESSION_LIFE // timedelta(microseconds=1)
         self._db.execute("DELETE FROM uploads WHERE created < ?", (oldest,))
+        self._db.execute("DELETE FROM origins WHERE upload NOT IN (SELECT id FROM uploads)")
         used = {
             name
             for (pieces,) in self._db.execute("SELECT pieces FROM objects")

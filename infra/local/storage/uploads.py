@@ -94,11 +94,13 @@ class Uploads:
         sent: Wanted,
         conditions: Conditions,
         declared: int | None,
+        origin: str | None,
         root: str,
     ) -> Answer:
         """Open a session for `sent.name` and answer with its URL under `root`.
 
-        `declared` is x-upload-content-length. The session's checks are made now and once more at its end.
+        `declared` is x-upload-content-length, `origin` that of the page which will upload. The session's
+        checks are made now and once more at its end.
         """
         name = sent.name or ""
         self._api.may_write(principal, bucket, name, conditions)
@@ -119,6 +121,8 @@ class Uploads:
             answer=None,
         )
         self._store.put_upload(upload)
+        if origin is not None:
+            self._store.set_origin(upload.id, origin)
         self._live[upload.id] = _Live(upload, hashlib.md5(usedforsecurity=False), 0, conditions)
         url = (
             f"{root}/upload/storage/v1/b/{quote(bucket, safe='')}/o?uploadType=resumable"
