@@ -45,13 +45,16 @@ class Api:
         *,
         query: Mapping[str, str] | None = None,
         once: str | None = None,
+        if_match: str | None = None,
         parts: Iterator[Part] | None = None,
     ) -> Any:
         """What a call that changes something answers; None where its answer has no content.
 
-        `once` has the same call with the same value done once.
+        `once` has the same call with the same value done once; `if_match`, an ETag, has it done to that
+        version alone.
         """
-        return self._perform(Asked(method, path, dict(query or {}), body, parts, once))
+        sent = Asked(method, path, dict(query or {}), body, parts, once=once, if_match=if_match)
+        return self._perform(sent)
 
     def may(self, scope: str) -> bool:
         """Whether the key has a scope."""

@@ -1,4 +1,4 @@
-"""The lists of `/ls/api`, of jobs, rejected records and item types: what they hold, at what cost, and who sees
+"""The lists of `/ls/api`, of jobs, rejected records and item types: what they hold and cost, and who sees
 it."""
 
 from datetime import timedelta
