@@ -305,6 +305,24 @@ class RunList(TypedDict):
 
 
 @documented
+class ExportedWindow(Bounds):
+    """A window that a run has exported."""
+
+    run_id: str
+    """The run's id."""
+
+
+@documented
+class WindowList(TypedDict):
+    """A page of the windows that are exported, in the order of their beginnings."""
+
+    windows: list[ExportedWindow]
+    """The windows. Those of backfills can lie over others."""
+    next_page_token: str | None
+    """Asks for the next page; null on the last."""
+
+
+@documented
 class Click(TypedDict):
     """One use of a link."""
 
@@ -457,6 +475,11 @@ def of_run(cloud: Cloud, snapshot: Snapshot) -> Run:
     event = audit.event(run, Outcome(run.state, first_files(cloud, run)), None)
     waits = {"waits_for": run.waits_for, "waits_since": milliseconds(run.since)} if run.since else {}
     return cast(Run, event | waits)
+
+
+def of_window(run: str, window: Window) -> ExportedWindow:
+    """A window that a run has exported."""
+    return {"run_id": run, "start": utc_second(window.start), "end": utc_second(window.end)}
 
 
 def of_mail(shown: service.Shown) -> Mail:

@@ -14,13 +14,25 @@ from shared.accounts import callers, keys_api
 from shared.accounts.callers import Call
 from shared.cutting import shown
 from shared.delivery.connectors import CONNECTORS
-from shared.errors import Conflict
-from shared.exports import answers, by_hand, deleting, failed, mailing, pausing, retrying, room, runs, service
+from shared.errors import Conflict, Invalid
+from shared.exports import (
+    answers,
+    by_hand,
+    deleting,
+    exported,
+    failed,
+    mailing,
+    pausing,
+    retrying,
+    room,
+    runs,
+    service,
+)
 from shared.exports.config import MOMENT, ExportConfig
 from shared.exports.export import LISTED, OUTCOMES, STATES, Export, from_snapshot
 from shared.gcp.documents import Snapshot
 from shared.gcp.unreadable import readable
-from shared.http.bodies import Address, OneOf
+from shared.http.bodies import Address, OneOf, SentMoment
 from shared.http.errors import PROBLEM_DETAILS
 from shared.http.idempotency import Repeatable
 from shared.http.matching import IfMatch, etag
@@ -50,6 +62,21 @@ class ExportsPage(Page):
     outcome: Annotated[str, OneOf(OUTCOMES)] | None = Field(
         default=None, description="How the last run ended of the exports that are listed (`last_outcome`)."
     )
+
+
+class RunsPage(Page):
+    """Which runs are listed."""
+
+    status: Annotated[str, OneOf(runs.STATES)] | None = Field(
+        default=None, description="The status of the runs that are listed."
+    )
+
+
+class WindowsPage(Page):
+    """Of which time the windows are listed."""
+
+    since: SentMoment = Field(description="From when on.")
+    before: SentMoment = Field(description="Until when; what begins then is not listed.")
 
 
 def _true_or_false(value: str) -> bool:
@@ -178,10 +205,21 @@ def _backfill_export(call: Call, export: UUID, body: dict[str, Any], once: Repea
     return _run(call, by_hand.backfill(call.cloud, call.caller, str(export), body, once))
 
 
-def _list_runs(call: Call, export: UUID, query: Page) -> answers.RunList:
+def _list_windows(call: Call, export: UUID, query: WindowsPage) -> answers.WindowList:
+    found = service.get(call.cloud, call.caller, str(export))
+    if query.before <= query.since:
+        raise Invalid.field("before", "must come after `since`")
+    windows, token = exported.windows(call.cloud, found, query.since, query.before, query)
+    return {"windows": [answers.of_window(*each) for each in windows], "next_page_token": token}
+
+
+def _list_runs(call: Call, export: UUID, query: RunsPage) -> answers.RunList:
     found_export = service.get(call.cloud, call.caller, str(export))
     collection = call.cloud.db.collection(f"{found_export.path}/runs")
-    newest = collection.order_by("due", direction=firestore.Query.DESCENDING)
+    listed: Any = collection
+    if query.status is not None:
+        listed = listed.where(filter=FieldFilter("state", "==", query.status))
+    newest = listed.order_by("due", direction=firestore.Query.DESCENDING)
     found, token = page(query, newest, collection, call.caller.customer)
     shown = readable(call.cloud.db, found, partial(answers.of_run, call.cloud))
     return {"runs": list(shown), "next_page_token": token}
@@ -404,8 +442,17 @@ ROUTES = Routes(
             handler=_list_runs,
             summary="List an export's runs, the newest first",
             scope=SCOPE,
-            query=Page,
+            query=RunsPage,
             answer=answers.RunList,
+        ),
+        Route(
+            method="GET",
+            path=f"{_EXPORT}/windows",
+            handler=_list_windows,
+            summary="List the windows of some time that are exported, in their order",
+            scope=SCOPE,
+            query=WindowsPage,
+            answer=answers.WindowList,
         ),
         Route(
             method="GET",
