@@ -1,6 +1,7 @@
 """What `/v1` answers: each form, and what makes it."""
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any, NotRequired, cast, get_args
 
 from pydantic import Field
@@ -16,6 +17,7 @@ from shared.exports.delivering import first_files
 from shared.exports.failed import Failed
 from shared.exports.manifest import File
 from shared.exports.schedules import INTERVALS
+from shared.exports.steps import KIND
 from shared.formats import FORMATS
 from shared.formats.base import DateFormat
 from shared.gcp.clients import Cloud
@@ -40,6 +42,10 @@ RunStatus = Annotated[
 
 MailStatus = Annotated[str, Field(json_schema_extra={"enum": [mails.WAITING, mails.SENDING, *mails.ENDED]})]
 """How far a mail is."""
+
+TO_DO, DOING, DONE = "TO_DO", "RUNNING", "DONE"
+STEP_STATES = (TO_DO, DOING, DONE, runs.FAILED, runs.CANCELLED)
+"""How far a step of a run can be."""
 
 Count = Annotated[int, Field(json_schema_extra={"minimum": 0})]
 
@@ -295,6 +301,33 @@ Run = TypedDict(
 
 
 @documented
+class RunStep(TypedDict):
+    """A step of a run."""
+
+    name: str
+    """Its name."""
+    status: Annotated[str, Field(json_schema_extra={"enum": list(STEP_STATES)})]
+    """How far it is. A run that failed or was cancelled has ended at a step with that status."""
+    began: Moment | None
+    """When it began, for the last time where it was done again; null until then."""
+    ended: Moment | None
+    """When it ended; null until then."""
+    duration_ms: Count | None
+    """How long it took; null until it has ended."""
+    waits_for: str | None
+    """What it waits for outside, where it cannot go on now; else null."""
+
+
+class ShownRun(Run):
+    """A run of an export, with its steps."""
+
+    steps: Annotated[
+        list[RunStep],
+        Field(description="Its steps, in order; no times of those that ended before Waybill kept them."),
+    ]
+
+
+@documented
 class RunList(TypedDict):
     """A page of an export's runs, the newest first."""
 
@@ -475,6 +508,43 @@ def of_run(cloud: Cloud, snapshot: Snapshot) -> Run:
     event = audit.event(run, Outcome(run.state, first_files(cloud, run)), None)
     waits = {"waits_for": run.waits_for, "waits_since": milliseconds(run.since)} if run.since else {}
     return cast(Run, event | waits)
+
+
+def of_shown_run(cloud: Cloud, snapshot: Snapshot) -> ShownRun:
+    """A run with its steps."""
+    run = runs.from_snapshot(snapshot)
+    names = [stage.name for stage in KIND.stages]
+    at = names.index(run.stage) if run.stage in names else -1
+    steps = [_step(run, name, number - at) for number, name in enumerate(names)]
+    return cast(ShownRun, {**of_run(cloud, snapshot), "steps": steps})
+
+
+def _step(run: runs.Run, name: str, behind: int) -> RunStep:
+    """A step of a run that is so many steps behind the one that the run is at."""
+    if behind > 0:
+        return _told(name, TO_DO)
+    here = {runs.COMPLETED: DONE, runs.PENDING: TO_DO}.get(run.state, run.state if run.ended else DOING)
+    times = run.times.get(name, {})
+    waits = run.waits_for if behind == 0 and run.since else None
+    return _told(name, here if behind == 0 else DONE, times.get("began"), times.get("ended"), waits)
+
+
+def _told(
+    name: str,
+    status: str,
+    began: datetime | None = None,
+    ended: datetime | None = None,
+    waits_for: str | None = None,
+) -> RunStep:
+    lasted = round((ended - began).total_seconds() * 1000) if began and ended else None
+    return {
+        "name": name,
+        "status": status,
+        "began": milliseconds(began) if began else None,
+        "ended": milliseconds(ended) if ended else None,
+        "duration_ms": lasted,
+        "waits_for": waits_for,
+    }
 
 
 def of_window(run: str, window: Window) -> ExportedWindow:

@@ -225,8 +225,8 @@ def _list_runs(call: Call, export: UUID, query: RunsPage) -> answers.RunList:
     return {"runs": list(shown), "next_page_token": token}
 
 
-def _get_run(call: Call, export: UUID, run: str) -> answers.Run:
-    return answers.of_run(call.cloud, _found(call, export, run))
+def _get_run(call: Call, export: UUID, run: str) -> answers.ShownRun:
+    return answers.of_shown_run(call.cloud, _found(call, export, run))
 
 
 def _cancel_run(call: Call, export: UUID, run: str) -> answers.Run:
@@ -460,7 +460,7 @@ ROUTES = Routes(
             handler=_get_run,
             summary="Show a run",
             scope=SCOPE,
-            answer=answers.Run,
+            answer=answers.ShownRun,
         ),
         Route(
             method="POST",

@@ -67,6 +67,8 @@ class Run:
     plans      by stage, the plan whose pieces count
     replanned  how often it was planned or pinned anew: what it had planned was too old, or its config changed
     waits_for  what it waits for outside, and `since` when
+    stage      the stage that it is at, was at when it ended, or goes on from
+    times      by stage, when it last `began`, and when it `ended` since
     """
 
     id: str
@@ -89,6 +91,8 @@ class Run:
     replanned: int = 0
     waits_for: str | None = None
     since: datetime | None = None
+    stage: str | None = None
+    times: Mapping[str, Mapping[str, datetime]] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -106,6 +110,11 @@ class Run:
         if self.read_time is None:
             raise ValueError(f"the run {self.id} is not planned")
         return Selection(self.customer, self.config.site_ids, self.window, self.read_time)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self.state in ENDED
 
     @property
     def label(self) -> str:
@@ -202,6 +211,8 @@ def from_snapshot(snapshot: Snapshot) -> Run:
         replanned=fields.get("replanned", 0),
         waits_for=fields["waits_for"],
         since=fields["since"],
+        stage=fields.get("stage"),
+        times=fields.get("stage_times", {}),
     )
 
 

@@ -5,6 +5,7 @@ Only this package writes a work's `state`. A work's document has, beside its kin
 kind, customer      whose it is, and the kind's name
 state, stage, open  where it is; `open` until it has ended
 plan, plans         the plan that counts at its stage; and those of stages to come, by stage
+stage_times         by stage, when it last `began`, and when it `ended` since
 heartbeat           when an attempt at one of its pieces last showed life
 waits_for, since    what it waits for, from the first failed try on; `waiting` once that took a second try
 """
@@ -17,6 +18,7 @@ from typing import Any
 
 from google.api_core.exceptions import FailedPrecondition, GoogleAPICallError, NotFound
 from google.cloud import firestore
+from google.cloud.firestore_v1.field_path import FieldPath
 
 from shared import logs
 from shared.gcp.clients import Cloud
@@ -54,7 +56,13 @@ def begin(
     subject = kind.parse(work)
     stage = kind.starts_at(fields)
     plans = fields.get("plans", {})
-    changes = {**_at(stage, plans), **WAITS_NO_LONGER, "heartbeat": at, "open": True}
+    changes = {
+        **_at(stage, plans),
+        **_begun(stage.name, at),
+        **WAITS_NO_LONGER,
+        "heartbeat": at,
+        "open": True,
+    }
     batch.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})
     reference, piece = _first_piece(kind, stage, work.reference, fields["customer"], subject, plans, at)
     batch.set(reference, piece | ({} if after is None else pieces.resting(at, after)))
@@ -218,7 +226,8 @@ def move(
     known = {**fields.get("plans", {}), **plans}
     subject = kind.parse(Changed(work.reference, {**fields, **done.work, "plans": known}))
     stage = kind.stage(done.next) if done.next else kind.after(fields["stage"])
-    moved = {**done.work, **_at(stage, known), **WAITS_NO_LONGER, "plans": known, "heartbeat": now}
+    times = {**_ended(fields, now), **_begun(stage.name, now)}
+    moved = {**done.work, **_at(stage, known), **times, **WAITS_NO_LONGER, "plans": known, "heartbeat": now}
     transaction.update(work.reference, moved)
     reference, piece = _first_piece(kind, stage, work.reference, fields["customer"], subject, known, now)
     here = attempt is not None and piece["function"] == attempt.piece.function and piece["name"] != GATE
@@ -250,6 +259,19 @@ def go_back(cloud: Cloud, kind: Kind[Any], attempt: Attempt, stage: str) -> None
 def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:
     """The fields that say that a work is at a stage."""
     return {"state": stage.state, "stage": stage.name, "plan": plans.get(stage.name, stage.name)}
+
+
+def _begun(stage: str, at: datetime) -> dict[str, Any]:
+    """What a work's document says of a stage that begins, perhaps once more."""
+    return {FieldPath("stage_times", stage).to_api_repr(): {"began": at}}
+
+
+def _ended(work: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    """What the document of a work with these fields says of its stage, which ends; nothing of one that does
+    not run."""
+    if work["state"] == PENDING or work["stage"] is None:
+        return {}
+    return {FieldPath("stage_times", work["stage"], "ended").to_api_repr(): at}
 
 
 def _first_piece(
@@ -311,6 +333,7 @@ def write_end(
     """Write the end of a work, in the transaction that read it."""
     ended = {
         **(more or {}),
+        **_ended(fields_of(work), read_time(work)),
         **end.fields,
         **writes.fields,
         **WAITS_NO_LONGER,

@@ -433,10 +433,13 @@ def test_backfill_is_a_run_of_its_own_and_moves_nothing(world: World) -> None:
     assert asked.status == 201
     world.drain()
     assert not world.failures
-    assert world.request("GET", f"/v1/exports/{export}").body == before
+    after = world.request("GET", f"/v1/exports/{export}").body
+    outcomes = [each.pop("last_outcome")["run_id"] for each in (before, after)]
+    assert after == before
     assert [record["id"] for record in world.records()] == [work_order.id, work_order.id]
     backfill, scheduled = world.audit(export)
     assert backfill["run_id"] == asked.body["run_id"] != scheduled["run_id"]
+    assert outcomes == [scheduled["run_id"], backfill["run_id"]]
     assert (backfill["status"], backfill["rows"], backfill["from"]) == ("COMPLETED", 1, "Run")
 
 
