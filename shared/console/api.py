@@ -14,6 +14,7 @@ import orjson
 from shared.accounts.keys import Caller
 from shared.gcp.clients import Cloud
 from shared.http.forms import Part
+from shared.http.matching import etag
 from shared.http.routes import Asked, Routes
 
 HIDDEN = ("password", "private_key", "passphrase", "secret")
@@ -45,16 +46,16 @@ class Api:
         *,
         query: Mapping[str, str] | None = None,
         once: str | None = None,
-        if_match: str | None = None,
         parts: Iterator[Part] | None = None,
+        version: int | None = None,
     ) -> Any:
         """What a call that changes something answers; None where its answer has no content.
 
-        `once` has the same call with the same value done once; `if_match`, an ETag, has it done to that
-        version alone.
+        `once` has the same call with the same value done once. With a `version` only this one is changed:
+        `shared.errors.Outdated` where there is another by now.
         """
-        sent = Asked(method, path, dict(query or {}), body, parts, once=once, if_match=if_match)
-        return self._perform(sent)
+        match = None if version is None else etag(version)
+        return self._perform(Asked(method, path, dict(query or {}), body, parts, once, match))
 
     def may(self, scope: str) -> bool:
         """Whether the key has a scope."""

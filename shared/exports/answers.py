@@ -499,13 +499,13 @@ def of_version(snapshot: Snapshot) -> Version:
     return cast(Version, version)
 
 
-def of_run(cloud: Cloud, snapshot: Snapshot) -> Run:
-    """A run: its event, which is final once it has ended."""
+def of_run(cloud: Cloud, snapshot: Snapshot, *, with_files: bool = True) -> Run:
+    """A run: its event, which is final once it has ended. Without its files none is read."""
     ended: dict[str, Any] | None = fields_of(snapshot).get("audit")
     if ended is not None:
-        return cast(Run, audit.ordered(ended))
+        return cast(Run, audit.ordered(ended if with_files else {**ended, "files": []}))
     run = runs.from_snapshot(snapshot)
-    event = audit.event(run, Outcome(run.state, first_files(cloud, run)), None)
+    event = audit.event(run, Outcome(run.state, first_files(cloud, run) if with_files else ()), None)
     waits = {"waits_for": run.waits_for, "waits_since": milliseconds(run.since)} if run.since else {}
     return cast(Run, event | waits)
 

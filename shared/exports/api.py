@@ -45,6 +45,12 @@ from shared.sources import SOURCES
 SCOPE = "exports"
 
 
+def _true_or_false(value: str) -> bool:
+    if (text := value.lower()) not in ("true", "false"):
+        raise ValueError(f"must be true or false; got {shown(value)}")
+    return text == "true"
+
+
 class ExportsPage(Page):
     """Which exports are listed."""
 
@@ -70,6 +76,10 @@ class RunsPage(Page):
     status: Annotated[str, OneOf(runs.STATES)] | None = Field(
         default=None, description="The status of the runs that are listed."
     )
+    files: Annotated[bool, BeforeValidator(_true_or_false)] = Field(
+        default=True,
+        description="Whether each run names its first files. Without them a page is small, and read at once.",
+    )
 
 
 class WindowsPage(Page):
@@ -77,12 +87,6 @@ class WindowsPage(Page):
 
     since: SentMoment = Field(description="From when on.")
     before: SentMoment = Field(description="Until when; what begins then is not listed.")
-
-
-def _true_or_false(value: str) -> bool:
-    if (text := value.lower()) not in ("true", "false"):
-        raise ValueError(f"must be true or false; got {shown(value)}")
-    return text == "true"
 
 
 class Resume(BaseModel):
@@ -221,7 +225,7 @@ def _list_runs(call: Call, export: UUID, query: RunsPage) -> answers.RunList:
         listed = listed.where(filter=FieldFilter("state", "==", query.status))
     newest = listed.order_by("due", direction=firestore.Query.DESCENDING)
     found, token = page(query, newest, collection, call.caller.customer)
-    shown = readable(call.cloud.db, found, partial(answers.of_run, call.cloud))
+    shown = readable(call.cloud.db, found, partial(answers.of_run, call.cloud, with_files=query.files))
     return {"runs": list(shown), "next_page_token": token}
 
 

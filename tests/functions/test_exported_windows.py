@@ -120,6 +120,32 @@ def test_runs_are_listed_by_their_status(runs: Runs) -> None:
     assert [each["field"] for each in runs.ask("runs", status="DONE").body["errors"]] == ["status"]
 
 
+def test_runs_are_listed_without_their_files(world: World) -> None:
+    world.work_order("WO_1")
+    export = world.export()
+    world.run_due(datetime(2026, 11, 23, 2, tzinfo=UTC))
+    [whole] = world.audit(export)
+    [short] = world.request("GET", f"/v1/exports/{export}/runs?files=false").body["runs"]
+    assert len(whole["files"]) == 1
+    assert short == {**whole, "files": []}
+
+
+@pytest.mark.ours_only("looks at what our Firestore reads")
+def test_a_list_without_files_reads_none_of_a_run_that_delivers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.work_order("WO_1")
+    export = world.export()
+    world.tick(datetime(2026, 11, 23, 2, tzinfo=UTC))
+    while not list(world.cloud.db.collection_group("files").stream()):
+        assert world.step()
+    read = documents_read(monkeypatch)
+    for query, count in (("", 1), ("?files=false", 0)):
+        read.clear()
+        assert len(world.request("GET", f"/v1/exports/{export}/runs{query}").body["runs"]) == 1
+        assert len([path for path in read if "/files" in path]) == count
+
+
 @pytest.mark.ours_only("looks at what our Firestore reads")
 @pytest.mark.parametrize("count", [80, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_page_reads_as_many_documents_as_it_shows_however_many_there_are(

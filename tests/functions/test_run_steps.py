@@ -1,6 +1,7 @@
-"""`GET /v1/exports/{id}/runs/{run}`: the steps of a run, how far each is, how long it took, what it awaits."""
+"""`GET /v1/exports/{id}/runs/{run}`: the steps of a run, how far each is, how long it took."""
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ def test_the_steps_of_a_run_that_completed_lie_end_to_end(world: World) -> None:
     run = world.request("GET", path).body
     found = run["steps"]
     assert {each["status"] for each in found} == {"DONE"}
-    assert all(one["ended"] == next["began"] for one, next in zip(found, found[1:], strict=False))
+    assert all(one["ended"] == next["began"] for one, next in pairwise(found))
     assert sum(each["duration_ms"] for each in found) == run["duration_ms"] > 0
     assert {each["waits_for"] for each in found} == {None}
 
