@@ -31,7 +31,7 @@ from infra.local.pubsub import Delivery, Outstanding, cloud_event_request
 from infra.local.suite import Suite
 from shared.accounts import networks
 from shared.accounts.customers import Customer, Site, add_customer, add_site
-from shared.accounts.keys import create_key
+from shared.accounts.keys import create_key, identify
 from shared.exports import runs
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
@@ -93,6 +93,7 @@ class World:
         )
         self.grant(BUCKET, self.acme)
         self.key = create_key(cloud.db, customer="acme", scopes=["exports", "batches"])
+        identify(cloud.db, self.key)  # its use is noted, and no request of a test needs a commit for that
 
     def onboard(self, id: str, slug: str) -> Customer:
         customer = add_customer(self.cloud.db, id=id, slug=slug, name=id.title())

@@ -226,28 +226,35 @@ def test_the_last_use_of_a_key_is_noted_once_an_hour(world: World, asks: Asks) -
     assert listed["last_used"] == f"{second:%Y-%m-%dT%H:%M:%S}.{second.microsecond // 1000:03}Z"
 
 
-def test_a_wrong_secret_is_no_use_of_a_key(world: World, asks: Asks) -> None:
-    wrong = f"wb_{id_of(world.key)}_{'x' * 43}"
+def new_key(world: World) -> tuple[str, str]:
+    """A key that was never used, and the path of its document."""
+    key = create_key(world.cloud.db, customer="acme", scopes=["exports"])
+    return key, f"api_keys/{id_of(key)}"
+
+
+def test_a_wrong_secret_is_no_use_of_a_key(world: World) -> None:
+    key, _ = new_key(world)
+    wrong = f"wb_{id_of(key)}_{'x' * 43}"
     assert world.request("GET", "/v1/exports", key=wrong).status == 401
-    assert "last_used" not in document(world, id_of(world.key))
+    assert "last_used" not in document(world, id_of(key))
 
 
 def test_a_request_goes_on_where_the_use_of_its_key_cannot_be_noted(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = f"api_keys/{id_of(world.key)}"
+    key, path = new_key(world)
     down = Fault("error", status=grpc.StatusCode.UNAVAILABLE.value[0])
     world.suite.traffic.forget()
     world.suite.traffic.arm("firestore.Commit", down, times=1_000, resource=path)
     for _ in range(3):
-        assert world.request("GET", "/v1/exports").status == 200
+        assert world.request("GET", "/v1/exports", key=key).status == 200
     assert len(world.suite.traffic.calls("firestore.Commit", path)) == 1, "it is not tried at each request"
     assert capsys.readouterr().out.count("the use of a key could not be noted") == 1
     world.suite.traffic.disarm()
 
 
 def test_of_several_uses_at_once_one_is_noted_and_none_brings_a_key_back(world: World) -> None:
-    reference = world.cloud.db.document(f"api_keys/{id_of(world.key)}")
+    reference = world.cloud.db.document(new_key(world)[1])
     as_both_read_it = reference.get()
     keys.note_use(world.cloud.db, as_both_read_it)
     noted = reference.get()
