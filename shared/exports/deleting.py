@@ -3,8 +3,9 @@
 One write makes it true: from then on the export is DELETED for whoever reads it, no window or run of it
 begins, a run that is not being delivered yet is cancelled before it would be, and every link is withdrawn.
 What is left to do can be any amount, and is done in steps: each open run is cancelled in a transaction of its
-own, and then the secrets go. The call does what it can in CALL_SECONDS, and the function `begin_exports` the
-rest: the tick publishes the export until all is done. So it may die anywhere.
+own, its failed windows wait for nobody any more, and then the secrets go. The call does what it can in
+CALL_SECONDS, and the function `begin_exports` the rest: the tick publishes the export until all is done. So
+it may die anywhere.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from shared.accounts.keys import Caller
 from shared.clock import elapsed_since, stopwatch
 from shared.delivery.base import SECRET_FIELD
 from shared.errors import Conflict
+from shared.exports import failed
 from shared.exports.export import BEGIN_FUNCTION, DELETED, Export
 from shared.exports.runs import DELIVERING
 from shared.exports.service import owned
@@ -98,7 +100,7 @@ def perform(cloud: Cloud, export: str, customer: str, seconds: float = DELETE_SE
             return True
         left = _cancel_runs(cloud, reference, seconds)
         stages.start_pending(cloud, KIND, customer)
-        if left:
+        if left or not _forget_failed(cloud, reference, seconds):
             return False
         _remove_secrets(cloud, reference)
         reference.update({"deleting": firestore.DELETE_FIELD})
@@ -119,6 +121,20 @@ def _cancel_runs(cloud: Cloud, reference: Any, seconds: float) -> bool:
         except unreadable.MALFORMED as failure:
             unreadable.report(cloud.db, run.reference.path, failure)
     return left
+
+
+def _forget_failed(cloud: Cloud, reference: Any, seconds: float) -> bool:
+    """Have the failed windows of an export wait for nobody any more; returns whether that is done."""
+    began = stopwatch()
+    while found := failed.oldest(reference, RUNS_AT_ONCE):
+        if elapsed_since(began) >= seconds:
+            return False
+        pieces.in_commits(cloud.db, (_forgotten(each.reference) for each in found))
+    return True
+
+
+def _forgotten(run: Any) -> Any:
+    return lambda batch: batch.update(run, failed.tried_again())
 
 
 def _open_runs(reference: Any) -> Iterator[Snapshot]:

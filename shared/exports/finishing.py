@@ -2,14 +2,14 @@
 that report a failure or whom it did not reach, and that its export is suspended."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from google.cloud import firestore
 
 from shared import logs
-from shared.exports import audit, export, failed, mailing, manifest, names, runs
+from shared.exports import audit, export, failed, mailing, manifest, names, runs, statistics
 from shared.exports.audit import Outcome
 from shared.exports.delivering import delivered_files, destination, first_files
 from shared.exports.manifest import LostImage
@@ -72,8 +72,14 @@ def finish(cloud: Cloud, run: Run, attempt: Attempt) -> Done:
 
 
 def ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end: End) -> Writes:
-    """What is written with a run's end: the audit event; of a failure also the mails that report it, and that
-    its export is suspended where it fails at its last due time."""
+    """What is written with a run's end: the audit event, and its numbers among those of the day; of a failure
+    also the mails that report it, and that its export is suspended where it fails at its last due time."""
+    writes = _ending(cloud, transaction, work, end)
+    counts, days = statistics.counted(fields_of(work), end.state, writes.fields["audit"], read_time(work))
+    return replace(writes, fields={**writes.fields, **counts}, merged=days)
+
+
+def _ending(cloud: Cloud, transaction: firestore.Transaction, work: Snapshot, end: End) -> Writes:
     run, at = runs.from_snapshot(work), read_time(work)
     if end.state == COMPLETED:
         event = end.fields["audit"]

@@ -106,6 +106,7 @@ class Writes:
     fields     more fields of the work's document
     documents  documents to create
     updates    fields of other documents, by their paths
+    merged     the same of documents that are made where they are not there; a number can be an Increment
     messages   what is published after the transaction: function and message
     unless     a query, asked after the transaction: where it finds something, the messages are not published
     """
@@ -113,6 +114,7 @@ class Writes:
     fields: Fields = field(default_factory=dict)
     documents: Documents = field(default_factory=dict)
     updates: Documents = field(default_factory=dict)
+    merged: Documents = field(default_factory=dict)
     messages: Sequence[tuple[str, Fields]] = ()
     unless: Any = None
 

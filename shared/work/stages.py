@@ -346,6 +346,8 @@ def write_end(
     pieces.create_all(cloud.db, transaction, writes.documents)
     for path, content in writes.updates.items():
         transaction.update(cloud.db.document(path), dict(content))
+    for path, content in writes.merged.items():
+        transaction.set(cloud.db.document(path), dict(content), merge=True)
 
 
 def publish(cloud: Cloud, writes: Writes) -> None:

@@ -96,6 +96,9 @@ class Small(RunSubject):
         assert (file["name"], file["rows"], file["bytes"]) == (name, 3, len(content))
         assert file["crc32c"] == stands.crc32c
         assert len(landed) == 2 + len(self.expected_images)
+        days = [fields_of(each) for each in world.cloud.db.collection("customers/acme/run_days").stream()]
+        counts = {"records": 3, "images": 2, "completed": 1}
+        assert [{name: day.get(name) for name in counts} for day in days] == [counts], days
         assert world.slots() == []
 
 
