@@ -277,8 +277,13 @@ CHANGES: dict[str, Change] = {
     f"DELETE {DATASETS}/{{dataset_id}}/export-tasks/{{task_id}}": cancel_task,
 }
 
-READS = {"POST /ls/api/batch/status", "POST /ls/api/oauth2/tokenInfo"}
-"""Routes that change nothing: their clients look with POST."""
+READS = {
+    "POST /ls/api/batch/status",
+    "POST /ls/api/oauth2/tokenInfo",
+    "POST /v1/exports:preview",
+    f"POST {CONFIG}:preview",
+}
+"""Routes that change nothing: their clients look with POST, or send a config to be looked at."""
 
 LONG = {
     f"POST {RUN}:retry",

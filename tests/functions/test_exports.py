@@ -251,7 +251,8 @@ def test_runs_are_paged_newest_first(world: World) -> None:
     assert ends == ["2026-11-22T09:20:00Z", "2026-11-22T09:19:00Z", "2026-11-22T09:18:00Z"]
     assert second["next_page_token"] is None
     (run,) = second["runs"]
-    assert world.request("GET", f"{path}/{run['run_id']}").body == run
+    shown = world.request("GET", f"{path}/{run['run_id']}").body
+    assert {field: shown[field] for field in run} == run
 
 
 @pytest.mark.parametrize(
@@ -280,7 +281,10 @@ def test_a_bad_page_is_refused(world: World, query: str, field: str) -> None:
         ("pageSize=5", {"pageSize": "there is no such query parameter: did you mean `page_size`?"}),
         (
             "limit=5&state=all",
-            {"limit": "there is no such query parameter; there are `page_size`, `page_token`, `state`"},
+            {
+                "limit": "there is no such query parameter; there are `page_size`, `page_token`, `state`, "
+                "`connector_type`, `export_type`, `outcome`"
+            },
         ),
         ("state=ENDED&state=ACTIVE", {"state": "is given 2 times: give it once"}),
         ("x=1&stat=", None),
@@ -540,7 +544,8 @@ def test_a_deleted_export_can_be_read_and_nothing_else(world: World) -> None:
     assert (shown.status, shown.body["state"], shown.body["next_due"]) == (200, "DELETED", None)
     assert len(world.request("GET", f"{path}/history").body["history"]) == 1
     assert world.audit(export) == [run]
-    assert world.request("GET", f"{path}/runs/{run['run_id']}").body == run
+    of_run = world.request("GET", f"{path}/runs/{run['run_id']}").body
+    assert {field: of_run[field] for field in run} == run
     landed = world.landed()
     window = {"start": "2026-11-22T09:00:00Z", "end": "2026-11-22T10:00:00Z"}
     asked = [

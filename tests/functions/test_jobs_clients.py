@@ -105,6 +105,7 @@ def test_the_published_export_and_status_scripts_work(jobs: Jobs, name: str) -> 
         "jobId",
         "notificationEmail",
         "jobName",
+        "jobKind",
         "contentType",
         "itemType",
         "recordsProcessed",
