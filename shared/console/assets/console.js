@@ -9,7 +9,8 @@ async function refresh() {
   if (!sections.length) return
   if (!document.hidden && !busy()) {
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" })
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" })
+      if (answer.type === "opaqueredirect") return ended(sections[0])
       if (!answer.ok) throw new Error(answer.status)
       replace(sections, await answer.text())
       wait = WAIT
@@ -18,6 +19,17 @@ async function refresh() {
     }
   }
   setTimeout(refresh, wait * 1000)
+}
+
+// Whoever is led away from here is not signed in any more.
+function ended(section) {
+  const said = document.createElement("p"), again = document.createElement("a")
+  again.href = location.href
+  again.textContent = "Sign in again"
+  said.className = "notice warn"
+  said.setAttribute("role", "status")
+  said.append("Your session has ended, so this page does not move any more. ", again, ".")
+  section.before(said)
 }
 
 // Nothing is taken from under whoever is in it: a field, an open menu, a selection.
