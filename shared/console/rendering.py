@@ -46,6 +46,14 @@ def moment(at: str | datetime | None, missing: str = "–") -> Markup:
     )
 
 
+def clock(at: str) -> Markup:
+    """A moment as the clock of its own offset shows it, which the page names: `23 Nov 2026, 03:30`."""
+    when = datetime.fromisoformat(at)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        at, f"{when:%A, %d %B %Y, %H:%M %Z}", f"{when.day} {when:%b %Y, %H:%M}"
+    )
+
+
 def lasting(seconds: float | None) -> str:
     """A duration as people read it: `4 min 10 s`."""
     if seconds is None:
@@ -118,6 +126,7 @@ def _environment() -> Environment:
     made.filters |= {
         "name": name,
         "moment": moment,
+        "clock": clock,
         "lasting": lasting,
         "size": size,
         "number": "{:,}".format,
