@@ -168,10 +168,10 @@ class Kept:
         if not (moment := getattr(self, name)):
             return ""
         zone = ZoneInfo(self.timezone)
-        local = datetime.fromisoformat(moment).astimezone(zone)
+        at = datetime.fromisoformat(moment)
+        local = at.astimezone(zone)
         text = local.strftime("%Y-%m-%dT%H:%M")
-        again = local_instant(local.date(), local.time().replace(tzinfo=None), zone)
-        return text if again == local else utc_second(local)
+        return text if local_instant(local.date(), local.time(), zone) == at else utc_second(at)
 
     def sent(self, name: str, typed: str) -> str | None:
         """What a body has of a field into which this was typed."""

@@ -62,7 +62,7 @@ def test_an_export_is_made_by_the_form_and_its_page_is_shown(browser: Browser) -
 
 def test_a_form_that_is_sent_twice_makes_one_export(browser: Browser) -> None:
     form = browser.get("/console/exports/new").form("/console/exports/new")
-    filled = {"name": "Nightly", "site_ids": [SITE], "connector_config__storage_uri": URI}
+    filled: dict[str, Any] = {"name": "Nightly", "site_ids": [SITE], "connector_config__storage_uri": URI}
     first, second = (browser.send(form, **filled) for _ in range(2))
     assert first.path == second.path
     assert len(configs(browser.world)) == 1
@@ -97,7 +97,7 @@ def test_what_is_wrong_is_said_at_its_field_and_nothing_that_was_typed_is_lost(b
 def test_the_fields_follow_the_connector_and_the_format_and_keep_what_was_typed(browser: Browser) -> None:
     form = browser.get("/console/exports/new").form("/console/exports/new")
     form.action += "/preview"
-    typed = {
+    typed: dict[str, Any] = {
         "name": "Nightly",
         "site_ids": [SITE],
         "connector_config__storage_uri": URI,
@@ -156,7 +156,7 @@ def test_every_field_of_every_connector_is_in_the_form(world: World) -> None:
 
 def test_a_secret_is_stored_and_shown_on_no_page(browser: Browser) -> None:
     place = {"host": "sftp.example.com", "username": "acme", "host_key": HOST_KEY, "path": "in"}
-    sftp = {f"connector_config__{name}": value for name, value in place.items()}
+    sftp: dict[str, Any] = {f"connector_config__{name}": value for name, value in place.items()}
     sftp |= {"connector_type": "sftp", "connector_config__password": "hunter-2"}
     form = browser.get("/console/exports/new?connector_type=sftp").form("/console/exports/new")
     wrong = browser.send(form, name="", site_ids=[SITE], **sftp)
