@@ -182,7 +182,7 @@ DATASETS = Limit(
     "datasets",
     1_000,
     "datasets",
-    "their list is read at once",
+    "a search for a text in their names reads up to 2,000",
     now="delete some that you no longer need",
     status=Conflict.status,
 )

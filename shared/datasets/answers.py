@@ -8,9 +8,11 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from shared.datasets import task as tasks
+from shared.datasets.comparing import Change
 from shared.datasets.dataset import Dataset, Version
 from shared.datasets.errors import EXPORT_FAILED
 from shared.datasets.request import ALL, TILE
+from shared.datasets.samples import Label, Sample
 from shared.datasets.task import STATUSES, VERSION, Task
 from shared.gcp.clients import Cloud
 from shared.http.bodies import documented
@@ -186,6 +188,153 @@ class Difference(TypedDict):
     """How many samples are in the first one alone."""
     relabelled: int
     """How many samples are in both, with other labels."""
+
+
+@documented
+class SampleImage(TypedDict):
+    """The image of a sample."""
+
+    file_name: str
+    """What it is called in exports of records: the id of its input, and its extension."""
+    bytes: int
+    """How many bytes it has."""
+    width: int | None
+    """How many pixels it is wide, as it is stored; null where it is no picture."""
+    height: int | None
+    """How many pixels it is high."""
+
+
+@documented
+class SampleLabel(TypedDict):
+    """A label of a sample."""
+
+    name: str
+    """The label."""
+    task: str
+    """The task whose result it is."""
+    annotated_by: str
+    """`human` where a person corrected it, else `auto`."""
+    annotated_at: str | None
+    """When a person did."""
+    confidence: float | None
+    """The analyser's, from 0 to 1."""
+    box: list[float] | None
+    """Left, top, width and height in pixels of the image as it is stored; null for all of it."""
+    polygon: list[list[float]] | None
+    """Its corners, each as x and y in the same pixels; `box` is around them."""
+
+
+@documented
+class SampleAnswer(TypedDict):
+    """A sample of a version."""
+
+    sample_id: str
+    """The id of its input, as records have it."""
+    file_name: str
+    """What its file is called in an export."""
+    site_id: str
+    """Its site."""
+    work_order: str
+    """The name of its work order."""
+    work_order_id: str
+    """The id of its work order."""
+    task_group: str
+    """What it was photographed for."""
+    added: str
+    """When its work order was created."""
+    image: SampleImage
+    """Its image."""
+    labels: list[SampleLabel]
+    """Its labels."""
+    review: list[str]
+    """How far its review is, in the analyser's words."""
+    labelers: list[str]
+    """Who labelled it, as the analyser says."""
+    hard: bool
+    """Whether it is hard to label."""
+    hard_coefficient: float | None
+    """How hard, from 0 to 1."""
+    metadata: dict[str, Any]
+    """The metadata of its work order, and over them its own."""
+
+
+@documented
+class SampleList(TypedDict):
+    """A page of the samples of a version."""
+
+    samples: list[SampleAnswer]
+    """The samples of this page. It can have fewer than were asked for, or none, and a next page."""
+    next_marker: str | None
+    """What the next page is asked for with; null on the last one."""
+
+
+@documented
+class ChangeAnswer(TypedDict):
+    """A sample that changed from a version to another one."""
+
+    change: Annotated[str, Field(json_schema_extra={"enum": ["added", "removed", "relabelled"]})]
+    """What became of it."""
+    sample: SampleAnswer
+    """The sample as it is in the second version, or where it was removed, as it was in the first one."""
+    labels_before: list[SampleLabel]
+    """Its labels in the first version; none where it is in the second one alone."""
+
+
+@documented
+class ChangeList(TypedDict):
+    """A page of what changed from a version to another one."""
+
+    changes: list[ChangeAnswer]
+    """The changes of this page. It can have fewer than were asked for, or none, and a next page."""
+    next_marker: str | None
+    """What the next page is asked for with; null on the last one."""
+
+
+def sample(shown: Sample) -> SampleAnswer:
+    """A sample of a version."""
+    image = shown.image
+    return {
+        "sample_id": shown.id,
+        "file_name": shown.name,
+        "site_id": shown.site_id,
+        "work_order": shown.work_order,
+        "work_order_id": shown.work_order_id,
+        "task_group": shown.task_group,
+        "added": shown.added,
+        "image": {
+            "file_name": image.file_name,
+            "bytes": image.size,
+            "width": image.width or None,
+            "height": image.height or None,
+        },
+        "labels": [_label(each) for each in shown.labels],
+        "review": list(shown.review),
+        "labelers": list(shown.labelers),
+        "hard": shown.hard,
+        "hard_coefficient": shown.hard_coefficient,
+        "metadata": dict(shown.metadata or {}),
+    }
+
+
+def change(shown: Change) -> ChangeAnswer:
+    """A sample that changed."""
+    return {
+        "change": shown.kind,
+        "sample": sample(shown.sample),
+        "labels_before": [_label(each) for each in shown.before.labels] if shown.before else [],
+    }
+
+
+def _label(shown: Label) -> SampleLabel:
+    return {
+        "name": shown.name,
+        "task": shown.task,
+        "annotated_by": shown.annotated_by,
+        "annotated_at": shown.at,
+        "confidence": shown.confidence,
+        "box": list(shown.box) if shown.box is not None else None,
+        "polygon": [list(corner) for corner in shown.polygon] if shown.polygon is not None else None,
+    }
 
 
 def dataset(shown: Dataset, version: Version | None) -> DatasetAnswer:

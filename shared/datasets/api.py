@@ -6,13 +6,15 @@ import flask
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.accounts.callers import Call
-from shared.datasets import answers, comparing, service
+from shared.datasets import answers, browsing, comparing, filters, service
 from shared.datasets import dataset as datasets
 from shared.datasets.answers import (
+    ChangeList,
     DatasetAnswer,
     DatasetId,
     DatasetList,
     Difference,
+    SampleList,
     TaskAnswer,
     TaskId,
     TaskList,
@@ -22,8 +24,9 @@ from shared.datasets.answers import (
 from shared.datasets.caller import SCOPE, SURFACE
 from shared.datasets.dataset import Dataset
 from shared.datasets.reading import LINES_TYPE
-from shared.datasets.request import BY_CONDITIONS, TYPES, ExportTaskBody
+from shared.datasets.request import ALL, BY_CONDITIONS, LABELLED, TYPES, ExportTaskBody
 from shared.datasets.service import MAX_SITES, MAX_TASK_NAMES
+from shared.gcp.documents import server_time
 from shared.http.routes import Body, Media, Route, Routes
 
 MAX_PAGE, DEFAULT_PAGE = 100, 10
@@ -54,6 +57,7 @@ Id = Annotated[str, Field(min_length=1, max_length=128)]
 Sites = Annotated[list[Id], Field(min_length=1, max_length=MAX_SITES)]
 TaskNames = Annotated[list[Id], Field(max_length=MAX_TASK_NAMES)]
 Description = Annotated[str, Field(max_length=256)]
+Marker = Annotated[str, Field(max_length=64)]
 
 
 class _Sent(BaseModel):
@@ -120,7 +124,11 @@ class DatasetsQuery(_Page):
     """Which datasets are listed."""
 
     search_content: Annotated[str, Field(max_length=100)] = ""
-    """Only those whose name holds this text."""
+    """Only those whose name holds this text, of the newest 2,000."""
+    name_prefix: Annotated[str, Field(max_length=100)] = ""
+    """Only those whose name begins with this text, in the order of names."""
+    marker: Marker = ""
+    """The last dataset that is known: the list goes on behind it. `offset` does not count then."""
 
 
 class TasksQuery(_Page):
@@ -128,8 +136,41 @@ class TasksQuery(_Page):
 
     export_type: Annotated[int, Field(ge=0, le=SEARCH_CONDITIONS)] | None = None
     """Only tasks of this type; 4 is the same as 3, by search conditions."""
-    marker: Annotated[str, Field(max_length=64)] = ""
+    marker: Marker = ""
     """The last task that is known: the list goes on behind it. `offset` does not count then."""
+
+
+class VersionsQuery(BaseModel):
+    """Which versions are listed."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = MAX_VERSIONS
+    """How many versions the page may have."""
+    marker: Marker = ""
+    """The last version that is known: the list goes on behind it."""
+
+
+class ChangesQuery(BaseModel):
+    """Which page of the changes is asked for."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE
+    """How many changes the page may have."""
+    marker: Annotated[str, Field(max_length=browsing.MARKER_LONGEST)] = ""
+    """The `next_marker` of the page before; the first page has none."""
+
+
+class SamplesQuery(ChangesQuery):
+    """Which samples are listed, and which page of them. All that is given must hold, as in an export task."""
+
+    export_type: Annotated[int, Field(ge=LABELLED, le=BY_CONDITIONS)] = ALL
+    """0 labelled, 1 unlabelled, 2 all, 3 by the search conditions."""
+    sample_state: Annotated[str, Field(max_length=64)] = ""
+    """The state that samples must have."""
+    search_conditions: str = ""
+    """What samples must be like, as in an export task: a JSON list of conditions, of which one must hold."""
 
 
 def _create(call: Call, project_id: str, body: NewDataset) -> DatasetId:
@@ -146,10 +187,15 @@ def _create(call: Call, project_id: str, body: NewDataset) -> DatasetId:
 
 
 def _list(call: Call, project_id: str, query: DatasetsQuery) -> DatasetList:
-    found = [each for each in service.all_of(call.cloud, call.caller) if query.search_content in each.name]
-    first = query.offset * query.limit
-    shown = found[first : first + query.limit]
-    return {"total_number": len(found), "datasets": [answers.dataset(each, None) for each in shown]}
+    total, found = service.listed(
+        call.cloud,
+        call.caller,
+        service.Wanted(query.name_prefix, query.search_content),
+        limit=query.limit,
+        page=query.offset,
+        after=query.marker or None,
+    )
+    return {"total_number": total, "datasets": [answers.dataset(each, None) for each in found]}
 
 
 def _get(call: Call, project_id: str, dataset_id: str) -> DatasetAnswer:
@@ -179,13 +225,29 @@ def _make_version(call: Call, project_id: str, dataset_id: str) -> TaskId:
     return {"task_id": service.make_version(call.cloud, call.caller, _dataset(call, dataset_id)).id}
 
 
-def _list_versions(call: Call, project_id: str, dataset_id: str) -> VersionList:
-    found = service.versions(call.cloud, _dataset(call, dataset_id), MAX_VERSIONS)
+def _list_versions(call: Call, project_id: str, dataset_id: str, query: VersionsQuery) -> VersionList:
+    found = service.versions(call.cloud, _dataset(call, dataset_id), query.limit, query.marker or None)
     return {"versions": [answers.version(each) for each in found]}
 
 
 def _get_version(call: Call, project_id: str, dataset_id: str, version_id: str) -> VersionAnswer:
     return answers.version(service.get_version(call.cloud, _dataset(call, dataset_id), version_id))
+
+
+def _list_samples(
+    call: Call, project_id: str, dataset_id: str, version_id: str, query: SamplesQuery
+) -> SampleList:
+    dataset = _dataset(call, dataset_id)
+    version = service.get_version(call.cloud, dataset, version_id)
+    chosen = service.chosen(
+        dataset,
+        export_type=query.export_type,
+        sample_state=query.sample_state,
+        search_conditions=query.search_conditions,
+    )
+    test = filters.matcher(chosen, server_time(call.cloud.db))
+    found, marker = browsing.page(call.cloud, version, test, query.limit, query.marker)
+    return {"samples": [answers.sample(each) for each in found], "next_marker": marker}
 
 
 def _compare(call: Call, project_id: str, dataset_id: str, first_id: str, second_id: str) -> Difference:
@@ -200,6 +262,15 @@ def _changes(call: Call, project_id: str, dataset_id: str, first_id: str, second
     first, second = (service.get_version(call.cloud, dataset, each) for each in (first_id, second_id))
     lines = comparing.lines(comparing.changes(call.cloud, first, second))
     return flask.Response(lines, content_type=LINES_TYPE)
+
+
+def _list_changes(
+    call: Call, project_id: str, dataset_id: str, first_id: str, second_id: str, query: ChangesQuery
+) -> ChangeList:
+    dataset = _dataset(call, dataset_id)
+    first, second = (service.get_version(call.cloud, dataset, each) for each in (first_id, second_id))
+    found, marker = comparing.page(call.cloud, first, second, query.limit, query.marker)
+    return {"changes": [answers.change(each) for each in found], "next_marker": marker}
 
 
 def _begin_export(call: Call, project_id: str, dataset_id: str, body: dict[str, Any]) -> TaskId:
@@ -304,6 +375,7 @@ ROUTES = Routes(
             handler=_list_versions,
             summary="List the newest versions of a dataset",
             scope=SCOPE,
+            query=VersionsQuery,
             answer=VersionList,
             refusals=(404,),
         ),
@@ -314,6 +386,17 @@ ROUTES = Routes(
             summary="Show a version of a dataset",
             scope=SCOPE,
             answer=VersionAnswer,
+            refusals=(404,),
+        ),
+        Route(
+            method="GET",
+            path=f"{VERSIONS}/<version_id>/samples",
+            handler=_list_samples,
+            summary="List the samples of a version",
+            scope=SCOPE,
+            query=SamplesQuery,
+            strict=True,
+            answer=SampleList,
             refusals=(404,),
         ),
         Route(
@@ -332,6 +415,17 @@ ROUTES = Routes(
             summary="List the samples that changed from a version to another one",
             scope=SCOPE,
             answer=Media((LINES_TYPE,), "A line for each sample that changed"),
+            refusals=(404,),
+        ),
+        Route(
+            method="GET",
+            path=f"{VERSIONS}/<first_id>/diff/<second_id>/changes",
+            handler=_list_changes,
+            summary="List what changed from a version to another one, in pages",
+            scope=SCOPE,
+            query=ChangesQuery,
+            strict=True,
+            answer=ChangeList,
             refusals=(404,),
         ),
         Route(

@@ -1,5 +1,5 @@
-"""Which samples an export task exports. A request is compiled once into a test of samples, which is then
-called for each of them."""
+"""Which samples an export task exports, or a page shows. A request is compiled once into a test of samples,
+which is then called for each of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,9 +9,9 @@ from shared.datasets.request import (
     LABELLED,
     MAX_DAYS,
     UNLABELLED,
+    Chosen,
     Days,
     Range,
-    Request,
     SearchCondition,
     SearchLabel,
     SearchLabels,
@@ -20,7 +20,7 @@ from shared.datasets.request import (
 from shared.datasets.samples import Label, Sample, text_of
 
 Test = Callable[[Sample], bool]
-"""Whether a sample is exported, or meets a filter."""
+"""Whether a sample is chosen, or meets a filter."""
 
 ACCEPTED, REJECTED, REVIEWED = "accepted", "rejected", "reviewed"
 """How far a review can be. What is accepted or rejected has been reviewed, too."""
@@ -36,8 +36,8 @@ REVIEW_WORDS: Mapping[str, str] = {
 `pending`, a review is still to be made."""
 
 
-def matcher(request: Request, as_of: datetime) -> Test:
-    """The test whether a sample is exported. `as_of` is when the samples are read, with its time zone: days
+def matcher(request: Chosen, as_of: datetime) -> Test:
+    """The test whether a sample is chosen. `as_of` is when the samples are read, with its time zone: days
     such as yesterday are counted from it.
 
     All that the request says must hold: its type, its sample states, its ids and its search conditions. Of

@@ -429,12 +429,27 @@ class NewDataset:
     work_path: BucketUri
 
 
-@dataclass(frozen=True)
-class Request:
-    """What an export task is asked to do.
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Which samples are chosen.
+
+    export_type             LABELLED, UNLABELLED, ALL or BY_CONDITIONS
+    sample_states           the states that a sample must have, all of them
+    samples                 the ids that a sample must have one of; None for any
+    conditions              the search conditions that a sample must meet one of, if there are any
+    """
+
+    export_type: int
+    sample_states: tuple[str, ...]
+    samples: frozenset[str] | None
+    conditions: tuple[SearchCondition, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Chosen):
+    """What an export task is asked to do, of the samples that are chosen.
 
     path                    where to: of a new dataset, its work path
-    export_type             LABELLED, UNLABELLED, ALL or BY_CONDITIONS
     export_format           TREE or TILE
     version_format          one of VERSION_FORMATS
     annotation_format       one of ANNOTATION_FORMATS, or None
@@ -447,13 +462,9 @@ class Request:
     clear_hard_property     whether the attributes of hard samples are left out
     ratio_sample_usage      whether samples are split into TRAIN and EVAL
     train_sample_ratio      the share of TRAIN, from 0 to 1
-    sample_states           the states that a sample must have, all of them
-    samples                 the ids that a sample must have one of; None for any
-    conditions              the search conditions that a sample must meet one of, if there are any
     """
 
     path: BucketUri
-    export_type: int
     export_format: int
     version_format: str
     annotation_format: str | None
@@ -466,9 +477,6 @@ class Request:
     clear_hard_property: bool
     ratio_sample_usage: bool
     train_sample_ratio: float
-    sample_states: tuple[str, ...]
-    samples: frozenset[str] | None
-    conditions: tuple[SearchCondition, ...]
 
 
 def parse(body: Mapping[str, Any], dataset_type: int) -> Request:
@@ -477,10 +485,7 @@ def parse(body: Mapping[str, Any], dataset_type: int) -> Request:
     ParameterError where fields are wrong, else InvalidPath where paths are, else InvalidExportParameter where
     something cannot apply to photographs. Each names every such field.
     """
-    try:
-        sent = read(ExportTaskBody, dict(body))
-    except Invalid as error:
-        raise ParameterError(error.problems, error.more) from error
+    sent = _read(body)
     params = sent.export_params
     if problems := list(_wrong(sent, dataset_type)):
         raise ParameterError(problems)
@@ -490,8 +495,8 @@ def parse(body: Mapping[str, Any], dataset_type: int) -> Request:
     name = params.export_new_dataset_name
     clear = params.clear_difficult if params.clear_hard_property is None else params.clear_hard_property
     return Request(
+        **_chosen(sent),
         path=path,
-        export_type=sent.export_type,
         export_format=sent.export_format,
         version_format=sent.version_format,
         annotation_format=sent.annotation_format,
@@ -504,10 +509,34 @@ def parse(body: Mapping[str, Any], dataset_type: int) -> Request:
         clear_hard_property=True if clear is None else clear,
         ratio_sample_usage=params.ratio_sample_usage,
         train_sample_ratio=params.train_sample_ratio,
-        sample_states=tuple(filter(None, (sent.sample_state, params.sample_state))),
-        samples=frozenset(params.samples) or None,
-        conditions=tuple(params.search_conditions),
     )
+
+
+def parse_chosen(body: Mapping[str, Any], dataset_type: int) -> Chosen:
+    """Which samples of a dataset of that type the body of a task chooses; it needs no path. Raises what
+    `parse` raises of these fields."""
+    sent = _read(body)
+    if problems := list(_inapplicable(sent, dataset_type)):
+        raise InvalidExportParameter(problems)
+    return Chosen(**_chosen(sent))
+
+
+def _read(body: Mapping[str, Any]) -> ExportTaskBody:
+    try:
+        return read(ExportTaskBody, dict(body))
+    except Invalid as error:
+        raise ParameterError(error.problems, error.more) from error
+
+
+def _chosen(sent: ExportTaskBody) -> dict[str, Any]:
+    """The fields of `Chosen`."""
+    params = sent.export_params
+    return {
+        "export_type": sent.export_type,
+        "sample_states": tuple(filter(None, (sent.sample_state, params.sample_state))),
+        "samples": frozenset(params.samples) or None,
+        "conditions": tuple(params.search_conditions),
+    }
 
 
 def _wrong(sent: ExportTaskBody, dataset_type: int) -> Iterator[FieldProblem]:

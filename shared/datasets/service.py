@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -10,7 +11,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
-from shared import audit_trail, logs
+from shared import audit_trail, exact, logs
 from shared.accounts import limits
 from shared.accounts.customers import sites_of
 from shared.accounts.keys import Caller
@@ -33,13 +34,14 @@ from shared.datasets.errors import (
     TooManyTasks,
 )
 from shared.datasets.forms import unsupported
+from shared.datasets.request import Chosen
 from shared.datasets.steps import KIND
 from shared.datasets.task import EXPORT, VERSION, Task
 from shared.delivery.cloud_storage.bucket import CustomerBucket, why_not
 from shared.delivery.cloud_storage.uri import BucketUri
-from shared.errors import Conflict, FieldProblem, GiveUp
+from shared.errors import Conflict, FieldProblem, GiveUp, Invalid
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, count, transact
+from shared.gcp.documents import Snapshot, beginning_with, count, transact
 from shared.gcp.unreadable import readable
 from shared.work import control
 
@@ -47,9 +49,22 @@ MAX_SITES = 100
 MAX_TASK_NAMES = 100
 """How many sites and tasks a dataset may name."""
 
+MAX_SEARCHED = 2_000
+"""How many datasets, the newest, a search for a text in their names looks at: Firestore has no index of texts
+that names hold. A search for how names begin has one, and finds all."""
+
 MAX_KEPT_BYTES = 768 * 1024
 """How many bytes of what a task is asked to do are kept. Its document, which may have 1 MiB, has more fields.
 https://cloud.google.com/firestore/quotas#limits"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which datasets are listed: those whose name begins with `prefix` and holds `text`, where these are
+    given."""
+
+    prefix: str = ""
+    text: str = ""
 
 
 def create(
@@ -104,15 +119,44 @@ def get(cloud: Cloud, caller: Caller, id: str) -> Dataset:
     return found
 
 
-def all_of(cloud: Cloud, caller: Caller) -> list[Dataset]:
-    """The datasets of the customer without their labels, the newest first."""
-    query = (
-        datasets_of(cloud, caller.customer)
-        .order_by("created", direction=firestore.Query.DESCENDING)
-        .select(datasets.LISTED)
-    )
-    most = limits.value(cloud.db, caller.customer, limits.DATASETS)
-    return list(readable(cloud.db, query.limit(max(most, 1)).stream(), datasets.from_snapshot))
+def listed(
+    cloud: Cloud, caller: Caller, wanted: Wanted, *, limit: int, page: int, after: str | None
+) -> tuple[int, list[Dataset]]:
+    """How many datasets of the customer are wanted, and some of them without their labels: those behind the
+    dataset of the id `after`, else a page. The newest come first, or where a beginning of names is wanted,
+    they are in the order of names. NoSuchDataset where there is no such dataset."""
+    every = datasets_of(cloud, caller.customer)
+    newest = every.order_by("created", direction=firestore.Query.DESCENDING)
+    if wanted.text:
+        return _holding(cloud, newest, wanted, limit=limit, page=page, after=after)
+    query = beginning_with(every, "name", wanted.prefix) if wanted.prefix else newest
+    total = count(query)
+    if after is not None:
+        marker = cloud.db.document(get(cloud, caller, after).path).get(["created", "name"])
+        query = query.start_after(marker)
+    else:
+        query = query.offset(page * limit)
+    found = query.select(datasets.LISTED).limit(limit).stream()
+    return total, list(readable(cloud.db, found, datasets.from_snapshot))
+
+
+def _holding(
+    cloud: Cloud, newest: Any, wanted: Wanted, *, limit: int, page: int, after: str | None
+) -> tuple[int, list[Dataset]]:
+    """The same of the datasets whose names hold a text, among the newest MAX_SEARCHED: of each the name is
+    read, and the rest only of those that are answered."""
+    names = newest.select(["name"]).limit(MAX_SEARCHED).stream()
+    found = [
+        each.reference
+        for each in names
+        if wanted.text in (name := str(each.get("name"))) and name.startswith(wanted.prefix)
+    ]
+    first = page * limit
+    if after is not None:
+        first = next((number for number, each in enumerate(found, 1) if each.id == after), len(found))
+    shown = [each.get(datasets.LISTED) for each in found[first : first + limit]]
+    there = (each for each in shown if each.exists)
+    return len(found), list(readable(cloud.db, there, datasets.from_snapshot))
 
 
 def datasets_of(cloud: Cloud, customer: str) -> Any:
@@ -211,13 +255,16 @@ def make_version(cloud: Cloud, caller: Caller, dataset: Dataset) -> Task:
     return get_task(cloud, caller, dataset, id)
 
 
-def versions(cloud: Cloud, dataset: Dataset, most: int) -> list[Version]:
-    """The newest versions of a dataset without their labels, the newest first."""
+def versions(cloud: Cloud, dataset: Dataset, most: int, after: str | None = None) -> list[Version]:
+    """The newest versions of a dataset without their labels, the newest first; those behind the version of
+    the id `after`. NoSuchVersion where there is no such version."""
     newest = (
         cloud.db.collection(f"{dataset.path}/versions")
         .select(datasets.LISTED_OF_VERSION)
         .order_by("number", direction=firestore.Query.DESCENDING)
     )
+    if after is not None:
+        newest = newest.start_after({"number": get_version(cloud, dataset, after).number})
     return list(readable(cloud.db, newest.limit(most).stream(), datasets.version_of))
 
 
@@ -227,6 +274,27 @@ def get_version(cloud: Cloud, dataset: Dataset, id: str) -> Version:
     if found is None:
         raise NoSuchVersion(f"the dataset {dataset.name} has no version with the id {shown(id)}")
     return found
+
+
+def chosen(dataset: Dataset, *, export_type: int, sample_state: str, search_conditions: str) -> Chosen:
+    """Which samples of a dataset query parameters choose; `search_conditions` is JSON. Raises what
+    `request.parse` raises of these fields."""
+    conditions: Any = []
+    if search_conditions:
+        try:
+            conditions = exact.loads(search_conditions.encode())
+        except (ValueError, RecursionError) as wrong:
+            problem = FieldProblem("search_conditions", f"is no JSON: {wrong}")
+            raise ParameterError([problem]) from wrong
+    params = {"search_conditions": conditions}
+    body = {"export_type": export_type, "sample_state": sample_state, "export_params": params}
+    try:
+        return request.parse_chosen(body, dataset.type)
+    except Invalid as wrong:
+        named = [
+            FieldProblem(each.field.removeprefix("export_params."), each.message) for each in wrong.problems
+        ]
+        raise type(wrong)(named, wrong.more) from wrong
 
 
 def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[str, Any]) -> Task:

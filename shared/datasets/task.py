@@ -10,7 +10,7 @@ import orjson
 from shared.datasets import request
 from shared.datasets.request import Request
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, one_of
+from shared.gcp.documents import Snapshot, fields_of, one_of, total
 from shared.work import pieces
 from shared.work.kinds import CANCELLED, COMPLETED, FAILED, PENDING
 from shared.work.pieces import DONE
@@ -140,5 +140,4 @@ def finished(cloud: Cloud, task: Task) -> int:
         return task.finished_count
     if WRITE not in task.plans:
         return 0
-    written = pieces.of_plan(cloud, task.path, task.plans[WRITE], [DONE]).select(["written"]).stream()
-    return sum(fields_of(each)["written"] for each in written)
+    return total(pieces.of_plan(cloud, task.path, task.plans[WRITE], [DONE]), "written")

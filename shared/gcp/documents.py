@@ -36,6 +36,10 @@ READABLE = timedelta(minutes=45)
 """For how long a part is begun after it was planned. Firestore can be read as of any time of the last hour.
 https://cloud.google.com/firestore/docs/use-pitr"""
 
+_LAST = "\U0010ffff"
+# The last code point, which no name has: Firestore compares texts by their bytes in UTF-8, which is the order
+# of code points. https://firebase.google.com/docs/firestore/manage-data/data-types
+
 RunQueryRequest: Any = api.RunQueryRequest.pb()
 RunQueryResponse: Any = api.RunQueryResponse.pb()
 
@@ -155,6 +159,12 @@ def count(query: Any, read_time: datetime | None = None, up_to: int | None = Non
     if up_to is not None:
         query = query.limit(up_to)
     return int(query.count().get(read_time=read_time)[0][0].value)
+
+
+def beginning_with(query: Any, field: str, prefix: str) -> Any:
+    """What a query finds whose text in `field` begins so, in the order of these texts."""
+    first = query.where(filter=FieldFilter(field, ">=", prefix))
+    return first.where(filter=FieldFilter(field, "<=", prefix + _LAST)).order_by(field)
 
 
 def total(query: Any, field: str) -> int:

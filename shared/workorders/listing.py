@@ -15,17 +15,13 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared.accounts.customers import Site
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, plain
+from shared.gcp.documents import Snapshot, beginning_with, fields_of, plain
 from shared.workorders.envelope import SHARDS
 from shared.workorders.store import MARGIN, work_order_id
 from shared.workorders.stored import FAILED
 
 LISTED = ("site_id", "deleted", "name", "update_date", "tags", "analysis", "failure")
 """The fields that a list reads of each document."""
-
-_LAST = "\U0010ffff"
-# The last code point, which no name has: Firestore compares texts by their bytes in UTF-8, which is the order
-# of code points. https://firebase.google.com/docs/firestore/manage-data/data-types
 
 
 @dataclass(frozen=True)
@@ -85,12 +81,7 @@ def query(cloud: Cloud, site: Site, wanted: Wanted) -> Any:
     if wanted.analysis is not None:
         found = found.where(filter=FieldFilter("analysis", "==", wanted.analysis))
     if wanted.name_prefix is not None:
-        prefix = _composed(wanted.name_prefix)
-        found = (
-            found.where(filter=FieldFilter("name", ">=", prefix))
-            .where(filter=FieldFilter("name", "<=", prefix + _LAST))
-            .order_by("name")
-        )
+        found = beginning_with(found, "name", _composed(wanted.name_prefix))
     else:
         found = found.where(filter=FieldFilter("shard", "in", list(range(SHARDS))))
         if wanted.updated_since is not None:

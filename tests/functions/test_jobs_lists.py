@@ -100,19 +100,16 @@ def test_a_list_of_jobs_names_no_link(jobs: Jobs) -> None:
     assert {"links", "rejected", "unprocessed"}.isdisjoint(listed)
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ({"state": "PENDING"}, "state"),
-        ({"kind": "both"}, "kind"),
-        ({"page_size": "0"}, "page_size"),
-        ({"page_token": "%"}, "page_token"),
-        ({"stat": "Open"}, "stat"),
-    ],
-)
-def test_what_a_list_of_jobs_does_not_know_is_refused(jobs: Jobs, query: dict[str, str], field: str) -> None:
-    answer = jobs.send(url("batch/jobs", **query), "GET")
-    assert (answer.status, answer.body["error_description"].split(":")[0]) == (400, field), answer
+def test_what_a_list_of_jobs_does_not_know_is_refused(jobs: Jobs) -> None:
+    for field, value in (
+        ("state", "PENDING"),
+        ("kind", "both"),
+        ("page_size", "0"),
+        ("page_token", "%"),
+        ("stat", "Open"),
+    ):
+        answer = jobs.send(url("batch/jobs", **{field: value}), "GET")
+        assert (answer.status, answer.body["error_description"].split(":")[0]) == (400, field), answer
 
 
 @OURS
@@ -174,14 +171,13 @@ def test_rejected_records_are_listed_as_they_came_in(jobs: Jobs) -> None:
     assert "columns" in first["reason"] or "fields" in first["reason"], first
 
 
-@pytest.mark.parametrize("size", [1, 3, 10, 11, 500])
-def test_every_rejected_record_is_on_one_page(jobs: Jobs, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_rejected_record_is_on_one_page(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "CHUNK_RECORDS", 14)  # so that documents have ten and four records
     job = jobs.imported(b"id,name\n" + b"".join(b"%d\n" % number for number in range(33)))
-    query = {"jobId": job["jobId"], "page_size": size}
-    found = everything(jobs, "batch/rejects", "rejects", **query)
-    assert [each["record"] for each in found] == list(range(1, 34))
-    assert [each["text"] for each in found] == [str(number) for number in range(33)]
+    for size in (3, 10, 11, 500):
+        found = everything(jobs, "batch/rejects", "rejects", jobId=job["jobId"], page_size=size)
+        assert [each["record"] for each in found] == list(range(1, 34)), size
+        assert [each["text"] for each in found] == [str(number) for number in range(33)], size
 
 
 def test_a_long_record_is_cut_without_reading_its_object(jobs: Jobs) -> None:
@@ -207,16 +203,16 @@ def test_a_page_of_rejects_ends_where_it_has_bytes_enough(
 
 
 @OURS
-def test_a_page_of_10_000_rejects_reads_a_page(jobs: Jobs, read: list[str]) -> None:
+@pytest.mark.parametrize("documents", [50, pytest.param(450, marks=pytest.mark.slow)])
+def test_a_page_of_rejects_reads_a_page(jobs: Jobs, read: list[str], documents: int) -> None:
     job = jobs.imported(b"id,name\n1\n")["jobId"]
     collection = jobs.world.cloud.db.collection(f"jobs/{job}/rejects")
     record = {"line": 2, "raw": b"1", "object": None, "reason": "none"}
-    for start in range(0, 1_000, 500):
-        batch = jobs.world.cloud.db.batch()
-        for number in range(start, start + 500):
-            records = [{**record, "number": 10 * number + each} for each in range(1, 11)]
-            batch.set(collection.document(f"{10 * number + 1:012}"), {"records": records})
-        batch.commit()
+    batch = jobs.world.cloud.db.batch()
+    for number in range(documents):
+        records = [{**record, "number": 10 * number + each} for each in range(1, 11)]
+        batch.set(collection.document(f"{10 * number + 1:012}"), {"records": records})
+    batch.commit()
     first = got(jobs, "batch/rejects", jobId=job, page_size=25)
     read.clear()
     second = got(jobs, "batch/rejects", jobId=job, page_size=25, page_token=first["next_page_token"])
@@ -224,11 +220,11 @@ def test_a_page_of_10_000_rejects_reads_a_page(jobs: Jobs, read: list[str]) -> N
     assert len(read) <= 10, read
 
 
-@pytest.mark.parametrize("token", ["", "0", "000000000001-", "../../exports-1", "000000000001-100", "é"])
-def test_a_token_of_rejects_that_is_none_is_refused(jobs: Jobs, token: str) -> None:
-    job = jobs.imported(b"id,name\n1\n")["jobId"]
-    answer = jobs.send(url("batch/rejects", jobId=job, page_token=token), "GET")
-    assert answer.status == (400 if token else 200), answer
+def test_a_token_of_rejects_that_is_none_is_refused(jobs: Jobs) -> None:
+    job = jobs.begin_import(b"id\n1\n")
+    for token in ("0", "000000000001-", "../../exports-1", "000000000001-100", "é"):
+        answer = jobs.send(url("batch/rejects", jobId=job, page_token=token), "GET")
+        assert answer.status == 400, (token, answer)
 
 
 def test_an_import_under_way_and_an_export_have_lists_of_rejects(jobs: Jobs) -> None:
@@ -243,7 +239,7 @@ def test_an_import_under_way_and_an_export_have_lists_of_rejects(jobs: Jobs) -> 
 
 @OURS
 def test_item_types_are_listed_by_name(jobs: Jobs, read: list[str]) -> None:
-    names = [f"T{number:02}" for number in range(30)]
+    names = [f"T{number:02}" for number in range(20)]
     for name in reversed(names):
         jobs.send(f"/ls/api/itemTypes/{name}", "PUT", json={"key": "number"})
     found = everything(jobs, "itemTypes", "itemTypes", page_size=7)

@@ -8,7 +8,7 @@ import pytest
 
 from infra.bundle import Bundle
 from shared.accounts import limits
-from shared.datasets import api, errors, request, service
+from shared.datasets import api, browsing, errors, request, service
 from shared.datasets import dataset as datasets
 from shared.datasets.errors import EXPORT_FAILED
 from shared.datasets.request import ExportParams, ExportTaskBody
@@ -127,7 +127,9 @@ def test_the_page_on_datasets_has_the_limits() -> None:
             request.MAX_VALUES,
         ],
         "a page of a list": [api.MAX_PAGE, api.DEFAULT_PAGE],
-        "the list of versions": [api.MAX_VERSIONS],
+        "a page of the list of versions": [api.MAX_VERSIONS],
+        "a page of samples or changes": [browsing.MAX_LOOKED_AT, browsing.MAX_LOOKED_BYTES // 1024**2],
+        "a search for a text in names": [service.MAX_SEARCHED],
         "a request": [BODY_BYTES // 1024**2],
         "an export task": [service.MAX_KEPT_BYTES // 1024],
     }
