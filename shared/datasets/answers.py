@@ -79,6 +79,8 @@ class DatasetAnswer(TypedDict):
     """The id of its newest version; null until its first one is there."""
     labels: list[DatasetLabel]
     """Its labels, in their order. In a list of datasets it is empty."""
+    revision: int
+    """How often it was changed, and 1. With this as `If-Match` a `PUT` changes no other revision."""
     create_time: Milliseconds
     update_time: Milliseconds
 
@@ -355,6 +357,7 @@ def dataset(shown: Dataset, version: Version | None) -> DatasetAnswer:
             {"name": name, "type": shown.type, "property": {}, "count": count}
             for name, count in counts.items()
         ],
+        "revision": shown.revision,
         "create_time": _milliseconds(shown.created),
         "update_time": _milliseconds(shown.updated),
     }

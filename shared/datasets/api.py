@@ -27,6 +27,8 @@ from shared.datasets.reading import LINES_TYPE
 from shared.datasets.request import ALL, BY_CONDITIONS, LABELLED, TYPES, ExportTaskBody
 from shared.datasets.service import MAX_SITES, MAX_TASK_NAMES
 from shared.gcp.documents import server_time
+from shared.http.idempotency import Repeatable
+from shared.http.matching import IfMatch
 from shared.http.routes import Body, Media, Route, Routes
 
 MAX_PAGE, DEFAULT_PAGE = 100, 10
@@ -173,7 +175,7 @@ class SamplesQuery(ChangesQuery):
     """What samples must be like, as in an export task: a JSON list of conditions, of which one must hold."""
 
 
-def _create(call: Call, project_id: str, body: NewDataset) -> DatasetId:
+def _create(call: Call, project_id: str, body: NewDataset, once: Repeatable) -> DatasetId:
     made = service.create(
         call.cloud,
         call.caller,
@@ -182,6 +184,7 @@ def _create(call: Call, project_id: str, body: NewDataset) -> DatasetId:
         sites=body.site_ids,
         task_names=body.task_names,
         description=body.description,
+        once=once,
     )
     return {"dataset_id": made.id}
 
@@ -204,7 +207,9 @@ def _get(call: Call, project_id: str, dataset_id: str) -> DatasetAnswer:
     return answers.dataset(found, current)
 
 
-def _update(call: Call, project_id: str, dataset_id: str, body: DatasetChanges) -> DatasetId:
+def _update(
+    call: Call, project_id: str, dataset_id: str, body: DatasetChanges, if_match: IfMatch
+) -> DatasetId:
     changed = service.update(
         call.cloud,
         call.caller,
@@ -213,6 +218,7 @@ def _update(call: Call, project_id: str, dataset_id: str, body: DatasetChanges) 
         description=body.description,
         sites=body.site_ids,
         task_names=body.task_names,
+        if_match=if_match,
     )
     return {"dataset_id": changed.id}
 
@@ -221,8 +227,8 @@ def _delete(call: Call, project_id: str, dataset_id: str) -> None:
     service.delete(call.cloud, call.caller, _dataset(call, dataset_id))
 
 
-def _make_version(call: Call, project_id: str, dataset_id: str) -> TaskId:
-    return {"task_id": service.make_version(call.cloud, call.caller, _dataset(call, dataset_id)).id}
+def _make_version(call: Call, project_id: str, dataset_id: str, once: Repeatable) -> TaskId:
+    return {"task_id": service.make_version(call.cloud, call.caller, _dataset(call, dataset_id), once).id}
 
 
 def _list_versions(call: Call, project_id: str, dataset_id: str, query: VersionsQuery) -> VersionList:
@@ -273,8 +279,12 @@ def _list_changes(
     return {"changes": [answers.change(each) for each in found], "next_marker": marker}
 
 
-def _begin_export(call: Call, project_id: str, dataset_id: str, body: dict[str, Any]) -> TaskId:
-    return {"task_id": service.begin_export(call.cloud, call.caller, _dataset(call, dataset_id), body).id}
+def _begin_export(
+    call: Call, project_id: str, dataset_id: str, body: dict[str, Any], once: Repeatable
+) -> TaskId:
+    return {
+        "task_id": service.begin_export(call.cloud, call.caller, _dataset(call, dataset_id), body, once).id
+    }
 
 
 def _list_tasks(call: Call, project_id: str, dataset_id: str, query: TasksQuery) -> TaskList:
@@ -317,6 +327,7 @@ ROUTES = Routes(
             summary="Create a dataset",
             scope=SCOPE,
             body=Body(NewDataset),
+            repeatable=True,
             answer=DatasetId,
             status=201,
             refusals=(404, 409),
@@ -347,6 +358,7 @@ ROUTES = Routes(
             summary="Change a dataset",
             scope=SCOPE,
             body=Body(DatasetChanges),
+            conditional=True,
             answer=DatasetId,
             refusals=(404, 409),
         ),
@@ -366,6 +378,7 @@ ROUTES = Routes(
             handler=_make_version,
             summary="Make a version of a dataset as it is now",
             scope=SCOPE,
+            repeatable=True,
             answer=TaskId,
             refusals=(404, 409),
         ),
@@ -435,6 +448,7 @@ ROUTES = Routes(
             summary="Export a dataset",
             scope=SCOPE,
             body=Body(ExportTaskBody, given="object"),
+            repeatable=True,
             answer=TaskId,
             refusals=(404, 409),
         ),

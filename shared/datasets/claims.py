@@ -44,11 +44,12 @@ def of_path(customer: str, place: BucketUri, task: str) -> Claim:
 
 
 def take(cloud: Cloud, transaction: firestore.Transaction, claims: Iterable[Claim]) -> None:
-    """Take these in a transaction that has written nothing yet. PathInUse where an open task has the path.
+    """Take these in a transaction that has written nothing yet; what the same task has, it has.
+    PathInUse where an open task has the path.
     DatasetExists where another dataset has the name, or a task that is to make one."""
     for claim in (claims := list(claims)):
         found = _reference(cloud, claim).get(transaction=transaction)
-        if not found.exists:
+        if not found.exists or (claim.task is not None and found.get("task") == claim.task):
             continue
         if claim.what == "path" and _holds(cloud, transaction, found, ended=False):
             raise PathInUse(

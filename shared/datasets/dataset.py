@@ -57,6 +57,7 @@ class Dataset:
     as_of      as of when it was read last
     failure    why its first version could not be made, and what to do; None where it could, or is being made
     origin     where its images are, where it was exported from another dataset; it never changes then
+    revision   how often it was changed by hand, and 1
     """
 
     id: str
@@ -77,6 +78,7 @@ class Dataset:
     deleted: bool
     created: datetime
     updated: datetime
+    revision: int = 1
 
     @property
     def path(self) -> str:
@@ -167,6 +169,7 @@ def from_snapshot(snapshot: Snapshot) -> Dataset:
         deleted=fields["deleted"],
         created=moment_in(fields, "created"),
         updated=moment_in(fields, "updated"),
+        revision=fields.get("revision", 1),
     )
 
 

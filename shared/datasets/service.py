@@ -43,6 +43,8 @@ from shared.errors import Conflict, FieldProblem, GiveUp, Invalid
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, beginning_with, count, transact
 from shared.gcp.unreadable import readable
+from shared.http.idempotency import FRESH, Repeatable
+from shared.http.matching import ANY, IfMatch
 from shared.work import control
 
 MAX_SITES = 100
@@ -76,16 +78,20 @@ def create(
     sites: Sequence[str],
     task_names: Sequence[str],
     description: str,
+    once: Repeatable = FRESH,
 ) -> Dataset:
-    """Create a dataset, and have its first version made.
+    """Create a dataset, and have its first version made; once, also where the request is sent again.
 
     ParameterError where a site is not the customer's, DatasetExists where the name is taken or there are
     as many as there may be.
     """
+    id = once.id(cloud, f"datasets\n{caller.customer}", 32)
+    task = _task_id(cloud, caller, once, "create")
+    if _made_before(cloud, once, datasets.path(id)):
+        return get(cloud, caller, id)
     _check_sites(cloud, caller, sites)
     _check_room(cloud, caller)
     _check_number(cloud, caller)
-    id, task = cloud.new_id(), cloud.new_id()
     fields = datasets.fields(
         customer=caller.customer,
         name=name,
@@ -99,7 +105,10 @@ def create(
 
     def write(batch: firestore.WriteBatch) -> None:
         at = firestore.SERVER_TIMESTAMP
-        batch.create(cloud.db.document(datasets.path(id)), {**fields, "created": at, "updated": at})
+        batch.create(
+            cloud.db.document(datasets.path(id)),
+            {**fields, "asked": once.asked, "created": at, "updated": at},
+        )
         claims.keep(cloud, batch, claim)
         audit_trail.note(cloud.db, batch, caller.customer, datasets.path(id))
 
@@ -174,8 +183,10 @@ def update(
     description: str | None = None,
     sites: Sequence[str] | None = None,
     task_names: Sequence[str] | None = None,
+    if_match: IfMatch = ANY,
 ) -> Dataset:
-    """Change what is given of a dataset. Where that is what it selects, a version is made of it.
+    """Change what is given of a dataset. Where that is what it selects, a version is made of it. Outdated
+    where the request is for another revision of it.
 
     ParameterError where a site is not the customer's, or the dataset was exported from another one and so
     never changes; DatasetExists where the name is taken.
@@ -207,10 +218,12 @@ def update(
         now = datasets.from_snapshot(reference.get(transaction=transaction))
         if now.deleted:
             raise NoSuchDataset(f"the dataset {dataset.id} was deleted")
+        if_match.must_be(now.revision, f"the dataset {now.name}")
         if name is not None and name != now.name:
             claims.take(cloud, transaction, [Claim(now.customer, "name", name)])
             claims.give_back(cloud, transaction, Claim(now.customer, "name", now.name))
-        transaction.update(reference, {**changes, "updated": firestore.SERVER_TIMESTAMP})
+        counted = {"revision": now.revision + 1, "updated": firestore.SERVER_TIMESTAMP}
+        transaction.update(reference, {**changes, **counted})
         audit_trail.note(cloud.db, transaction, now.customer, reference.path)
 
     transact(cloud.db, write)
@@ -239,8 +252,9 @@ def delete(cloud: Cloud, caller: Caller, dataset: Dataset) -> None:
         _cancel_if_possible(cloud, snapshot)
 
 
-def make_version(cloud: Cloud, caller: Caller, dataset: Dataset) -> Task:
-    """Have a version made of a dataset as it is now, unless it is the same as the newest.
+def make_version(cloud: Cloud, caller: Caller, dataset: Dataset, once: Repeatable) -> Task:
+    """Have a version made of a dataset as it is now, unless it is the same as the newest; once, also where
+    the request is sent again.
 
     ParameterError where the dataset was exported from another one: then it never changes. TooManyTasks where
     as many are under way as there may be.
@@ -249,9 +263,11 @@ def make_version(cloud: Cloud, caller: Caller, dataset: Dataset) -> Task:
         raise ParameterError(
             [FieldProblem("dataset_id", "was exported from another dataset, and has one version for good")]
         )
-    _check_number(cloud, caller)
-    id = cloud.new_id()
-    _create_task(cloud, caller, dataset.id, dataset.type, id, VERSION, {})
+    id = _task_id(cloud, caller, once, "version")
+    if not _made_before(cloud, once, tasks.path(id)):
+        _check_number(cloud, caller)
+        asked = {"asked": once.asked}
+        _create_task(cloud, caller, dataset.id, dataset.type, id, VERSION, {}, asked)
     return get_task(cloud, caller, dataset, id)
 
 
@@ -297,14 +313,19 @@ def chosen(dataset: Dataset, *, export_type: int, sample_state: str, search_cond
         raise type(wrong)(named, wrong.more) from wrong
 
 
-def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[str, Any]) -> Task:
+def begin_export(
+    cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[str, Any], once: Repeatable = FRESH
+) -> Task:
     """Create a task that exports a dataset, once its path is seen to be empty, and open to the customer's
-    account.
+    account; one task, also where the request is sent again.
 
     Raises what `request.parse` raises; InvalidExportParameter for a form that cannot hold the dataset,
     NoSuchVersion, NoSuchOutputPath, InvalidPath where the bucket refuses, PathInUse, DatasetExists where the
     name of the new dataset is taken or there are as many as there may be, TooManyTasks.
     """
+    id = _task_id(cloud, caller, once, "export")
+    if _made_before(cloud, once, tasks.path(id)):
+        return get_task(cloud, caller, dataset, id)
     asked = request.parse(body, dataset.type)
     kept = {name: value for name, value in body.items() if name not in request.IGNORED}
     if len(orjson.dumps(kept)) > MAX_KEPT_BYTES:
@@ -323,7 +344,6 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
     with _refused_of_path(bucket):
         bucket.objects.probe(bucket.bucket, f"{asked.path.prefix}.waybill-probe-{cloud.new_id()}")
         _check_free(bucket, asked.path)
-    id = cloud.new_id()
     wanted = [claims.of_path(caller.customer, asked.path, id)]
     if asked.new_dataset:
         wanted.append(Claim(caller.customer, "name", asked.new_dataset.name, id))
@@ -331,7 +351,7 @@ def begin_export(cloud: Cloud, caller: Caller, dataset: Dataset, body: Mapping[s
     # A task that had the path until then has written to it.
     with _refused_of_path(bucket):
         _check_free(bucket, asked.path)
-    more = {"export_type": asked.export_type}
+    more = {"export_type": asked.export_type, "asked": once.asked}
     _create_task(cloud, caller, dataset.id, dataset.type, id, EXPORT, kept, more)
     return get_task(cloud, caller, dataset, id)
 
@@ -381,6 +401,21 @@ def open_tasks(cloud: Cloud, customer: str, dataset: str | None = None) -> Any:
     if dataset is not None:
         query = query.where(filter=FieldFilter("dataset", "==", dataset))
     return query.where(filter=FieldFilter("open", "==", True))
+
+
+def _task_id(cloud: Cloud, caller: Caller, once: Repeatable, does: str) -> str:
+    """The id of the task that a request makes."""
+    return once.id(cloud, f"dataset tasks\n{does}\n{caller.customer}", 32)
+
+
+def _made_before(cloud: Cloud, once: Repeatable, path: str) -> bool:
+    """Whether the same request has made the document at a path before. Conflict where another has."""
+    if once.key is None:
+        return False
+    made = cloud.db.document(path).get(["asked"])
+    if made.exists:
+        once.must_be((made.to_dict() or {}).get("asked", ""), made.id)
+    return bool(made.exists)
 
 
 def _create_task(

@@ -47,18 +47,23 @@ class Repeatable:
             )
 
 
-def repeatable(request: flask.Request, max_bytes: int = BODY_BYTES) -> Repeatable:
-    """What a request says of itself. Invalid where its key is empty, too long or no plain text, or where its
-    body is larger than `max_bytes`."""
+FRESH = Repeatable(None, "")
+"""What a request says that has no key: it makes something new."""
+
+
+def repeatable(request: flask.Request, max_bytes: int | None = BODY_BYTES) -> Repeatable:
+    """What a request says of itself; of one whose body is not to be read, None bytes, without that. Invalid
+    where its key is empty, too long or no plain text, or where its body is larger than `max_bytes`."""
     key = request.headers.get(HEADER)
     if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise Invalid.field(HEADER, f"must be 1 to {MAX_KEY} printable characters")
-    return repeating(key, request.path, content(request, max_bytes) if key is not None else b"")
+    body = b"" if key is None or max_bytes is None else content(request, max_bytes)
+    return repeating(key, request.path, body)
 
 
 def repeating(key: str | None, path: str, body: bytes) -> Repeatable:
     """The request with this key, None for none, that asks this of this path."""
     if key is None:
-        return Repeatable(None, "")
+        return FRESH
     asked = f"{single_slashes(path).rstrip('/')}\n".encode() + body
     return Repeatable(key, hashlib.scrypt(asked, salt=key.encode(), **SCRYPT).hex())

@@ -29,3 +29,7 @@ class IfMatch:
             f"{what} was changed meanwhile, and is at version {version} now: look at it, and send your "
             f"change again with `{HEADER}: {etag(version)}`"
         )
+
+
+ANY = IfMatch(None)
+"""What a request says that is for any version."""

@@ -166,7 +166,8 @@ class Route:
     body        the body of the request
     query       the query parameters
     strict      whether other query parameters are refused though the surface is not strict
-    repeatable  whether an `Idempotency-Key` is honoured; the handler is then given `once`
+    repeatable  whether an `Idempotency-Key` is honoured; the handler is then given `once`. The fields of a
+                form are not compared with those that were sent before under the key: what was made stands
     conditional whether an `If-Match` is honoured; the handler is then given `if_match`
     refusals    the statuses with which it may refuse a request, beyond those that its declaration implies
     answers     other answers by their status, in the forms that `answer` may have
@@ -418,8 +419,6 @@ def _check(surface: Surface, route: Route) -> None:
         problem = f"cannot be given {route.body.given!r}: a form has parts, and a JSON object can be a patch"
     elif route.body is not None and route.body.given == "parts" and route.scope == PUBLIC:
         problem = "is given parts and is PUBLIC: what anybody may send is read whole, within its limit"
-    elif route.body is not None and route.body.form and route.repeatable:
-        problem = "is repeatable and has a form: only a JSON object can be compared with the one before"
     if problem:
         raise ValueError(f"{route} {problem}")
 
@@ -493,7 +492,8 @@ def _asked(route: Route, asked: Asked) -> Iterator[tuple[str, Any]]:
         else:
             yield "body", read(route.body.model, body) if route.body.given == "model" else body
     if route.repeatable:
-        content = orjson.dumps(body, option=orjson.OPT_SORT_KEYS) if route.body is not None else b""
+        is_object = route.body is not None and not route.body.form
+        content = orjson.dumps(body, option=orjson.OPT_SORT_KEYS) if is_object else b""
         yield "once", repeating(asked.once, asked.path, content)
     if route.conditional:
         yield "if_match", IfMatch(asked.if_match)
@@ -506,7 +506,8 @@ def _sent(route: Route, request: flask.Request) -> Iterator[tuple[str, Any]]:
     if route.body is not None:
         yield _body(route.body, request)
     if route.repeatable:
-        yield "once", repeatable(request, BODY_BYTES if route.body is None else route.body.max_bytes)
+        most = BODY_BYTES if route.body is None else None if route.body.form else route.body.max_bytes
+        yield "once", repeatable(request, most)
     if route.conditional:
         yield "if_match", IfMatch(request.headers.get(matching.HEADER))
 

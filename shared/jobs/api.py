@@ -14,6 +14,7 @@ from shared.gcp.documents import server_time
 from shared.gcp.unreadable import readable
 from shared.http.bodies import OneOf
 from shared.http.forms import REQUEST_BYTES, FileBytes, Part
+from shared.http.idempotency import Repeatable
 from shared.http.paging import Page, page
 from shared.http.routes import Body, Route, Routes
 from shared.items import types
@@ -99,8 +100,10 @@ class Size(BaseModel):
     size: str = Field(default="", description="In bytes; then it must have exactly those.")
 
 
-def _import(call: JobsCall, parts: Iterator[Part]) -> JobStatus:
-    cloud, id = call.cloud, service.new_id(call.cloud)
+def _import(call: JobsCall, parts: Iterator[Part], once: Repeatable) -> JobStatus:
+    cloud, id = call.cloud, service.new_id(call.cloud, call.caller, once)
+    if made := service.made_before(cloud, once, id):
+        return _shown(call, made)
     service.check_room(cloud, call.caller)
     sent: dict[str, str] = {}
     file = None
@@ -130,9 +133,12 @@ def _import(call: JobsCall, parts: Iterator[Part]) -> JobStatus:
     return _shown(call, made)
 
 
-def _export(call: JobsCall, body: dict[str, str]) -> JobStatus:
-    service.check_room(call.cloud, call.caller)
-    return _shown(call, service.begin_export(call.cloud, call.caller, call.caller.community, body))
+def _export(call: JobsCall, body: dict[str, str], once: Repeatable) -> JobStatus:
+    cloud, id = call.cloud, service.new_id(call.cloud, call.caller, once)
+    if made := service.made_before(cloud, once, id):
+        return _shown(call, made)
+    service.check_room(cloud, call.caller)
+    return _shown(call, service.begin_export(cloud, call.caller, call.caller.community, id, body))
 
 
 def _status(call: JobsCall, body: WhichJob) -> JobStatus:
@@ -201,6 +207,7 @@ ROUTES = Routes(
             scope=SCOPE,
             body=Body(ImportForm, max_bytes=REQUEST_BYTES, given="parts", form=True),
             answer=JobStatus,
+            repeatable=True,
             refusals=(409,),
         ),
         Route(
@@ -211,6 +218,7 @@ ROUTES = Routes(
             scope=SCOPE,
             body=Body(ExportForm, given="object", form=True),
             answer=JobStatus,
+            repeatable=True,
         ),
         Route(
             method="POST",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from google.api_core.exceptions import AlreadyExists
 from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
@@ -21,6 +22,7 @@ from shared.cutting import shown
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import server_time
+from shared.http.idempotency import Repeatable
 from shared.items import types
 from shared.jobs import filters
 from shared.jobs import job as jobs
@@ -53,9 +55,15 @@ Sent = Mapping[str, str]
 """The fields of a form, as they were sent."""
 
 
-def new_id(cloud: Cloud) -> str:
-    """An id for a job."""
-    return str(uuid.UUID(hex=cloud.new_id(), version=4))
+def new_id(cloud: Cloud, caller: Caller, once: Repeatable) -> str:
+    """The id of the job that a request makes."""
+    return str(uuid.UUID(hex=once.id(cloud, f"jobs\n{caller.customer}", 32), version=4))
+
+
+def made_before(cloud: Cloud, once: Repeatable, id: str) -> Job | None:
+    """The job of that id, where a request with the same key has made it before; None where it is still to
+    be made."""
+    return jobs.get(cloud, id) if once.key is not None else None
 
 
 def make_upload(cloud: Cloud, caller: Caller, size: str) -> tuple[str, str]:
@@ -151,7 +159,7 @@ def begin_import(
     return _create(cloud, caller, id, fields, read)
 
 
-def begin_export(cloud: Cloud, caller: Caller, community: str, sent: Sent) -> Job:
+def begin_export(cloud: Cloud, caller: Caller, community: str, id: str, sent: Sent) -> Job:
     """Make an export job of these fields."""
     read = _Reading(sent)
     fields = _common(read)
@@ -169,7 +177,7 @@ def begin_export(cloud: Cloud, caller: Caller, community: str, sent: Sent) -> Jo
             types.check_name(fields["item_type"])
     if fields["template"] and not fields["csv"]:
         read.wrong("template", "makes CSV: send the contentType text/plain")
-    return _create(cloud, caller, new_id(cloud), fields, read)
+    return _create(cloud, caller, id, fields, read)
 
 
 def get(cloud: Cloud, caller: Caller, id: str) -> Job:
@@ -221,7 +229,8 @@ def _create(cloud: Cloud, caller: Caller, id: str, fields: dict[str, Any], read:
             batch = cloud.db.batch()
             batch.create(reference, {**fields, **control.new(KIND.name, caller.customer, at), **ended})
             audit_trail.note(cloud.db, batch, caller.customer, reference.path)
-            batch.commit()
+            with contextlib.suppress(AlreadyExists):  # the same request has made it at this moment
+                batch.commit()
             logs.info("job rejected", reason=reason)
         else:
             if fields["email"]:

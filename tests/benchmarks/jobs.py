@@ -60,7 +60,8 @@ def export_job(cloud: Cloud, type: str, sql: str = "") -> Job:
     """Make a job that exports a type as a JSON array, or what a query answers."""
     sent = {"jobName": type, "itemType": type, "contentType": "application/json"}
     asked: Mapping[str, str] = {"sqlQuery": sql} if sql else {"filters": "0"}
-    return _accepted(service.begin_export(cloud, CALLER, CUSTOMER, {**sent, **asked}))
+    job = service.begin_export(cloud, CALLER, CUSTOMER, str(uuid.uuid4()), {**sent, **asked})
+    return _accepted(job)
 
 
 def _accepted(job: Job) -> Job:

@@ -12,15 +12,18 @@ from shared.accounts.keys import create_key
 from shared.gcp.documents import fields_of
 from shared.http import paging
 from shared.jobs import importing, rejects, service
-from tests.shared.exports.test_tick_cost import read
+from tests.subjects.documents_read import documents_read
 from tests.subjects.small_job import Jobs
 from tests.world import World
-
-__all__ = ["read"]
 
 OURS = pytest.mark.ours_only("looks at what our Firestore reads")
 
 HOSTILE = "<script>alert(1)</script> \"' \u202eabc\u202c 🚧 " + "x" * 100
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return documents_read(monkeypatch)
 
 
 @pytest.fixture

@@ -19,11 +19,9 @@ from shared.datasets.samples import Label, Sample
 from shared.gcp.documents import fields_of
 from shared.gcp.objects import Objects
 from shared.workorders.images import Image
-from tests.shared.exports.test_tick_cost import read
+from tests.subjects.documents_read import documents_read
 from tests.subjects.small_dataset import Datasets
 from tests.world import BUCKET, OTHER_SITE, SITE, THEIR_SITE, World
-
-__all__ = ["read"]
 
 OURS = pytest.mark.ours_only("looks at what our Firestore reads")
 
@@ -33,6 +31,11 @@ HOSTILE = '<img src=x onerror=alert(1)> "\u202egnp.exe\u202c 🚧 ' + "x" * 60
 @pytest.fixture
 def datasets(world: World) -> Datasets:
     return Datasets(world)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return documents_read(monkeypatch)
 
 
 @pytest.fixture

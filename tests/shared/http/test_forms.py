@@ -472,7 +472,6 @@ def test_a_body_over_a_routes_limit_answers_413() -> None:
     [
         ({"body": Body(NewBoat, given="parts")}, "cannot be given 'parts'"),
         ({"body": Body(NewBoat, form=True, given="merge_patch")}, "cannot be given 'merge_patch'"),
-        ({"repeatable": True}, "is repeatable and has a form"),
         ({"scope": PUBLIC, "body": Body(NewBoat, form=True, given="parts")}, "is given parts and is PUBLIC"),
     ],
 )
