@@ -23,6 +23,7 @@ from infra.local.suite import Suite
 from shared.accounts import keys, strangers
 from shared.accounts.limits import REQUESTS_KEPT
 from shared.clock import stopwatch
+from shared.console import links
 from shared.delivery.cloud_storage import copying
 from shared.gcp import clients, many
 from shared.http import sent
@@ -154,6 +155,7 @@ def _forget() -> None:
     REQUESTS_KEPT.clear()
     strangers.forget()
     keys.forget()
+    links.forget()
     sent.forget()
 
 

@@ -1,8 +1,9 @@
-"""Sessions: who signed in to the console with a key, and until when.
+"""Sessions: who signed in to the console with a key, or by mail as a key, and until when.
 
 A session is a document, `console_sessions/<id>`, and a cookie that names it. The cookie is signed, so that
 one that was made up costs no read. It holds no key: what a session may do is read from its key each time, so
-that it dies with its key. Signing out removes the document, and with it every copy of the cookie.
+that it dies with its key, and one that began by mail with its address, too. Signing out removes the document,
+and with it every copy of the cookie.
 """
 
 import hashlib
@@ -14,8 +15,9 @@ from secrets import token_urlsafe
 
 import flask
 
-from shared.accounts import secrets
-from shared.accounts.keys import Caller, caller_of
+from shared.accounts import by_mail, secrets
+from shared.accounts.by_mail import Taken
+from shared.accounts.keys import Caller, caller_of, note_use
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, fields_of, moment_in, read_time, server_time
 from shared.settings import Settings
@@ -50,13 +52,16 @@ class Session:
     caller: Caller
 
 
-def begin(cloud: Cloud, caller: Caller) -> str:
-    """Make a session that acts as this key, and return the value of its cookie."""
+def begin(cloud: Cloud, caller: Caller, taken: Taken | None = None) -> str:
+    """Make a session that acts as this key, and return the value of its cookie. `taken` says by which link it
+    begins, where it does by mail."""
     id, now = cloud.new_id(), server_time(cloud.db)
     cloud.db.document(f"{COLLECTION}/{id}").create(
         {
             "customer": caller.customer,
             "key": caller.key,
+            "address": taken.address if taken else None,
+            "grant": taken.grant if taken else None,
             "created": now,
             "expires": now + LIFE,
             REMOVE_AFTER: now + LIFE,
@@ -73,7 +78,8 @@ def named(cookie: str, caller: Caller) -> Session:
 
 def find(cloud: Cloud, request: flask.Request) -> Session | None:
     """The session that a request's cookie names. None where it names none, where the cookie is none of ours,
-    where the session has ended or expired, or where its key is revoked."""
+    where the session has ended or expired, where its key is revoked, or the address is withdrawn that it was
+    mailed to."""
     cookie = _COOKIE.fullmatch(request.cookies.get(COOKIE, ""))
     if cookie is None:
         return None
@@ -90,6 +96,10 @@ def find(cloud: Cloud, request: flask.Request) -> Session | None:
     fields = fields_of(session)
     if fields["key"] != key or read_time(session) >= moment_in(fields, "expires"):
         return None
+    by = fields.get("address")
+    if by is not None and not by_mail.holds(cloud.db.document(by).get(), fields["grant"]):
+        return None
+    note_use(cloud.db, found[documents[1].path])
     return Session(id, caller)
 
 

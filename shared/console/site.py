@@ -92,7 +92,7 @@ class Site:
             _check_origin(visit)
         if visit.session is None and not page.public:
             return signing_in.needed(visit, forms.read(visit.request) if sends and not page.files else None)
-        with logs.bound(**_ids(visit, values)):
+        with logs.bound(**_ids(visit, {} if page.public else values)):
             if visit.session is not None:
                 count(visit.caller.customer, Call(visit.cloud, visit.caller))
             if sends:

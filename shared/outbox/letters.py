@@ -170,7 +170,14 @@ class Job:
     files: int
 
 
-Facts = Export | Failed | Suspended | Waiting | Undelivered | Batch | Job
+@dataclass(frozen=True)
+class SignIn:
+    """Somebody asked for a link that signs in to the console. `customer` is the customer's name."""
+
+    customer: str
+
+
+Facts = Export | Failed | Suspended | Waiting | Undelivered | Batch | Job | SignIn
 
 KINDS: Mapping[str, type[Facts]] = {
     "export": Export,
@@ -180,6 +187,7 @@ KINDS: Mapping[str, type[Facts]] = {
     "undelivered": Undelivered,
     "batch": Batch,
     "job": Job,
+    "sign_in": SignIn,
 }
 """The facts of each letter, by its name, which is its template's."""
 

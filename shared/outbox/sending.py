@@ -18,6 +18,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
+from shared.accounts import by_mail
 from shared.accounts.customers import Customer, customer_of
 from shared.accounts.limits import MAIL_TEXT
 from shared.errors import Retry
@@ -39,6 +40,12 @@ say how long."""
 
 MAX_PAUSE = timedelta(minutes=10)
 """The same where it says more. https://www.twilio.com/docs/sendgrid/glossary/rate-limiting"""
+
+SIGN_IN = "sign_in"
+"""The kind of the letter whose link signs in to the console, and leads to no files."""
+
+SIGN_IN_PATH = "/console/by-mail"
+"""Where that link leads; behind it is its token."""
 
 LIMITS = "limits/sendgrid/customers"
 """The collection of the documents that say until when SendGrid is not called for a customer's mails. Its
@@ -75,7 +82,9 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
     now = piece.heartbeat
     if attempt.carried:
         return _again(mail, attempt, attempt.carried)
-    cancelled, withdrawn, pause, customer = _look(cloud, mail)
+    cancelled, withdrawn, pause, customer, owner = _look(cloud, mail)
+    if mail.letter == SIGN_IN and (why := _not_to_sign_in(mail, owner, now)):
+        return _ended(mail, Verdict(SKIPPED, why, "Nothing is to be done: they can ask again."))
     if cancelled and mail.then is not None:
         reason = "The run that it would have delivered was cancelled."
         return _ended(mail, Verdict(SKIPPED, reason, "Export the window again with :backfill."))
@@ -100,7 +109,7 @@ def ask(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
             return _ended(mail, verdict)
         _pause(cloud, mail, verdict)
         return _again(mail, attempt, verdict.reason or "SendGrid is not to be called yet.")
-    return _intent(cloud, mail, attempt, customer)
+    return _intent(cloud, mail, attempt, customer, owner)
 
 
 def send(cloud: Cloud, mail: Mail, attempt: Attempt) -> Done:
@@ -162,9 +171,25 @@ def judge_asking(answer: SendGridAnswer, now: datetime) -> Verdict:
     return Verdict(WAITING, f"SendGrid does not say whether it delivers to the address ({answer.says})")
 
 
-def _intent(cloud: Cloud, mail: Mail, attempt: Attempt, customer: Customer) -> Done:
+def _not_to_sign_in(mail: Mail, address: Mapping[str, Any] | None, now: datetime) -> str | None:
+    """Why a link that signs in is not sent now, if so; `address` has the fields of who may sign in."""
+    if address is None:
+        return "Its address may not sign in any more."
+    if now - mail.created >= by_mail.LINK_LIFE:
+        return "It could not be sent within 15 minutes of being asked for."
+    return None
+
+
+def _intent(
+    cloud: Cloud, mail: Mail, attempt: Attempt, customer: Customer, owner: Mapping[str, Any] | None
+) -> Done:
     """What is committed before the call: the attempt that sends the mail, and the mail's link."""
     link, documents, left = None, {}, mail.links
+    if mail.letter == SIGN_IN and owner is not None:
+        id, sent = cloud.new_id(), attempt.piece.heartbeat
+        token, document = by_mail.new_link(mail.owner, owner, id, sent)
+        link = Link(f"{cloud.settings.url}{SIGN_IN_PATH}/{token}", sent + by_mail.LINK_LIFE)
+        documents = {by_mail.link_path(id): document}
     if mail.files is not None:
         id, expires = cloud.new_id(), attempt.piece.heartbeat + links.LIFE
         token, document = links.new(mail, mail.files, id, expires)
@@ -209,9 +234,12 @@ def _ended(mail: Mail, verdict: Verdict, left: tuple[str, ...] | None = None) ->
     return Done(end=End(verdict.state, fields))
 
 
-def _look(cloud: Cloud, mail: Mail) -> tuple[bool, bool, Mapping[str, Any], Customer]:
+def _look(
+    cloud: Cloud, mail: Mail
+) -> tuple[bool, bool, Mapping[str, Any], Customer, Mapping[str, Any] | None]:
     """Whether what the mail is about was cancelled, whether a link in it would be withdrawn already, until
-    when SendGrid is not to be called for its customer and why, and who that is."""
+    when SendGrid is not to be called for its customer and why, who that is, and the fields of what the mail
+    is about, None where that is gone."""
     limit, theirs = f"{LIMITS}/{mail.customer}", f"customers/{mail.customer}"
     root = withdrawing.root(mail.path)
     wanted = [cloud.db.document(each) for each in sorted({mail.owner, root, limit, theirs})]
@@ -220,7 +248,7 @@ def _look(cloud: Cloud, mail: Mail) -> tuple[bool, bool, Mapping[str, Any], Cust
     pause = {"until": datetime.min.replace(tzinfo=UTC), "reason": "", **found.get(limit, {})}
     withdrawn = withdrawing.is_withdrawn(found.get(root, {}), mail.address)
     cancelled = found.get(mail.owner, {}).get("state") == CANCELLED
-    return cancelled, withdrawn, pause, customer_of(read[theirs])
+    return cancelled, withdrawn, pause, customer_of(read[theirs]), found.get(mail.owner)
 
 
 def _pause(cloud: Cloud, mail: Mail, verdict: Verdict) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from infra import commands
 from infra.__main__ import main
+from shared.accounts import by_mail
 from shared.accounts.keys import create_key
 from tests.functions.test_audit_trail import entries
 from tests.shared.exports.nights import due, refuse, work_on
@@ -65,6 +66,17 @@ def job_with_links(world: World) -> tuple[list[str], str]:
     return ["job", id], f"jobs/{id}"
 
 
+def new_address(world: World) -> tuple[list[str], str]:
+    [id], _ = key(world)
+    return ["allow", "ann@acme.example", "--key", id], by_mail.path_of("ann@acme.example")
+
+
+def gone_address(world: World) -> tuple[list[str], str]:
+    [id], _ = key(world)
+    by_mail.allow(world.cloud, "ann@acme.example", id)
+    return ["withdraw", "ann@acme.example"], by_mail.path_of("ann@acme.example")
+
+
 ACME = ["--customer", "acme"]
 
 CHANGES: dict[str, list[Command]] = {
@@ -73,6 +85,7 @@ CHANGES: dict[str, list[Command]] = {
     "add-site": [lambda _: (["s-1", *ACME, "--name", "East"], "sites/s-1")],
     "cancel": [batch, open_job],
     "check-bucket": [of_export("{}", state="SUSPENDED")],
+    "console-address": [new_address, gone_address],
     "limits": [lambda _: (["acme", "exports", "7"], "customers/acme")],
     "networks": [lambda _: (["acme", "add", "10.1.2.0/24"], "customers/acme")],
     "pause": [of_export("{}")],

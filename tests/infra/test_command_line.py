@@ -112,6 +112,7 @@ COMMANDS = [
     ("status",),
     ("add-customer", "a", "--slug", "a", "--name", "A"),
     ("add-key", "--customer", "a", "--scope", "exports"),
+    ("console-address", "list"),
     ("check-bucket", "gs://a/b", "--customer", "a"),
     ("show-run", "a", "b"),
     ("rotate-secrets",),

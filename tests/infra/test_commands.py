@@ -65,8 +65,8 @@ def documents(world: World, collection: str) -> dict[str, dict[str, Any]]:
 def test_each_command_has_its_help(command: Command) -> None:
     names = re.findall(r"^ {4}([a-z-]+)\b", command("--help"), re.MULTILINE)
     assert names == [
-        *("add-customer", "add-key", "add-site", "audit", "cancel", "check-bucket", "customers", "exports"),
-        "keys",
+        *("add-customer", "add-key", "add-site", "audit", "cancel", "check-bucket"),
+        *("console-address", "customers", "exports", "keys"),
         *("limits", "networks", "pause", "replay", "rerun", "resume", "retry-failed", "revoke-key"),
         *("revoke-links", "rotate-key", "rotate-secrets", "show-run", "sites", "status", "ticks"),
     ]
@@ -160,6 +160,20 @@ def test_a_key_is_shown_once_rotated_and_revoked(world: World, command: Command)
         assert secret.split("_", 2)[2] not in listed
 
 
+def test_an_address_is_allowed_to_sign_in_listed_and_withdrawn(world: World, command: Command) -> None:
+    id = world.key.split("_")[1]
+    told = command("console-address", "allow", "ann@acme.example", "--key", id)
+    assert told == f"ann@acme.example may sign in to the console as the key {id} of acme."
+    for asked in ((), ("--customer", "acme")):
+        [title, row] = command("console-address", "list", *asked).splitlines()
+        assert title.split() == ["ADDRESS", "CUSTOMER", "KEY", "ALLOWED"]
+        assert row.split()[:3] == ["ann@acme.example", "acme", id]
+    assert command("console-address", "list", "--customer", "globex") == "There are none."
+    told = command("console-address", "withdraw", "ann@acme.example")
+    assert told == "ann@acme.example of acme may not sign in any more, and its sessions have ended."
+    assert command("console-address", "list") == "There are none."
+
+
 def test_a_key_that_signs_says_its_access_key_and_its_secret_key(
     world: World, command: Command, held: Callable[..., Cloud]
 ) -> None:
@@ -229,6 +243,12 @@ def test_the_secrets_of_keys_are_sealed_anew_with_the_others(
         (["revoke-key", "0123456789abcdef"], "there is no key 0123456789abcdef"),
         (["rotate-key", "0123456789abcdef"], "there is no key 0123456789abcdef"),
         (["keys", "--customer", "nobody"], "there is no customer nobody"),
+        (["console-address", "allow", "a@b.example"], "`allow` takes the id of a key"),
+        (["console-address", "allow", "a@b.example", "--key", "0123456789abcdef"], "there is no key 0123"),
+        (["console-address", "withdraw", "a@b.example"], "a@b.example is not allowed to sign in"),
+        (["console-address", "withdraw", "a@b.example", "--key", "k"], "nothing else does: --key ID"),
+        (["console-address", "withdraw"], "Name an address to allow or to withdraw"),
+        (["console-address", "list", "a@b.example"], "none to list them"),
         (["show-run", "e", "0123456789"], "the export e has no run 0123456789"),
         (["show-run", "e", ".."], "'..' cannot be an id"),
         (["pause", "\udcff"], "'\\udcff' cannot be an id"),

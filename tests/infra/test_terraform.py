@@ -457,7 +457,14 @@ def test_images_move_to_nearline_after_the_days_that_the_bundle_names() -> None:
 def test_firestore_deletes_what_its_time_has_passed_in_the_collections_that_the_code_says() -> None:
     policies = {each["collectionGroup"]: each for each in INDEXES["fieldOverrides"] if each.get("ttl")}
     ended = {"pieces", "runs", "batches", "jobs", "mails", "downloads"}
-    assert set(policies) == ended | {"audit_trail", "stored", "console_sessions", "api_keys", "run_days"}
+    assert set(policies) == ended | {
+        "audit_trail",
+        "stored",
+        "console_sessions",
+        "api_keys",
+        "run_days",
+        "console_links",
+    }
     for each in policies.values():
         # A growing time in an index would bound the writes to it.
         assert (each["fieldPath"], each["indexes"]) == (REMOVE_AFTER, [])

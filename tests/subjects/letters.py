@@ -12,6 +12,7 @@ from tests.shared.outbox.post import FACTS
 
 URL = "https://waybill.example"
 LINK = Link(f"{URL}/v1/downloads/{'0' * 32}_{'s' * 43}", datetime(2026, 11, 29, 1, 0, 5, tzinfo=UTC))
+SIGN_IN = Link(f"{URL}/console/by-mail/{'0' * 32}_{'s' * 43}", datetime(2026, 11, 22, 9, 32, tzinfo=UTC))
 
 FAILED = {
     **{name: FACTS[name] for name in ("customer", "sites", "export_name", "export", "run")},
@@ -148,6 +149,7 @@ LETTERS: dict[str, tuple[str, dict[str, Any], Link | None]] = {
     "job": ("job", JOB, LINK),
     "job_exported": ("job", {**JOB, **EXPORTED}, LINK),
     "job_rejected": ("job", {**JOB, **UNREADABLE}, None),
+    "sign_in": ("sign_in", {"customer": "Acme"}, SIGN_IN),
     "job_canceled": ("job", {**JOB, "status": "Canceled", "reason": "The job was canceled."}, LINK),
 }
 """Each letter, in each way that it can end."""

@@ -1,4 +1,8 @@
-"""Signing in to the console with a key, and out."""
+"""Signing in to the console with a key or by a link in a mail, and out.
+
+A link opens a page with a button, and only the button uses it up: programs that look through mails open
+links.
+"""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
@@ -6,16 +10,23 @@ from urllib.parse import urlsplit
 import flask
 
 from shared import logs
-from shared.accounts import strangers
-from shared.accounts.keys import identify
-from shared.console import sessions
+from shared.accounts import by_mail, strangers
+from shared.accounts.by_mail import Taken
+from shared.accounts.keys import Caller, identify
+from shared.console import links, sessions
 from shared.console.forms import Form
 from shared.console.page import Page
 from shared.console.rendering import with_query
-from shared.console.visit import Visit, ours
-from shared.errors import TooMany, Unauthenticated
+from shared.console.visit import Visit, ours, sentences
+from shared.errors import Invalid, TooMany, Unauthenticated
+from shared.http.origin import address_of
 
 SIGN_IN = f"{sessions.PATH}/sign-in"
+
+sentences(
+    link_asked="If this address may sign in, a link to do so is on its way there. It works once, for 15 "
+    "minutes. If nothing comes, sign in with a key, or ask whoever gave you access."
+)
 
 KEPT = "kept:"
 """What the names of fields begin with that were sent when a session had ended, and are sent on after signing
@@ -46,11 +57,8 @@ def _sign_in(visit: Visit) -> flask.Response:
             raise Unauthenticated("Enter a key: it begins with wb_.")
         caller = strangers.check(visit.request, "key", key, lambda: identify(visit.cloud.db, key)[0])
     except (Unauthenticated, TooMany) as refused:
-        return _page(visit, goes_on, kept=kept, problem=str(refused), status=refused.status)
-    if visit.session is not None:
-        sessions.end(visit.cloud, visit.session)
-    cookie = sessions.begin(visit.cloud, caller)
-    logs.info("signed in to the console", customer=caller.customer, key=caller.key)
+        return _page(visit, goes_on, kept=kept, problems={"key": str(refused)}, status=refused.status)
+    cookie = _begin(visit, caller)
     if kept:
         visit.session = sessions.named(cookie, caller)
         answer = visit.page("signing_in/go_on.html", path=goes_on, kept=kept)
@@ -58,6 +66,42 @@ def _sign_in(visit: Visit) -> flask.Response:
         answer = visit.redirect(goes_on)
     sessions.set_cookie(visit.cloud.settings, answer, sessions.COOKIE, cookie)
     return answer
+
+
+def _ask_for_link(visit: Visit) -> flask.Response:
+    address = visit.form.text("address")
+    try:
+        links.ask(visit.cloud, address, address_of(visit.request))
+    except (Invalid, TooMany) as refused:
+        problem = refused.problems[0].message if isinstance(refused, Invalid) else str(refused)
+        problems = {"address": problem if address else "Enter the address that your link goes to."}
+        return _page(visit, sessions.PATH, problems=problems, address=address, status=refused.status)
+    return visit.redirect(SIGN_IN, said="link-asked")
+
+
+def _show_link(visit: Visit, token: str) -> flask.Response:
+    return visit.page("signing_in/by_mail.html", token=token, problem=None)
+
+
+def _take_link(visit: Visit, token: str) -> flask.Response:
+    try:
+        taken = strangers.check(
+            visit.request, "link to the console", token, lambda: by_mail.take(visit.cloud, token)
+        )
+    except (Unauthenticated, TooMany) as refused:
+        return visit.page("signing_in/by_mail.html", token=None, problem=str(refused), status=refused.status)
+    cookie = _begin(visit, taken.caller, taken)
+    answer = visit.redirect(sessions.PATH)
+    sessions.set_cookie(visit.cloud.settings, answer, sessions.COOKIE, cookie)
+    return answer
+
+
+def _begin(visit: Visit, caller: Caller, taken: Taken | None = None) -> str:
+    """Begin a session in the place of any other, and return the value of its cookie."""
+    if visit.session is not None:
+        sessions.end(visit.cloud, visit.session)
+    logs.info("signed in to the console", customer=caller.customer, key=caller.key, by_mail=taken is not None)
+    return sessions.begin(visit.cloud, caller, taken)
 
 
 def _sign_out(visit: Visit) -> flask.Response:
@@ -73,16 +117,25 @@ def _page(
     goes_on: str,
     *,
     kept: Mapping[str, Sequence[str]] | None = None,
-    problem: str | None = None,
+    problems: Mapping[str, str] | None = None,
+    address: str = "",
     status: int = 200,
 ) -> flask.Response:
     return visit.page(
-        "signing_in/sign_in.html", goes_on=goes_on, kept=kept or {}, problem=problem, status=status
+        "signing_in/sign_in.html",
+        goes_on=goes_on,
+        kept=kept or {},
+        problems=problems or {},
+        address=address,
+        status=status,
     )
 
 
 PAGES = [
     Page("GET", "/sign-in", _show, public=True),
     Page("POST", "/sign-in", _sign_in, public=True),
+    Page("POST", "/by-mail", _ask_for_link, public=True),
+    Page("GET", "/by-mail/<token>", _show_link, public=True),
+    Page("POST", "/by-mail/<token>", _take_link, public=True),
     Page("POST", "/sign-out", _sign_out, public=True),
 ]
