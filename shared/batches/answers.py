@@ -12,7 +12,6 @@ from shared.accounts.customers import Site
 from shared.batches import batch as batches
 from shared.batches.batch import ENDED, UNDER_WAY, WAITING_FOR_UPLOAD
 from shared.batches.problems import problem
-from shared.gcp.clients import Cloud
 from shared.http.bodies import Moment, documented
 from shared.http.errors import FieldError
 from shared.outbox.mails import REFUSED, SKIPPED
@@ -68,6 +67,10 @@ class Batch(TypedDict):
     """The code page of the names in the archive, where the batch was made with one."""
     create_date: Moment
     """When the batch was made."""
+    size: int | None
+    """How many bytes the archive was said to have, where the batch was made with that."""
+    origin: str | None
+    """The origin whose pages can use the upload URL, where the batch was made with one; else no page can."""
     expire_date: Moment
     """When the upload URL stops working."""
     finish_date: Moment | None
@@ -95,6 +98,32 @@ class Batch(TypedDict):
     """Why the batch failed, where it did."""
     mails_not_sent: list[MailNotSent]
     """The mails about its end that were not sent: correct these addresses in `notify` of the next one."""
+
+
+@documented
+class BatchErrorLine(TypedDict):
+    """An error or a warning of a batch: a line of its errors file."""
+
+    work_order: str
+    """The work order's folder; empty where it is about none."""
+    file: str
+    """The file; empty where it is about none."""
+    code: str
+    """What is wrong, as a program reads it."""
+    level: Level
+    """`error`: the work order or the file was not imported; `warning`: everything was."""
+    message: str
+    """What is wrong and what to do, as a person reads it."""
+
+
+@documented
+class BatchErrors(TypedDict):
+    """A page of the errors of a batch, in the order of its archive."""
+
+    errors: list[BatchErrorLine]
+    """The errors. A page can have fewer than were asked for, or none, and a next page all the same."""
+    next_page_token: str | None
+    """Asks for the next page; null on the last."""
 
 
 @documented
@@ -243,9 +272,8 @@ class TaskGroups(TypedDict):
     """Which values are asked for."""
 
 
-def batch(cloud: Cloud, shown: batches.Batch) -> Batch:
+def batch(shown: batches.Batch, progress: batches.Progress) -> Batch:
     """A batch, with how far it is."""
-    progress = batches.progress(cloud, shown)
     made: dict[str, Any] = {
         "id": shown.id,
         "batch_id": shown.id,
@@ -253,6 +281,8 @@ def batch(cloud: Cloud, shown: batches.Batch) -> Batch:
         "site_id": shown.site,
         "filename": shown.filename,
         "code_page": shown.code_page,
+        "size": shown.declared,
+        "origin": shown.origin,
         "create_date": iso(shown.created),
         "expire_date": iso(shown.expires),
         "finish_date": iso(shown.finished) if shown.finished else None,

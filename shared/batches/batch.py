@@ -8,7 +8,7 @@ its customer, EXPIRED where no archive came.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -69,6 +69,8 @@ class Batch:
     notify       the addresses that are mailed at its end
     declared     how large its archive was said to be, in bytes
     code_page    the code page of its archive's names, where that was said
+    origin       whose pages can use its upload URL, where it was made for a browser
+    asked        a hash of the request that made it, where that had an `Idempotency-Key`
     upload_url   a secret in itself; None once it is of no use
     archive      the archive as it stands
     listing      its files, work order by work order (`planning`)
@@ -76,10 +78,13 @@ class Batch:
     work_orders  how many work orders the archive holds
     problems     what the plan found wrong with files of no work order, and the folders that can be none; in
                  the end also what the checks of photographs found
+    counted      how far it was when that was last counted (`counted`)
     totals       how far it came, once it has ended by itself
     code         what is wrong (`problems`), where it failed
     error        the same as a sentence; for INTERNAL what we met, which is not for its customer
     next_action  what an operator can do about that
+    searchable   whether its errors can be found by what they are (`errors_file`): not of a batch from before
+                 they could
     not_sent     `address`, `status` and `reason` of each mail about its end that was not sent
     """
 
@@ -93,23 +98,33 @@ class Batch:
     declared: int | None = None
     code_page: str | None = None
     notify: tuple[str, ...] = ()
+    origin: str | None = None
+    asked: str = ""
     upload_url: str | None = None
     archive: Stored | None = None
     listing: Stored | None = None
     slices: str | None = None
     work_orders: int | None = None
     problems: Progress = Progress()
+    counted: Progress | None = None
     totals: Progress | None = None
     code: str | None = None
     error: str | None = None
     next_action: str | None = None
     finished: datetime | None = None
+    searchable: bool = False
     not_sent: Sequence[Mapping[str, str]] = ()
 
     @property
     def path(self) -> str:
         """Its document."""
         return path(self.id)
+
+    @property
+    def reached(self) -> Progress:
+        """How far it is, as far as its own document says: once it has ended that is exact, until then it may
+        be a minute old."""
+        return self.totals or self.counted or self.problems
 
     @property
     def expires(self) -> datetime:
@@ -130,7 +145,8 @@ def archive_name(customer: str, batch: str) -> str:
 def from_snapshot(snapshot: Snapshot) -> Batch:
     """The batch that a snapshot holds; it must exist."""
     fields = fields_of(snapshot)
-    archive, listing, totals = (fields.get(name) for name in ("archive", "listing", "totals"))
+    archive, listing = fields.get("archive"), fields.get("listing")
+    counted, totals = fields.get("counted"), fields.get("totals")
     return Batch(
         id=snapshot.id,
         customer=fields["customer"],
@@ -142,17 +158,21 @@ def from_snapshot(snapshot: Snapshot) -> Batch:
         declared=fields["declared"],
         code_page=fields.get("code_page"),
         notify=tuple(fields["notify"]),
+        origin=fields.get("origin"),
+        asked=fields.get("asked", ""),
         upload_url=fields.get("upload_url"),
         archive=Stored(**archive) if archive else None,
         listing=Stored(**listing) if listing else None,
         slices=fields["plans"].get(IMPORT),
         work_orders=fields.get("work_orders"),
         problems=Progress(**fields.get("problems", {})),
+        counted=Progress(**counted) if counted else None,
         totals=Progress(**totals) if totals else None,
         code=fields.get("code"),
         error=fields.get("error"),
         next_action=fields.get("next_action"),
         finished=fields.get("finished"),
+        searchable=fields.get("searchable", False),
         not_sent=fields.get(NOT_SENT, ()),
     )
 
@@ -161,6 +181,11 @@ def get(cloud: Cloud, id: str) -> Batch | None:
     """The batch of that id, or None."""
     snapshot = cloud.db.document(path(id)).get()
     return from_snapshot(snapshot) if snapshot.exists else None
+
+
+def counted(cloud: Cloud, batch: Batch) -> Mapping[str, Any]:
+    """The field of its document that says how far it is now, so that a list need not read its slices."""
+    return {"counted": asdict(progress(cloud, batch))}
 
 
 def progress(cloud: Cloud, batch: Batch) -> Progress:

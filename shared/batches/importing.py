@@ -13,6 +13,7 @@ from typing import Any
 from shared import logs
 from shared.accounts.customers import Site, get_site
 from shared.analysis import queue, steps
+from shared.batches import batch as batches
 from shared.batches import errors_file, folders, json_files, naming, reporting
 from shared.batches.archive import Entry, region, unpack
 from shared.batches.batch import Batch, Progress
@@ -101,7 +102,9 @@ async def _import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | 
             }
             position += len(chunk)
             reached = reached.plus(_counted(outcomes, problems))
-            attempt.save({**asdict(reached), "position": position}, documents)
+            attempt.save(
+                {**asdict(reached), "position": position}, documents, lambda: batches.counted(cloud, batch)
+            )
             # Looked at behind a chunk: however little time there is, each attempt gets on.
             if position < len(planned) and elapsed_since(began) >= cloud.settings.attempt_seconds:
                 return Later()

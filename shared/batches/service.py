@@ -19,6 +19,7 @@ from shared.batches.steps import KIND
 from shared.errors import Conflict, Invalid, NotFound
 from shared.gcp.clients import Cloud
 from shared.http.bodies import Address
+from shared.http.idempotency import Repeatable
 from shared.outbox import outside
 from shared.work import control, overview
 
@@ -49,15 +50,30 @@ class NewBatch(BaseModel):
         max_length=MAX_NOTIFY,
         description="Who is mailed when the batch ends; without any, those whom the customer has named.",
     )
+    origin: str | None = Field(
+        default=None,
+        max_length=255,
+        description="The origin of the page that will upload the archive from a browser: Waybill's own. "
+        "Without one, no page can use the upload URL.",
+    )
 
 
-def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
-    """Make a batch of a site and the URL that its archive is to be uploaded to.
+def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch, once: Repeatable) -> Batch:
+    """Make a batch of a site and the URL that its archive is to be uploaded to; or find the one that the same
+    request has made.
 
-    Invalid where the size is more than the customer may upload, TooMany where it has too many batches, or
-    too many bytes are stored. The URL takes one object of our name and never another; with a `size` exactly
-    one of that many bytes.
+    Invalid where the size is more than the customer may upload, and for the origin of another site than
+    ours; TooMany where it has too many batches, or too many bytes are stored; Conflict where another request
+    had its key. The URL takes one object of our name and never another; with a `size` exactly one of that
+    many bytes.
     """
+    id = str(uuid.UUID(hex=once.id(cloud, f"batches of {site.id}", 32), version=4))
+    if once.key is not None and (made := batches.get(cloud, id)) is not None:
+        once.must_be(made.asked, id)
+        return made
+    if asked.origin is not None and asked.origin != cloud.settings.origin:
+        ours = cloud.settings.origin or "none: WAYBILL_URL is not set"
+        raise Invalid.field("origin", f"is not that of Waybill's own pages, which is {ours}")
     customer = get_customer(cloud.db, caller.customer)
     most = customer.limit(limits.BATCH_BYTES)
     if asked.size is not None and asked.size > most:
@@ -66,9 +82,10 @@ def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
     limits.QUEUED_BATCHES.check(customer.limit(limits.QUEUED_BATCHES), queued_batches(cloud, customer.id))
     stored.check(cloud, customer.id, asked.size)
     outside.name(cloud, customer, asked.notify)
-    id = str(uuid.UUID(hex=cloud.new_id(), version=4))
     name = batches.archive_name(caller.customer, id)
-    url = cloud.objects.start_upload(cloud.settings.uploads_bucket, name, CONTENT_TYPE, asked.size)
+    url = cloud.objects.start_upload(
+        cloud.settings.uploads_bucket, name, CONTENT_TYPE, asked.size, asked.origin
+    )
     stored.expect(cloud, name, asked.size, batches.SESSION_LIFE)
     document = {
         "site_id": site.id,
@@ -77,13 +94,19 @@ def create(cloud: Cloud, caller: Caller, site: Site, asked: NewBatch) -> Batch:
         "declared": asked.size,
         "code_page": asked.code_page,
         "notify": list(asked.notify or customer.notify),
+        "origin": asked.origin,
+        "asked": once.asked,
+        "searchable": True,
         "upload_url": url,
     }
     reference = cloud.db.document(batches.path(id))
     control.create(cloud, KIND, reference, caller.customer, document, after=LOOK_AFTER)
     with logs.bound(batch=id, customer=caller.customer):
         logs.info("batch made", site=site.id)
-    return get(cloud, caller, id)
+    made = get(cloud, caller, id)
+    if once.key is not None:  # another with this key may have been quicker
+        once.must_be(made.asked, id)
+    return made
 
 
 def open_batches(cloud: Cloud, customer: str) -> Any:

@@ -46,7 +46,11 @@ _PINNED = re.compile(r"([^@]+)@([0-9]{1,16})@([0-9a-f]{32})")
 """What a token of `page_as_it_was` holds: an id, microseconds since 1970, and a digest of what is listed."""
 
 _NONE_OF_THIS = "is none of this list: begin again without it"
-_NONE_OF_OURS = "is none of ours: begin again without it"
+NONE_OF_OURS = "is none of ours: begin again without it"
+"""What is wrong with a token that we did not make."""
+
+OTHER_FILTERS = "is of a list with other filters: send those of its first page"
+"""What is wrong with a token of another list."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -77,7 +81,7 @@ def page(
     Invalid where the page's token is none of this list.
     """
     if asked.page_token:
-        after = collection.document(_id(_text(asked.page_token))).get()
+        after = collection.document(_id(text_of(asked.page_token))).get()
         if (after.to_dict() or {}).get("customer") != customer:
             raise Invalid.field("page_token", _NONE_OF_THIS)
         query = query.start_after(after)
@@ -88,7 +92,7 @@ def page(
         if len(shown) == asked.page_size or (shown and room < 0):
             # After one that does not say whose it is, no page could begin.
             theirs = [each for each in shown if (each.to_dict() or {}).get("customer") == customer]
-            return shown, _token(theirs[-1].id) if theirs else None
+            return shown, token_of(theirs[-1].id) if theirs else None
         shown.append(snapshot)
     return shown, None
 
@@ -155,16 +159,16 @@ def _size_of(value: Any) -> int:
 
 
 def _pinned_token(last: Snapshot, at: datetime, digest: str) -> str:
-    return _token(f"{last.id}@{(at - _EPOCH) // _MICROSECOND}@{digest}")
+    return token_of(f"{last.id}@{(at - _EPOCH) // _MICROSECOND}@{digest}")
 
 
 def _pinned(token: str, digest: str, now: datetime) -> tuple[str, datetime]:
     """The document after which a page begins, and as of when it is read."""
-    pinned = _PINNED.fullmatch(_text(token))
+    pinned = _PINNED.fullmatch(text_of(token))
     if pinned is None:
-        raise Invalid.field("page_token", _NONE_OF_OURS)
+        raise Invalid.field("page_token", NONE_OF_OURS)
     if pinned[3] != digest:
-        raise Invalid.field("page_token", "is of a list with other filters: send those of its first page")
+        raise Invalid.field("page_token", OTHER_FILTERS)
     at = _EPOCH + int(pinned[2]) * _MICROSECOND
     if not now - LIST_LIFE <= at <= now:
         minutes = LIST_LIFE // timedelta(minutes=1)
@@ -175,18 +179,20 @@ def _pinned(token: str, digest: str, now: datetime) -> tuple[str, datetime]:
     return _id(pinned[1]), at
 
 
-def _token(text: str) -> str:
+def token_of(text: str) -> str:
+    """A token that holds a text."""
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _text(token: str) -> str:
+def text_of(token: str) -> str:
+    """The text that a token holds; Invalid where it is none of ours."""
     try:
         return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
     except (binascii.Error, ValueError) as error:
-        raise Invalid.field("page_token", _NONE_OF_OURS) from error
+        raise Invalid.field("page_token", NONE_OF_OURS) from error
 
 
 def _id(text: str) -> str:
     if not ids.NAMED.fullmatch(text):
-        raise Invalid.field("page_token", _NONE_OF_OURS)
+        raise Invalid.field("page_token", NONE_OF_OURS)
     return text

@@ -57,9 +57,13 @@ class Attempt:
             self.save({})
 
     def save(
-        self, fields: Mapping[str, Any], documents: Mapping[str, Mapping[str, Any]] | None = None
+        self,
+        fields: Mapping[str, Any],
+        documents: Mapping[str, Mapping[str, Any]] | None = None,
+        tells: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
-        """Write down how far the piece is, with documents to create, and show life.
+        """Write down how far the piece is, with documents to create, and show life. `tells` is called where
+        life is shown in the work's document: the fields that it returns are written there, too.
 
         Busy where another attempt has taken over; Stopped where the work has ended meanwhile.
         """
@@ -77,7 +81,7 @@ class Attempt:
         if not transact(self._cloud.db, save):
             raise Busy(f"another attempt has taken over {self.piece.path}")
         self._alive = stopwatch()
-        self.look(got_on=bool(fields))
+        self.look(got_on=bool(fields), tells=tells)
 
     def commit(self, write: Callable[[firestore.Transaction], Mapping[str, Any]]) -> None:
         """Commit a part of the piece: what `write` writes, and the fields of the piece that it returns, in
@@ -104,12 +108,12 @@ class Attempt:
         self._alive = stopwatch()
         show_life(self._cloud, self.work, got_on=True)
 
-    def look(self, got_on: bool = False) -> None:
+    def look(self, got_on: bool = False, tells: Callable[[], Mapping[str, Any]] | None = None) -> None:
         """Look at the work's document, and show there that it is alive. Stopped where it needs nobody."""
         self.work = self.work.reference.get()
         if not wanted(self.work, self.piece):
             raise Stopped
-        show_life(self._cloud, self.work, got_on=got_on)
+        show_life(self._cloud, self.work, got_on=got_on, tells=tells)
 
 
 def holds(snapshot: Snapshot, attempt: str) -> bool:
@@ -128,9 +132,12 @@ def wanted(work: Snapshot, piece: Piece) -> bool:
     return bool(runs and work.get("plan") == piece.plan)
 
 
-def show_life(cloud: Cloud, work: Snapshot, got_on: bool) -> None:
-    """Write into a work's document that it is alive, unless that was done within HEARTBEAT_SECONDS; and that
-    it waits no longer, where it got on. Nothing where it has ended, or others wrote meanwhile."""
+def show_life(
+    cloud: Cloud, work: Snapshot, got_on: bool, tells: Callable[[], Mapping[str, Any]] | None = None
+) -> None:
+    """Write into a work's document that it is alive, unless that was done within HEARTBEAT_SECONDS, with the
+    fields that `tells` returns; and that it waits no longer, where it got on. Nothing where it has ended, or
+    others wrote meanwhile."""
     fields = fields_of(work)
     now = read_time(work)
     # Of many pieces some may wait and some get on: that is not written to and fro.
@@ -139,7 +146,7 @@ def show_life(cloud: Cloud, work: Snapshot, got_on: bool) -> None:
     old = (now - fields["heartbeat"]).total_seconds() >= HEARTBEAT_SECONDS
     if not fields["open"] or not (old or waits_no_longer):
         return
-    changes: dict[str, Any] = {"heartbeat": now}
+    changes: dict[str, Any] = {"heartbeat": now, **(tells() if tells is not None else {})}
     if waits_no_longer:
         changes |= WAITS_NO_LONGER
     option = cloud.db.write_option(last_update_time=work.update_time)

@@ -96,6 +96,8 @@ def test_a_batch_is_made(world: World, path: str, body: Any, filename: str | Non
         "site_id": SITE,
         "filename": filename,
         "code_page": None,
+        "size": body.get("size") if isinstance(body, dict) else None,
+        "origin": None,
         "create_date": made["create_date"],
         "expire_date": made["create_date"].replace("-22T", "-29T"),
         "finish_date": None,
@@ -131,6 +133,8 @@ def test_a_batch_that_has_ended_is_shown_with_what_came_of_it(world: World) -> N
         "site_id": SITE,
         "filename": None,
         "code_page": None,
+        "size": None,
+        "origin": None,
         "work_orders_total": 2,
         "work_orders_done": 2,
         "work_orders_failed": 0,
@@ -272,7 +276,8 @@ def test_a_page_that_cannot_be_is_refused(world: World, query: str) -> None:
     [
         (
             "limit=5",
-            "limit: there is no such query parameter; there are `page_size`, `page_token`, `site_id`",
+            "limit: there is no such query parameter; there are "
+            "`page_size`, `page_token`, `status`, `all_sites`, `site_id`",
         ),
         ("siteId=x", "siteId: there is no such query parameter: did you mean `site_id`?"),
     ],
