@@ -120,7 +120,8 @@ def parameters_of(site: Site) -> list[SiteParameter]:
     return [{"name": each.name, "type": each.type, "required": each.required} for each in site.parameters]
 
 
-def _list_sites(call: Call, query: Page) -> SiteList:
+def list_sites(call: Call, query: Page) -> SiteList:
+    """The answer that lists a customer's sites, on every surface that has it."""
     collection = call.cloud.db.collection("sites")
     theirs = collection.where(filter=FieldFilter("customer", "==", call.caller.customer))
     found, token = page(query, theirs.order_by("__name__"), collection, call.caller.customer)
@@ -166,7 +167,7 @@ ROUTES = [
     Route(
         method="GET",
         path="/v1/sites",
-        handler=_list_sites,
+        handler=list_sites,
         summary="List the customer's sites, by their ids",
         scope="exports",
         query=Page,

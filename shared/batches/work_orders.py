@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared import logs, removals
+from shared.accounts.api import SiteList, list_sites
 from shared.accounts.customers import Site
 from shared.analysis import queue, results, sent, steps
 from shared.analysis.results import Name, PlainValue, Results, Text
@@ -68,6 +69,11 @@ class NewCorrection(_Body):
     task_name: Name
     corrected_value: PlainValue
     message: Text | None = None
+    seen_date: Annotated[str, Field(max_length=40)] | None = Field(
+        default=None,
+        description="The `corrected_date` that the value had when it was looked at, empty where it had none: "
+        "where it has another one now, nothing is changed, and the answer is 409.",
+    )
 
 
 _MERGED = (
@@ -191,7 +197,7 @@ def _change_work_order(call: SiteCall, work_order: UUID, body: WorkOrderChanges)
     cloud, site = call.cloud, call.site()
     _fitting(site, body.parameters or {})
     corrections = [
-        Correction(each.input_id, each.task_name, each.corrected_value, each.message)
+        Correction(each.input_id, each.task_name, each.corrected_value, each.message, each.seen_date)
         for each in body.corrections
     ]
     steps.ready(cloud, site)
@@ -253,6 +259,10 @@ def _add_results(call: SiteCall, work_order: UUID, body: dict[str, Any]) -> answ
     ours = results.known(found, stored.input_ids(store.look(cloud, site, id).stored))
     store.change(cloud, site, id, lambda held: results.sent(site, held.stored, ours))
     return answers.work_order(store.look(cloud, site, id))
+
+
+def _list_sites(call: SiteCall, query: Page) -> SiteList:
+    return list_sites(call, query)
 
 
 def _list_task_groups(call: SiteCall) -> answers.TaskGroups:
@@ -331,6 +341,16 @@ ROUTES = [
         body=Body(Results, results.ANSWER_BYTES, given="object"),
         answer=answers.WorkOrder,
         refusals=(409,),
+    ),
+    Route(
+        method="GET",
+        path="/v0.2/sites",
+        handler=_list_sites,
+        summary="List the customer's sites, by their ids",
+        scope=SCOPE,
+        query=Page,
+        strict=True,
+        answer=SiteList,
     ),
     Route(
         method="GET",

@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.accounts.customers import Site
 from shared.cutting import shown
-from shared.errors import Invalid, NotFound
+from shared.errors import Conflict, Invalid, NotFound
 from shared.workorders import images
 from shared.workorders.images import Image
 from shared.workorders.record import (
@@ -77,12 +77,14 @@ class StoredInput:
 
 @dataclass(frozen=True)
 class Correction:
-    """What a person says a task's value is."""
+    """What a person says a task's value is. `seen` is the date of the correction that they saw, empty where
+    there was none; None where they do not say."""
 
     input_id: str
     task_name: str
     value: Value
     message: str | None
+    seen: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,8 @@ def change(
     """The same with what is given replaced, and inputs added that it does not have yet; `at` (ISO 8601) is
     the corrections' date.
 
-    NotFound where a correction's input or task is not there, Invalid where there are too many inputs. It is
-    due for analysis where images or parameters have changed.
+    NotFound where a correction's input or task is not there, Conflict where it was corrected since, Invalid
+    where there are too many inputs. It is due for analysis where images or parameters have changed.
     """
     after = stored
     if metadata is not None:
@@ -209,8 +211,17 @@ def _corrected(stored: StoredWorkOrder, correction: Correction, at: str) -> Stor
     def correct(one: Input) -> Input:
         if one.id != correction.input_id:
             return one
-        if all(result.task_name != correction.task_name for result in one.job_conformity):
+        there = [each for each in one.job_conformity if each.task_name == correction.task_name]
+        if not there:
             raise NotFound(f"the input has no result of the task {shown(correction.task_name)} to correct")
+        seen = correction.seen
+        if seen is not None and any(
+            (each.corrected_date or "") != seen and each.corrected_value != correction.value for each in there
+        ):
+            raise Conflict(
+                f"the value of {shown(correction.task_name)} was corrected by somebody else meanwhile: look "
+                "at what it is now, and correct that"
+            )
         results = tuple(
             replace(
                 result,

@@ -418,6 +418,35 @@ def test_a_correction_stands_beside_the_value_that_it_corrects(world: World, val
     assert corrected["corrected_date"].startswith("2026-11-22T09:17:00.")
 
 
+def test_a_correction_of_what_was_corrected_since_is_refused(world: World) -> None:
+    id = create(world)
+    [photograph] = photographs(analyze(world, id, ("meter", data(jpeg("1")))))
+    path = f"/v0.2/work-orders/{id}"
+    world.request("POST", f"{path}/results", {"results": [result(photograph["id"], 7)]})
+    first, second = (
+        {"input_id": photograph["id"], "task_name": "reading", "corrected_value": value, "seen_date": ""}
+        for value in (8, 9)
+    )
+    assert world.request("PATCH", path, {"corrections": [first]}).status == 200
+    refused = world.request("PATCH", path, {"corrections": [second]})
+    assert refused.status == 409
+    assert "'reading' was corrected by somebody else meanwhile" in refused.body["detail"]
+    [held] = photographs(world.request("GET", path))[0]["job_conformity"]
+    assert held["corrected_value"] == 8
+    second["seen_date"] = held["corrected_date"]
+    [held] = photographs(world.request("PATCH", path, {"corrections": [second]}))[0]["job_conformity"]
+    assert held["corrected_value"] == 9
+
+
+def test_the_sites_are_listed_here_too(world: World) -> None:
+    world.stranger()
+    answer = world.request("GET", "/v0.2/sites?page_size=1")
+    assert [each["name"] for each in answer.body["sites"]] == ["North"]
+    more = world.request("GET", f"/v0.2/sites?page_token={answer.body['next_page_token']}")
+    assert [each["name"] for each in more.body["sites"]] == ["South"]
+    assert more.body["next_page_token"] is None
+
+
 def test_a_correction_of_an_unknown_task_or_kind_is_refused(world: World) -> None:
     id = create(world)
     [photograph] = photographs(analyze(world, id, ("meter", data(jpeg("1")))))
