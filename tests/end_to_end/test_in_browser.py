@@ -6,9 +6,7 @@ Chromium renders each in a frame of that width, measures it there, and prints wh
 
 import html
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 
 from shared.outbox import pages
+from tests.browser import chromium
 from tests.subjects.letters import HOSTILE, LETTERS, LONG, PAGES, letter, told
 
 pytestmark = pytest.mark.slow
@@ -25,8 +24,6 @@ WIDTHS = (380, 600, 1200)
 LONGEST_WORD = 25
 """Letters of a word that fits in the narrowest column. A longer one may be broken, rather than make the page
 wider."""
-
-PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 MEASURE = r"""
 const found = {}
@@ -101,14 +98,12 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def _dump(file: Path) -> str:
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.fail("Chromium is not installed: `apt-get install chromium` installs it")
-    # Root has no sandbox; and what is shown is our own.
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    options = ["--headless", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={file.parent}", *sandbox]
+    options = ["--headless", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={file.parent}"]
     done = subprocess.run(
-        [program, *options, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=120
+        [chromium.program(), *options, *chromium.flags(), "--dump-dom", file.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
