@@ -1,0 +1,51 @@
+"""Every page of the console, as wide as a screen and a telephone, light and dark: everyone can read and use
+it, it weighs little, and it asks nobody else. Its screenshots are in `.local/screenshots/`.
+"""
+
+from collections.abc import Mapping
+
+import pytest
+from playwright.sync_api import expect
+from werkzeug.routing import Map, Rule
+
+from shared.console.site import SITE
+from tests.browser.console import Visitor
+from tests.browser.looking import MOST_BYTES, faults_in_all_views
+
+SIGNED_OUT: Mapping[str, str] = {"sign-in": "/console/sign-in"}
+"""Pages for those who are not signed in, by the names of their screenshots."""
+
+PAGES: Mapping[str, str] = {
+    "overview": "/console",
+}
+"""The other pages; what stands in braces is an id of seed.py."""
+
+NO_PAGES = {"GET /assets/<digest>/<name>"}
+"""What is answered with something else than a page."""
+
+
+def test_each_page_is_looked_at() -> None:
+    rules = [Rule("/console" + page.path, endpoint=str(page)) for page in SITE.pages if page.method == "GET"]
+    match = Map(rules, strict_slashes=False, merge_slashes=False).bind("").match
+    looked_at = {
+        match(path.partition("?")[0].format_map(_Anything()))[0]
+        for path in (*SIGNED_OUT.values(), *PAGES.values())
+    }
+    assert looked_at == {rule.endpoint for rule in rules} - NO_PAGES
+
+
+class _Anything(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return "0"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SIGNED_OUT, *PAGES])
+def test_everyone_can_read_and_use_it(visitor: Visitor, name: str) -> None:
+    path = {**SIGNED_OUT, **PAGES}[name].format_map(visitor.console.ids)
+    page = visitor.open(path, signed_in=name not in SIGNED_OUT)
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_role("main")).to_be_visible()
+    assert visitor.watches[0].weight() < MOST_BYTES
+    assert visitor.watches[0].answers[0].status == 200
+    assert faults_in_all_views(page, name) == []
