@@ -136,6 +136,27 @@ def test_a_form_from_another_site_does_nothing(browser: Browser, headers: dict[s
     assert not signed_out(browser)
 
 
+def test_what_is_sent_after_the_session_ended_is_kept_over_signing_in(browser: Browser) -> None:
+    browser.sign_in()
+    form = browser.get("/console").form("/console/sign-out")
+    form.fields |= {"name": ["Nightly <b>"], "sites": ["a", "b"]}
+    browser.world.wait(sessions.LIFE)
+    form.action = "/console/exports/new"
+    page = browser.send(form)
+    assert (page.status, "nothing of it is lost" in page.text) == (401, True)
+    signed_in = browser.send(page.form("/console/sign-in"), key=browser.world.key)
+    again = signed_in.form("/console/exports/new")
+    assert (again.fields["name"], again.fields["sites"]) == (["Nightly <b>"], ["a", "b"])
+    assert again.fields["csrf"] != form.fields["csrf"]
+    assert len(again.fields["csrf"]) == len(again.fields["once"]) == 1
+
+
+def test_what_another_site_sends_is_not_kept_over_signing_in(browser: Browser) -> None:
+    form = browser.get("/console/sign-in").form("/console/sign-in")
+    form.action = "/console/exports/new"
+    assert browser.send(form, headers={"Origin": "https://evil.example"}, name="x").status == 403
+
+
 def test_every_page_may_load_from_us_alone(browser: Browser) -> None:
     for path in ("/console/sign-in", "/console/nothing"):
         headers = browser.get(path).headers
