@@ -117,7 +117,7 @@ LABELS = {
     "file_format": "Format",
     "date_format": "Dates",
     "bom": "Byte order mark",
-    "split": "Files of each site",
+    "split": "Several files where one has too many rows",
     "max_file_bytes": "Largest file",
     "interval": "How often",
     "timezone": "Time zone",

@@ -88,13 +88,21 @@ def page(
     shown: list[Any] = []
     room = PAGE_BYTES
     for snapshot in query.limit(asked.page_size + 1).stream():
-        room -= _size_of(snapshot.to_dict())
+        room -= _bytes_of(snapshot)
         if len(shown) == asked.page_size or (shown and room < 0):
             # After one that does not say whose it is, no page could begin.
-            theirs = [each for each in shown if (each.to_dict() or {}).get("customer") == customer]
-            return shown, token_of(theirs[-1].id) if theirs else None
+            theirs = (each.id for each in reversed(shown) if _is_of(each, customer))
+            return shown, token_of(last) if (last := next(theirs, None)) else None
         shown.append(snapshot)
     return shown, None
+
+
+def _is_of(snapshot: Snapshot, customer: str) -> bool:
+    """Whether a document says that it is a customer's. The whole of it would be copied by `to_dict`."""
+    try:
+        return bool(snapshot.get("customer") == customer)
+    except KeyError:
+        return False
 
 
 def page_as_it_was(
@@ -136,7 +144,7 @@ def page_as_it_was(
         for snapshot in query.limit(most).stream(read_time=at):
             found += 1
             kept = keep(snapshot)
-            room -= _size_of(snapshot.to_dict()) if kept else 0
+            room -= _bytes_of(snapshot) if kept else 0
             if len(shown) == asked.page_size or (shown and room < 0):
                 return shown, _pinned_token(last, at, digest)
             last = snapshot
@@ -147,6 +155,12 @@ def page_as_it_was(
         looked_at += found
         query, most = query.start_after(last), MAX_PAGE + 1
     return shown, _pinned_token(last, at, digest)
+
+
+def _bytes_of(snapshot: Snapshot) -> int:
+    """About how many bytes a document has. `to_dict` would copy all of it, which takes longer than reading
+    it."""
+    return _size_of(snapshot._data)
 
 
 def _size_of(value: Any) -> int:
