@@ -132,13 +132,24 @@ def _make_key(call: Call, body: NewKey, once: Repeatable) -> MadeKey:
     return {**_listed(keys.get_key(db, id)), "key": key}
 
 
+def _get_key(call: Call, key: str) -> ListedKey:
+    return _listed(_own(call, key))
+
+
 def _revoke_key(call: Call, key: str) -> ListedKey:
     db, caller = call.cloud.db, call.caller
-    if not ids.KEY.fullmatch(key) or keys.get_key(db, key).customer != caller.customer:
-        raise NotFound(f"there is no key {key}")
+    _own(call, key)
     keys.revoke_key(db, key)
     logs.info("key revoked", key=key, customer=caller.customer, by=caller.key)
     return _listed(keys.get_key(db, key))
+
+
+def _own(call: Call, id: str) -> Key:
+    """The key of that id of the caller's customer; NotFound where it has none."""
+    found = keys.get_key(call.cloud.db, id) if ids.KEY.fullmatch(id) else None
+    if found is None or found.customer != call.caller.customer:
+        raise NotFound(f"there is no key {id}")
+    return found
 
 
 def _made_before(made: Key, call: Call, once: Repeatable) -> Conflict:
@@ -166,6 +177,8 @@ def _listed(key: Key) -> ListedKey:
     }
 
 
+_KEY = f"/v1/keys/<string(length={ID_DIGITS}):key>"
+
 ROUTES = [
     Route(
         method="GET",
@@ -188,8 +201,16 @@ ROUTES = [
         status=201,
     ),
     Route(
+        method="GET",
+        path=_KEY,
+        handler=_get_key,
+        summary="Show a key, without its secret",
+        scope=SCOPE,
+        answer=ListedKey,
+    ),
+    Route(
         method="POST",
-        path=f"/v1/keys/<string(length={ID_DIGITS}):key>:revoke",
+        path=f"{_KEY}:revoke",
         handler=_revoke_key,
         summary="Let a key open nothing from now on",
         scope=SCOPE,

@@ -60,6 +60,9 @@ def test_a_key_is_shown_once_opens_what_it_is_for_and_is_revoked(world: World, a
     assert world.request("GET", "/v0.2/work-orders", key=key).status == 200
     assert world.request("GET", "/v1/exports", key=key).status == 403
     assert asks("GET", by=key).status == 403, "only the scope `keys` opens this"
+    shown = asks("GET", f"/{id_of(key)}").body
+    assert shown == {**made.body, "last_used": shown["last_used"]}
+    assert shown["last_used"] is not None
     listed = asks("GET")
     assert (key.split("_")[2] in str(listed.body), id_of(key) in ids(listed)) == (False, True)
     for _ in range(2):
@@ -102,9 +105,10 @@ def test_another_customers_keys_are_not_listed_and_not_found(world: World, asks:
     theirs = create_key(world.cloud.db, customer="globex", scopes=["keys"])
     assert ids(asks("GET", by=theirs)).count(id_of(world.key)) == 0
     assert asks("POST", f"/{id_of(world.key)}:revoke", by=theirs).status == 404
-    assert asks("POST", "/" + "0" * 16 + ":revoke").status == 404
-    for none in ("__aaaaaaaaaaaa__", "0" * 15 + "G", "0" * 15):
+    assert asks("GET", f"/{id_of(world.key)}", by=theirs).status == 404
+    for none in ("0" * 16, "__aaaaaaaaaaaa__", "0" * 15 + "G", "0" * 15):
         assert asks("POST", f"/{none}:revoke").status == 404, none
+        assert asks("GET", f"/{none}").status == 404, none
     assert not document(world, id_of(world.key))["revoked"]
     page = asks("GET", "?page_size=1", by=theirs).body
     assert asks("GET", f"?page_token={page['next_page_token'] or 'eA'}").status == 400
