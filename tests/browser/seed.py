@@ -56,6 +56,7 @@ def seed(suite: Suite, cloud: Cloud, account: str, now: datetime) -> dict[str, s
     )
     made["key"] = create_key(cloud.db, customer="acme", scopes=SCOPES, settings=cloud.settings)
     made["spare_key"] = create_key(cloud.db, customer="acme", scopes=["exports"])
+    made["spare_key_id"] = made["spare_key"].split("_")[1]
     made["revoked_key"] = create_key(cloud.db, customer="acme", scopes=["exports", "batches"])
     revoke_key(cloud.db, made["revoked_key"].split("_")[1])
     world.key = made["key"]

@@ -12,11 +12,17 @@ from shared.console.site import SITE
 from tests.browser.console import Visitor
 from tests.browser.looking import MOST_BYTES, faults_in_all_views
 
-SIGNED_OUT: Mapping[str, str] = {"sign-in": "/console/sign-in"}
+SIGNED_OUT: Mapping[str, str] = {
+    "sign-in": "/console/sign-in",
+    "link-in-a-mail": f"/console/by-mail/{'0' * 32}_{'A' * 43}",
+}
 """Pages for those who are not signed in, by the names of their screenshots."""
 
 PAGES: Mapping[str, str] = {
     "overview": "/console",
+    "keys": "/console/keys",
+    "key-to-make": "/console/keys/new",
+    "key-to-revoke": "/console/keys/{spare_key_id}/revoke",
 }
 """The other pages; what stands in braces is an id of seed.py."""
 

@@ -1,6 +1,5 @@
 """The pages of a customer's keys: their list, the form that makes one, and the question before one ends."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import flask
 
 from shared.accounts.keys import KEYS, MAX_NAME, SCOPES
+from shared.console.export_form import NOTHING_WRONG, Problems
 from shared.console.page import Page
 from shared.console.pages.signing_in import SIGN_IN
 from shared.console.visit import Visit, sentences
@@ -37,8 +37,6 @@ FIELDS = ("name", "scopes", "site")
 
 LATELY = timedelta(hours=1)
 """Within which time after its last use, as it is kept, a key may have been used again."""
-
-_ITEM = re.compile(r"\[[0-9]+\]")
 
 sentences(
     key_revoked="The key was revoked. It opens nothing any more, and its sessions have ended.",
@@ -83,34 +81,20 @@ def _make(visit: Visit) -> flask.Response:
 
 
 def _form(visit: Visit, values: Mapping[str, Any], refused: Refused | None = None) -> flask.Response:
-    problems, others = _problems(refused)
+    wrong = Problems.of(refused, FIELDS) if isinstance(refused, Invalid) else NOTHING_WRONG
+    others = wrong.others if refused is None or isinstance(refused, Invalid) else (str(refused),)
     body = {name: values[name] for name in FIELDS if values[name]}
     return visit.page(
         "keys/form.html",
         status=refused.status if refused else 200,
         values=values,
-        problems=problems,
+        problems=wrong.fields,
         others=others,
         scopes=[(scope, GOOD_FOR[scope]) for scope in SCOPES if visit.api.may(scope)],
         sites=_sites(visit),
         most=MAX_NAME,
         curl=visit.curl("POST", "/v1/keys", {"scopes": ["exports"], **body}),
     )
-
-
-def _problems(refused: Refused | None) -> tuple[dict[str, str], list[str]]:
-    """What is wrong by the form's fields, and what is wrong with none of them."""
-    if not isinstance(refused, Invalid):
-        return {}, [str(refused)] if refused else []
-    fields: dict[str, str] = {}
-    others = []
-    for problem in refused.problems:
-        name = _ITEM.sub("", problem.field)
-        if name in FIELDS:
-            fields[name] = problem.message
-        else:
-            others.append(f"{problem.field}: {problem.message}")
-    return fields, others
 
 
 def _sites(visit: Visit) -> list[dict[str, Any]]:

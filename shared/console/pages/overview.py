@@ -11,16 +11,20 @@ import flask
 
 from shared.console import chart
 from shared.console.page import Page
+from shared.console.pages.exports import FIRST
 from shared.console.visit import Visit
 
 DAYS = 30
 """How many days the charts show."""
 
 SHOWN = 5
-"""How many batches, jobs and datasets are shown of each list."""
+"""How many batches, jobs and datasets of each state are shown."""
 
 TASKS_SHOWN = 2
 """How many export tasks are shown of a dataset."""
+
+BATCHES_SHOWN = ("PROCESSING", "UPLOADED", "FAILED", "COMPLETED_WITH_ERRORS")
+"""The states of the batches that are shown, in this order."""
 
 TASK_STATES = {"INIT": "PENDING", "RUNNING": "RUNNING", "FAILED": "FAILED"}
 """The states of the export tasks that are shown, and the words for them."""
@@ -64,16 +68,6 @@ def _show(visit: Visit) -> flask.Response:
     )
 
 
-FIRST = {
-    "name": "Nightly, to BI",
-    "site_ids": ["the id of a site of GET /v1/sites"],
-    "interval": "daily",
-    "connector_type": "cloud_storage",
-    "connector_config": {"storage_uri": "gs://your-bucket/waybill/", "export_images": True},
-}
-"""The body of the call that the page shows where there is no export."""
-
-
 def _charts(days: list[dict[str, Any]]) -> list[chart.Chart]:
     return [
         chart.of_days("Records", days, {"records": "records"}),
@@ -86,6 +80,9 @@ def _others(visit: Visit) -> Iterator[Group]:
     """What the key may see besides exports."""
     may = visit.api.may
     nothing = "Nothing is under way, and nothing went wrong lately."
+    if may("batches"):
+        batches = list(_batches(visit))
+        yield Group("batches", "Batches", "How far", "/console/batches", "All batches", nothing, batches)
     if may("jobs"):
         yield Group("jobs", "Jobs", "How far", "/console/jobs", "All jobs", nothing, list(_jobs(visit)))
     if may("datasets"):
@@ -93,6 +90,19 @@ def _others(visit: Visit) -> Iterator[Group]:
         yield Group(
             "tasks", "Exports of datasets", "How far", "/console/datasets", "All datasets", nothing, tasks
         )
+
+
+def _batches(visit: Visit) -> Iterator[Entry]:
+    """The newest batches that are being imported, and those that went wrong last."""
+    for status in BATCHES_SHOWN:
+        asked = {"all_sites": "true", "status": status, "page_size": SHOWN}
+        for batch in visit.api.get("/v0.2/batches", asked)["batches"]:
+            total, done, lost = (batch[f"work_orders_{each}"] for each in ("total", "done", "failed"))
+            of = f" of {total:,}" if total is not None else ""
+            says = f"{done:,}{of} work orders imported" + (f", {lost:,} not" if lost else "")
+            why = batch["error"]["message"] if batch["error"] else says
+            name = batch["filename"] or batch["id"]
+            yield Entry(name, f"/console/batches/{batch['id']}", batch["status"], why)
 
 
 def _jobs(visit: Visit) -> Iterator[Entry]:

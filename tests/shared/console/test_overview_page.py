@@ -141,6 +141,20 @@ def test_each_key_sees_what_its_scopes_reach(world: World) -> None:
     ]
 
 
+def test_batches_that_run_or_went_wrong_are_shown_with_how_far_they_are(
+    world: World, browser: Browser
+) -> None:
+    ids = {}
+    for state in ("PROCESSING", "FAILED", "COMPLETED_WITH_ERRORS", "COMPLETED", "WAITING_FOR_UPLOAD"):
+        ids[state] = world.batch(filename=f"{HOSTILE} {state}.zip")
+        world.cloud.db.document(f"batches/{ids[state]}").update({"state": state})
+    page = browser.get("/console")
+    shown = [state for state, id in ids.items() if f"/console/batches/{id}" in page.links.values()]
+    assert shown == ["PROCESSING", "FAILED", "COMPLETED_WITH_ERRORS"]
+    assert "0 work orders imported" in page.text
+    assert "<script>alert" not in page.html
+
+
 def test_jobs_that_run_or_failed_are_shown_with_why(world: World) -> None:
     jobs = Jobs(world)
     browser = Browser(world)
@@ -168,6 +182,6 @@ def test_the_page_reads_as_much_however_many_there_are(
     read = documents_read(monkeypatch)
     page = browser.get("/console")
     assert page.status == 200
-    assert len(read) <= 6 * 11 + 31 + 10, len(read)
+    assert len(read) <= 6 * 11 + 31 + 10, len(read)  # its key has no batches
     assert "There are more: the suspended exports" in page.text
     assert len(page.html) < 100_000
