@@ -19,7 +19,15 @@ from shared import logs
 from shared.accounts.callers import Call
 from shared.console import assets, forms, sessions
 from shared.console.page import Page
-from shared.console.pages import exports, keys, overview, runs, signing_in
+from shared.console.pages import (
+    batches,
+    exports,
+    keys,
+    overview,
+    runs,
+    signing_in,
+    work_orders,
+)
 from shared.console.visit import Visit
 from shared.errors import Forbidden, TooMany
 from shared.gcp.clients import connect
@@ -157,5 +165,15 @@ def _check_csrf(visit: Visit) -> None:
         )
 
 
-SITE = Site([*overview.PAGES, *signing_in.PAGES, *exports.PAGES, *runs.PAGES, *keys.PAGES])
+SITE = Site(
+    [
+        *overview.PAGES,
+        *exports.PAGES,
+        *runs.PAGES,
+        *batches.PAGES,
+        *work_orders.PAGES,
+        *keys.PAGES,
+        *signing_in.PAGES,
+    ]
+)
 """The console."""
