@@ -4,6 +4,7 @@ escaped.
 https://jinja.palletsprojects.com/en/stable/api/#autoescaping
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -17,6 +18,11 @@ from markupsafe import Markup, escape
 
 from shared.console import assets
 from shared.outbox.rendering import size
+
+_PARTS = re.compile(r"(?<=[/_.-])")
+
+MAX_PLACE = 2_000
+"""Characters of the name of a file that a page shows; an object of Cloud Storage has at most 1,024."""
 
 MAX_SHOWN = 300
 """Characters of a name that a page shows; what is longer is cut, and the whole is its title."""
@@ -33,6 +39,12 @@ def name(text: Any, most: int = MAX_SHOWN) -> Markup:
     if len(whole) <= most:
         return Markup("<bdi>{}</bdi>").format(whole)
     return Markup('<bdi title="{}">{}…</bdi>').format(whole, whole[: most - 1])
+
+
+def place(text: str) -> Markup:
+    """A long name such as a file's, which a line may end in behind each of its parts."""
+    parts = _PARTS.split(text[:MAX_PLACE])
+    return Markup("<bdi>{}</bdi>").format(Markup("<wbr>").join(parts))
 
 
 def moment(at: str | datetime | None, missing: str = "–") -> Markup:
@@ -144,6 +156,7 @@ def _environment() -> Environment:
     )
     made.filters |= {
         "name": name,
+        "place": place,
         "moment": moment,
         "clock": clock,
         "lasting": lasting,

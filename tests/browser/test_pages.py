@@ -23,6 +23,24 @@ PAGES: Mapping[str, str] = {
     "keys": "/console/keys",
     "key-to-make": "/console/keys/new",
     "key-to-revoke": "/console/keys/{spare_key_id}/revoke",
+    "exports": "/console/exports",
+    "exports-none": "/console/exports?state=DELETED",
+    "export-new": "/console/exports/new?connector_type=sftp&file_format=csv",
+    "export": "/console/exports/{export}",
+    "export-failing": "/console/exports/{export_failing}",
+    "export-paused": "/console/exports/{export_paused}",
+    "export-long": "/console/exports/{export_long}",
+    "export-mail": "/console/exports/{export_mail}",
+    "export-edit": "/console/exports/{export_markup}/edit",
+    "export-history": "/console/exports/{export}/history",
+    "export-backfill": "/console/exports/{export}/backfill",
+    "export-test": "/console/exports/{export_rtl}/test",
+    "export-delete": "/console/exports/{export_emoji}/delete",
+    "runs": "/console/exports/{export_failing}/runs",
+    "run": "/console/exports/{export}/runs/{run}",
+    "run-failing": "/console/exports/{export_failing}/runs/{run_failing}",
+    "run-waiting": "/console/exports/{export_waiting}/runs/{run_waiting}",
+    "run-mail": "/console/exports/{export_mail}/runs/{run_mail}",
 }
 """The other pages; what stands in braces is an id of seed.py."""
 
@@ -42,7 +60,7 @@ def test_each_page_is_looked_at() -> None:
 
 class _Anything(dict[str, str]):
     def __missing__(self, key: str) -> str:
-        return "0"
+        return "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.mark.slow
