@@ -55,7 +55,7 @@ class Api:
         `shared.errors.Outdated` where there is another by now.
         """
         match = None if version is None else etag(version)
-        return self._perform(Asked(method, path, dict(query or {}), body, parts, once, match))
+        return self._perform(Asked(method, path, dict(query or {}), body, parts, once or None, match))
 
     def may(self, scope: str) -> bool:
         """Whether the key has a scope."""
@@ -65,9 +65,18 @@ class Api:
         return _routes(asked.path).perform(self.cloud, self.caller, asked, self.request_id)
 
 
-def curl(url: str, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> str:
+def curl(
+    url: str,
+    method: str,
+    path: str,
+    body: Any = None,
+    query: Mapping[str, Any] | None = None,
+    form: Mapping[str, str] | None = None,
+    file: str | None = None,
+) -> str:
     """A call as a command for a shell, with the key in the variable WAYBILL_API_KEY. What is secret in the
-    body is left out."""
+    body is left out. In place of a body there can be a form: of its fields those are left out that are empty,
+    and `file` is the name of the file that it has."""
     sent = {name: value for name, value in (query or {}).items() if value not in (None, "")}
     address = f"{url}{path}" + (f"?{urlencode(sent)}" if sent else "")
     verb = "" if method == "GET" else f" -X {method}"
@@ -75,6 +84,10 @@ def curl(url: str, method: str, path: str, body: Any = None, query: Mapping[str,
     if body is not None:
         shown = orjson.dumps(_without_secrets(body), option=orjson.OPT_INDENT_2).decode()
         lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(shown)}"]
+    option = "--data-urlencode" if file is None else "--form-string"
+    lines += [f"{option} {shlex.quote(f'{name}={value}')}" for name, value in (form or {}).items() if value]
+    if file is not None:
+        lines.append(f"-F {shlex.quote(f'file=@{file}')}")
     return " \\\n  ".join(lines)
 
 

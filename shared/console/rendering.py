@@ -87,29 +87,23 @@ def between(start: str | None, end: str | None) -> str:
 
 
 TONES = {
-    "good": ("ACTIVE", "COMPLETED", "DONE", "SENT", "SUCCESS", "DELIVERED", "PASSED", "OK"),
-    "busy": (
-        "RUNNING",
-        "PENDING",
-        "DELIVERING",
-        "WRITING",
-        "PROCESSING",
-        "QUEUED",
-        "INIT",
-        "IN_PROGRESS",
-        "UPLOADED",
-        "DUE",
-    ),
-    "warn": (
-        "WAITING",
-        "WAITING_FOR_UPLOAD",
-        "COMPLETED_WITH_ERRORS",
-        "PARTLY_COMPLETED",
-        "PAUSED",
-        "CREATED",
-        "UNKNOWN",
-    ),
-    "bad": ("FAILED", "SUSPENDED", "REFUSED", "ERROR", "REJECTED"),
+    "good": {
+        "ACTIVE",
+        "COMPLETED",
+        "DONE",
+        "SENT",
+        "SUCCESS",
+        "SUCCEEDED",
+        "DELIVERED",
+        "PASSED",
+        "OK",
+        "READY",
+    },
+    "busy": {"RUNNING", "PENDING", "DELIVERING", "WRITING", "PROCESSING", "QUEUED", "INIT", "IN_PROGRESS"}
+    | {"UPLOADED", "DUE", "ACCEPTED"},
+    "warn": {"WAITING", "WAITING_FOR_UPLOAD", "COMPLETED_WITH_ERRORS", "PARTLY_COMPLETED", "PAUSED"}
+    | {"CREATED", "UNKNOWN"},
+    "bad": {"FAILED", "SUSPENDED", "REFUSED", "ERROR", "REJECTED"},
 }
 """How states look; what is in none of these is quiet."""
 

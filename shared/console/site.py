@@ -22,6 +22,7 @@ from shared.console.page import Page
 from shared.console.pages import (
     batches,
     exports,
+    jobs,
     keys,
     overview,
     runs,
@@ -172,6 +173,7 @@ SITE = Site(
         *runs.PAGES,
         *batches.PAGES,
         *work_orders.PAGES,
+        *jobs.PAGES,
         *keys.PAGES,
         *signing_in.PAGES,
     ]

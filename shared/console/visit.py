@@ -76,9 +76,17 @@ class Visit:
         """What a form of this page must carry."""
         return sessions.csrf(self.cloud.settings, self.session or self.visitor)
 
-    def curl(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> str:
+    def curl(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
+        file: str | None = None,
+    ) -> str:
         """A call of the API as a command for a shell."""
-        return curl(self.cloud.settings.url, method, path, body, query)
+        return curl(self.cloud.settings.url, method, path, body, query, form, file)
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> flask.Response:
         """A page. Templates know `visit`, and a fresh `once` for each form that they have."""
