@@ -66,6 +66,11 @@ def clock(at: str) -> Markup:
     )
 
 
+def since_1970(seconds: float) -> datetime:
+    """The moment that many seconds after the beginning of 1970, UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def lasting(seconds: float | None) -> str:
     """A duration as people read it: `4 min 10 s`."""
     if seconds is None:
@@ -153,6 +158,7 @@ def _environment() -> Environment:
         "place": place,
         "moment": moment,
         "clock": clock,
+        "since_1970": since_1970,
         "lasting": lasting,
         "size": size,
         "number": "{:,}".format,

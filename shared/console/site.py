@@ -21,6 +21,7 @@ from shared.console import assets, forms, sessions
 from shared.console.page import Page
 from shared.console.pages import (
     batches,
+    datasets,
     exports,
     jobs,
     keys,
@@ -174,6 +175,7 @@ SITE = Site(
         *batches.PAGES,
         *work_orders.PAGES,
         *jobs.PAGES,
+        *datasets.PAGES,
         *keys.PAGES,
         *signing_in.PAGES,
     ]
