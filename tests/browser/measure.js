@@ -12,6 +12,7 @@
 
   // Hidden from sight on purpose, for screen readers alone.
   const unseen = (element) => {
+    if (!element.checkVisibility()) return true // what is folded in `details` has a place, too
     for (let each = element; each && each !== document.body; each = each.parentElement) {
       const style = getComputedStyle(each), box = each.getBoundingClientRect()
       if (style.visibility !== "visible" || style.opacity === "0") return true

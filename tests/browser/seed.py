@@ -9,7 +9,7 @@ import asyncssh
 
 from infra.local.suite import Suite
 from shared.accounts.customers import add_site
-from shared.accounts.keys import SCOPES, create_key, revoke_key
+from shared.accounts.keys import MAX_NAME, SCOPES, create_key, revoke_key
 from shared.gcp.clients import Cloud
 from tests.archives import File, zipped
 from tests.subjects.small_dataset import Datasets
@@ -55,9 +55,11 @@ def seed(suite: Suite, cloud: Cloud, account: str, now: datetime) -> dict[str, s
         required=("meter", "door"),
     )
     made["key"] = create_key(cloud.db, customer="acme", scopes=SCOPES, settings=cloud.settings)
-    made["spare_key"] = create_key(cloud.db, customer="acme", scopes=["exports"])
+    made["spare_key"] = create_key(cloud.db, customer="acme", scopes=["exports"], name=LONG[:MAX_NAME])
     made["spare_key_id"] = made["spare_key"].split("_")[1]
-    made["revoked_key"] = create_key(cloud.db, customer="acme", scopes=["exports", "batches"])
+    made["revoked_key"] = create_key(
+        cloud.db, customer="acme", scopes=["exports", "batches"], name=MARKUP[:MAX_NAME]
+    )
     revoke_key(cloud.db, made["revoked_key"].split("_")[1])
     world.key = made["key"]
     made |= _batches(world)
