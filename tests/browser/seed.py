@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import asyncssh
 
 from infra.local.suite import Suite
+from shared.accounts import by_mail
 from shared.accounts.customers import add_site
 from shared.accounts.keys import MAX_NAME, SCOPES, create_key, revoke_key
 from shared.gcp.clients import Cloud
@@ -57,6 +58,7 @@ def seed(suite: Suite, cloud: Cloud, account: str, now: datetime) -> dict[str, s
     made["key"] = create_key(cloud.db, customer="acme", scopes=SCOPES, settings=cloud.settings)
     made["spare_key"] = create_key(cloud.db, customer="acme", scopes=["exports"], name=LONG[:MAX_NAME])
     made["spare_key_id"] = made["spare_key"].split("_")[1]
+    made["address"] = by_mail.allow(cloud, "Ann@acme.example", made["key"].split("_")[1]).address
     made["revoked_key"] = create_key(
         cloud.db, customer="acme", scopes=["exports", "batches"], name=MARKUP[:MAX_NAME]
     )
