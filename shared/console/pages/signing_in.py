@@ -28,9 +28,11 @@ sentences(
     "minutes. If nothing comes, sign in with a key, or ask whoever gave you access."
 )
 
+SENT = "sent"
+"""The field that says that a form came when its session had ended, and is sent on after signing in."""
+
 KEPT = "kept:"
-"""What the names of fields begin with that were sent when a session had ended, and are sent on after signing
-in."""
+"""What the names of its fields begin with meanwhile. It can have none, as that of a button alone."""
 
 
 def needed(visit: Visit, sent: Form | None) -> flask.Response:
@@ -51,7 +53,9 @@ def _show(visit: Visit) -> flask.Response:
 def _sign_in(visit: Visit) -> flask.Response:
     form, key = visit.form, visit.form.text("key")
     goes_on = ours(form.text("next"))
-    kept = {name[len(KEPT) :]: values for name, values in form.fields.items() if name.startswith(KEPT)}
+    kept = None
+    if form.has(SENT):
+        kept = {name[len(KEPT) :]: values for name, values in form.fields.items() if name.startswith(KEPT)}
     try:
         if not key:
             raise Unauthenticated("Enter a key: it begins with wb_.")
@@ -59,7 +63,7 @@ def _sign_in(visit: Visit) -> flask.Response:
     except (Unauthenticated, TooMany) as refused:
         return _page(visit, goes_on, kept=kept, problems={"key": str(refused)}, status=refused.status)
     cookie = _begin(visit, caller)
-    if kept:
+    if kept is not None:
         visit.session = sessions.named(cookie, caller)
         answer = visit.page("signing_in/go_on.html", path=goes_on, kept=kept)
     else:
@@ -124,7 +128,7 @@ def _page(
     return visit.page(
         "signing_in/sign_in.html",
         goes_on=goes_on,
-        kept=kept or {},
+        kept=kept,
         problems=problems or {},
         address=address,
         status=status,

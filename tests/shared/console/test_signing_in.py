@@ -183,3 +183,21 @@ def test_nothing_else_of_the_code_is_handed_out(browser: Browser, name: str) -> 
 def test_a_page_that_there_is_not_says_so(browser: Browser) -> None:
     page = browser.get("/console/nothing")
     assert (page.status, "there is nothing at /console/nothing" in page.text) == (404, True)
+
+
+def test_a_button_that_was_pressed_after_the_session_ended_can_be_gone_on_with(
+    browser: Browser, world: World
+) -> None:
+    export = world.export()
+    browser.sign_in()
+    pressed = browser.get(f"/console/exports/{export}").form("/pause")
+    del browser.cookies["waybill_session"]
+    asked = browser.send(pressed)
+    assert asked.status == 401
+    assert "Nothing was done yet" in asked.text
+    wrong = browser.send(asked.form("/console/sign-in"), key="wb_nonsense")
+    assert "Nothing was done yet" in wrong.text
+    signed_in = browser.send(wrong.form("/console/sign-in"), key=world.key)
+    paused = browser.send(signed_in.form("Go on"))
+    assert paused.path == f"/console/exports/{export}"
+    assert "The export is paused" in paused.text
