@@ -12,7 +12,7 @@
 
   // Hidden from sight on purpose, for screen readers alone.
   const unseen = (element) => {
-    if (!element.checkVisibility()) return true // what is folded in `details` has a place, too
+    if (!element.checkVisibility({ contentVisibilityAuto: true })) return true // of closed details
     for (let each = element; each && each !== document.body; each = each.parentElement) {
       const style = getComputedStyle(each), box = each.getBoundingClientRect()
       if (style.visibility !== "visible" || style.opacity === "0") return true
@@ -64,7 +64,7 @@
     for (const rect of rects) lines.push({ node, element, rect })
 
     for (const token of node.data.matchAll(/\S+/g)) {
-      if (token[0].includes("://")) continue
+      if (token[0].includes("://") || /\d/.test(token[0])) continue // an address, an id
       for (const word of token[0].matchAll(/\p{L}+/gu)) {
         if (word[0].length > longestWord || drawn) continue
         const start = token.index + word.index

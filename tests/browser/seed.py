@@ -140,7 +140,8 @@ def _morning(world: World, day: datetime) -> None:
     world.move_to(day.replace(hour=3, minute=0))
     for _ in range(3):
         world.tick()
-        world.drain()
+        while world.step():
+            world.wait(timedelta(seconds=1.7))  # so that steps take as long as they do
         world.wait(timedelta(minutes=1))
 
 

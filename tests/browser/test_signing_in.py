@@ -60,8 +60,6 @@ def test_what_was_shown_is_not_shown_again_after_signing_out(console: Console, v
 
 
 def test_a_revoked_key_ends_its_sessions(console: Console, visitor: Visitor) -> None:
-    page = visitor.open("/console/keys")
-    page.goto(f"{console.url}/console/sign-in")
     other = visitor.open("/console/sign-in", signed_in=False)
     sign_in(other, console.ids["spare_key"])
     expect(other.get_by_role("button", name="Sign out")).to_be_visible()
@@ -77,12 +75,12 @@ def test_a_form_that_came_after_the_session_is_kept(
     page = visitor.open("/console/sign-in", signed_in=False, scripts=scripts)
     sign_in(page, console.ids["key"])
     page.goto(f"{console.url}/console/exports/{console.ids['export_paused']}")
-    page.get_by_role("button", name="Resume").wait_for()
+    page.get_by_role("button", name="Resume", exact=True).wait_for()
     second = page.context.new_page()
     second.goto(f"{console.url}/console")
     second.get_by_role("button", name="Sign out").click()
     second.wait_for_url(re.compile("/console/sign-in"))
-    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Resume", exact=True).click()
     expect(page.get_by_role("main")).to_contain_text("Nothing was done yet")
     sign_in(page, console.ids["key"])
     page.get_by_role("button", name="Go on").click()
