@@ -27,6 +27,9 @@ LONG = "Pneumonoultramicroscopicsilicovolcanoconiosis" * 4 + "Pneumonoultramicro
 NAMES: Mapping[str, str] = {"markup": MARKUP, "rtl": RIGHT_TO_LEFT, "emoji": EMOJI, "long": LONG}
 """Names that must be shown as text, in place."""
 
+ALLOWED = "ann@acme.example"
+"""An address that may sign in by mail."""
+
 ODD_SITE = "0dd51fe0-5b7d-4e8f-9a6b-1c2d3e4f5a6b"
 
 HIRES = (
@@ -64,6 +67,7 @@ def seed(suite: Suite, cloud: Cloud, account: str, now: datetime) -> dict[str, s
     )
     revoke_key(cloud.db, made["revoked_key"].split("_")[1])
     world.key = made["key"]
+    by_mail.allow(cloud, ALLOWED, made["key"].split("_")[1])
     made |= _batches(world)
     made |= _exports(world)
     made |= _jobs(world)
@@ -166,7 +170,9 @@ def _batches(world: World) -> dict[str, str]:
     found = {each.get("name"): each.id for each in world.cloud.db.collection("work_orders").stream()}
     made["work_order"] = found["WO_000"]
     for name, text in NAMES.items():
-        made[f"work_order_{name}"] = world.work_order(text, metadata={text[:40]: text}).id
+        order = world.work_order(text, metadata={text[:40]: text})
+        made[f"work_order_{name}"] = order.id
+        made[f"input_{name}"] = order.work_items[0].input[0].id
     return made
 
 

@@ -59,13 +59,14 @@ def test_what_was_shown_is_not_shown_again_after_signing_out(console: Console, v
     assert "Nightly" not in page.content()
 
 
-def test_a_revoked_key_ends_its_sessions(console: Console, visitor: Visitor) -> None:
-    other = visitor.open("/console/sign-in", signed_in=False)
-    sign_in(other, console.ids["spare_key"])
-    expect(other.get_by_role("button", name="Sign out")).to_be_visible()
-    console.ask("POST", f"/v1/keys/{console.ids['spare_key'].split('_')[1]}:revoke")
-    other.reload()
-    assert path_of(other).startswith("/console/sign-in")
+def test_a_revoked_key_ends_its_sessions(console: Console, open_page: Opens) -> None:
+    made = console.ask("POST", "/v1/keys", {"name": "Of a test", "scopes": ["exports"]})
+    page = open_page("/console/sign-in", signed_in=False)
+    sign_in(page, made["key"])
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    console.ask("POST", f"/v1/keys/{made['id']}:revoke")
+    page.reload()
+    assert path_of(page).startswith("/console/sign-in")
 
 
 @pytest.mark.parametrize("scripts", [True, False])
