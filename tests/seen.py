@@ -67,13 +67,13 @@ class Seen:
         push, request = world.push, world.request
 
         def pushed(delivery: Delivery) -> bool:
-            with self._by(delivery.function):
+            with self.by(delivery.function):
                 return push(delivery)
 
         def requested(method: str, path: str, *more: Any, **named: Any) -> Any:
             function = BUNDLE.serving(path.partition("?")[0])
             assert function is not None, path
-            with self._by(function.name):
+            with self.by(function.name, *(["console"] if _in_console(method, path) else [])):
                 return request(method, path, *more, **named)
 
         monkeypatch.setattr(world, "push", pushed)
@@ -88,7 +88,9 @@ class Seen:
         clients.forget()
 
     @contextmanager
-    def _by(self, function: str) -> Iterator[None]:
+    def by(self, function: str, *others: str) -> Iterator[None]:
+        """What is done inside is done by this function. What it needs, those others need, too, since they do
+        the same in their own process."""
         traffic = self._suite.traffic
         traffic.take_needs()
         mails = len(traffic.calls("sendgrid."))
@@ -107,7 +109,15 @@ class Seen:
                 found.add((INVOKE, function, ""))
             if declared.bucket is not None:
                 found.add((RECEIVE, PROJECT, ""))
-            self.needed[function] |= found
+            for each in (function, *others):
+                self.needed[each] |= found
+
+
+def _in_console(method: str, path: str) -> bool:
+    """Whether pages of the console make this call of an API, or one like it."""
+    if path.startswith(("/v3", "/ls/api/oauth2", "/v1/downloads")):
+        return False
+    return not ("/work-orders" in path and method in ("POST", "DELETE"))
 
 
 def _of(need: Need, suite: Suite) -> Iterator[Needed]:

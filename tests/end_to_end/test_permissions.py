@@ -8,6 +8,7 @@ infra/terraform gives for them.
 import base64
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,11 +22,12 @@ from infra.local.permissions import DATABASE, PROJECT, ROLES
 from infra.local.pubsub import Delivery
 from shared import removals
 from shared.accounts.customers import add_site
-from shared.accounts.keys import create_key
+from shared.accounts.keys import SCOPES, create_key
 from shared.gcp import clients
 from shared.workorders.removed import GRACE, IMAGES_KEPT
 from shared.workorders.store import work_order_id
 from tests.archives import File, zipped
+from tests.console import Browser
 from tests.seen import CUSTOMER, ITSELF, Needed, Seen
 from tests.sftp_server import SftpServer, sftp
 from tests.shared.analysis.analysers import Analyser, Reply, analysing, right
@@ -199,6 +201,8 @@ def work_orders(world: World, push: Push, server: Analyser) -> None:
     server.answers = lambda _: Reply(503)
     inputs = [{"name": "meter", "data": {"type": "image", "value": image}}]
     got(world.request("POST", f"{path}/analyze{site}", {"inputs": inputs}))
+    # Whoever changes what waits for its analysis says so to its function.
+    got(world.request("PATCH", f"{path}{site}", {"metadata": {"seen": True}}))
     server.answers = lambda _: Reply(400)
     settle(world, push)
     server.answers, asked = right, len(server.asked)
@@ -393,6 +397,23 @@ def datasets(world: World, push: Push) -> None:
     )
 
 
+def console(world: World) -> None:
+    """Pages that need what no API does: a session, photographs, and keys that sign."""
+    everything = create_key(
+        world.cloud.db, customer="acme", scopes=[*SCOPES], settings=clients.connect().settings
+    )
+    browser = Browser(world)
+    assert browser.sign_in(everything).status == 200
+    assert browser.get("/console").status == 200
+    made = browser.send(browser.get("/console/keys/new").form("/console/keys/new"), scopes=["signing"])
+    assert "The key was made" in made.text, made.text
+    shown = browser.get(f"/console/work-orders/{work_order_id(SITE, 'WO_0')}?site_id={SITE}")
+    photograph = re.search(r"/console/photographs/[^\"?]+", shown.html)
+    assert photograph, shown.text
+    assert browser.get(photograph[0]).status == 200
+    assert browser.get(f"{photograph[0]}?width=320").status == 200
+
+
 def deletions(world: World, push: Push) -> None:
     """The images of a deleted work order go, in more than one attempt, and archives that were imported."""
     for each in world.cloud.db.collection("work_orders").stream():
@@ -411,6 +432,12 @@ def test_each_account_is_granted_what_its_function_needs(
     seen = Seen(world, monkeypatch)
     with analysing(right) as server:
         all_ways(world, sftp, server)
+        keeper = create_key(
+            world.cloud.db, customer="acme", scopes=[*SCOPES], settings=clients.connect().settings
+        )
+        got(world.request("POST", "/v1/keys", {"scopes": ["signing"]}, key=keeper))
+        with seen.by("console"):
+            console(world)
         # An attempt that has no time for more than one image leaves the others to the next.
         monkeypatch.setattr(removals, "SAVED_EVERY", 1)
         monkeypatch.setenv("WAYBILL_ATTEMPT_SECONDS", "0")
