@@ -130,6 +130,7 @@ def test_runs_are_listed_without_their_files(world: World) -> None:
     assert short == {**whole, "files": []}
 
 
+@pytest.mark.slow
 @pytest.mark.ours_only("looks at what our Firestore reads")
 def test_a_list_without_files_reads_none_of_a_run_that_delivers(
     world: World, monkeypatch: pytest.MonkeyPatch

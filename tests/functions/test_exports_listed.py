@@ -77,6 +77,7 @@ def test_filters_find_nothing_of_another_customer(world: World) -> None:
     assert world.request("GET", f"/v1/exports?{query}", key=key).body["exports"] == []
 
 
+@pytest.mark.slow
 def test_the_outcome_of_the_last_run_is_shown_until_the_next_one_ends(world: World) -> None:
     export = nightly(world)
     assert shown(world, export)["last_outcome"] is None

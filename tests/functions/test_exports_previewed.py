@@ -100,6 +100,7 @@ def test_a_preview_refuses_what_making_the_export_refuses(
     assert made.body["errors"] == previewed.body["errors"]
 
 
+@pytest.mark.slow
 def test_an_edit_is_previewed_from_where_the_next_window_begins(world: World) -> None:
     export = nightly(world)
     live(world, 1, 1)
@@ -111,6 +112,7 @@ def test_an_edit_is_previewed_from_where_the_next_window_begins(world: World) ->
     assert kept(world) == before
 
 
+@pytest.mark.slow
 def test_a_preview_refuses_what_the_edit_refuses(world: World) -> None:
     export = nightly(world)
     live(world, 1, 1)

@@ -75,6 +75,7 @@ def test_a_run_that_failed_has_failed_at_a_step_and_goes_on_there_when_it_is_ret
     assert again[3]["duration_ms"] < 60_000, "the hour between is no part of it"
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_says_so_at_its_step(world: World) -> None:
     path = begun(world)
     busy = Fault("error", status=429)
@@ -86,6 +87,7 @@ def test_a_run_that_waits_says_so_at_its_step(world: World) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cancelled_before_it_ran_has_no_step_that_ended(world: World) -> None:
     first = begun(world)
     export = first.split("/")[3]
@@ -98,6 +100,7 @@ def test_a_run_that_was_cancelled_before_it_ran_has_no_step_that_ended(world: Wo
     assert steps(world, first)[0]["status"] == "CANCELLED"
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_were_times_has_its_steps_without_them(world: World) -> None:
     path = begun(world)
     world.drain()

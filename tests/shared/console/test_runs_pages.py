@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from infra.local.traffic import Fault
+from shared.console.pages.exports import PAGE_SIZE
 from shared.gcp.documents import fields_of
 from tests.console import Browser
 from tests.shared.exports.nights import asked, due, fix, live, nightly, refuse
@@ -64,6 +65,7 @@ def test_a_run_under_way_moves_and_can_be_cancelled_once(browser: Browser) -> No
     assert "No run has this status" in browser.get(f"{home(export)}?status=FAILED").text
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_says_why_and_is_retried_once(browser: Browser) -> None:
     world, export = browser.world, nightly(browser.world)
     refuse(world)
@@ -85,6 +87,7 @@ def test_a_run_that_failed_says_why_and_is_retried_once(browser: Browser) -> Non
     assert "only a run that FAILED can be retried" in refused.text
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_says_for_what(browser: Browser) -> None:
     world, export = browser.world, nightly(browser.world)
     busy = Fault("error", status=429)
@@ -98,6 +101,7 @@ def test_a_run_that_waits_says_for_what(browser: Browser) -> None:
         assert run["waits_for"] in browser.get(path).text, path
 
 
+@pytest.mark.slow
 def test_the_mails_of_a_run_are_shown_and_their_links_withdrawn_and_sent_again(browser: Browser) -> None:
     world = browser.world
     work(world)
@@ -126,6 +130,7 @@ def test_the_mails_of_a_run_are_shown_and_their_links_withdrawn_and_sent_again(b
     assert [clicked(world, token_of(world, each)).status for each in (ANN, BOB)] == [302, 410]
 
 
+@pytest.mark.slow
 def test_no_token_of_a_link_is_on_a_page(browser: Browser) -> None:
     work(browser.world)
     export = by_email(browser.world)
@@ -135,6 +140,7 @@ def test_no_token_of_a_link_is_on_a_page(browser: Browser) -> None:
     assert token_of(browser.world, ANN) not in page.html
 
 
+@pytest.mark.slow
 def test_errors_with_markup_are_text(browser: Browser) -> None:
     world, export = browser.world, nightly(browser.world)
     live(world, 1, 1)
@@ -148,6 +154,7 @@ def test_errors_with_markup_are_text(browser: Browser) -> None:
         assert (page.status, "<img" in page.html, hostile[:40] in page.text) == (200, False, True), path
 
 
+@pytest.mark.slow
 def test_nothing_of_another_customers_run_is_shown_or_done(browser: Browser) -> None:
     world, export = browser.world, nightly(browser.world)
     world.wait(timedelta(hours=1))
@@ -166,6 +173,7 @@ def test_nothing_of_another_customers_run_is_shown_or_done(browser: Browser) -> 
     assert only(world, export)["status"] == "RUNNING"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["x", "s" + "0" * 32, "..%2F..", "<b>"])
 def test_a_run_that_there_is_not_is_not_found(browser: Browser, run: str) -> None:
     export = nightly(browser.world)
@@ -175,9 +183,9 @@ def test_a_run_that_there_is_not_is_not_found(browser: Browser, run: str) -> Non
 
 
 @pytest.mark.ours_only("looks at what our Firestore reads")
-@pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_pages_with_many_runs_read_their_size_and_ten_documents(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch, count: int
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world, export = browser.world, nightly(browser.world)
     live(world, 1, 1)
@@ -188,7 +196,7 @@ def test_pages_with_many_runs_read_their_size_and_ten_documents(
     delivering = {**fields, "state": "DELIVERING"}
     del delivering["audit"]
     batch = world.cloud.db.batch()
-    for number in range(count):
+    for number in range(10_000):
         kept = delivering if number % 2 else fields
         reference = world.cloud.db.document(f"exports/{export}/runs/s{number:032}")
         moved = timedelta(days=-number)
@@ -204,10 +212,10 @@ def test_pages_with_many_runs_read_their_size_and_ten_documents(
     browser.sign_in()
     read = documents_read(monkeypatch)
     page = browser.get(home(export))
-    assert page.html.count('<td class="name">') == 25
-    assert len(read) <= 25 + 10, read
+    assert page.html.count('<td class="name">') == PAGE_SIZE
+    assert len(read) <= PAGE_SIZE + 10, read
     for path, most in (
-        (page.links["Next page"], 25 + 10),
+        (page.links["Next page"], PAGE_SIZE + 10),
         (f"/console/exports/{export}", 5 + 10),
         (f"/console/exports/{export}/backfill", 31 + 10),
     ):
