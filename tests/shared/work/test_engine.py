@@ -29,6 +29,38 @@ def test_a_work_goes_from_stage_to_stage_and_ends(toys: Toys) -> None:
     assert [each.id for each in work.collection("ends").stream()] == ["COMPLETED"]
 
 
+def test_a_work_says_when_each_of_its_stages_began_and_ended(toys: Toys) -> None:
+    def lasting(_: Attempt) -> None:
+        toys.world.wait(timedelta(seconds=2))
+
+    toys.steps.does = dict.fromkeys(("plan", "double", "finish"), lasting)
+    work = toys.make(count=1)
+    [planning] = fields(work)["stage_times"].values()
+    assert planning.keys() == {"began"}
+    toys.drain()
+    times = fields(work)["stage_times"]
+    lasted = {name: round((each["ended"] - each["began"]).total_seconds()) for name, each in times.items()}
+    assert lasted == {"plan": 2, "double": 2, "finish": 2}
+    assert times["plan"]["began"] == planning["began"]
+    assert times["plan"]["ended"] == times["double"]["began"]
+
+
+def test_a_stage_that_is_begun_anew_has_the_times_of_its_last_time(toys: Toys) -> None:
+    toys.steps.does["double"] = fails(GiveUp("gone", "nothing"))
+    work = toys.make(count=1)
+    toys.drain()
+    before = fields(work)["stage_times"]
+    assert "ended" in before["double"]
+    toys.steps.does.clear()
+    toys.world.wait(timedelta(hours=1))
+    assert control.retry(toys.cloud, toys.kind, work.get())
+    toys.drain()
+    after = fields(work)["stage_times"]
+    assert after["plan"] == before["plan"]
+    assert after["double"]["began"] >= before["double"]["ended"] + timedelta(hours=1)
+    assert after["finish"]["ended"] >= after["double"]["ended"] >= after["double"]["began"]
+
+
 def test_a_work_is_created_once_though_the_answer_is_lost(toys: Toys) -> None:
     toys.world.suite.traffic.arm("firestore.Commit", Fault("reset_after"))
     work = toys.make(count=3)
