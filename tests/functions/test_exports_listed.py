@@ -127,7 +127,10 @@ def test_a_page_reads_as_many_documents_as_it_shows_however_many_there_are(
         document = world.cloud.db.document(f"exports/00000000-0000-4000-8000-{number:012}")
         created = fields["created"] + timedelta(seconds=number)
         more = {"config": config, "state": state, "last_outcome": last, "created": created}
-        batch.set(document, {**fields, **more})
+        shown = number >= exports - 300  # no page shows the others: they have what queries look at
+        if not shown:
+            more["config"] = {name: config[name] for name in ("connector_type", "export_type")}
+        batch.set(document, {**(fields if shown else {"customer": "acme"}), **more})
         if number % 400 == 399:
             batch.commit()
             batch = world.cloud.db.batch()

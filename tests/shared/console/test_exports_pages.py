@@ -301,7 +301,9 @@ def test_a_page_of_the_list_reads_its_size_and_ten_documents(
     batch = world.cloud.db.batch()
     for number in range(count):
         document = world.cloud.db.document(f"exports/00000000-0000-4000-8000-{number:012}")
-        batch.set(document, {**fields, "created": fields["created"] + timedelta(seconds=number)})
+        shown = number >= count - 100  # no page shows the others: they have what queries look at
+        kept = fields if shown else {name: fields[name] for name in ("customer", "state")}
+        batch.set(document, {**kept, "created": fields["created"] + timedelta(seconds=number)})
         if number % 400 == 399:
             batch.commit()
             batch = world.cloud.db.batch()

@@ -191,8 +191,6 @@ def test_pages_with_many_runs_read_their_size_and_ten_documents(
     live(world, 1, 1)
     document = world.cloud.db.document(f"exports/{export}/runs/{only(world, export)['run_id']}")
     fields = fields_of(document.get())
-    for name in ("open", "waiting", "heartbeat", "finished", "unexported", "first_failed", "remove_after"):
-        fields.pop(name, None)  # what pages do not read, and many indexes have
     delivering = {**fields, "state": "DELIVERING"}
     del delivering["audit"]
     batch = world.cloud.db.batch()
@@ -200,12 +198,14 @@ def test_pages_with_many_runs_read_their_size_and_ten_documents(
         kept = delivering if number % 2 else fields
         reference = world.cloud.db.document(f"exports/{export}/runs/s{number:032}")
         moved = timedelta(days=-number)
-        times = {name: kept[name] + moved for name in ("due", "window_start", "window_end")}
+        times = {name: fields[name] + moved for name in ("due", "window_start", "window_end")}
+        if number >= 100:  # no page shows these: they have what queries look at, and nothing else
+            kept = {name: fields[name] for name in ("customer", "state", "origin")}
         batch.set(reference, {**kept, **times})
         if number % 2 and number < 60:
             file = {"name": "f", "site_id": None, "rows": 1, "bytes": 1, "crc32c": "AAAAAA=="}
             batch.set(reference.collection("files").document("1"), file)
-        if number % 200 == 199:
+        if number % 400 == 399:
             batch.commit()
             batch = world.cloud.db.batch()
     batch.commit()
