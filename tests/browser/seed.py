@@ -183,7 +183,9 @@ def _jobs(world: World) -> dict[str, str]:
     odd = jobs.imported(b"number,name\nT-50,Eve\n", jobName=MARKUP)
     long = jobs.imported(b"number,name\nT-51,Dan\n", jobName=LONG)
     exported = jobs.exported(jobName=f"Export {EMOJI} {RIGHT_TO_LEFT}")
+    refused = jobs.imported(b"number\n", "9 lives", jobName=f"{LONG} {MARKUP[:60]}")
     return {
+        "job_rejected": refused["jobId"],
         "job": done["jobId"],
         "job_markup": odd["jobId"],
         "job_long": long["jobId"],
@@ -209,7 +211,11 @@ def _datasets(world: World) -> dict[str, str]:
     made = {"dataset": datasets.create("Meters", task_names=["state"], description=f"{EMOJI} {MARKUP[:100]}")}
     task = datasets.exported(made["dataset"])
     made["dataset_task"] = task["task_id"]
+    made["dataset_boxes"] = datasets.create("Boxes", task_names=["state"], dataset_type=1)
     datasets.work_order("DS-NEW", [{"results": {"state": {"value": "new"}}}])
     datasets.exported(made["dataset"])
+    versions = datasets.got(f"/{made['dataset']}/versions")["versions"]
+    made["dataset_version"], made["dataset_version_before"] = (each["version_id"] for each in versions[:2])
+    made["dataset_boxes_version"] = datasets.got(f"/{made['dataset_boxes']}")["current_version_id"]
     made["dataset_empty"] = datasets.create("Nothing-in-it", site_ids=[OTHER_SITE])
     return made

@@ -39,13 +39,31 @@ PAGES: Mapping[str, str] = {
     "run-failed": "/console/exports/{export_failing}/runs/{run_failing}",
     "run-waiting": "/console/exports/{export_waiting}/runs/{run_waiting}",
     "run-mailed": "/console/exports/{export_mail}/runs/{run_mail}",
+    "jobs": "/console/jobs",
+    "jobs-none": "/console/jobs?state=Failed&kind=export",
+    "job": "/console/jobs/{job}",
+    "job-of-markup": "/console/jobs/{job_markup}",
+    "job-rejected": "/console/jobs/{job_rejected}",
+    "job-export": "/console/jobs/{job_export}",
+    "job-import-new": "/console/jobs/import",
+    "job-export-new": "/console/jobs/export",
+    "datasets": "/console/datasets",
+    "datasets-none": "/console/datasets?name_prefix=nothing",
+    "dataset": "/console/datasets/{dataset}",
+    "dataset-new": "/console/datasets/new",
+    "dataset-edit": "/console/datasets/{dataset}/edit",
+    "dataset-delete": "/console/datasets/{dataset}/delete",
+    "dataset-export": "/console/datasets/{dataset}/export?version_id={dataset_version}",
+    "dataset-samples": "/console/datasets/{dataset}/versions/{dataset_version}",
+    "dataset-boxes": "/console/datasets/{dataset_boxes}/versions/{dataset_boxes_version}?label=meter",
+    "dataset-changes": "/console/datasets/{dataset}/versions/{dataset_version_before}/diff/{dataset_version}",
     "keys": "/console/keys",
     "key-to-make": "/console/keys/new",
     "key-to-revoke": "/console/keys/{spare_key_id}/revoke",
 }
 """The other pages; what stands in braces is an id of seed.py."""
 
-NO_PAGES = {"GET /assets/<digest>/<name>"}
+NO_PAGES = {"GET /assets/<digest>/<name>", "GET /datasets/photographs/<site>/<name>"}
 """What is answered with something else than a page."""
 
 

@@ -22,8 +22,9 @@ def jobs_made(jobs: Jobs) -> int:
     ("path", "given"),
     [
         ("import", {"files": {"file": ("a.csv", b"id\n1\n")}, "data": FIELDS}),
-        ("import", {"data": FIELDS}),  # is rejected: there is no file
-        ("export", {"data": FIELDS}),
+        # It is rejected: there is no file.
+        pytest.param("import", {"data": FIELDS}, marks=pytest.mark.slow),
+        pytest.param("export", {"data": FIELDS}, marks=pytest.mark.slow),
     ],
 )
 def test_a_job_that_is_sent_twice_is_made_once(world: World, path: str, given: dict[str, Any]) -> None:
@@ -52,6 +53,7 @@ def send(datasets: Datasets, method: str, path: str, body: Any, **headers: str) 
     return datasets.world.request(method, f"/v2/acme/datasets{path}", body, headers=sent)
 
 
+@pytest.mark.slow
 def test_a_dataset_its_version_and_its_export_are_made_once(datasets: Datasets) -> None:
     body = {"dataset_name": "Meters", "site_ids": [SITE]}
     first, second = (send(datasets, "POST", "", body, Idempotency_Key="a") for _ in range(2))

@@ -238,7 +238,7 @@ def test_a_marker_in_the_midst_of_a_sample_is_refused(datasets: Datasets) -> Non
     """Also where an object within the sample begins."""
     id = datasets.create()
     version = held(datasets, id, made(datasets, id, 7, many(2)))
-    for offset in range(3, 400, 17):
+    for offset in (1, 60, 200, 300):
         with pytest.raises(ParameterError, match="marker: is none of this list"):
             browsing.page(datasets.world.cloud, version, filters.every, 10, f"0.{offset}")
 
@@ -436,7 +436,7 @@ def copies(world: World, id: str, count: int) -> None:
 
 @OURS
 @pytest.mark.parametrize("asked", [{}, {"name_prefix": "Set-"}], ids=str)
-@pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [45, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_page_of_datasets_reads_a_page_however_many_there_are(
     datasets: Datasets, read: list[str], count: int, asked: dict[str, str]
 ) -> None:
@@ -450,9 +450,11 @@ def test_a_page_of_datasets_reads_a_page_however_many_there_are(
 
 
 def test_datasets_are_found_by_how_their_names_begin(datasets: Datasets) -> None:
-    for name in ("Meters", "Doors", "Meters-2", "meters", "Mêtres"):
-        datasets.create(name)
-    datasets.send("DELETE", f"/{datasets.create('Meters-3')}")
+    db = datasets.world.cloud.db
+    template = fields_of(db.document(f"datasets/{datasets.create('Meters')}").get())
+    for number, name in enumerate(("Doors", "Meters-2", "meters", "Mêtres", "Meters-3")):
+        fields = {**template, "name": name, "deleted": name == "Meters-3"}
+        db.document(f"datasets/{number:032x}").set(fields)
 
     def found(**query: Any) -> list[str]:
         page = datasets.got(url("", **query))
@@ -502,6 +504,7 @@ def test_versions_are_listed_by_pages(datasets: Datasets) -> None:
 
 
 @OURS
+@pytest.mark.slow
 def test_a_list_of_tasks_under_way_reads_none_of_their_pieces(
     datasets: Datasets, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
