@@ -16,8 +16,9 @@ MAX_NAME_SHOWN = 255
 """The most characters of a name that a problem shows. A zip allows names of 65,535 bytes; a document has no
 room for those."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# Characters that would break a line of the errors file, or a terminal.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Characters that would break a line of the errors file, or a terminal, or turn round what stands behind them:
+# https://www.unicode.org/reports/tr9/#Explicit_Directional_Embeddings
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,15 @@ def test_every_message_says_what_happened_to_what_and_what_to_do(code: str) -> N
     assert found.message.count(".") >= 3, found.message
 
 
+@pytest.mark.parametrize("turns", "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+def test_a_name_does_not_turn_round_the_sentence_that_it_stands_in(turns: str) -> None:
+    found = problem("UNKNOWN_FILE", work_order=f"WO{turns}", file=f"{turns}gpj.exe", detail=f"A {turns} B")
+    escaped = f"\\u{ord(turns):04x}"
+    assert (found.work_order, found.file) == (f"WO{escaped}", f"{escaped}gpj.exe")
+    assert turns not in found.message
+    assert problem("UNKNOWN_FILE", file="\u05e9\u05dc").file == "\u05e9\u05dc", "a name in Hebrew is as it is"
+
+
 def test_names_with_control_characters_or_too_many_characters_are_shown_harmlessly() -> None:
     found = problem("UNSAFE_NAME", file="a\r\nb\0\u2028" + "x" * 70_000, detail="\x1b[31m")
     assert found.file.startswith("a\\u000d\\u000ab\\u0000\\u2028x")
