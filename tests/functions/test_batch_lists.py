@@ -99,18 +99,20 @@ def seed(world: World, number: int) -> None:
 
 
 @OURS
-@pytest.mark.parametrize("query", ["all_sites=true", f"site_id={SITE}", "all_sites=true&status=PROCESSING"])
 def test_a_page_of_batches_reads_a_page_however_many_there_are_and_no_slices(
-    world: World, monkeypatch: pytest.MonkeyPatch, query: str
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seed(world, 40)
+    seed(world, 20)
     read = documents_read(monkeypatch)
-    answer = world.request("GET", f"/v0.2/batches?page_size=20&{query}")
-    assert len(answer.body["batches"]) == 20
-    assert answer.body["batches"][-1]["work_orders_done"] == 7
-    assert len(read) <= 20 + 10, read
+    for query in ("all_sites=true", f"site_id={SITE}", "all_sites=true&status=PROCESSING"):
+        read.clear()
+        answer = world.request("GET", f"/v0.2/batches?page_size=5&{query}")
+        assert len(answer.body["batches"]) == 5
+        assert answer.body["batches"][-1]["work_orders_done"] == 7
+        assert len(read) <= 5 + 10, read
 
 
+@pytest.mark.slow
 def test_a_list_knows_how_far_a_batch_is_once_it_has_shown_life(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,40 +189,39 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize("bytes", [300, errors_file.DOCUMENT_BYTES])
-@pytest.mark.parametrize("size", [1, 3, 500])
+@pytest.mark.parametrize(
+    "bytes",
+    [1_500, *(pytest.param(each, marks=pytest.mark.slow) for each in (300, errors_file.DOCUMENT_BYTES))],
+)
 def test_pages_have_every_error_once_in_the_order_of_the_file(
-    world: World, monkeypatch: pytest.MonkeyPatch, bytes: int, size: int
+    world: World, monkeypatch: pytest.MonkeyPatch, bytes: int
 ) -> None:
     monkeypatch.setattr(errors_file, "DOCUMENT_BYTES", bytes)
     id = make(world)
     fill(world, id, FOUND)
-    assert pages(world, id, f"page_size={size}") == world.errors(id)
+    for size in (4, 7, 500):
+        assert pages(world, id, f"page_size={size}") == world.errors(id)
 
 
+QUERIES = [
+    ("code=MISSING_PARAMETER", {"MISSING_PARAMETER"}, 12),
+    ("level=warning", {"BLURRED"}, 1),
+    ("level=error&code=BLURRED", set(), 0),
+    ("work_order_prefix=WO_00", {"UNKNOWN_TASK_GROUP", "MISSING_PARAMETER"}, 20),
+    ("work_order_prefix=WO_011&code=UNKNOWN_TASK_GROUP", {"UNKNOWN_TASK_GROUP"}, 1),
+    ("work_order_prefix=W", {"UNKNOWN_TASK_GROUP", "MISSING_PARAMETER", "BLURRED"}, 25),
+    ("work_order_prefix=E%CC%81%C3%89", {"EMPTY_FILE"}, 1),
+    ("work_order_prefix=wo", set(), 0),
+    ("work_order_prefix=" + "%C3%89" * 60, {"EMPTY_FILE"}, 1),
+    ("work_order_prefix=" + "%C3%89" * 61, set(), 0),
+]
+"""Filters, the codes of what they find, and how many those are."""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("searchable", [True, False])
-@pytest.mark.parametrize(
-    ("query", "codes", "number"),
-    [
-        ("code=MISSING_PARAMETER", {"MISSING_PARAMETER"}, 12),
-        ("level=warning", {"BLURRED"}, 1),
-        ("level=error&code=BLURRED", set(), 0),
-        ("work_order_prefix=WO_00", {"UNKNOWN_TASK_GROUP", "MISSING_PARAMETER"}, 20),
-        ("work_order_prefix=WO_011&code=UNKNOWN_TASK_GROUP", {"UNKNOWN_TASK_GROUP"}, 1),
-        ("work_order_prefix=W", {"UNKNOWN_TASK_GROUP", "MISSING_PARAMETER", "BLURRED"}, 25),
-        ("work_order_prefix=E%CC%81%C3%89", {"EMPTY_FILE"}, 1),
-        ("work_order_prefix=wo", set(), 0),
-        ("work_order_prefix=" + "%C3%89" * 60, {"EMPTY_FILE"}, 1),
-        ("work_order_prefix=" + "%C3%89" * 61, set(), 0),
-    ],
-)
 def test_errors_are_found_by_code_level_and_folder(
-    world: World,
-    monkeypatch: pytest.MonkeyPatch,
-    searchable: bool,
-    query: str,
-    codes: set[str],
-    number: int,
+    world: World, monkeypatch: pytest.MonkeyPatch, searchable: bool
 ) -> None:
     """Those of a batch from before they could be found, too: its documents are looked through."""
     monkeypatch.setattr(errors_file, "DOCUMENT_BYTES", 300)
@@ -229,11 +230,12 @@ def test_errors_are_found_by_code_level_and_folder(
     if not searchable:
         reference = world.cloud.db.document(f"batches/{id}")
         reference.update({"searchable": firestore.DELETE_FIELD})
-    found = pages(world, id, f"{query}&page_size=7")
-    assert {each["code"] for each in found} == codes
-    assert len(found) == number
+    for query, codes, number in QUERIES:
+        found = pages(world, id, f"{query}&page_size=7")
+        assert ({each["code"] for each in found}, len(found)) == (codes, number), query
 
 
+@pytest.mark.slow
 @OURS
 @pytest.mark.parametrize(
     "query", ["", "code=EMPTY_FILE", "level=warning", "work_order_prefix=LAST", "work_order_prefix=073"]
@@ -251,6 +253,7 @@ def test_a_page_of_10_000_errors_reads_a_page(
     assert len(read) <= 20 + 10, read
 
 
+@pytest.mark.slow
 @OURS
 def test_a_filter_that_is_found_in_vain_reads_a_page_and_has_a_next_one(
     world: World, monkeypatch: pytest.MonkeyPatch
@@ -266,13 +269,12 @@ def test_a_filter_that_is_found_in_vain_reads_a_page_and_has_a_next_one(
     assert len(pages(world, id, f"work_order_prefix={same}59&page_size=5")) == 1
 
 
-@pytest.mark.parametrize(
-    "query", ["code=NONE", "level=info", "work_order_prefix=", "order=code", "page_size=0"]
-)
-def test_other_filters_are_refused(world: World, query: str) -> None:
-    answer = world.request("GET", f"/v0.2/batches/{make(world)}/errors/list?{query}")
-    assert answer.status == 400
-    assert answer.body["errors"][0]["field"] == query.partition("=")[0]
+def test_other_filters_are_refused(world: World) -> None:
+    id = make(world)
+    for query in ("code=NONE", "level=info", "work_order_prefix=", "order=code", "page_size=0"):
+        answer = world.request("GET", f"/v0.2/batches/{id}/errors/list?{query}")
+        assert answer.status == 400, query
+        assert answer.body["errors"][0]["field"] == query.partition("=")[0]
 
 
 def test_a_token_is_good_for_its_batch_and_its_filters(world: World) -> None:
@@ -293,6 +295,7 @@ def test_a_token_is_good_for_its_batch_and_its_filters(world: World) -> None:
         assert answer.status == 400
 
 
+@pytest.mark.slow
 def test_the_failed_folders_are_named_once_each(world: World) -> None:
     archive = zipped(
         [
@@ -341,13 +344,11 @@ def test_a_batch_for_a_page_has_an_upload_url_that_the_page_can_use(world: World
     assert "Access-Control-Allow-Origin" not in told.headers
 
 
-@pytest.mark.parametrize(
-    "origin", ["https://evil.example", "*", "null", "", "http://waybill.example.evil.example"]
-)
-def test_no_other_sites_page_may_upload(world: World, origin: str) -> None:
-    answer = world.request("POST", f"/v0.2/batches?site_id={SITE}", {"origin": origin})
-    assert answer.status == 400
-    assert answer.body["errors"][0]["field"] == "origin"
+def test_no_other_sites_page_may_upload(world: World) -> None:
+    for origin in ("https://evil.example", "*", "null", "", "http://waybill.example.evil.example"):
+        answer = world.request("POST", f"/v0.2/batches?site_id={SITE}", {"origin": origin})
+        assert answer.status == 400, origin
+        assert answer.body["errors"][0]["field"] == "origin"
     assert listed(world, "all_sites=true") == []
 
 
@@ -356,6 +357,7 @@ def again(world: World, body: Any, key: str, site: str = SITE) -> Any:
     return world.request("POST", f"/v0.2/batches?site_id={site}", body, headers=headers)
 
 
+@pytest.mark.slow
 def test_the_same_request_twice_makes_one_batch(world: World) -> None:
     first, second = (again(world, {"filename": "a.zip"}, "once") for _ in range(2))
     assert (first.status, second.status) == (201, 201)
