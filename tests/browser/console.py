@@ -115,7 +115,13 @@ class Visitor:
         )
         context.set_default_timeout(PATIENCE_MS)
         self.contexts.append(context)
-        self.watches.append(Watch(context, self.console.url, [f"{self.console.control}/upload/"]))
+        self.watches.append(
+            Watch(
+                context,
+                self.console.url,
+                [f"{self.console.control}/upload/", f"{self.console.control}/waybill-local-"],
+            )
+        )
         return context.new_page()
 
     def open(self, path: str, **how: Any) -> Page:

@@ -57,16 +57,18 @@
     // Out of the box that it stands in.
     const box = block(element)
     if (!drawn && box !== document.body && !/auto|scroll/.test(getComputedStyle(box).overflowX)) {
-      const right = box.getBoundingClientRect().right
-      if (rects.some((rect) => rect.right > right + 1.5)) found.spilled.push(told(node.data, box))
+      // Spaces at the end of a line hang out of it where they are kept.
+      const right = box.getBoundingClientRect().right + (getComputedStyle(box).whiteSpace === "pre-wrap" ? 10 : 1.5)
+      if (rects.some((rect) => rect.right > right)) found.spilled.push(told(node.data, box))
     }
 
     for (const rect of rects) lines.push({ node, element, rect })
 
     for (const token of node.data.matchAll(/\S+/g)) {
-      if (token[0].includes("://") || /\d/.test(token[0])) continue // an address, an id
+      // An address, an id, and what is longer than any column must be broken somewhere.
+      if (token[0].length > longestWord || /\d|:\/\//.test(token[0])) continue
       for (const word of token[0].matchAll(/\p{L}+/gu)) {
-        if (word[0].length > longestWord || drawn) continue
+        if (drawn) continue
         const start = token.index + word.index
         range.setStart(node, start)
         range.setEnd(node, start + word[0].length)

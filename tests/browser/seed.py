@@ -27,9 +27,6 @@ LONG = "Pneumonoultramicroscopicsilicovolcanoconiosis" * 4 + "Pneumonoultramicro
 NAMES: Mapping[str, str] = {"markup": MARKUP, "rtl": RIGHT_TO_LEFT, "emoji": EMOJI, "long": LONG}
 """Names that must be shown as text, in place."""
 
-ALLOWED = "ann@acme.example"
-"""An address that may sign in by mail."""
-
 ODD_SITE = "0dd51fe0-5b7d-4e8f-9a6b-1c2d3e4f5a6b"
 
 HIRES = (
@@ -66,7 +63,6 @@ def seed(suite: Suite, cloud: Cloud, account: str, now: datetime) -> dict[str, s
     )
     revoke_key(cloud.db, made["revoked_key"].split("_")[1])
     world.key = made["key"]
-    by_mail.allow(cloud, ALLOWED, made["key"].split("_")[1])
     made |= _batches(world)
     made |= _exports(world)
     made |= _jobs(world)
@@ -197,25 +193,27 @@ def _datasets(world: World) -> dict[str, str]:
     datasets = Datasets(world)
     datasets.key = world.key
     for number in range(30):
+        value = ("good", "worn", MARKUP[:60], RIGHT_TO_LEFT, "very" * 12)[number % 5]
         results = {
             "state": {
-                "value": ("good", "worn", MARKUP[:60], RIGHT_TO_LEFT, "very" * 12)[number % 5],
+                "value": value,
                 "confidence": 0.5 + number / 100,
                 "regions": [
-                    {"label": "meter", "box": [4, 5, 30.5, 40]},
-                    {"label": MARKUP[:40], "box": [20, 2, 60, 20]},
+                    {"label": "meter", "box": [20, 25, 150.5, 200]},
+                    {"label": value, "box": [100, 10, 300, 100]},
                 ],
             }
         }
-        datasets.work_order(f"DS-{number:02}", [{"results": results}])
-    made = {"dataset": datasets.create("Meters", task_names=["state"], description=f"{EMOJI} {MARKUP[:100]}")}
+        datasets.work_order(f"DS-{number:02}", [{"results": results, "size": (320, 240)}])
+    described = {"task_names": ["state"], "description": f"{EMOJI} {MARKUP[:100]}"}
+    made = {"dataset": datasets.create("Meters", dataset_type=1, **described)}
     task = datasets.exported(made["dataset"])
     made["dataset_task"] = task["task_id"]
     made["dataset_boxes"] = datasets.create("Boxes", task_names=["state"], dataset_type=1)
     datasets.work_order("DS-NEW", [{"results": {"state": {"value": "new"}}}])
     datasets.exported(made["dataset"])
-    versions = datasets.got(f"/{made['dataset']}/versions")["versions"]
-    made["dataset_version"], made["dataset_version_before"] = (each["version_id"] for each in versions[:2])
+    newest, before, *_ = datasets.got(f"/{made['dataset']}/versions")["versions"]
+    made["dataset_version"], made["dataset_before"] = newest["version_id"], before["version_id"]
     made["dataset_boxes_version"] = datasets.got(f"/{made['dataset_boxes']}")["current_version_id"]
     made["dataset_empty"] = datasets.create("Nothing-in-it", site_ids=[OTHER_SITE])
     return made

@@ -3,15 +3,30 @@
 import re
 from email import message_from_bytes
 from email.policy import default
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.console import Console, Opens, Visitor, sign_in
-from tests.browser.seed import ALLOWED, MARKUP
+from tests.browser.seed import MARKUP
 from tests.subjects.processes import until
 
 pytestmark = pytest.mark.slow
+
+KEY = re.compile(r"^wb_([0-9a-f]{16})_[A-Za-z0-9_-]{43}$")
+
+
+def keys(console: Console) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = console.ask("GET", "/v1/keys?page_size=500")["keys"]
+    return found
+
+
+def shown(page: Page) -> str:
+    """The key that a page shows once."""
+    field = page.get_by_label("The key", exact=True)
+    expect(field).to_have_value(KEY)
+    return field.input_value()
 
 
 @pytest.mark.parametrize("scripts", [True, False])
@@ -24,8 +39,7 @@ def test_a_key_is_made_shown_once_used_and_revoked(console: Console, visitor: Vi
     expect(page.get_by_label("Name")).to_have_value(name)
     page.get_by_label("exports", exact=True).check()
     page.get_by_role("button", name="Make the key").click()
-    key = page.get_by_label("The key", exact=True).input_value()
-    assert re.fullmatch(r"wb_[0-9a-f]{16}_[\w-]{43}", key)
+    key = shown(page)
     page.get_by_role("link", name="I have copied it").click()
     assert key not in page.content()
     row = page.locator("tr", has_text=key.split("_")[1])
@@ -42,10 +56,48 @@ def test_a_key_is_made_shown_once_used_and_revoked(console: Console, visitor: Vi
     expect(theirs).to_have_url(re.compile("/console/sign-in"))
 
 
+def test_a_double_click_makes_one_key_and_shows_it(console: Console, open_page: Opens) -> None:
+    before = len(keys(console))
+    page = open_page("/console/keys/new")
+    page.get_by_label("jobs").check()
+    page.get_by_role("button", name="Make the key").dblclick()
+    shown(page)
+    assert len(keys(console)) == before + 1
+
+
+def test_going_back_and_loading_anew_make_no_other_key(console: Console, open_page: Opens) -> None:
+    page = open_page("/console/keys/new")
+    page.get_by_label("jobs").check()
+    page.get_by_role("button", name="Make the key").click()
+    key = shown(page)
+    count = len(keys(console))
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text(f"has made the key {key.split('_')[1]} already")
+    assert len(keys(console)) == count
+
+
+def test_a_key_is_made_by_the_keyboard_alone(console: Console, open_page: Opens) -> None:
+    page = open_page("/console/keys/new")
+    page.get_by_label("Name").focus()
+    page.keyboard.type("By hand")
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    expect(page.get_by_label("jobs")).to_be_focused()
+    page.keyboard.press("Space")
+    while not page.get_by_role("button", name="Make the key").evaluate("at => at === document.activeElement"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    key = shown(page)
+    field = page.get_by_label("The key", exact=True)
+    field.focus()
+    page.keyboard.press("Control+a")
+    assert page.evaluate("getSelection().toString()") == key
+
+
 def test_a_mailed_link_signs_in_once_by_its_button(console: Console, visitor: Visitor) -> None:
     page = visitor.open("/console/sign-in", signed_in=False)
     before = {*console.outbox.glob("*.eml")}
-    page.get_by_label("Your address for mail").fill(ALLOWED)
+    page.get_by_label("Your address for mail").fill(console.ids["address"])
     page.get_by_role("button", name="Mail me a link").click()
     expect(page.get_by_role("status")).to_contain_text("If this address may sign in")
     until(lambda: {*console.outbox.glob("*.eml")} - before, "the link is mailed")
