@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 import asyncssh
 
 from infra.local.suite import Suite
-from shared.accounts import by_mail
 from shared.accounts.customers import add_site
 from shared.accounts.keys import MAX_NAME, SCOPES, create_key, revoke_key
 from shared.gcp.clients import Cloud
