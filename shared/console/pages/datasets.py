@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import flask
-from pydantic import ValidationError
 
 from shared.console import drawing, photographs
 from shared.console.page import Page
@@ -18,6 +17,7 @@ from shared.datasets.browsing import MAX_LOOKED_AT
 from shared.datasets.caller import SCOPE
 from shared.datasets.request import ANNOTATION_FORMATS, PREFIXES, SAMPLE_STATES, TYPES, VERSION_FORMATS
 from shared.errors import Invalid, NotFound, Outdated, Refused
+from shared.http.bodies import read
 from shared.workorders import images
 
 HOME = "/console/datasets"
@@ -453,13 +453,11 @@ def _drawn(sample: Mapping[str, Any], labels: list[str]) -> dict[str, Any]:
 def _photograph(visit: Visit, site: str, name: str) -> flask.Response:
     visit.caller.needs(SCOPE)
     id, _, extension = name.rpartition(".")
-    try:
-        asked = HowLarge(**visit.query)
-    except ValidationError:
-        raise NotFound("there is no photograph of that width") from None
     stored = images.name_of(visit.caller.customer, site, id, extension)
     # What is drawn over it is in pixels of the image as it is stored.
-    return photographs.photograph(visit.cloud, visit.caller, stored, asked, turned=False)
+    return photographs.photograph(
+        visit.cloud, visit.caller, stored, read(HowLarge, visit.query), turned=False
+    )
 
 
 # --- what changed
