@@ -19,6 +19,9 @@ from markupsafe import Markup, escape
 from shared.console import assets
 from shared.outbox.rendering import size
 
+_QUOTED = re.compile("“([^“”]*)”")
+"""What our sentences quote."""
+
 _PARTS = re.compile(r"(?<=[/_.-])")
 
 MAX_PLACE = 2_000
@@ -34,11 +37,18 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 
 def name(text: Any, most: int = MAX_SHOWN) -> Markup:
-    """A text that somebody chose: isolated, so that its direction changes nothing beside it."""
+    """A text that somebody chose: isolated, so that its direction changes nothing beside it. What a sentence
+    quotes is isolated from the sentence, too."""
     whole = str(text)
     if len(whole) <= most:
-        return Markup("<bdi>{}</bdi>").format(whole)
-    return Markup('<bdi title="{}">{}…</bdi>').format(whole, whole[: most - 1])
+        return Markup("<bdi>{}</bdi>").format(_quoting(whole))
+    return Markup('<bdi title="{}">{}…</bdi>').format(whole, _quoting(whole[: most - 1]))
+
+
+def _quoting(text: str) -> Markup:
+    parts = _QUOTED.split(text)
+    quoted = Markup("“<bdi>{}</bdi>”")
+    return Markup("").join(quoted.format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def place(text: str) -> Markup:
