@@ -5,7 +5,7 @@ https://jinja.palletsprojects.com/en/stable/api/#autoescaping
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,11 @@ MAX_SHOWN = 300
 def render(template: str, values: Mapping[str, Any]) -> str:
     """The HTML that a template makes of these values."""
     return _environment().get_template(template).render(values)
+
+
+def pieces(template: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """The same in pieces, each as soon as it is made."""
+    return _environment().get_template(template).generate(values)
 
 
 def name(text: Any, most: int = MAX_SHOWN) -> Markup:

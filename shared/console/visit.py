@@ -96,6 +96,12 @@ class Visit:
             sessions.set_cookie(self.cloud.settings, response, SAID, "")
         return response
 
+    def stream(self, template: str, **values: Any) -> flask.Response:
+        """A page that is sent while it is made: what it waits for shows as soon as it is there. It can say no
+        more in its status that something failed."""
+        made = rendering.pieces(template, {"visit": self, "said": None, **values})
+        return flask.Response(made, content_type="text/html; charset=utf-8")
+
     def redirect(self, path: str, said: str | None = None) -> flask.Response:
         """Lead to another page of the console, which says what was done, as declared in `sentences`."""
         response = flask.Response(status=303, headers={"Location": path})

@@ -1,7 +1,8 @@
 """What a connector is: it brings a run's files and images to where the customer wants them."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -31,6 +32,34 @@ class Step:
     name: str
     verdict: Verdict
     sentence: str
+
+
+_tells: ContextVar[Callable[[Step], None] | None] = ContextVar("tells", default=None)
+
+
+@contextmanager
+def telling(tell: Callable[[Step], None]) -> Iterator[None]:
+    """Have each step of the connection tests inside be told as soon as it is known."""
+    token = _tells.set(tell)
+    try:
+        yield
+    finally:
+        _tells.reset(token)
+
+
+class Steps(list[Step]):
+    """The steps of a connection test. Each that is added is told to whoever asked for it by `telling`."""
+
+    def append(self, step: Step) -> None:
+        """Add a step."""
+        super().append(step)
+        if (tell := _tells.get()) is not None:
+            tell(step)
+
+    def extend(self, steps: Iterable[Step]) -> None:
+        """Add steps, each as soon as it is known."""
+        for step in steps:
+            self.append(step)
 
 
 def passed(steps: Sequence[Step]) -> bool:

@@ -13,6 +13,7 @@ from shared.console import calendar, export_form
 from shared.console.export_form import INPUTS, NOTHING_WRONG, Kept, Problems, Values
 from shared.console.page import Page
 from shared.console.rendering import with_query
+from shared.console.testing import Testing
 from shared.console.visit import Visit, sentences
 from shared.errors import Invalid, Outdated, Refused
 from shared.exports.config import MAX_SITES, timezones
@@ -22,6 +23,7 @@ from shared.formats import FORMATS
 from shared.formats.base import DateFormat
 from shared.gcp.documents import server_time
 from shared.http.paging import MAX_PAGE
+from shared.http.routes import failure
 from shared.sources import SOURCES
 from shared.window import floor_minute, utc_second
 
@@ -390,17 +392,24 @@ def _delete(visit: Visit, export: UUID) -> flask.Response:
 
 
 def _ask_test(visit: Visit, export: UUID) -> flask.Response:
-    return _tested(visit, str(export), None)
+    return visit.page("exports/test.html", **_of_test(visit, str(export)), testing=None, steps=())
 
 
 def _test(visit: Visit, export: UUID) -> flask.Response:
-    return _tested(visit, str(export), visit.api.send("POST", f"/v1/exports/{export}:test"))
+    shown, testing = _of_test(visit, str(export)), Testing()
+    steps = testing.begin(lambda: visit.api.send("POST", f"/v1/exports/{export}:test"))
+
+    def why(error: Exception) -> str:
+        return failure(visit.request, visit.request_id, error, "POST /exports/<export>/test").detail
+
+    return visit.stream("exports/test.html", **shown, testing=testing, steps=steps, why=why)
 
 
-def _tested(visit: Visit, export: str, result: Mapping[str, Any] | None) -> flask.Response:
-    shown = visit.api.get(f"/v1/exports/{export}")
-    curl = visit.curl("POST", f"/v1/exports/{export}:test")
-    return visit.page("exports/test.html", shown=shown, result=result, curl=curl)
+def _of_test(visit: Visit, export: str) -> dict[str, Any]:
+    return {
+        "shown": visit.api.get(f"/v1/exports/{export}"),
+        "curl": visit.curl("POST", f"/v1/exports/{export}:test"),
+    }
 
 
 def _history(visit: Visit, export: UUID) -> flask.Response:

@@ -4,12 +4,12 @@ Nothing is written: an upload is begun and cancelled, which leaves nothing in th
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
-from shared.delivery.base import Step
+from shared.delivery.base import Step, Steps
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.uri import BucketUri
 from shared.errors import GiveUp, Retry
@@ -38,13 +38,14 @@ def run(cloud: Cloud, account: str, uri: str) -> list[Step]:
     try:
         place = BucketUri.parse(uri)
     except ValueError as wrong:
-        return _stopped([], f"storage_uri: {wrong}.")
+        return _stopped(Steps(), f"storage_uri: {wrong}.")
     try:
         bucket = CustomerBucket.of(cloud, account, place.bucket)
     except GiveUp as refused:
-        return _stopped([], _sentences(refused))
+        return _stopped(Steps(), _sentences(refused))
     objects = bucket.objects
-    steps = [Step("uri", "passed", f"{uri} names the bucket {place.bucket}.")]
+    steps = Steps()
+    steps.append(Step("uri", "passed", f"{uri} names the bucket {place.bucket}."))
     try:
         with _told(bucket):
             # The token at hand may have been made before the account was closed to us, and stays good.
@@ -63,7 +64,9 @@ def run(cloud: Cloud, account: str, uri: str) -> list[Step]:
     except GiveUp as refused:
         probe = Step("probe", "failed", _sentences(refused))
     begun = probe.verdict == "passed"
-    return [*steps, *(_permission(bucket, each, each in held, begun) for each in PERMISSIONS), probe]
+    steps.extend(_permission(bucket, each, each in held, begun) for each in PERMISSIONS)
+    steps.append(probe)
+    return steps
 
 
 def _permission(bucket: CustomerBucket, permission: str, held: bool, begun: bool) -> Step:
@@ -83,11 +86,12 @@ def _permission(bucket: CustomerBucket, permission: str, held: bool, begun: bool
     return Step(permission, "failed", _sentences(bucket.refusal(permission)))
 
 
-def _stopped(steps: Sequence[Step], sentence: str) -> list[Step]:
+def _stopped(steps: Steps, sentence: str) -> list[Step]:
     """These steps have passed, the next one failed with this sentence, and the others are not tried."""
     failed, *rest = STEPS[len(steps) :]
     skipped = [Step(name, "skipped", f"Skipped, since the step {failed} failed.") for name in rest]
-    return [*steps, Step(failed, "failed", sentence), *skipped]
+    steps.extend([Step(failed, "failed", sentence), *skipped])
+    return steps
 
 
 def _sentences(refused: GiveUp) -> str:

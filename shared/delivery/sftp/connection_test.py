@@ -10,7 +10,7 @@ import contextlib
 import socket
 from collections.abc import Sequence
 
-from shared.delivery.base import Step
+from shared.delivery.base import Step, Steps
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.delivery.sftp.remote import TEMPORARY, Greeter, Remote, log_in, reach
 from shared.delivery.sftp.writing import Writing, temporary
@@ -51,15 +51,14 @@ def run(cloud: Cloud, config: SftpConfig, login: Login, allowed: Sequence[Networ
     try:
         sock = reach(config, allowed, REACH_SECONDS)
     except (GiveUp, Retry) as error:
-        return _stopped([], error)
-    steps = [Step("address", "passed", f"{config.host} accepts connections on port {config.port}.")]
+        return _stopped(Steps(), error)
+    steps = Steps()
+    steps.append(Step("address", "passed", f"{config.host} accepts connections on port {config.port}."))
     with asyncio.Runner() as runner:
         return runner.run(_talk(config, login, sock, cloud.new_id(), steps))
 
 
-async def _talk(
-    config: SftpConfig, login: Login, sock: socket.socket, id: str, steps: list[Step]
-) -> list[Step]:
+async def _talk(config: SftpConfig, login: Login, sock: socket.socket, id: str, steps: Steps) -> list[Step]:
     """These steps, and all that come after them."""
     greeter = Greeter(config)
     remote = None
@@ -70,15 +69,15 @@ async def _talk(
             remote = await Remote.over(config, connection)
             steps.append(Step("login", "passed", f"{config.username} can log in and use SFTP."))
             steps.append(await _path(config, remote))
-            steps.append(await _probe(config, remote, id))
+            probed = await _probe(config, remote, id)
             left = await _tidy(remote)
-            if left is not None and steps[-1].verdict == "passed":
-                steps[-1] = Step(
-                    "probe file",
-                    "warning",
-                    f"{steps[-1].sentence} The directory {left} could not be removed again. Exports run all "
-                    "the same.",
+            if left is not None and probed.verdict == "passed":
+                sentence = (
+                    f"{probed.sentence} The directory {left} could not be removed again. Exports run all the "
+                    "same."
                 )
+                probed = Step(probed.name, "warning", sentence)
+            steps.append(probed)
     except TimeoutError:
         _shown(greeter, steps)
         if remote is not None:
@@ -96,7 +95,7 @@ async def _talk(
     return steps
 
 
-def _shown(greeter: Greeter, steps: list[Step]) -> None:
+def _shown(greeter: Greeter, steps: Steps) -> None:
     """Add the step of the host key, once the server has shown the right one."""
     if greeter.accepted and len(steps) == STEPS.index("host key"):
         fingerprint = greeter.pinned.get_fingerprint()
@@ -158,7 +157,7 @@ async def _tidy(remote: Remote) -> str | None:
     return None
 
 
-def _stopped(steps: Sequence[Step], error: GiveUp | Retry) -> list[Step]:
+def _stopped(steps: Steps, error: GiveUp | Retry) -> list[Step]:
     """These steps have passed, the next one failed with this error, and the others are not tried."""
     failed, *rest = STEPS[len(steps) :]
     said = str(error)
@@ -169,4 +168,5 @@ def _stopped(steps: Sequence[Step], error: GiveUp | Retry) -> list[Step]:
             f"{said[0].upper()}{said[1:].rstrip('.')}. This may be temporary: test again in a few minutes."
         )
     skipped = [Step(name, "skipped", f"Skipped, since the step {failed} failed.") for name in rest]
-    return [*steps, Step(failed, "failed", sentence), *skipped]
+    steps.extend([Step(failed, "failed", sentence), *skipped])
+    return steps

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from shared.accounts import secrets
 from shared.accounts.networks import networks_of
-from shared.delivery.base import Connector, ConnectorType, Secret, Step
+from shared.delivery.base import Connector, ConnectorType, Secret, Step, Steps
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.errors import GiveUp
 from shared.gcp.clients import Cloud
@@ -27,7 +27,9 @@ def _test(cloud: Cloud, customer: str, _: str, config: SftpConfig) -> list[Step]
     try:
         login = _login(cloud, customer, config)
     except GiveUp as lost:
-        return [Step("login", "failed", f"{lost} {lost.next_action}")]
+        steps = Steps()
+        steps.append(Step("login", "failed", f"{lost} {lost.next_action}"))
+        return steps
     return connection_test.run(cloud, config, login, networks_of(cloud.db, customer))
 
 

@@ -1,20 +1,26 @@
 """The console's pages of exports: what they show, what they do, and what they keep."""
 
+import dataclasses
 import re
+import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from werkzeug.test import run_wsgi_app
 
 from shared.console.export_form import INPUTS
 from shared.console.pages import exports
+from shared.delivery.base import Step, Steps
 from shared.delivery.connectors import CONNECTORS
+from shared.errors import Retry
 from shared.gcp.documents import fields_of
 from tests.console import Browser, Seen
 from tests.shared.exports.nights import asked, due, live, nightly, refuse, shown
 from tests.subjects.documents_read import documents_read
-from tests.world import BUCKET, SITE, World
+from tests.world import BUCKET, SITE, World, environ, framework
 
 HOSTILE = (
     "\"><script>alert(1)</script><img src=x onerror=alert(1)> & 'x' "
@@ -411,6 +417,67 @@ def test_the_connection_test_shows_each_step(browser: Browser) -> None:
     page = browser.send(page.form("/test"))
     assert "The test failed" in page.text
     assert "storage.objects.create Failed" in page.text
+
+
+def testing_by(
+    monkeypatch: pytest.MonkeyPatch, test: Callable[[Steps], None]
+) -> Callable[[Browser, str], Iterator[str]]:
+    """Has connections be tested by this; returns what sends the form, and gives its page while it comes."""
+
+    def tested(*_: Any) -> list[Step]:
+        steps = Steps()
+        test(steps)
+        return steps
+
+    connector = dataclasses.replace(CONNECTORS["cloud_storage"], test=tested)
+    monkeypatch.setitem(CONNECTORS, "cloud_storage", connector)
+
+    def send(browser: Browser, export: str) -> Iterator[str]:
+        form = browser.get(f"/console/exports/{export}/test").form("/test")
+        body = urlencode([(name, value) for name, values in form.fields.items() for value in values])
+        headers = [
+            ("Cookie", "; ".join(f"{name}={value}" for name, value in browser.cookies.items())),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+        ]
+        sent = environ(form.action, method="POST", headers=headers, data=body.encode())
+        pieces, status, _ = run_wsgi_app(framework("console"), sent, buffered=False)
+        assert status == "200 OK"
+        return (piece.decode() for piece in pieces)
+
+    return send
+
+
+def test_the_steps_of_a_connection_test_come_one_by_one(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = threading.Event()
+
+    def test(steps: Steps) -> None:
+        steps.append(Step("first", "passed", "It was found."))
+        assert seen.wait(30), "the first step was not shown before the second was known"
+        steps.append(Step("second", "failed", "It was not found."))
+
+    pieces = testing_by(monkeypatch, test)(browser, nightly(browser.world))
+    before = ""
+    while "It was found." not in before:
+        before += next(pieces)
+    assert "It was not found." not in before
+    seen.set()
+    after = "".join(pieces)
+    assert "It was not found." in after
+    assert "The test failed" in after
+
+
+def test_a_connection_test_that_ends_in_the_middle_says_why(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def test(steps: Steps) -> None:
+        steps.append(Step("first", "passed", "It was found."))
+        raise Retry("the bucket answers nothing")
+
+    page = "".join(testing_by(monkeypatch, test)(browser, nightly(browser.world)))
+    assert "The test could not be ended" in page
+    assert "the bucket answers nothing: try again" in page
 
 
 @pytest.mark.slow
