@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import asyncssh
 
 from infra.local.suite import Suite
+from shared.accounts import by_mail
 from shared.accounts.customers import add_site
 from shared.accounts.keys import MAX_NAME, SCOPES, create_key, revoke_key
 from shared.gcp.clients import Cloud
@@ -62,6 +63,7 @@ def seed(suite: Suite, cloud: Cloud, account: str, now: datetime) -> dict[str, s
     )
     revoke_key(cloud.db, made["revoked_key"].split("_")[1])
     world.key = made["key"]
+    made["address"] = by_mail.allow(cloud, "Ann@acme.example", made["key"].split("_")[1]).address
     made |= _batches(world)
     made |= _exports(world)
     made |= _jobs(world)
