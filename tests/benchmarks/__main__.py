@@ -16,6 +16,7 @@ from tests.benchmarks import (
     imports,
     jobs,
     memory,
+    pages,
     queries,
     records,
     services,
@@ -78,6 +79,10 @@ QUICK = Sizes(
 """Of these the figures mean nothing: it is to see that all of it still works."""
 
 
+PAGE_REPETITIONS = 25
+"""How often a page is asked for: it takes milliseconds."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure that has a target, or is watched without one."""
@@ -105,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         run = whole_run.benchmark(cloud, served, work_orders=sizes.work_orders, repetitions=sizes.runs)
         _print_run(run)
+        page = pages.benchmark(cloud, repetitions=PAGE_REPETITIONS)
         jobs.onboard(cloud)
         imported = _shown(imports.benchmark(cloud, records=sizes.imported, repetitions=sizes.runs))
         query = queries.benchmark(cloud, items=sizes.queried, repetitions=sizes.runs)
@@ -123,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Figure(
             "import_rate_vs_client, BulkWriter", imported.ratio(bulk_writer, "cpu").median, "at least 1.5"
         ),
+        Figure("console_page_vs_empty, CPU", page.ratio("cpu").median, "none"),
+        Figure("console_page_vs_empty, wall", page.ratio("wall").median, "at most 2"),
         Figure("sql_overhead", query.overhead.median, "none"),
         Figure("dataset_cpu_per_sample", exported.share(copied, "cpu").median, "at most 0.15"),
         Figure("dataset_rss_growth", dataset_growth.ratio, "at most 1.1"),

@@ -71,6 +71,8 @@ def test_each_benchmark_runs_and_its_sides_do_the_same_work(
         "export_rss_growth",
         "import_rate_vs_client, set",
         "import_rate_vs_client, BulkWriter",
+        "console_page_vs_empty, CPU",
+        "console_page_vs_empty, wall",
         "sql_overhead",
         "dataset_cpu_per_sample",
         "dataset_rss_growth",

@@ -22,7 +22,7 @@ from shared.workorders import images
 
 HOME = "/console/datasets"
 
-PAGE_SIZE = 25
+PAGE_SIZE = 10
 """How many datasets the list shows."""
 
 SAMPLES = 12

@@ -18,7 +18,7 @@ from shared.jobs.service import STATES
 HOME = "/console/jobs"
 API = "/ls/api/batch"
 
-PAGE_SIZE = 25
+PAGE_SIZE = 10
 """How many jobs, or rejected records, a page has."""
 
 TEXT_SHOWN = 300

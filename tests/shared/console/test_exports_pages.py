@@ -419,7 +419,7 @@ def test_the_connection_test_shows_each_step(browser: Browser) -> None:
     assert "storage.objects.create Failed" in page.text
 
 
-def testing_by(
+def while_tested_by(
     monkeypatch: pytest.MonkeyPatch, test: Callable[[Steps], None]
 ) -> Callable[[Browser, str], Iterator[str]]:
     """Has connections be tested by this; returns what sends the form, and gives its page while it comes."""
@@ -457,7 +457,7 @@ def test_the_steps_of_a_connection_test_come_one_by_one(
         assert seen.wait(30), "the first step was not shown before the second was known"
         steps.append(Step("second", "failed", "It was not found."))
 
-    pieces = testing_by(monkeypatch, test)(browser, nightly(browser.world))
+    pieces = while_tested_by(monkeypatch, test)(browser, nightly(browser.world))
     before = ""
     while "It was found." not in before:
         before += next(pieces)
@@ -475,7 +475,7 @@ def test_a_connection_test_that_ends_in_the_middle_says_why(
         steps.append(Step("first", "passed", "It was found."))
         raise Retry("the bucket answers nothing")
 
-    page = "".join(testing_by(monkeypatch, test)(browser, nightly(browser.world)))
+    page = "".join(while_tested_by(monkeypatch, test)(browser, nightly(browser.world)))
     assert "The test could not be ended" in page
     assert "the bucket answers nothing: try again" in page
 
