@@ -266,5 +266,8 @@ def test_a_hostile_name_is_text_in_its_place(console: Console, visitor: Visitor,
     expect(page.get_by_label("Name", exact=True)).to_have_value(name)
     page.goto(f"{console.url}/console/exports")
     row = page.locator("tr", has=page.locator(f"a[href='/console/exports/{export}']"))
+    while not row.count():  # it may be on a later page of the list
+        with page.expect_navigation():
+            page.get_by_role("link", name="Next page").click()
     expect(row).to_contain_text(name[:100])
     expect(row.locator("td")).to_have_count(page.locator("thead th").count())
