@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 import orjson
 
 from shared.accounts.keys import Caller
+from shared.console.rendering import with_query
 from shared.gcp.clients import Cloud
 from shared.http.forms import Part
 from shared.http.matching import etag
@@ -77,8 +77,7 @@ def curl(
     """A call as a command for a shell, with the key in the variable WAYBILL_API_KEY. What is secret in the
     body is left out. In place of a body there can be a form: of its fields those are left out that are empty,
     and `file` is the name of the file that it has."""
-    sent = {name: value for name, value in (query or {}).items() if value not in (None, "")}
-    address = f"{url}{path}" + (f"?{urlencode(sent)}" if sent else "")
+    address = with_query(f"{url}{path}", query or {})
     verb = "" if method == "GET" else f" -X {method}"
     lines = [f"curl{verb} {shlex.quote(address)}", '-H "Authorization: Bearer $WAYBILL_API_KEY"']
     if body is not None:

@@ -6,7 +6,7 @@ into those that are not shown is kept in the page, but for secrets, which no pag
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 from shared.console.forms import Form
 from shared.delivery.connectors import CONNECTORS
-from shared.errors import Invalid
 from shared.exports.config import ExportConfig, timezones
 from shared.exports.schedules import INTERVALS, NAMED, local_instant
 from shared.formats import FORMATS
@@ -29,7 +28,6 @@ EVERY = INTERVALS[-1]
 
 _EVERY = re.compile(r"every ([0-9]+) minutes")
 _CLOCK = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}")
-_ITEM = re.compile(r"\[[0-9]+\].*")
 
 Values = dict[str, str]
 """What the form's fields hold. Lists have a line for each entry, and a checkbox that is ticked has `true`."""
@@ -275,33 +273,6 @@ def _number(text: str) -> int | str | None:
     """A number; text that is none stays as it is, and the API says so."""
     text = text.strip()
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else text or None
-
-
-@dataclass(frozen=True)
-class Problems:
-    """What is wrong with a form: by field, and what is wrong with nothing that it shows."""
-
-    fields: Mapping[str, str]
-    others: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, wrong: Invalid, shown: Iterable[str]) -> "Problems":
-        """What the API says, at the fields that the form shows: the entries of a list at the list."""
-        fields: dict[str, str] = {}
-        others = []
-        known = set(shown)
-        for problem in wrong.problems:
-            key = _ITEM.sub("", problem.field)
-            if key in known:
-                fields[key] = "; ".join(filter(None, (fields.get(key), problem.message)))
-            else:
-                others.append(f"{problem.field}: {problem.message}")
-        if wrong.more:
-            others.append(f"{wrong.more:,} more fields are wrong")
-        return cls(fields, tuple(others))
-
-
-NOTHING_WRONG = Problems({})
 
 
 @dataclass(frozen=True)

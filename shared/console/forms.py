@@ -1,16 +1,22 @@
 """What a form of the console sends."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import flask
 
+from shared.errors import Invalid, Refused
 from shared.http import forms
 from shared.http.forms import Part
 
 CSRF, ONCE = "csrf", "once"
 """The hidden fields that each form begins with: a proof that it is of a page of ours, and a value that makes
 what is sent twice be done once."""
+
+
+_ITEM = re.compile(r"\[\d+\]")
+# Which entry of a list it is, in the name of a field.
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,34 @@ class Form:
     def has(self, name: str) -> bool:
         """Whether a field was sent with a value: a checkbox that is ticked, a button that was pressed."""
         return bool(self.text(name))
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What is wrong with a form: by field, and what is wrong with nothing that it shows."""
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, refused: Refused | None, shown: Iterable[str], inside: str = "") -> "Problems":
+        """What the API says, at the fields that the form shows: the entries of a list at the list, and what
+        is `inside` another field, as `params.`, at its own name. Nothing is wrong where nothing was refused.
+        """
+        if not isinstance(refused, Invalid):
+            return cls() if refused is None else cls({}, (str(refused),))
+        fields: dict[str, str] = {}
+        others = []
+        known = set(shown)
+        for problem in refused.problems:
+            key = _ITEM.sub("", problem.field).removeprefix(inside)
+            if key in known:
+                fields[key] = "; ".join(filter(None, (fields.get(key), problem.message)))
+            else:
+                others.append(f"{problem.field}: {problem.message}")
+        if refused.more:
+            others.append(f"{refused.more:,} more fields are wrong")
+        return cls(fields, tuple(others))
 
 
 def read(request: flask.Request) -> Form:

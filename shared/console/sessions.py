@@ -67,8 +67,9 @@ def begin(cloud: Cloud, caller: Caller, taken: Taken | None = None) -> str:
             REMOVE_AFTER: now + LIFE,
         }
     )
-    signed = f"{id}.{caller.key}.{cloud.settings.console_keys.newest()}"
-    return f"{signed}.{_mac(cloud.settings, int(signed.rpartition('.')[2]), f'session {signed}')}"
+    version = cloud.settings.console_keys.newest()
+    signed = f"{id}.{caller.key}.{version}"
+    return f"{signed}.{_mac(cloud.settings, version, f'session {signed}')}"
 
 
 def named(cookie: str, caller: Caller) -> Session:
@@ -121,9 +122,8 @@ def visitor_of(request: flask.Request) -> str | None:
 
 def csrf(settings: Settings, of: Session | str) -> str:
     """What a form must carry that this session, or this visitor, was shown."""
-    name = f"form of session {of.id}" if isinstance(of, Session) else f"form of visitor {of}"
     newest = settings.console_keys.newest()
-    return f"{newest}.{_mac(settings, newest, name)}"
+    return f"{newest}.{_mac(settings, newest, _form_of(of))}"
 
 
 def csrf_is_right(settings: Settings, of: Session | str, carried: str) -> bool:
@@ -131,8 +131,7 @@ def csrf_is_right(settings: Settings, of: Session | str, carried: str) -> bool:
     version, _, mac = carried.partition(".")
     if not version.isdecimal() or int(version) not in settings.console_keys.versions or not mac.isascii():
         return False
-    name = f"form of session {of.id}" if isinstance(of, Session) else f"form of visitor {of}"
-    return hmac.compare_digest(mac, _mac(settings, int(version), name))
+    return hmac.compare_digest(mac, _mac(settings, int(version), _form_of(of)))
 
 
 def set_cookie(settings: Settings, response: flask.Response, name: str, value: str) -> None:
@@ -147,6 +146,10 @@ def set_cookie(settings: Settings, response: flask.Response, name: str, value: s
         samesite="Lax",  # a link in a mail leads to a page as whoever is signed in
         secure=settings.url.startswith("https://"),
     )
+
+
+def _form_of(of: Session | str) -> str:
+    return f"form of session {of.id}" if isinstance(of, Session) else f"form of visitor {of}"
 
 
 def _mac(settings: Settings, version: int, text: str) -> str:

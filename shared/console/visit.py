@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from secrets import token_hex
 from typing import Any
 
@@ -52,7 +53,6 @@ class Visit:
     visitor: str
     form: Form = field(default_factory=Form)
     connect: tuple[str, ...] = ()
-    live: bool = False
 
     @property
     def caller(self) -> Caller:
@@ -71,9 +71,9 @@ class Visit:
         """The query parameters."""
         return self.request.args.to_dict()
 
-    @property
+    @cached_property
     def csrf(self) -> str:
-        """What a form of this page must carry."""
+        """What a form of this page must carry: made once for all of its forms."""
         return sessions.csrf(self.cloud.settings, self.session or self.visitor)
 
     def curl(

@@ -9,6 +9,7 @@ import orjson
 
 from shared.batches.batch import ENDED, UNDER_WAY, WAITING_FOR_UPLOAD
 from shared.console import sites
+from shared.console.forms import Problems
 from shared.console.page import Page
 from shared.console.rendering import words
 from shared.console.visit import Visit, sentences
@@ -66,19 +67,13 @@ def _make(visit: Visit) -> flask.Response:
 
 
 def _form(visit: Visit, values: Mapping[str, str], wrong: Invalid | None = None) -> flask.Response:
-    problems, others = {}, []
-    for each in wrong.problems if wrong is not None else ():
-        name = each.field.partition("[")[0]
-        if name in FIELDS:
-            problems[name] = each.message
-        else:
-            others.append(f"{each.field} {each.message}")
+    problems = Problems.of(wrong, FIELDS)
     return visit.page(
         "batches/new.html",
         status=200 if wrong is None else 422,
         values={name: values.get(name, "") for name in FIELDS},
-        problems=problems,
-        others=others,
+        problems=problems.fields,
+        others=problems.others,
         sites=sites.names(visit),
     )
 

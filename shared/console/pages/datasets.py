@@ -2,14 +2,15 @@
 on them, and what changed between two versions."""
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import flask
 
 from shared.console import drawing, photographs
+from shared.console import sites as own_sites
+from shared.console.forms import Problems
 from shared.console.page import Page
 from shared.console.photographs import HowLarge
 from shared.console.visit import Visit, sentences
@@ -33,9 +34,6 @@ CHANGES = 12
 
 VERSIONS, TASKS = 20, 10
 """How many of the newest versions and tasks the page of a dataset shows."""
-
-SITES_SHOWN = 100
-"""How many sites the form lists; the ids of others are typed."""
 
 LABELS_SHOWN = 100
 """How many labels of a dataset are shown, and suggested as filters."""
@@ -84,8 +82,6 @@ EXPORT: Mapping[str, str] = {
     "train_sample_ratio": "",
 }
 """The fields of the form that exports, as the API names them, and what they hold at first."""
-
-_INDEX = re.compile(r"\[\d+\]")
 
 sentences(
     dataset_made="The dataset was made. Its first version is being made now.",
@@ -197,8 +193,8 @@ def _form(
     refused: Refused | None = None,
     revision: int | None = None,
 ) -> flask.Response:
-    problems, others = _problems(refused, ("dataset_name", "description", "site_ids", "task_names"))
-    listed = _sites(visit)
+    problems = Problems.of(refused, ("dataset_name", "description", "site_ids", "task_names"))
+    listed = own_sites.listed(visit)
     known = {each["id"] for each in listed}
     body = _body(values, sites, tasks)
     if shown is None:
@@ -219,33 +215,10 @@ def _form(
         other_sites="\n".join(each for each in sites if each not in known),
         tasks="\n".join(tasks),
         types=[(str(number), name.capitalize()) for number, name in TYPES.items()],
-        problems=problems,
-        others=() if isinstance(refused, Outdated) else others,
+        problems=problems.fields,
+        others=() if isinstance(refused, Outdated) else problems.others,
         curl=visit.curl(method, path, body),
     )
-
-
-def _sites(visit: Visit) -> list[Any]:
-    """The customer's first sites, as far as the key may see them."""
-    if not visit.api.may("exports"):
-        return []
-    found: list[Any] = visit.api.get("/v1/sites", {"page_size": SITES_SHOWN})["sites"]
-    return found
-
-
-def _problems(refused: Refused | None, known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """What is wrong, at the fields that a form has, and what is wrong with none of them."""
-    if not isinstance(refused, Invalid):
-        return {}, [] if refused is None else [str(refused)]
-    fields: dict[str, str] = {}
-    others = []
-    for each in refused.problems:
-        key = _INDEX.sub("", each.field).removeprefix("export_params.")
-        if key in known:
-            fields[key] = "; ".join(filter(None, (fields.get(key), each.message)))
-        else:
-            others.append(f"{each.field}: {each.message}")
-    return fields, others
 
 
 # --- one dataset
@@ -349,7 +322,7 @@ def _export_body(values: Mapping[str, str]) -> dict[str, Any]:
 def _export_form(
     visit: Visit, dataset: str, values: Mapping[str, str], refused: Refused | None = None
 ) -> flask.Response:
-    problems, others = _problems(refused, EXPORT)
+    problems = Problems.of(refused, EXPORT, "export_params.")
     path = f"{_api(visit)}/{dataset}"
     versions = visit.api.get(f"{path}/versions", {"limit": VERSIONS})["versions"]
     known = [(each["version_id"], each["version_name"]) for each in versions]
@@ -370,8 +343,8 @@ def _export_form(
         layouts=[("2", "Images and label files side by side"), ("1", "A directory for each label")],
         headers=[(each, each) for each in PREFIXES],
         states=_states(),
-        problems=problems,
-        others=others,
+        problems=problems.fields,
+        others=problems.others,
         curl=visit.curl("POST", f"{path}/export-tasks", body),
     )
 
@@ -429,10 +402,10 @@ def _condition(values: Mapping[str, str]) -> str:
     return json.dumps([condition], ensure_ascii=False) if condition else ""
 
 
-def _filter_problems(refused: Invalid | None) -> tuple[dict[str, str], list[str]]:
+def _filter_problems(refused: Invalid | None) -> tuple[dict[str, str], tuple[str, ...]]:
     """What is wrong with the filters, at the fields of their form."""
-    fields, others = _problems(refused, ("sample_state", "search_conditions", *_CALLED))
-    return {_CALLED.get(name, name): each for name, each in fields.items()}, others
+    found = Problems.of(refused, ("sample_state", "search_conditions", *_CALLED), "export_params.")
+    return {_CALLED.get(name, name): each for name, each in found.fields.items()}, found.others
 
 
 _CALLED = {f"search_conditions.{theirs}": ours for ours, theirs in CONDITION.items()}

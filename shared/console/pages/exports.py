@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 import flask
 
 from shared.console import calendar, export_form
-from shared.console.export_form import INPUTS, NOTHING_WRONG, Kept, Problems, Values
+from shared.console.export_form import INPUTS, Kept, Values
+from shared.console.forms import Problems
 from shared.console.page import Page
 from shared.console.rendering import with_query
 from shared.console.testing import Testing
@@ -186,11 +187,7 @@ def _form(
     body = export_form.body(values, visit.form, kept, edits=shown is not None)
     inputs = INPUTS.get(values["connector_type"], ())
     secrets = [each for each in inputs if each.secret]
-    problems = NOTHING_WRONG
-    if isinstance(refused, Invalid):
-        problems = Problems.of(refused, (*export_form.FIELDS, "site_ids"))
-    elif refused is not None:
-        problems = Problems({}, (str(refused),))
+    problems = Problems.of(refused, (*export_form.FIELDS, "site_ids"))
     status = 412 if stale_since is not None else 200 if refused is None else max(refused.status, 422)
     sites = visit.api.get("/v1/sites", {"page_size": SITES_SHOWN})
     listed = {each["id"] for each in sites["sites"]}

@@ -8,9 +8,10 @@ from uuid import UUID
 
 import flask
 
+from shared.console.forms import Problems
 from shared.console.page import Page
 from shared.console.visit import Visit, sentences
-from shared.errors import Invalid, Refused
+from shared.errors import Refused
 from shared.http.forms import Part
 from shared.jobs.job import EXPORT, IMPORT
 from shared.jobs.service import STATES
@@ -189,18 +190,14 @@ def _chosen(visit: Visit, kind: str) -> dict[str, str]:
 def _form(
     visit: Visit, kind: str, values: Mapping[str, str], refused: Refused | None = None
 ) -> flask.Response:
-    problems, others = {}, []
-    if isinstance(refused, Invalid):
-        problems = {each.field: each.message for each in refused.problems}
-    elif refused is not None:
-        others = [str(refused)]
+    problems = Problems.of(refused, (*FIELDS[kind], "file", "template"))
     types = visit.api.get("/ls/api/itemTypes", {"page_size": TYPES_SHOWN})["itemTypes"]
     return visit.page(
         f"jobs/{kind}.html",
         status=200 if refused is None else refused.status,
         values=values,
-        problems=problems,
-        others=others,
+        problems=problems.fields,
+        others=problems.others,
         types=[each["itemType"] for each in types],
         content_types=CONTENT_TYPES,
         yes_or_no=YES_OR_NO,

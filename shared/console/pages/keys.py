@@ -7,20 +7,18 @@ from typing import Any
 import flask
 
 from shared.accounts.keys import KEYS, MAX_NAME, SCOPES
-from shared.console.export_form import NOTHING_WRONG, Problems
+from shared.console import sites
+from shared.console.forms import Problems
 from shared.console.page import Page
 from shared.console.pages.signing_in import SIGN_IN
 from shared.console.visit import Visit, sentences
-from shared.errors import Invalid, Refused
+from shared.errors import Refused
 from shared.gcp.documents import server_time
 
 HOME = "/console/keys"
 
 PAGE_SIZE = 50
 """How many keys a page of the list has."""
-
-SITES_OFFERED = 100
-"""How many sites the form offers; the ids of others are typed."""
 
 GOOD_FOR: Mapping[str, str] = {
     "exports": "Exports, runs, sites and the audit trail: /v1",
@@ -81,28 +79,19 @@ def _make(visit: Visit) -> flask.Response:
 
 
 def _form(visit: Visit, values: Mapping[str, Any], refused: Refused | None = None) -> flask.Response:
-    wrong = Problems.of(refused, FIELDS) if isinstance(refused, Invalid) else NOTHING_WRONG
-    others = wrong.others if refused is None or isinstance(refused, Invalid) else (str(refused),)
+    wrong = Problems.of(refused, FIELDS)
     body = {name: values[name] for name in FIELDS if values[name]}
     return visit.page(
         "keys/form.html",
         status=refused.status if refused else 200,
         values=values,
         problems=wrong.fields,
-        others=others,
+        others=wrong.others,
         scopes=[(scope, GOOD_FOR[scope]) for scope in SCOPES if visit.api.may(scope)],
-        sites=_sites(visit),
+        sites=sites.listed(visit),
         most=MAX_NAME,
         curl=visit.curl("POST", "/v1/keys", {"scopes": ["exports"], **body}),
     )
-
-
-def _sites(visit: Visit) -> list[dict[str, Any]]:
-    """The sites that the form offers; none where the key may not see them."""
-    if not visit.api.may("exports"):
-        return []
-    found: list[dict[str, Any]] = visit.api.get("/v1/sites", {"page_size": SITES_OFFERED})["sites"]
-    return found
 
 
 def _ask_revoke(visit: Visit, key: str) -> flask.Response:
