@@ -20,7 +20,7 @@ from google.cloud.firestore_v1 import FieldFilter
 
 from shared import audit_trail
 from shared.accounts.customers import get_customer
-from shared.accounts.keys import Caller, caller_of, get_key
+from shared.accounts.keys import Caller, caller_of, get_key, hashed
 from shared.addresses import checked, folded
 from shared.errors import Conflict, Invalid, NotFound, Unauthenticated
 from shared.gcp.clients import Cloud
@@ -150,7 +150,7 @@ def new_link(address: str, allowed: Mapping[str, Any], id: str, at: datetime) ->
         "customer": allowed["customer"],
         "key": allowed["key"],
         "grant": allowed["grant"],
-        "secret_sha256": _hash(secret),
+        "secret_sha256": hashed(secret),
         "expires": at + LINK_LIFE,
         "used": False,
         REMOVE_AFTER: at + LINK_LIFE + LINK_KEPT,
@@ -188,7 +188,7 @@ def take(cloud: Cloud, token: str) -> Taken:
 
     def use(transaction: firestore.Transaction) -> Taken:
         snapshot = reference.get(transaction=transaction)
-        if not snapshot.exists or not hmac.compare_digest(snapshot.get("secret_sha256"), _hash(parts[2])):
+        if not snapshot.exists or not hmac.compare_digest(snapshot.get("secret_sha256"), hashed(parts[2])):
             raise refused
         link = fields_of(snapshot)
         if link["used"] or read_time(snapshot) >= moment_in(link, "expires"):
@@ -213,8 +213,3 @@ def _checked(address: str) -> str:
         return checked(address)
     except ValueError as wrong:
         raise Invalid.field("address", str(wrong)) from None
-
-
-def _hash(secret: str) -> str:
-    # 256 random bits need no salt and no slow hash: there is nothing to guess.
-    return hashlib.sha256(secret.encode()).hexdigest()

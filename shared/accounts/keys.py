@@ -136,7 +136,7 @@ def create_key(
             "site": site,
             "name": name,
             "asked": asked,
-            "secret_sha256": _hash(secret),
+            "secret_sha256": hashed(secret),
             "revoked": False,
             "created": firestore.SERVER_TIMESTAMP,
         },
@@ -150,7 +150,7 @@ def create_key(
     try:
         batch.commit()
     except AlreadyExists:
-        if (reference.get().to_dict() or {}).get("secret_sha256") != _hash(secret):
+        if (reference.get().to_dict() or {}).get("secret_sha256") != hashed(secret):
             raise Conflict(f"there is a key {id} already", id) from None
         # It is our own write, whose answer was lost.
     return f"wb_{id}_{secret}"
@@ -219,7 +219,7 @@ def identify(db: firestore.Client, key: str) -> tuple[Caller, datetime]:
     if parts is not None:
         snapshot: Snapshot = db.document(f"api_keys/{parts[1]}").get()
         caller = caller_of(snapshot)
-        if caller and hmac.compare_digest(snapshot.get("secret_sha256"), _hash(parts[2])):
+        if caller and hmac.compare_digest(snapshot.get("secret_sha256"), hashed(parts[2])):
             note_use(db, snapshot)
             return caller, read_time(snapshot)
     raise Unauthenticated("the key is not valid: check that it is complete and not revoked")
@@ -312,6 +312,7 @@ def _sealed(id: str) -> str:
     return f"{secrets.OF_KEY}{id}"
 
 
-def _hash(secret: str) -> str:
-    # 256 random bits need no salt and no slow hash: there is nothing to guess.
+def hashed(secret: str) -> str:
+    """What is kept of a secret: of a key, or of a link in a mail. Its 256 random bits need no salt and no
+    slow hash, since there is nothing to guess."""
     return hashlib.sha256(secret.encode()).hexdigest()

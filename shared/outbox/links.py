@@ -7,7 +7,6 @@ https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1
 """
 
 import base64
-import hashlib
 import hmac
 import re
 import secrets
@@ -19,6 +18,7 @@ from typing import Any
 from google.cloud import firestore
 
 from shared import audit_trail
+from shared.accounts.keys import hashed
 from shared.accounts.secrets import derived as derive
 from shared.errors import NotFound
 from shared.gcp.clients import Cloud
@@ -95,7 +95,7 @@ def new(mail: Mail, files: Files, id: str, expires: datetime) -> tuple[str, dict
     """A new token, which is not stored, and the document of its link, which belongs at `path`."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
     about = letters.about(mail.letter, mail.facts)
-    document = _document(mail.customer, about, files, mail.address, mail.path, _hash(secret), expires)
+    document = _document(mail.customer, about, files, mail.address, mail.path, hashed(secret), expires)
     return f"{id}_{secret}", document
 
 
@@ -137,7 +137,7 @@ def derived(
     """A link whose token can be made again (`token`), for who may read it more than once: what it is made of,
     and its document, which belongs at `path`. `owner` is the path of what it is about."""
     made = {"id": id, "key_version": settings.link_keys.newest()}
-    document = _document(customer, about, files, "", owner, _hash(_secret(settings, made)), expires)
+    document = _document(customer, about, files, "", owner, hashed(_secret(settings, made)), expires)
     return made, document
 
 
@@ -165,7 +165,7 @@ def find(cloud: Cloud, token: str) -> Found | None:
     if parts is None:
         return None
     snapshot = cloud.db.document(path(parts[1])).get()
-    if not snapshot.exists or not hmac.compare_digest(snapshot.get("secret_sha256"), _hash(parts[2])):
+    if not snapshot.exists or not hmac.compare_digest(snapshot.get("secret_sha256"), hashed(parts[2])):
         return None
     (link,) = _links(cloud, [snapshot])
     return Found(link, read_time(snapshot))
@@ -228,8 +228,3 @@ def _link(snapshot: Snapshot, about: Mapping[str, Any]) -> Link:
         downloads=fields["downloads"],
         clicks=tuple(Click(**plain(each)) for each in fields["clicks"]),
     )
-
-
-def _hash(secret: str) -> str:
-    # 256 random bits need no salt and no slow hash: there is nothing to guess.
-    return hashlib.sha256(secret.encode()).hexdigest()
