@@ -4,6 +4,7 @@ import io
 import random
 import zipfile
 from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -15,27 +16,30 @@ from shared.accounts.customers import Site, add_customer, add_site
 from shared.batches import batch as batches
 from shared.batches.receiving import LOOK_AFTER
 from shared.batches.steps import KIND
-from shared.gcp.clients import Cloud
 from shared.work import control, pieces
 from shared.work.engine import perform
 from shared.work.pieces import OPEN, QUEUED
 from shared.workorders import store
 from shared.workorders.store import Photograph
 from tests.benchmarks import services
-from tests.benchmarks.measure import Comparison, Done, Side, compare, digest
-from tests.benchmarks.services import Services
+from tests.benchmarks.measure import Done, Figure, Ground, Side, compare, digest, shown
 
 CUSTOMER = "bench"
 TASK_GROUPS = ("meter", "cabinet", "antenna")
 IMAGE_BYTES = 100 * 1024
 """Of a photograph that was made smaller for a bad line."""
 
+WORK_ORDERS, QUICK_WORK_ORDERS = 100, 3
+REPETITIONS = 5
+
 THREADS = 8
 """As many as ours reads work orders at once."""
 
 
-def benchmark(cloud: Cloud, served: Services, *, work_orders: int, repetitions: int) -> Comparison:
+def bench(ground: Ground) -> Iterator[Figure]:
     """Import that many work orders of three photographs, three ways; each time into a site of its own."""
+    cloud, served = ground.cloud, ground.served
+    work_orders, repetitions = QUICK_WORK_ORDERS if ground.quick else WORK_ORDERS, REPETITIONS
     add_customer(cloud.db, id=CUSTOMER, slug="bench", name="Bench")
     content = _archive(work_orders)
     for repetition in range(repetitions + 1):
@@ -94,7 +98,7 @@ def benchmark(cloud: Cloud, served: Services, *, work_orders: int, repetitions: 
         found = digest(sorted(each.crc32c.encode() for each in landed))
         return replace(found, bytes=sum(each.size for each in landed))
 
-    return compare(
+    compared = compare(
         "importing an archive",
         "photographs",
         repetitions,
@@ -105,6 +109,7 @@ def benchmark(cloud: Cloud, served: Services, *, work_orders: int, repetitions: 
         ],
         done,
     )
+    yield shown(compared).figure("ingest_cpu_vs_client", 1, "cpu", None)
 
 
 def _archive(work_orders: int) -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -14,18 +14,21 @@ from yarl import URL
 from shared.delivery.base import Copy
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.copying import IN_FLIGHT, copy_images
-from shared.gcp.clients import Cloud
 from tests.benchmarks import services
-from tests.benchmarks.measure import Comparison, DifferentWork, Done, Side, compare, digest
-from tests.benchmarks.services import Services
+from tests.benchmarks.measure import DifferentWork, Done, Figure, Ground, Side, compare, digest, shown
 
 BUCKET = "bench-copies"
+IMAGES, QUICK_IMAGES = 600, 30
+REPETITIONS = 5
+
 IMAGE_BYTES = 2048
 """Small: in production, too, a rewrite within a location moves no bytes."""
 
 
-def benchmark(cloud: Cloud, served: Services, *, images: int, repetitions: int) -> Comparison:
+def bench(ground: Ground) -> Iterator[Figure]:
     """Copy that many images, three ways; every copy is conditional, and goes to a new name."""
+    cloud, served = ground.cloud, ground.served
+    images = QUICK_IMAGES if ground.quick else IMAGES
     account = served.ask(services.onboard, "bench", "bench", BUCKET)
     contents = random.Random(1)
     source = cloud.settings.images_bucket
@@ -74,10 +77,10 @@ def benchmark(cloud: Cloud, served: Services, *, images: int, repetitions: int) 
         found = digest([f"{each.name.removeprefix(prefix)} {each.crc32c}".encode() for each in landed])
         return replace(found, bytes=sum(each.size for each in landed))
 
-    return compare(
+    compared = compare(
         "copying images",
         "objects",
-        repetitions,
+        REPETITIONS,
         [
             Side("copy_images (batched)", batched),
             Side("client: blob.rewrite, one after the other", one_by_one),
@@ -85,6 +88,7 @@ def benchmark(cloud: Cloud, served: Services, *, images: int, repetitions: int) 
         ],
         done,
     )
+    yield shown(compared).figure("copy_cpu_vs_client", 1, "cpu", None)
 
 
 def _renamed(copies: Sequence[Copy], folder: str) -> list[Copy]:

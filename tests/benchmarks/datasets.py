@@ -4,7 +4,7 @@ memory of a large export against a small one."""
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -26,7 +26,7 @@ from shared.workorders.images import Image
 from shared.workorders.record import SCHEMA, WorkOrder, encode
 from tests.benchmarks import samples as work_orders
 from tests.benchmarks import services, works
-from tests.benchmarks.measure import Comparison, Done, Side, compare, digest
+from tests.benchmarks.measure import Comparison, Done, Figure, Ground, Side, compare, digest, shown
 from tests.benchmarks.services import Services
 from tests.benchmarks.works import Performed
 
@@ -46,34 +46,39 @@ WRITES_A_COMMIT = 200
 """How many work orders one commit writes. It may hold 10 MiB."""
 
 
-@dataclass(frozen=True)
-class Growth:
-    """What exporting took with few samples and with ten times as many."""
+SAMPLES, QUICK_SAMPLES = 6_000, 30
+REPETITIONS = 3
+LIMIT = 0.15
 
-    small: Performed
-    large: Performed
+GROWN, QUICK_GROWN = 50_000, 60
+"""How many samples the larger export has whose memory is measured; the small one has a tenth."""
 
-    @property
-    def ratio(self) -> float:
-        """The peak memory of the large export over that of the small one."""
-        return self.large.peak / self.small.peak
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it, the ratio included."""
-        return {**asdict(self), "ratio": self.ratio}
+GROWTH_LIMIT = 1.1
 
 
-def onboard(cloud: Cloud, served: Services) -> None:
+def bench(ground: Ground) -> Iterator[Figure]:
+    """The comparison, and the memory."""
+    onboard(ground)
+    yield _compared(ground).figure("dataset_cpu_vs_client", 1, "cpu", LIMIT)
+    works.show_head()
+    samples = QUICK_GROWN if ground.quick else GROWN
+    small, large = _apart(ground, "small", samples // 10), _apart(ground, "large", samples)
+    yield works.growth("rss_growth, dataset", small, large, GROWTH_LIMIT)
+
+
+def onboard(ground: Ground) -> None:
     """Make the customer whose datasets these are."""
-    served.ask(services.onboard, CUSTOMER, CUSTOMER, BUCKET)
-    add_customer(cloud.db, id=CUSTOMER, slug=CUSTOMER, name="Datasets")
+    ground.served.ask(services.onboard, CUSTOMER, CUSTOMER, BUCKET)
+    add_customer(ground.cloud.db, id=CUSTOMER, slug=CUSTOMER, name="Datasets")
 
 
-def benchmark(cloud: Cloud, served: Services, *, samples: int, repetitions: int) -> Comparison:
+def _compared(ground: Ground) -> Comparison:
     """Export that many samples, two ways, each time to a path of its own.
 
     The client's side only copies the images. It reads no labels, and writes no file of its own.
     """
+    cloud, served = ground.cloud, ground.served
+    samples = QUICK_SAMPLES if ground.quick else SAMPLES
     theirs = cloud.as_customer(get_customer(cloud.db, CUSTOMER).account)
     dataset = make(cloud, served, "compared", samples)
     client = storage.Client(
@@ -110,28 +115,19 @@ def benchmark(cloud: Cloud, served: Services, *, samples: int, repetitions: int)
         found = digest(sorted(f"{each.crc32c} {each.size}".encode() for each in copied))
         return replace(found, bytes=sum(each.size for each in copied))
 
-    return compare(
-        "exporting a dataset as COCO",
-        "samples",
-        repetitions,
-        [
-            Side("a dataset export task", ours),
-            Side("client: stream, to_dict; rewrite, one after the other", one_by_one),
-        ],
-        done,
-    )
+    sides = [
+        Side("a dataset export task", ours),
+        Side("client: stream, to_dict; rewrite, one after the other", one_by_one),
+    ]
+    return shown(compare("exporting a dataset as COCO", "samples", REPETITIONS, sides, done))
 
 
-def growth(cloud: Cloud, served: Services, *, samples: int) -> Growth:
-    """Export that many samples, and a tenth of them, each in a process of its own."""
-    return Growth(_apart(cloud, served, "small", samples // 10), _apart(cloud, served, "large", samples))
-
-
-def _apart(cloud: Cloud, served: Services, site: str, samples: int) -> Performed:
-    dataset = make(cloud, served, site, samples)
-    took = works.perform_apart(__name__, begin(cloud, dataset, f"{site}/").path)
+def _apart(ground: Ground, site: str, samples: int) -> Performed:
+    dataset = make(ground.cloud, ground.served, site, samples)
+    took = works.perform_apart(__name__, begin(ground.cloud, dataset, f"{site}/").path)
     assert took.records == samples, took
-    _whole(served, f"{site}/", samples)
+    _whole(ground.served, f"{site}/", samples)
+    works.show(f"export of a dataset of {samples:,} samples", took)
     return took
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterator
 
 import orjson
 from google.cloud import firestore
@@ -12,17 +13,24 @@ from shared.gcp.objects import Stored
 from shared.items import store
 from shared.items.types import folded
 from tests.benchmarks import jobs
-from tests.benchmarks.measure import Comparison, Done, Side, compare, digest
+from tests.benchmarks.measure import Done, Figure, Ground, Side, compare, digest, shown
 
 NO_THROTTLE = BulkWriterOptions(initial_ops_per_second=1_000_000, max_ops_per_second=1_000_000)
 """A BulkWriter begins with 500 writes a second, and sleeps to keep to that. Ours is not throttled either."""
 
+RECORDS, QUICK_RECORDS = 5000, 30
+REPETITIONS = 3
 
-def benchmark(cloud: Cloud, *, records: int, repetitions: int) -> Comparison:
+SET_LIMIT, BULK_WRITER_LIMIT = 0.2, 0.67
+
+
+def bench(ground: Ground) -> Iterator[Figure]:
     """Import that many records of a CSV file in Storage, three ways; each time as a type of its own.
 
     The client's sides write the very same documents. They check nothing, and do not know how far they are.
     """
+    ground.once(jobs.onboard)
+    cloud, records = ground.cloud, QUICK_RECORDS if ground.quick else RECORDS
     file = jobs.upload(cloud, jobs.rows(records))
 
     def ours(repetition: int) -> str:
@@ -47,17 +55,14 @@ def benchmark(cloud: Cloud, *, records: int, repetitions: int) -> Comparison:
     def done(_: Side[str], __: int, type: str) -> Done:
         return digest(sorted(jobs.items(cloud, type)))
 
-    return compare(
-        "importing records",
-        "records",
-        repetitions,
-        [
-            Side("an import job", ours),
-            Side("client: set, one after the other", one_by_one),
-            Side("client: BulkWriter, not throttled", bulk_writer),
-        ],
-        done,
-    )
+    sides = [
+        Side("an import job", ours),
+        Side("client: set, one after the other", one_by_one),
+        Side("client: BulkWriter, not throttled", bulk_writer),
+    ]
+    found = shown(compare("importing records", "records", REPETITIONS, sides, done))
+    yield found.figure("import_cpu_vs_set", 1, "cpu", SET_LIMIT)
+    yield found.figure("import_cpu_vs_bulk_writer", 2, "cpu", BULK_WRITER_LIMIT)
 
 
 def _documents(

@@ -16,6 +16,7 @@ from shared.jobs import service
 from shared.jobs.job import ENDED, Job
 from shared.jobs.steps import KIND
 from tests.benchmarks import works
+from tests.benchmarks.measure import Ground
 from tests.benchmarks.works import Performed
 
 CUSTOMER = "jobs"
@@ -23,9 +24,9 @@ CALLER = Caller(key="bench", customer=CUSTOMER, scopes=frozenset(), site=None)
 COLUMNS = ("id", "name", "team", "street", "hours", "note")
 
 
-def onboard(cloud: Cloud) -> None:
+def onboard(ground: Ground) -> None:
     """Make the customer whose jobs these are."""
-    add_customer(cloud.db, id=CUSTOMER, slug=CUSTOMER, name="Jobs")
+    add_customer(ground.cloud.db, id=CUSTOMER, slug=CUSTOMER, name="Jobs")
 
 
 def rows(records: int) -> Iterator[bytes]:

@@ -2,15 +2,65 @@
 
 import gc
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+import logging
+import resource
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from infra.local.clock import cpu_seconds
 from shared.clock import elapsed_since, stopwatch
+from shared.gcp.clients import Cloud
+from tests.benchmarks.services import Services
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What `make bench` reports: ours over theirs, of the same work in one run; less is better.
+
+    `ours` and `theirs` are in `unit`. `limit` is what `ratio` may be at most; None where it is only watched.
+    """
+
+    name: str
+    ratio: float
+    ours: float
+    theirs: float
+    unit: str
+    limit: float | None
+
+
+@dataclass
+class Ground:
+    """What a benchmark stands on: our clients, and the services they call, which run in another process.
+
+    `quick` asks for little work: it is to see that all of it still works, and the figures mean nothing.
+    """
+
+    cloud: Cloud
+    served: Services
+    quick: bool
+    _prepared: set[object] = field(default_factory=set)
+
+    def once(self, prepare: Callable[["Ground"], None]) -> None:
+        """Do what several benchmarks need done before them."""
+        if prepare not in self._prepared:
+            self._prepared.add(prepare)
+            prepare(self)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The functions' log must not go into the tables; what is an error is still said."""
+    log, silent = logging.getLogger("waybill"), logging.NullHandler()
+    log.addHandler(silent)
+    try:
+        yield
+    finally:
+        log.removeHandler(silent)
 
 
 class DifferentWork(Exception):
@@ -43,12 +93,22 @@ class Done:
     sha256: str
 
 
+def children_cpu_seconds() -> float:
+    """The CPU of all processes that this one has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @dataclass(frozen=True)
 class Side(Generic[T]):
-    """One way to do the work. `work` is timed and given the number of the repetition."""
+    """One way to do the work. `work` is timed and given the number of the repetition.
+
+    `cpu` tells the seconds of CPU spent so far: `children_cpu_seconds` where another program does the work.
+    """
 
     name: str
     work: Callable[[int], T]
+    cpu: Callable[[], float] = cpu_seconds
 
 
 @dataclass(frozen=True)
@@ -82,13 +142,12 @@ class Comparison:
         pairs = zip(side.took, self.sides[0].took, strict=True)
         return spread([getattr(ours, clock) / getattr(theirs, clock) for theirs, ours in pairs])
 
-    def as_json(self) -> dict[str, Any]:
-        """All of it, ratios included."""
-        ratios = [
-            {"side": side.name, **{clock: asdict(self.ratio(side, clock)) for clock in ("wall", "cpu")}}
-            for side in self.sides[1:]
-        ]
-        return {**asdict(self), "times_ours": ratios}
+    def figure(self, name: str, against: int, clock: str, limit: float | None) -> Figure:
+        """Ours over the side of that number, by `wall` or `cpu`."""
+        ours, theirs = self.sides[0], self.sides[against]
+        each, other = (self.seconds(side, clock).median / side.done.items * 1e6 for side in (ours, theirs))
+        unit = f"µs {'of CPU ' if clock == 'cpu' else ''}for each of the {self.unit}"
+        return Figure(name, self.share(theirs, clock).median, each, other, unit, limit)
 
 
 def compare(
@@ -107,7 +166,7 @@ def compare(
     dones: dict[str, Done] = {}
     for repetition in range(repetitions + 1):
         for side in sides:
-            time, result = timed(lambda side=side, at=repetition: side.work(at))  # type: ignore[misc]
+            time, result = timed(lambda side=side, at=repetition: side.work(at), side.cpu)  # type: ignore[misc]
             did = dones[side.name] = done(side, repetition, result)
             if did != dones[sides[0].name]:
                 raise DifferentWork(f"{name}: {sides[0].name} did {dones[sides[0].name]}, {side.name} {did}")
@@ -116,12 +175,43 @@ def compare(
     return Comparison(name, unit, [SideTook(side.name, took[side.name], dones[side.name]) for side in sides])
 
 
-def timed(work: Callable[[], T]) -> tuple[Took, T]:
-    """Do it; returns what it took, and its result."""
+def timed(work: Callable[[], T], clock: Callable[[], float] = cpu_seconds) -> tuple[Took, T]:
+    """Do it; returns what it took, by the clock and by that clock of the CPU, and its result."""
     gc.collect()  # what another left behind is not counted here
-    cpu, wall = cpu_seconds(), stopwatch()
+    cpu, wall = clock(), stopwatch()
     result = work()
-    return Took(elapsed_since(wall), cpu_seconds() - cpu), result
+    return Took(elapsed_since(wall), clock() - cpu), result
+
+
+def shown(comparison: Comparison) -> Comparison:
+    """Print it as a table; returns it."""
+    ours = comparison.sides[0]
+    done = ours.done
+    print(
+        f"\n{comparison.name}: {done.items:,} {comparison.unit}, {done.bytes:,} bytes, "
+        f"{len(ours.took)} times by turns; median (least to most)"
+    )
+    print(f"  {'':50} {'wall s':>7} {'CPU s':>7} {'µs CPU each':>11}   {'wall, × ours':20}  CPU, × ours")
+    for side in comparison.sides:
+        wall, cpu = (comparison.seconds(side, clock).median for clock in ("wall", "cpu"))
+        clocks = ("wall", "cpu") if side is not ours else ()
+        ratios = [times(comparison.ratio(side, clock)) for clock in clocks]
+        print(
+            f"  {side.name:50} {wall:7.3f} {cpu:7.3f} {cpu / done.items * 1e6:11,.1f}   "
+            + "  ".join(f"{ratio:20}" for ratio in ratios).rstrip(),
+            flush=True,
+        )
+    return comparison
+
+
+def times(ratio: Spread) -> str:
+    """A ratio as tables show it."""
+    return f"{ratio.median:.1f} ({ratio.least:.1f} to {ratio.most:.1f})"
+
+
+def seconds(took: Spread) -> str:
+    """Seconds as tables show them."""
+    return f"{took.median:.3f} ({took.least:.3f} to {took.most:.3f})"
 
 
 def spread(values: Iterable[float]) -> Spread:

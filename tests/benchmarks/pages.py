@@ -1,6 +1,7 @@
-"""A page of the console's exports, against the same page of a customer who has none: until its first byte."""
+"""A page of the console's exports, against the same page of a customer who has none, until the
+whole answer is there."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from uuid import NAMESPACE_URL, uuid5
 
 from werkzeug.wrappers import Response
@@ -12,38 +13,35 @@ from shared.console.pages.exports import PAGE_SIZE
 from shared.exports.api import ROUTES
 from shared.gcp.clients import Cloud
 from shared.http.routes import Asked
-from tests.benchmarks.measure import Spread, Took, spread, timed
+from tests.benchmarks.measure import DifferentWork, Figure, Ground, Took, spread, timed
 from tests.world import environ, framework
 
 FULL, EMPTY = "pages", "nopages"
 """The customers: one with more exports than a page has, one without any."""
 
 
-@dataclass(frozen=True)
-class Pages:
-    """What either page took, by turns."""
+REPETITIONS, QUICK_REPETITIONS = 25, 3
 
-    full: list[Took]
-    empty: list[Took]
-
-    def ratio(self, clock: str) -> Spread:
-        """How many times the `wall` or `cpu` of the empty page the full one takes."""
-        pairs = zip(self.full, self.empty, strict=True)
-        return spread(getattr(full, clock) / getattr(empty, clock) for full, empty in pairs)
+WALL_LIMIT = 2.0
 
 
-def benchmark(cloud: Cloud, *, repetitions: int) -> Pages:
+def bench(ground: Ground) -> Iterator[Figure]:
     """Ask for either page by turns, once unmeasured."""
-    cookies = {customer: _signed_in(cloud, customer) for customer in (FULL, EMPTY)}
+    cookies = {customer: _signed_in(ground.cloud, customer) for customer in (FULL, EMPTY)}
     took: dict[str, list[Took]] = {FULL: [], EMPTY: []}
-    for repetition in range(repetitions + 1):
+    for repetition in range((QUICK_REPETITIONS if ground.quick else REPETITIONS) + 1):
         for customer, cookie in cookies.items():
-            time, shown = timed(lambda cookie=cookie: _rows(cookie))  # type: ignore[misc]
-            if shown != (PAGE_SIZE if customer == FULL else 0):
-                raise AssertionError(f"the page of {customer} shows {shown} exports")
+            time, rows = timed(lambda cookie=cookie: _rows(cookie))  # type: ignore[misc]
+            if rows != (PAGE_SIZE if customer == FULL else 0):
+                raise DifferentWork(f"the page of {customer} shows {rows} exports")
             if repetition:
                 took[customer].append(time)
-    return Pages(took[FULL], took[EMPTY])
+    for clock, limit in (("wall", WALL_LIMIT), ("cpu", None)):
+        full, empty = ([getattr(each, clock) for each in took[customer]] for customer in (FULL, EMPTY))
+        ratio = spread(one / other for one, other in zip(full, empty, strict=True)).median
+        ms = (spread(full).median * 1e3, spread(empty).median * 1e3)
+        unit = f"ms{' of CPU' if clock == 'cpu' else ''} a page"
+        yield Figure(f"console_page_vs_empty, {clock}", ratio, *ms, unit, limit)
 
 
 def _signed_in(cloud: Cloud, customer: str) -> str:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +17,19 @@ from shared.gcp.clients import Cloud
 from shared.jobs import exporting
 from shared.sandbox import sql
 from tests.benchmarks import jobs
-from tests.benchmarks.measure import Comparison, Done, Side, Spread, compare, digest, spread
+from tests.benchmarks.measure import (
+    Comparison,
+    Done,
+    Figure,
+    Ground,
+    Side,
+    Spread,
+    compare,
+    digest,
+    seconds,
+    shown,
+    spread,
+)
 
 TYPE = "Queried"
 ROWS = "SELECT id, name, team, hours FROM {table} WHERE CAST(hours AS INTEGER) >= 500"
@@ -41,30 +53,27 @@ class Query:
     comparison: Comparison
     steps: dict[str, list[float]]
 
-    @property
-    def overhead(self) -> Spread:
-        """How many times as long as DuckDB ours takes by the clock, repetition by repetition."""
-        ours, theirs = self.comparison.sides
-        pairs = zip(ours.took, theirs.took, strict=True)
-        return spread([each.wall / plain.wall for each, plain in pairs])
-
     def seconds(self, step: str) -> Spread:
         """What a step took."""
         return spread(self.steps[step])
 
-    def as_json(self) -> dict[str, Any]:
-        """All of it."""
-        seconds = {step: asdict(self.seconds(step)) for step in self.steps}
-        overhead = asdict(self.overhead)
-        return {
-            "comparison": self.comparison.as_json(),
-            "overhead": overhead,
-            "steps": self.steps,
-            "seconds": seconds,
-        }
+
+ITEMS, QUICK_ITEMS = 100_000, 30
+REPETITIONS = 3
 
 
-def benchmark(cloud: Cloud, *, items: int, repetitions: int) -> Query:
+def bench(ground: Ground) -> Iterator[Figure]:
+    """The query, and where its seconds go."""
+    ground.once(jobs.onboard)
+    found = query(ground.cloud, items=QUICK_ITEMS if ground.quick else ITEMS)
+    shown(found.comparison)
+    print("  where the seconds of ours go:")
+    for step in found.steps:
+        print(f"  {step:50} {seconds(found.seconds(step))}")
+    yield found.comparison.figure("sql_wall_vs_duckdb", 1, "wall", None)
+
+
+def query(cloud: Cloud, *, items: int) -> Query:
     """Query that many items: by an export job from its plan to its end, and by DuckDB from a Parquet file to
     a JSON file."""
     file = jobs.upload(cloud, jobs.rows(items))
@@ -88,10 +97,10 @@ def benchmark(cloud: Cloud, *, items: int, repetitions: int) -> Query:
             return lambda: b"".join(jobs.result(cloud, job))
 
         def plainly(_: int) -> Callable[[], bytes]:
-            query = ROWS.format(table=f"read_parquet('{parquet}')")
+            selected = ROWS.format(table=f"read_parquet('{parquet}')")
             with duckdb.connect() as connection:
                 connection.execute("SET threads = 2")
-                connection.execute(f"COPY ({query}) TO '{answer}' (FORMAT json, ARRAY true)")
+                connection.execute(f"COPY ({selected}) TO '{answer}' (FORMAT json, ARRAY true)")
             return answer.read_bytes
 
         def done(_: Side[Callable[[], bytes]], __: int, made: Callable[[], bytes]) -> Done:
@@ -100,7 +109,7 @@ def benchmark(cloud: Cloud, *, items: int, repetitions: int) -> Query:
         compared = compare(
             "querying items",
             "rows of the result",
-            repetitions,
+            REPETITIONS,
             [Side("an export job with SQL", ours), Side("DuckDB, from Parquet", plainly)],
             done,
         )

@@ -1,14 +1,19 @@
 """The states view: of each work item only the last input."""
 
 import json
+from collections.abc import Iterator
 
 from shared.workorders.record import encode, states_record
-from tests.benchmarks.measure import Comparison, Done, Side, compare, digest
+from tests.benchmarks.measure import Done, Figure, Ground, Side, compare, digest, shown
 from tests.benchmarks.samples import work_order
 
+RECORDS, QUICK_RECORDS = 2000, 30
+REPETITIONS = 5
 
-def benchmark(*, records: int, repetitions: int) -> Comparison:
-    """Make that many views, with orjson and with json."""
+
+def bench(ground: Ground) -> Iterator[Figure]:
+    """Make the views of that many records, with orjson and with json."""
+    records = QUICK_RECORDS if ground.quick else RECORDS
     kept = [encode(work_order(number)) for number in range(records)]
 
     def ours(_: int) -> list[tuple[bytes, frozenset[str]]]:
@@ -23,7 +28,8 @@ def benchmark(*, records: int, repetitions: int) -> Comparison:
         return digest([record + ",".join(sorted(inputs)).encode() for record, inputs in views])
 
     sides = [Side("states_record", ours), Side("the same with json", standard)]
-    return compare("states view", "records and their inputs' ids", repetitions, sides, done)
+    found = shown(compare("states view", "records and their inputs' ids", REPETITIONS, sides, done))
+    yield found.figure("states_view_cpu_vs_json", 1, "cpu", None)
 
 
 def _with_json(record: bytes) -> tuple[bytes, frozenset[str]]:

@@ -1,85 +1,70 @@
 """The benchmarks run, and hold only the same work against itself; which side is faster is no test's."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.__main__ import QUICK, main
-from tests.benchmarks.datasets import IMAGE_BYTES
-from tests.benchmarks.measure import DifferentWork, Done, Side, compare, digest
+from tests.benchmarks import services
+from tests.benchmarks.__main__ import BENCHMARKS, main, show
+from tests.benchmarks.measure import DifferentWork, Done, Figure, Ground, Side, compare, digest
+
+WITHOUT_FIGURES = {"whole_run"}
+"""The benchmarks that only show where the time goes."""
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    with services.running() as (served, cloud):
+        yield Ground(cloud, served, quick=True)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_each_benchmark_runs_and_its_sides_do_the_same_work(
+    name: str, ground: Ground, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = list(BENCHMARKS[name](ground))
+    assert bool(figures) == (name not in WITHOUT_FIGURES)
+    assert len({each.name for each in figures}) == len(figures)
+    for each in figures:
+        assert each.ratio > 0, each
+        assert each.ours > 0, each
+        assert each.theirs > 0, each
+        assert each.unit, each
+        assert each.limit is None or each.limit > 0, each
+    if not figures:
+        assert "tick" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_figures_are_in_the_table_and_in_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--quick", "--to", str(tmp_path / "bench.json")]) == 0
+    assert main(["--quick", "--only", "states", "--to", str(tmp_path / "bench.json")]) == 0
     found = json.loads((tmp_path / "bench.json").read_text())
-    sides = {each["name"]: each["sides"] for each in found["comparisons"]}
-    items = {
-        "reading records": QUICK.records,
-        "states view": QUICK.states,
-        "copying images": QUICK.copies,
-        "importing an archive": 3 * QUICK.archived,
-        "importing records": QUICK.imported,
-        "exporting a dataset as COCO": QUICK.samples,
-    }
-    assert {name: len(each) for name, each in sides.items()} == {
-        "reading records": 3,
-        "states view": 2,
-        "copying images": 3,
-        "importing an archive": 3,
-        "importing records": 3,
-        "exporting a dataset as COCO": 2,
-    }
-    few = dict.fromkeys(("importing records", "exporting a dataset as COCO"), QUICK.runs)
-    repetitions = dict.fromkeys(sides, QUICK.repetitions) | few
-    small = {"importing records": 200, "exporting a dataset as COCO": IMAGE_BYTES - 1}
-    record_bytes = dict.fromkeys(sides, 1000) | small
-    for name, those in sides.items():
-        assert all(side["done"] == those[0]["done"] for side in those)
-        assert those[0]["done"]["items"] == items[name]
-        assert those[0]["done"]["bytes"] > record_bytes[name] * items[name]
-        assert all(len(side["took"]) == repetitions[name] for side in those)
-    run = found["run"]
-    assert (run["lines"]["items"], run["images"]["items"]) == (QUICK.work_orders, 3 * QUICK.work_orders)
-    assert {"plan", "write", "deliver", "copy", "finish"} <= set(run["steps"])
-    assert all(took["wall"]["least"] > 0 for took in run["steps"].values())
-    query = found["query"]
-    ours, duckdb = query["comparison"]["sides"]
-    assert ours["done"] == duckdb["done"]
-    assert 0 < ours["done"]["items"] < QUICK.queried
-    (total,) = (took["wall"] for took in ours["took"])
-    assert all(seconds > 0 for each in query["steps"].values() for seconds in each), query["steps"]
-    assert sum(seconds for each in query["steps"].values() for seconds in each) == pytest.approx(
-        total, rel=0.5
+    assert set(found) == {"states_view_cpu_vs_json"}
+    assert set(found["states_view_cpu_vs_json"]) == {"ratio", "ours", "theirs", "unit", "limit"}
+    assert "states_view_cpu_vs_json" in capsys.readouterr().out
+
+
+def test_a_benchmark_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "record"])
+    assert "there is no record; there are records" in capsys.readouterr().err
+
+
+def test_a_figure_above_its_limit_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    show(
+        [
+            Figure("one", 1.0, 1, 1, "s", 1.0),
+            Figure("two", 1.01, 1, 1, "s", 1.0),
+            Figure("three", 9, 9, 1, "s", None),
+        ]
     )
-    for name, records in (("small", QUICK.grown // 10), ("large", QUICK.grown)):
-        took = found["growth"][name]
-        assert {does: each["records"] for does, each in took.items()} == {
-            "import": records,
-            "export": records,
-        }
-        assert all(each["peak"] >= each["before"] > 20_000_000 for each in took.values()), took
-    for name, samples in (("small", QUICK.grown_samples // 10), ("large", QUICK.grown_samples)):
-        took = found["dataset_growth"][name]
-        assert took["records"] == samples
-        assert took["peak"] >= took["before"] > 20_000_000, took
-    assert {each["name"] for each in found["figures"]} == {
-        "import_rss_growth",
-        "export_rss_growth",
-        "import_rate_vs_client, set",
-        "import_rate_vs_client, BulkWriter",
-        "console_page_vs_empty, CPU",
-        "console_page_vs_empty, wall",
-        "sql_overhead",
-        "dataset_cpu_per_sample",
-        "dataset_rss_growth",
-    }
-    printed = capsys.readouterr().out
-    assert all(side["name"] in printed for those in sides.values() for side in those)
-    assert all(name in printed for name in (*query["steps"], *(each["name"] for each in found["figures"])))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("MISSED")] == ["two"]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +88,7 @@ def test_sides_run_by_turns_and_ratios_are_of_the_same_repetition() -> None:
         return Side(name, lambda at: ran.append(f"{name}{at}"))
 
     def done(_side: Side[None], _repetition: int, _result: None) -> Done:
-        return digest([])
+        return digest([b""])
 
     comparison = compare("turns", "turns", 2, [side("a"), side("b")], done)
     assert ran == ["a0", "b0", "a1", "b1", "a2", "b2"]
@@ -115,3 +100,5 @@ def test_sides_run_by_turns_and_ratios_are_of_the_same_repetition() -> None:
     share = comparison.share(theirs, "wall")
     parts = [a.wall / b.wall for a, b in zip(ours.took, theirs.took, strict=True)]
     assert (share.least, share.most) == (min(parts), max(parts))
+    figure = comparison.figure("turns_wall", 1, "wall", 2.0)
+    assert (figure.name, figure.ratio, figure.limit) == ("turns_wall", share.median, 2.0)

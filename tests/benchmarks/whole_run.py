@@ -1,13 +1,11 @@
 """A whole run, from the tick to the manifest: where its time goes."""
 
-import logging
 import random
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +24,7 @@ from shared.http.idempotency import Repeatable
 from shared.workorders import store
 from shared.workorders.store import Photograph
 from tests.benchmarks import services
-from tests.benchmarks.measure import Done, Spread, Took, digest, spread, timed
+from tests.benchmarks.measure import Done, Figure, Ground, Spread, Took, digest, seconds, spread, timed
 from tests.benchmarks.samples import TASK_GROUPS, work_order
 from tests.benchmarks.services import Services
 from tests.world import handler
@@ -55,33 +53,46 @@ class WholeRun:
         """A step's `wall` or `cpu`."""
         return spread([getattr(took, clock) for took in self.took[step]])
 
-    def as_json(self) -> dict[str, Any]:
-        """All of it."""
-        steps = {
-            step: {clock: asdict(self.seconds(step, clock)) for clock in ("wall", "cpu")}
-            for step in self.took
-        }
-        return {**asdict(self), "steps": steps}
+
+WORK_ORDERS, QUICK_WORK_ORDERS = 300, 3
+REPETITIONS, QUICK_REPETITIONS = 3, 1
 
 
-def benchmark(cloud: Cloud, served: Services, *, work_orders: int, repetitions: int) -> WholeRun:
+def bench(ground: Ground) -> Iterator[Figure]:
+    """Show where the time goes; there is nothing to hold it against."""
+    run = perform(ground)
+    print(
+        f"\n{run.name}, tick to manifest: {run.lines.items:,} work orders ({run.lines.bytes:,} bytes), "
+        f"{run.images.items:,} images ({run.images.bytes:,} bytes), {len(run.took[TOTAL])} times; "
+        "median (least to most)"
+    )
+    print(f"  {'':50} {'wall s':24}  CPU s")
+    for step in run.took:
+        wall, cpu = (seconds(run.seconds(step, clock)) for clock in ("wall", "cpu"))
+        print(f"  {step:50} {wall:24}  {cpu}", flush=True)
+    yield from ()
+
+
+def perform(ground: Ground) -> WholeRun:
     """Export that many work orders with three images each; each repetition is an export of its own, made
     in the same way and sent to a folder of its own."""
+    cloud, served = ground.cloud, ground.served
+    work_orders = QUICK_WORK_ORDERS if ground.quick else WORK_ORDERS
+    repetitions = QUICK_REPETITIONS if ground.quick else REPETITIONS
     served.ask(services.onboard, CUSTOMER, CUSTOMER, BUCKET)
     add_customer(cloud.db, id=CUSTOMER, slug=CUSTOMER, name="Run")
     _make_work_orders(cloud, work_orders)
     served.ask(services.wait, timedelta(minutes=2))  # the window ends at a whole minute
     took: dict[str, list[Took]] = defaultdict(list)
     done: set[tuple[Done, Done]] = set()
-    with _quiet():
-        for repetition in range(repetitions + 1):
-            folder = f"r{repetition}"
-            _make_export(cloud, folder)
-            steps = _run(served)
-            done.add(_delivered(served, folder))
-            if repetition:
-                for step, time in steps.items():
-                    took[step].append(time)
+    for repetition in range(repetitions + 1):
+        folder = f"r{repetition}"
+        _make_export(cloud, folder)
+        steps = _run(served)
+        done.add(_delivered(served, folder))
+        if repetition:
+            for step, time in steps.items():
+                took[step].append(time)
     ((lines, images),) = done  # every run delivered the same
     return WholeRun("a whole run", dict(took), lines, images)
 
@@ -167,14 +178,3 @@ def _delivered(served: Services, folder: str) -> tuple[Done, Done]:
     images = [each for each in landed.values() if "/images/" in each.name]
     listed = digest([f"{each.name.removeprefix(folder)} {each.crc32c}".encode() for each in images])
     return digest(lines), Done(listed.items, sum(each.size for each in images), listed.sha256)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The functions' log must not go into the table; what is an error is still said."""
-    log, silent = logging.getLogger("waybill"), logging.NullHandler()
-    log.addHandler(silent)
-    try:
-        yield
-    finally:
-        log.removeHandler(silent)

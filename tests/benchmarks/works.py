@@ -19,6 +19,7 @@ from shared.work import pieces
 from shared.work.engine import perform
 from shared.work.kinds import COMPLETED, Kind
 from shared.work.pieces import OPEN, QUEUED
+from tests.benchmarks.measure import Figure
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,23 @@ def report(work: Callable[[Cloud], int]) -> None:
     records = work(cloud)
     took = Performed(records, elapsed_since(wall), cpu_seconds() - cpu, before, _peak())
     sys.stdout.write(f"{json.dumps(asdict(took))}\n")
+
+
+def show(name: str, took: Performed) -> None:
+    """Print it as a line of a table."""
+    before, peak = took.before / 1e6, took.peak / 1e6
+    print(f"  {name:50} {took.wall:7.1f} {took.cpu:7.1f} {before:15.1f} {peak:10.1f}", flush=True)
+
+
+def show_head() -> None:
+    """Print the head of that table."""
+    print("\nmemory, each in a process of its own")
+    print(f"  {'':50} {'wall s':>7} {'CPU s':>7} {'MB at its start':>15} {'MB at most':>10}")
+
+
+def growth(name: str, small: Performed, large: Performed, limit: float) -> Figure:
+    """The peak memory of a large work over that of a small one."""
+    return Figure(name, large.peak / small.peak, large.peak / 1e6, small.peak / 1e6, "MB at most", limit)
 
 
 def _peak() -> int:
