@@ -56,7 +56,7 @@ Snapshot = Any
 
 T = TypeVar("T")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -> T:
@@ -143,7 +143,7 @@ def read_time(snapshot: Snapshot) -> datetime:
 def plain(value: Any) -> Any:
     """A value of the client's with every moment in it as a plain datetime."""
     if isinstance(value, datetime):
-        return _EPOCH + (value - _EPOCH)
+        return EPOCH + (value - EPOCH)
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items()}
     return value
@@ -180,8 +180,11 @@ def timestamp(at: datetime) -> Timestamp:
 
 
 def moment(pb: Timestamp) -> datetime:
-    """The same back, UTC, to the microsecond, which is all that Firestore keeps."""
-    return pb.ToDatetime(UTC)
+    """The same back, UTC, to the microsecond, which is all that Firestore keeps.
+
+    Protobuf's own `ToDatetime` takes ten times as long, and an export asks four times for each record.
+    """
+    return EPOCH + timedelta(seconds=pb.seconds, microseconds=pb.nanos // 1000)
 
 
 class IdRange(NamedTuple):

@@ -136,7 +136,7 @@ def progress(work_items: tuple[WorkItem, ...], required: tuple[str, ...]) -> flo
 
 def iso(at: datetime) -> str:
     """A moment as records carry it: `2023-02-23T08:52:30.110425Z`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def timeline_line(record: bytes, created: str, updated: str) -> bytes:

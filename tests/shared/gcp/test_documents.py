@@ -14,8 +14,19 @@ from google.cloud.firestore_v1 import FieldFilter
 from infra.local.traffic import Fault
 from shared.errors import Retry
 from shared.gcp import documents
-from shared.gcp.documents import TRANSACTION_ATTEMPTS, Scan, count, fields_of, server_time, transact
+from shared.gcp.documents import (
+    TRANSACTION_ATTEMPTS,
+    Scan,
+    count,
+    fields_of,
+    moment,
+    server_time,
+    timestamp,
+    transact,
+)
 from shared.gcp.outages import outage
+from shared.workorders import scan as scan_of_work_orders
+from shared.workorders.record import iso
 from tests.world import SITE, World
 
 pytestmark = pytest.mark.wire
@@ -60,6 +71,29 @@ def test_a_scan_goes_through_pages_of_any_size(
 ) -> None:
     monkeypatch.setattr(documents, "PAGE_DOCUMENTS", page)
     assert scan(world) == forty
+
+
+def test_a_scan_takes_its_answers_from_the_channel_itself(world: World) -> None:
+    """Where gRPC changes how it is told to, an export costs more again, and nothing else would say so."""
+    scanned = Scan(world.cloud.db)
+    assert "SingleThreaded" in type(scanned._run_query).__name__
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(2026, 11, 22, 9, 17, 0, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    ],
+    ids=str,
+)
+def test_a_moment_comes_back_as_protobuf_reads_it(at: datetime) -> None:
+    sent = timestamp(at)
+    assert moment(sent) == sent.ToDatetime(UTC) == at
+    assert scan_of_work_orders._iso(sent) == iso(at) == at.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +266,9 @@ def test_moments_from_firestore_can_be_moved_and_rounded(world: World) -> None:
     reference = world.cloud.db.document("things/one")
     reference.set({"at": at, "inner": {"at": at}})
     fields = fields_of(reference.get())
-    for moment in (fields["at"], fields["inner"]["at"]):
-        assert type(moment) is datetime
-        assert moment.replace(second=0, microsecond=0).astimezone(UTC).minute == 17
+    for found in (fields["at"], fields["inner"]["at"]):
+        assert type(found) is datetime
+        assert found.replace(second=0, microsecond=0).astimezone(UTC).minute == 17
     assert type(server_time(world.cloud.db)) is datetime
 
 
