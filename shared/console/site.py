@@ -5,6 +5,7 @@ form counts only with the proof that it is of a page of ours, and from our own o
 pictures come from us alone, and none stands inside a page.
 """
 
+import contextlib
 import math
 import uuid
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from werkzeug.routing import Map, Rule
 from shared import logs
 from shared.accounts.callers import Call
 from shared.console import assets, forms, sessions
+from shared.console.forms import Form
 from shared.console.page import Page
 from shared.console.pages import (
     batches,
@@ -34,6 +36,7 @@ from shared.console.visit import Visit
 from shared.errors import Forbidden, TooMany
 from shared.gcp.clients import connect
 from shared.http.routes import REQUEST_ID, count, failure
+from shared.http.sent import of_the_unknown
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {connect}; "
@@ -101,12 +104,12 @@ class Site:
         if sends:
             _check_origin(visit)
         if visit.session is None and not page.public:
-            return signing_in.needed(visit, forms.read(visit.request) if sends and not page.files else None)
+            return signing_in.needed(visit, _form(visit, page) if sends and not page.files else None)
         with logs.bound(**_ids(visit, {} if page.public else values)):
             if visit.session is not None:
                 count(visit.caller.customer, Call(visit.cloud, visit.caller))
             if sends:
-                visit.form = forms.begun(visit.request) if page.files else forms.read(visit.request)
+                visit.form = _form(visit, page)
                 _check_csrf(visit)
             return page.handler(visit, **values)
 
@@ -130,6 +133,13 @@ def _asset(visit: Visit, digest: str, name: str) -> flask.Response:
     if answer is None:
         flask.abort(404)
     return answer
+
+
+def _form(visit: Visit, page: Page) -> Form:
+    """What a form sends. That of whoever is not signed in is read as that of any caller who is not known."""
+    unknown = visit.session is None
+    with of_the_unknown(visit.request) if unknown else contextlib.nullcontext():
+        return forms.begun(visit.request) if page.files else forms.read(visit.request)
 
 
 def _ids(visit: Visit, values: dict[str, Any]) -> dict[str, str]:

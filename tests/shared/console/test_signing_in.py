@@ -3,12 +3,15 @@
 import re
 from datetime import timedelta
 
+import flask
 import pytest
 
 from shared.accounts.keys import create_key, revoke_key
 from shared.console import sessions
+from shared.errors import TooSlow
+from shared.http.sent import LATE, of_the_unknown
 from tests.console import Browser
-from tests.world import World
+from tests.world import World, environ
 
 AWAY = "/console?days=7"
 """A page with a query, for whoever is led back."""
@@ -52,6 +55,19 @@ def test_a_wrong_key_is_said_at_its_field_and_is_not_shown_again(browser: Browse
 def test_wrong_keys_of_an_address_are_slowed(browser: Browser) -> None:
     seen = [browser.sign_in(f"wb_{number:016x}_{'A' * 43}").status for number in range(21)]
     assert seen == [401] * 20 + [429]
+
+
+def test_an_address_whose_forms_do_not_arrive_is_slowed_and_nobody_who_is_signed_in(browser: Browser) -> None:
+    browser.sign_in()
+    stranger = Browser(browser.world)
+    for _ in range(int(LATE.burst)):
+        with pytest.raises(TooSlow), of_the_unknown(flask.Request(environ("/"))):
+            raise TooSlow
+    assert stranger.sign_in().status == 429
+    form = stranger.get("/console/sign-in").form("/console/sign-in")
+    form.action = "/console/exports/new"
+    assert stranger.send(form).status == 429
+    assert browser.send(browser.get("/console").form("/console/sign-out")).status == 200
 
 
 def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(browser: Browser) -> None:
