@@ -9,6 +9,9 @@ TOOLS     := $(VENV)/tools
 PROVIDER  := $(VENV)/provider
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
+# Else each process that a test starts compiles all that it imports, and each pytest rewrites every test module.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test check lint format bench up tick customer ls get schemas pins licences sbom clean
 help:           ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
