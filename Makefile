@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PHOTOS    := $(VENV)/.photographs
+NEUTRAL   := $(VENV)/.neutral
 READERS   := $(VENV)/readers
 TOOLS     := $(VENV)/tools
 PROVIDER  := $(VENV)/provider
@@ -41,6 +42,10 @@ $(READERS)/.coco: $(INSTALLED) requirements-readers.txt
 	@$(READERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -c requirements-readers.txt numpy pillow pycocotools
 	@touch $@
 
+$(NEUTRAL): $(INSTALLED) requirements-bench.txt
+	@$(PIP) --no-deps -r requirements-bench.txt
+	@touch $@
+
 $(PROVIDER)/.fetched: $(INSTALLED) requirements-provider.txt
 	@rm -rf $(PROVIDER)
 	@$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --dest $(PROVIDER) -r requirements-provider.txt
@@ -52,7 +57,7 @@ demo: $(PHOTOS) $(READERS)/.coco ## two days of a scheduled export, end to end, 
 test: $(INSTALLED) ## the quick tests: four minutes at most, loopback only
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
 
-check: $(PHOTOS) $(READERS)/.installed $(TOOLS)/.installed $(PROVIDER)/.fetched ## what takes longer: real processes, kills, the demo
+check: $(PHOTOS) $(NEUTRAL) $(READERS)/.installed $(TOOLS)/.installed $(PROVIDER)/.fetched ## what takes longer: real processes, kills, the demo
 	@$(BIN)/python -m pytest -n 2 -m slow
 	@WAYBILL_PART_RECORDS=10 WAYBILL_SLICE_IMAGES=3 WAYBILL_SLICE_FILES=3 $(BIN)/python -m pytest -n 2 -m "cuts and not slow"
 	@WAYBILL_PART_RECORDS=10 $(BIN)/python -m pytest -n 2 tests/shared/exports/test_windows_hold.py
@@ -67,7 +72,7 @@ format: $(INSTALLED) ## put the code in shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## the benchmarks, as a table and as .local/bench.json
+bench: $(INSTALLED) $(NEUTRAL) ## the benchmarks, as a table and as .local/bench.json
 	@$(BIN)/python -m tests.benchmarks
 
 up: $(INSTALLED) ## Google Cloud on this machine, in the foreground

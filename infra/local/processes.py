@@ -178,7 +178,7 @@ class FunctionProcesses:
         return instance
 
     def _launch(self, function: Function) -> Instance:
-        port = _free_port()
+        port = free_port()
         command = [
             *(sys.executable, "-m", "infra.local.launcher"),
             *("--source", f"functions/{function.name}/main.py"),
@@ -261,7 +261,8 @@ class FunctionProcesses:
             self._end(leaving, GRACE)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 

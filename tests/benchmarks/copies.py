@@ -1,118 +1,114 @@
-"""Copying images: from our bucket into the customer's, as the customer's account."""
+"""Copying images from one bucket into another: batched rewrites against rclone, on a neutral server."""
 
-import asyncio
 import random
-from collections import deque
-from collections.abc import Iterator, Sequence
+import shutil
+import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
-from urllib.parse import quote
-
-import aiohttp
-from google.cloud import storage
-from yarl import URL
+from pathlib import Path
 
 from shared.delivery.base import Copy
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.copying import IN_FLIGHT, copy_images
-from tests.benchmarks import services
-from tests.benchmarks.measure import DifferentWork, Done, Figure, Ground, Side, compare, digest, shown
+from tests.benchmarks import neutral, services
+from tests.benchmarks.delaying import DELAY, delayed
+from tests.benchmarks.measure import (
+    Comparison,
+    Done,
+    Figure,
+    Ground,
+    Side,
+    children_cpu_seconds,
+    compare,
+    digest,
+    shown,
+)
+from tests.benchmarks.neutral import Neutral
 
-BUCKET = "bench-copies"
-IMAGES, QUICK_IMAGES = 600, 30
-REPETITIONS = 5
-
-IMAGE_BYTES = 2048
-"""Small: in production, too, a rewrite within a location moves no bytes."""
+SOURCE, BUCKET = "bench-images", "bench-landed"
+FOLDER = "bench/site"
+IMAGES, QUICK_IMAGES = 5_000, 120
+IMAGE_BYTES = 50_000
+REPETITIONS, DELAYED_REPETITIONS = 3, 1
 
 
 def bench(ground: Ground) -> Iterator[Figure]:
-    """Copy that many images, three ways; every copy is conditional, and goes to a new name."""
-    cloud, served = ground.cloud, ground.served
+    """Copy the same images with as many connections, at once and where each request takes longer."""
+    if why := neutral.missing() or (None if shutil.which("rclone") else "rclone is not installed"):
+        print(f"\ncopying images: {why}; there are no figures")
+        return
     images = QUICK_IMAGES if ground.quick else IMAGES
-    account = served.ask(services.onboard, "bench", "bench", BUCKET)
+    account = ground.served.ask(services.onboard, "bench", "bench", BUCKET)
+    with neutral.memory_folder("waybill-images-") as contents:
+        _make(contents / SOURCE / FOLDER, images)
+        with neutral.running(contents) as server:
+            shutil.rmtree(contents / SOURCE)
+            server.create_bucket(BUCKET)
+            compared = _compare(ground, server, account, server.url, "copying images", REPETITIONS)
+            yield compared.figure("copy_cpu_vs_rclone", 1, "cpu", 0.08)
+            yield compared.figure("copy_wall_vs_rclone", 1, "wall", 1.0)
+            with delayed("127.0.0.1", server.port) as there:
+                name = f"copying images, {DELAY * 1000:g} ms added to each request"
+                later = _compare(ground, server, account, f"http://{there}", name, DELAYED_REPETITIONS)
+            yield later.figure("copy_wall_vs_rclone_30ms", 1, "wall", 0.25)
+
+
+def _make(folder: Path, images: int) -> None:
+    folder.mkdir(parents=True)
     contents = random.Random(1)
-    source = cloud.settings.images_bucket
-    made = [(f"bench/s/{number:05}.jpg", contents.randbytes(IMAGE_BYTES)) for number in range(images)]
-    stored = served.ask(services.put, source, made)
-    copies = [Copy(each.name, each.generation, each.size, each.crc32c, each.name) for each in stored]
-    theirs = cloud.as_customer(account)
-    client = storage.Client(
-        project=cloud.settings.project,
-        credentials=theirs.credentials,
-        client_options={"universe_domain": theirs.credentials.universe_domain},
-    )
+    for number in range(images):
+        (folder / f"{number:05}.jpg").write_bytes(contents.randbytes(IMAGE_BYTES))
 
-    def batched(repetition: int) -> str:
-        return ours(_renamed(copies, f"batched/{repetition}"))
 
-    def ours(renamed: list[Copy]) -> str:
+def _compare(
+    ground: Ground, server: Neutral, account: str, url: str, name: str, repetitions: int
+) -> Comparison:
+    theirs = ground.cloud.as_customer(account)
+    copies = [
+        Copy(each["name"], int(each["generation"]), int(each["size"]), each["crc32c"], each["name"])
+        for each in server.objects(SOURCE)
+    ]
+
+    def ours(repetition: int) -> str:
+        prefix = f"ours/{repetition}/"
+        renamed = (replace(each, name=prefix + each.name) for each in copies)
         bucket = CustomerBucket(theirs, account, BUCKET)
-        url = cloud.settings.storage_url
-        outcome = copy_images(bucket, renamed, source_bucket=source, storage_url=url)
-        assert outcome.copied == images
-        return _prefix(renamed)
+        outcome = copy_images(bucket, renamed, source_bucket=SOURCE, storage_url=url)
+        assert outcome.copied == len(copies), outcome
+        return prefix
 
-    def one_by_one(repetition: int) -> str:
-        renamed = _renamed(copies, f"client/{repetition}")
-        from_, to = client.bucket(source), client.bucket(BUCKET)
-        for each in renamed:
-            token, _, _ = to.blob(each.name).rewrite(
-                from_.blob(each.source_name),
-                if_generation_match=0,
-                if_source_generation_match=each.generation,
-            )
-            assert token is None
-        return _prefix(renamed)
+    def rclone(repetition: int) -> str:
+        command = [
+            "rclone",
+            "copy",
+            "--config=/dev/null",
+            f"--gcs-endpoint={url}/storage/v1/",
+            "--gcs-anonymous",
+            "--gcs-bucket-policy-only",
+            "--gcs-no-check-bucket",  # it is there
+            "--fast-list",
+            f"--transfers={IN_FLIGHT}",
+            f"--checkers={IN_FLIGHT}",
+            "--immutable",  # what is there stays
+            f":google cloud storage:{SOURCE}",
+            f":google cloud storage:{BUCKET}/rclone/{repetition}",
+        ]
+        subprocess.run(command, check=True)
+        return f"rclone/{repetition}/"
 
-    def single_calls(repetition: int) -> str:
-        renamed = _renamed(copies, f"aiohttp/{repetition}")
-        token = theirs.credentials.token
-        asyncio.run(_single_calls(cloud.settings.storage_url, token, source, renamed))
-        return _prefix(renamed)
+    def done(_: Side[str], __: int, prefix: str) -> Done:
+        landed = server.objects(BUCKET)
+        found = digest(
+            [
+                f"{each['name'].removeprefix(prefix)} {each['contentType']} {each['crc32c']}".encode()
+                for each in landed
+            ]
+        )
+        server.empty(BUCKET)
+        return replace(found, bytes=sum(int(each["size"]) for each in landed))
 
-    def done(side: Side[str], _: int, prefix: str) -> Done:
-        landed = served.ask(services.landed, BUCKET, prefix)
-        if not landed:
-            raise DifferentWork(f"{side.name} copied nothing to {prefix}")
-        found = digest([f"{each.name.removeprefix(prefix)} {each.crc32c}".encode() for each in landed])
-        return replace(found, bytes=sum(each.size for each in landed))
-
-    compared = compare(
-        "copying images",
-        "objects",
-        REPETITIONS,
-        [
-            Side("copy_images (batched)", batched),
-            Side("client: blob.rewrite, one after the other", one_by_one),
-            Side(f"aiohttp: one call each, {IN_FLIGHT} in flight", single_calls),
-        ],
-        done,
-    )
-    yield shown(compared).figure("copy_cpu_vs_client", 1, "cpu", None)
-
-
-def _renamed(copies: Sequence[Copy], folder: str) -> list[Copy]:
-    return [replace(each, name=f"{folder}/{each.name}") for each in copies]
-
-
-def _prefix(renamed: Sequence[Copy]) -> str:
-    return renamed[0].name.removesuffix(renamed[0].source_name)
-
-
-async def _single_calls(url: str, token: str | None, source: str, copies: Sequence[Copy]) -> None:
-    waiting = deque(copies)
-    from_, to = f"/storage/v1/b/{quote(source)}/o/", f"/rewriteTo/b/{quote(BUCKET)}/o/"
-
-    async def work(session: aiohttp.ClientSession) -> None:
-        while waiting:
-            each = waiting.popleft()
-            path = f"{from_}{quote(each.source_name, safe='')}{to}{quote(each.name, safe='')}"
-            conditions = f"ifGenerationMatch=0&ifSourceGenerationMatch={each.generation}"
-            target = f"{url}{path}?{conditions}&fields=done,rewriteToken"
-            async with session.post(URL(target, encoded=True), json={}) as answer:
-                assert answer.status == 200
-                assert (await answer.json())["done"]
-
-    headers = {"Authorization": f"Bearer {token}"}
-    async with aiohttp.ClientSession(headers=headers) as session:
-        await asyncio.gather(*(work(session) for _ in range(IN_FLIGHT)))
+    sides = [
+        Side(f"copy_images: batched rewrites, {IN_FLIGHT} in flight", ours),
+        Side(f"rclone: server-side copies, {IN_FLIGHT} in flight", rclone, children_cpu_seconds),
+    ]
+    return shown(compare(name, "images", repetitions, sides, done))
