@@ -4,54 +4,76 @@ import io
 import random
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import orjson
+from google.cloud import firestore
+from google.cloud.firestore_v1 import FieldFilter
 from PIL import Image as Picture
 
 from shared.accounts.customers import Site, add_customer, add_site
 from shared.batches import batch as batches
 from shared.batches.receiving import LOOK_AFTER
 from shared.batches.steps import KIND
+from shared.gcp.clients import Cloud
+from shared.gcp.documents import fields_of
+from shared.gcp.objects import Stored
 from shared.work import control, pieces
 from shared.work.engine import perform
 from shared.work.pieces import OPEN, QUEUED
-from shared.workorders import store
-from shared.workorders.store import Photograph
+from shared.workorders import images, store, stored
+from shared.workorders.record import Input
+from shared.workorders.store import CONTENT_TYPES
+from shared.workorders.stored import StoredInput
 from tests.benchmarks import services
-from tests.benchmarks.measure import Done, Figure, Ground, Side, compare, digest, shown
+from tests.benchmarks.delaying import DELAY, delayed_cloud
+from tests.benchmarks.imports import NO_THROTTLE
+from tests.benchmarks.measure import Comparison, Done, Figure, Ground, Side, compare, digest, shown
 
 CUSTOMER = "bench"
-TASK_GROUPS = ("meter", "cabinet", "antenna")
-IMAGE_BYTES = 100 * 1024
+TASK_GROUPS = ("meter", "cabinet", "antenna", "roof", "door", "cable")
+IMAGE_BYTES = 50_000
 """Of a photograph that was made smaller for a bad line."""
 
 WORK_ORDERS, QUICK_WORK_ORDERS = 100, 3
-REPETITIONS = 5
+"""One slice."""
 
-THREADS = 8
-"""As many as ours reads work orders at once."""
+REPETITIONS, QUICK_REPETITIONS = 2, 1
+
+THREADS = 16
+"""Of whoever does not want to wait for each photograph."""
 
 
 def bench(ground: Ground) -> Iterator[Figure]:
-    """Import that many work orders of three photographs, three ways; each time into a site of its own."""
-    cloud, served = ground.cloud, ground.served
-    work_orders, repetitions = QUICK_WORK_ORDERS if ground.quick else WORK_ORDERS, REPETITIONS
-    add_customer(cloud.db, id=CUSTOMER, slug="bench", name="Bench")
-    content = _archive(work_orders)
+    """Import an archive, each time into a site that has no work orders: by ours and by Google's clients, and
+    the same where each request takes longer."""
+    add_customer(ground.cloud.db, id=CUSTOMER, slug="bench", name="Bench")
+    content = _archive(QUICK_WORK_ORDERS if ground.quick else WORK_ORDERS)
+    compared = _compare(ground, ground.cloud, content, "importing an archive", threads=1)
+    yield compared.figure("ingest_cpu_vs_client", 1, "cpu", 0.4)
+    with delayed_cloud() as cloud:
+        name = f"importing an archive, {DELAY * 1000:g} ms added to each request"
+        later = _compare(ground, cloud, content, name, THREADS)
+    yield later.figure("ingest_wall_vs_client_30ms", 1, "wall", 0.5)
+
+
+def _compare(ground: Ground, cloud: Cloud, content: bytes, name: str, threads: int) -> Comparison:
+    def site(repetition: int) -> Site:
+        id = f"{threads}-{repetition}"
+        return add_site(ground.cloud.db, id=id, customer=CUSTOMER, name=id, task_groups=TASK_GROUPS)
+
+    repetitions = QUICK_REPETITIONS if ground.quick else REPETITIONS
+    archives = []
     for repetition in range(repetitions + 1):
-        name = batches.archive_name(CUSTOMER, f"ours-{repetition}")
-        archive = cloud.objects.create(cloud.settings.uploads_bucket, name, content, "application/zip")
+        path = batches.archive_name(CUSTOMER, site(repetition).id)
+        bucket = cloud.settings.uploads_bucket
+        archives.append(ground.cloud.objects.create(bucket, path, content, "application/zip"))
 
-    def site(side: str, repetition: int) -> Site:
-        id = f"{side}-{repetition}"
-        return add_site(cloud.db, id=id, customer=CUSTOMER, name=id, task_groups=TASK_GROUPS)
-
-    def ours(repetition: int) -> str:
-        where = site("ours", repetition)
+    def ours(repetition: int) -> Site:
+        where = site(repetition)
         reference = cloud.db.document(batches.path(where.id))
         made: dict[str, Any] = {
             "site_id": where.id,
@@ -67,49 +89,74 @@ def bench(ground: Ground) -> Iterator[Figure]:
         for piece in list(pieces.of_plan(cloud, batch.path, batch.slices, [OPEN, QUEUED]).stream()):
             perform(cloud, KIND, pieces.message(batch.path, piece.id))
         reached = batches.progress(cloud, batch)
-        assert (reached.work_orders_done, reached.errors) == (work_orders, 0), reached
-        return where.id
+        assert (reached.work_orders_failed, reached.errors) == (0, 0), reached
+        return where
 
-    def plainly(side: str, repetition: int, threads: int) -> str:
-        where = site(side, repetition)
-        blob = cloud.objects._client.bucket(archive.bucket).blob(archive.name)
-        with blob.open("rb") as file, zipfile.ZipFile(file) as opened, ThreadPoolExecutor(threads) as pool:
-            folders: dict[str, list[str]] = defaultdict(list)
-            for name in opened.namelist():
-                folders[name.partition("/")[0]].append(name)
-            made = []
-            for folder, names in folders.items():
-                files = {name.partition("/")[2]: opened.read(name) for name in names}
-                metadata = orjson.loads(files.pop("metadata.json"))
-                photographs = [
-                    Photograph(file.rpartition("-")[0], file, content) for file, content in files.items()
-                ]
-                made.append(
-                    pool.submit(
-                        store.create, cloud, where, folder, metadata=metadata, photographs=photographs
-                    )
-                )
-            for each in made:
-                each.result()
-        return where.id
+    def theirs(repetition: int) -> Site:
+        where = site(repetition)
+        _plainly(cloud, where, archives[repetition], threads)
+        return where
 
-    def done(_: Side[str], __: int, where: str) -> Done:
-        landed = served.ask(services.landed, cloud.settings.images_bucket, f"{CUSTOMER}/{where}/")
-        found = digest(sorted(each.crc32c.encode() for each in landed))
-        return replace(found, bytes=sum(each.size for each in landed))
+    def done(_: Side[Site], __: int, where: Site) -> Done:
+        return _landed(ground, where)
 
-    compared = compare(
-        "importing an archive",
-        "photographs",
-        repetitions,
-        [
-            Side("a batch", ours),
-            Side("zipfile and Google's client, one after the other", lambda n: plainly("plain", n, 1)),
-            Side(f"the same in {THREADS} threads", lambda n: plainly("threads", n, THREADS)),
-        ],
-        done,
-    )
-    yield shown(compared).figure("ingest_cpu_vs_client", 1, "cpu", None)
+    how = "one after the other" if threads == 1 else f"in {threads} threads"
+    sides = [Side("a batch", ours), Side(f"zipfile, Google's clients, {how}", theirs)]
+    return shown(compare(name, "photographs", repetitions, sides, done))
+
+
+def _plainly(cloud: Cloud, site: Site, archive: Stored, threads: int) -> None:
+    """What one writes with Google's clients: the same photographs, and the same documents."""
+    bucket = cloud.objects._client.bucket(cloud.settings.images_bucket)
+    blob = cloud.objects._client.bucket(archive.bucket).blob(archive.name)
+
+    def upload(work_order: str, file: str, content: bytes) -> StoredInput:
+        id, extension = store.input_id(work_order, file, content), file.rpartition(".")[2]
+        to = bucket.blob(images.name_of(site.customer, site.id, id, extension))
+        to.upload_from_string(
+            content, content_type=CONTENT_TYPES[extension], if_generation_match=0, checksum="crc32c"
+        )
+        there = Stored(bucket.name, to.name, int(to.generation), int(to.size), to.crc32c)
+        image = images.stored(id, extension, there, content)
+        return StoredInput(file.rpartition("-")[0], Input(id=id, file_extension=extension), image)
+
+    with blob.open("rb") as file, zipfile.ZipFile(file) as opened, ThreadPoolExecutor(threads) as pool:
+        do: Callable[..., Any] = pool.map if threads > 1 else map
+        folders: dict[str, list[str]] = defaultdict(list)
+        for name in opened.namelist():
+            folders[name.partition("/")[0]].append(name)
+        waiting = []
+        for folder, names in folders.items():
+            files = {name.partition("/")[2]: opened.read(name) for name in names}
+            metadata = orjson.loads(files.pop("metadata.json"))
+            id = store.work_order_id(site.id, folder)
+            taken = do(upload, [id] * len(files), files, files.values())
+            waiting.append((id, folder, metadata, taken if threads > 1 else list(taken)))
+        writer = cloud.db.bulk_writer(options=NO_THROTTLE)
+        for id, name, metadata, taken in waiting:
+            made = stored.change(site, stored.new(site, id, name), metadata=metadata, taken=list(taken))
+            fields = {**store._fields(cloud, site, made), "update_date": firestore.SERVER_TIMESTAMP}
+            writer.create(cloud.db.document(f"work_orders/{id}"), fields)
+        writer.close()
+
+
+def _landed(ground: Ground, site: Site) -> Done:
+    """What is in a site: its photographs as they stand, and its work orders, without times and generations.
+    They are removed, for the other side to make the same."""
+    bucket = ground.cloud.settings.images_bucket
+    there = ground.served.ask(services.take_away, bucket, f"{site.customer}/{site.id}/")
+    found = [f"{each.name} {each.content_type} {each.crc32c}".encode() for each in there]
+    for each in (
+        ground.cloud.db.collection("work_orders").where(filter=FieldFilter("site_id", "==", site.id)).stream()
+    ):
+        fields = fields_of(each)
+        lines = images.decode(fields.pop("images"))
+        kept = {name: fields[name] for name in sorted(fields) if name != "update_date"}
+        found.append(repr((each.id, kept, [replace(line, generation=0) for line in lines])).encode())
+        each.reference.delete()
+    for piece in ground.cloud.db.collection(f"analyses/{site.id}/pieces").stream():
+        piece.reference.delete()
+    return replace(digest(sorted(found)), items=len(there), bytes=sum(each.size for each in there))
 
 
 def _archive(work_orders: int) -> bytes:
