@@ -121,6 +121,12 @@ class Refusal:
         return self.status in PASSING or too_much
 
     @property
+    def too_often(self) -> bool:
+        """Whether Storage asks to be called less often, as a bucket does that many writes come to at once.
+        https://cloud.google.com/storage/docs/request-rate"""
+        return self.status in (429, 503) or (self.status == 403 and self.reason in _TOO_MUCH)
+
+    @property
     def no_bucket(self) -> bool:
         """Whether there is no such bucket."""
         return self.status == 404 and "bucket does not exist" in self.message

@@ -2,7 +2,8 @@
 
 One request carries up to a hundred rewrites (https://cloud.google.com/storage/docs/batch); the outer answer
 is 200 even where parts of it failed, and Google's Python client cannot put a rewrite into a batch. Batches
-begin small, grow while answers come quickly, and shrink to single calls when they do not.
+begin small, grow while answers come quickly and no part fails, and shrink down to one call where parts do, or
+where a batch does as a whole. Only the parts that failed are sent again.
 
 An image that is already there is answered 412; its size and checksum are then compared.
 
@@ -42,7 +43,7 @@ IN_FLIGHT = 6
 """How many batches are under way at once."""
 
 QUICK_SECONDS = 2.0
-"""A batch answered within this lets the next be larger."""
+"""A batch answered within this, no part of which failed, lets the next be larger by half."""
 
 BATCH_SECONDS = 60.0
 """A batch that takes longer is given up, and its calls go into smaller ones."""
@@ -71,6 +72,7 @@ class _Task:
     check: bool = False  # look at what is there, instead of copying
     token: str = ""
     attempts: int = 0
+    got_on: float = 0.0  # when some image had last got on, as this call failed last
 
 
 def copy_images(
@@ -149,9 +151,8 @@ class _Copying:
                 self._on_progress(self.result)
                 self._batch_failed(error)
                 continue
+            quick = elapsed_since(begun) < QUICK_SECONDS
             self._failed_batches = 0
-            if elapsed_since(begun) < QUICK_SECONDS:
-                self._size = min(MAX_BATCH, self._size * 3 // 2 + 1)
             self._on_progress(self.result)
             failing = False
             for task, (status, body) in zip(batch, answers, strict=True):
@@ -159,7 +160,7 @@ class _Copying:
             if failing:
                 self._slower()
             else:
-                self._delay = 0.0
+                self._faster(quick)
 
     def _take(self) -> list[_Task]:
         batch = [self._queue.popleft()]
@@ -169,6 +170,11 @@ class _Copying:
             batch.append(self._queue.popleft())
             moved += batch[-1].copy.size
         return batch
+
+    def _faster(self, quick: bool) -> None:
+        self._delay = 0.0
+        if quick:
+            self._size = min(MAX_BATCH, self._size * 3 // 2 + 1)
 
     def _slower(self) -> None:
         self._size = max(1, self._size // 2)
@@ -190,12 +196,16 @@ class _Copying:
             said = str(why) or type(why).__name__
             raise Retry(f"no image was copied for {IDLE_SECONDS:g} seconds: {said}")
 
-    def _again(self, task: _Task, why: object) -> None:
-        task.attempts += 1
+    def _again(self, task: _Task, refused: Refusal) -> None:
+        """Try a call again later. A bucket that is called too often refuses some calls and takes others: as
+        long as images get on, that is no reason to end."""
+        others_got_on, task.got_on = task.got_on != self._got_on, self._got_on
+        if not (refused.too_often and others_got_on):
+            task.attempts += 1
         if task.attempts >= CALL_ATTEMPTS:
-            raise Retry(f"{task.copy.name}: {why}")
+            raise Retry(f"{task.copy.name}: {refused}")
         self._queue.append(task)
-        self._need_progress(why)
+        self._need_progress(refused)
 
     def _settle(self, task: _Task, status: int, body: dict[str, Any]) -> bool:
         """Take one answer; True where the call failed in passing."""
@@ -299,14 +309,14 @@ class _Copying:
             ) as answer:
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            return 503, {"error": {"message": str(error) or type(error).__name__}}
+            return 500, {"error": {"message": str(error) or type(error).__name__}}
         try:
             body = orjson.loads(content)
         except orjson.JSONDecodeError:
             body = None
         if not isinstance(body, dict):
             said = content[:SAID_LONGEST].decode(errors="replace")
-            return (503 if answer.status == 200 else answer.status), {"error": {"message": said}}
+            return (500 if answer.status == 200 else answer.status), {"error": {"message": said}}
         return answer.status, body
 
     def _request(self, task: _Task) -> tuple[str, str]:

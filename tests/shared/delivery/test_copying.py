@@ -1,7 +1,9 @@
 """Copying images in batches: each once, whatever the batches meet."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,20 +14,18 @@ from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.copying import copy_images
 from shared.errors import CustomerMustAct, Retry
 from shared.gcp.many import CALL_ATTEMPTS
+from shared.gcp.objects import Stored
 from tests.world import BUCKET, World
 
 
 def images(world: World, count: int) -> list[Copy]:
     bucket = world.cloud.settings.images_bucket
-    copies = []
     for number in range(count):
-        stored = world.cloud.objects.create(
-            bucket, f"acme/s/{number:04}", f"image {number}".encode(), "image/jpeg"
-        )
-        copies.append(
-            Copy(stored.name, stored.generation, stored.size, stored.crc32c, f"to/{number:04} é#?%/x.jpg")
-        )
-    return copies
+        world.suite.storage.put(bucket, f"acme/s/{number:04}", f"image {number}".encode(), "image/jpeg")
+    return [
+        Copy(each.name, each.generation, each.size, each.crc32c, f"to/{number:04} é#?%/x.jpg")
+        for number, each in enumerate(world.suite.storage.list(bucket))
+    ]
 
 
 def copy(
@@ -54,6 +54,34 @@ def test_images_are_copied_in_batches_that_grow(world: World) -> None:
     assert all_there(world, copies)
     batches = len(world.suite.traffic.calls("storage.batch"))
     assert 300 / copying.MAX_BATCH <= batches < 300 / copying.BATCH_FIRST
+
+
+def test_batches_copy_what_one_rewrite_each_copies(world: World) -> None:
+    # Names, bytes, content types: whichever way an image goes, the customer has the same.
+    bucket = world.cloud.settings.images_bucket
+    for number, type in enumerate(("image/jpeg", "image/png", "image/webp", "image/heic") * 3):
+        world.suite.storage.put(bucket, f"acme/s/é {number:02}", bytes([number]) * number, type)
+    source = world.suite.storage.list(bucket)
+    copies = [
+        Copy(each.name, each.generation, each.size, each.crc32c, f"batched/{each.name}") for each in source
+    ]
+    assert copy(world, copies).copied == len(source)
+    theirs = world.cloud.as_customer(world.acme.account)
+    for each in source:
+        theirs.copy(
+            Stored(bucket, each.name, each.generation, each.size, each.crc32c), BUCKET, f"plain/{each.name}"
+        )
+
+    def landed(folder: str) -> list[tuple[str, bytes, str | None]]:
+        found = world.suite.storage.list(BUCKET, folder)
+        content = (world.suite.storage.read(BUCKET, each.name) for each in found)
+        return [
+            (each.name.removeprefix(folder), bytes, each.content_type)
+            for each, bytes in zip(found, content, strict=True)
+        ]
+
+    assert landed("batched/") == landed("plain/")
+    assert len(landed("plain/")) == 12
 
 
 def test_no_image_at_all(world: World) -> None:
@@ -161,6 +189,200 @@ def test_nothing_is_overwritten_even_where_the_account_could(world: World) -> No
     assert (outcome.copied, outcome.present, outcome.conflicts) == (2, 1, [copies[1]])
     after = {each.name: each.generation for each in world.suite.storage.list(BUCKET)}
     assert {name: after[name] for name in before} == before
+
+
+# --- parts that fail
+
+
+Sent = list[list[str]]
+"""The names of each batch that was sent."""
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    """The batches, as they are sent from now on."""
+    batches: Sent = []
+    send = copying._Copying._send
+
+    async def record(
+        self: copying._Copying, session: Any, batch: Sequence[copying._Task]
+    ) -> list[tuple[int, dict[str, Any]]]:
+        batches.append([task.copy.name for task in batch])
+        return await send(self, session, batch)
+
+    monkeypatch.setattr(copying._Copying, "_send", record)
+    return batches
+
+
+def asked(world: World, each: Copy) -> tuple[int, int]:
+    """How often an image was to be rewritten, and how often one was looked at where it goes."""
+    rewrites = world.suite.traffic.calls("storage.objects.rewrite")
+    looks = world.suite.traffic.calls("storage.objects.get", each.name)
+    name = each.source_name
+    return sum(name in call.resource or each.name in call.resource for call in rewrites), len(looks)
+
+
+def test_a_part_answered_412_is_the_same_and_is_looked_at_once(world: World) -> None:
+    copies = images(world, 10)
+    copy(world, copies[3:4])
+    world.suite.traffic.forget()
+    outcome = copy(world, copies)
+    assert (outcome.copied, outcome.present, outcome.conflicts) == (9, 1, [])
+    assert [asked(world, each) for each in copies] == [(1, 1 if each is copies[3] else 0) for each in copies]
+    assert all_there(world, copies)
+
+
+def test_a_part_answered_412_is_another_and_stays_and_is_named(world: World) -> None:
+    copies = images(world, 10)
+    world.suite.storage.put(BUCKET, copies[3].name, b"theirs!")
+    outcome = copy(world, copies)
+    assert (outcome.copied, outcome.present, outcome.conflicts) == (9, 0, [copies[3]])
+    assert [asked(world, each) for each in copies] == [(1, 1 if each is copies[3] else 0) for each in copies]
+    assert world.landed()[copies[3].name] == b"theirs!"
+
+
+def test_a_part_answered_404_is_missing_and_is_not_sent_again(world: World) -> None:
+    copies = images(world, 10)
+    world.suite.storage.remove(world.cloud.settings.images_bucket, copies[3].source_name)
+    outcome = copy(world, copies)
+    assert (outcome.copied, outcome.missing) == (9, [copies[3]])
+    assert [asked(world, each) for each in copies] == [(1, 0)] * 10
+
+
+def test_a_part_answered_403_is_the_customers_and_is_not_sent_again(world: World) -> None:
+    copies = images(world, 10)
+    policy = "Object is under active hold."
+    fault = Fault("error", status=403, message=policy)
+    world.suite.traffic.arm("storage.objects.rewrite", fault, resource="0003", times=FOREVER)
+    with pytest.raises(CustomerMustAct, match="retention policy or a hold"):
+        copy(world, copies)
+    assert [asked(world, each) for each in copies] == [(1, 0)] * 10
+
+
+@pytest.mark.parametrize("status", [401, 408, 429, 500, 502, 503, 504])
+def test_a_part_that_failed_in_passing_is_sent_again_and_no_other(
+    world: World, quick: None, sent: Sent, status: int
+) -> None:
+    copies = images(world, 10)
+    times = CALL_ATTEMPTS - 1
+    fault = Fault("error", status=status)
+    world.suite.traffic.arm("storage.objects.rewrite", fault, resource="0003", times=times)
+    outcome = copy(world, copies)
+    assert (outcome.copied, outcome.present) == (10, 0)
+    assert sent == [[each.name for each in copies], *([copies[3].name] for _ in range(times))]
+    assert all_there(world, copies)
+
+
+def test_a_part_that_is_unfinished_goes_on_with_its_token_and_no_other_is_sent_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, sent: Sent
+) -> None:
+    monkeypatch.setattr("infra.local.storage.api.BYTES_REWRITTEN_PER_CALL", 10)
+    world.suite.storage.delete_bucket(BUCKET)
+    world.suite.storage.create_bucket(BUCKET, location="US")
+    world.grant(BUCKET, world.acme)
+    copies = images(world, 10)
+    large = world.cloud.objects.create(
+        world.cloud.settings.images_bucket, "acme/s/large", b"a large image of 30 bytes ...", "image/jpeg"
+    )
+    copies.append(Copy(large.name, large.generation, large.size, large.crc32c, "to/large.jpg"))
+    outcome = copy(world, copies)
+    assert (outcome.copied, outcome.present) == (11, 0)
+    assert sent == [[each.name for each in copies], ["to/large.jpg"], ["to/large.jpg"]]
+    assert world.landed()["to/large.jpg"] == b"a large image of 30 bytes ..."
+
+
+def test_a_batch_that_times_out_is_sent_again_in_smaller_ones(
+    world: World, monkeypatch: pytest.MonkeyPatch, quick: None, one_in_flight: None, sent: Sent
+) -> None:
+    monkeypatch.setattr(copying, "BATCH_SECONDS", 0.03)
+    world.suite.traffic.arm("storage.batch", Fault("delay", seconds=0.05))
+    copies = images(world, 4)
+    outcome = copy(world, copies)
+    assert outcome.copied + outcome.present == 4
+    names = [each.name for each in copies]
+    assert sent[:2] == [names, names[:2]]
+    assert all_there(world, copies)
+
+
+@pytest.fixture
+def one_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One small batch after the other."""
+    monkeypatch.setattr(copying, "IN_FLIGHT", 1)
+    monkeypatch.setattr(copying, "BATCH_FIRST", 4)
+    monkeypatch.setattr(copying, "MAX_BATCH", 12)
+
+
+def test_batches_grow_to_the_maximum_while_answers_are_quick(
+    world: World, one_in_flight: None, sent: Sent
+) -> None:
+    copies = images(world, 50)
+    assert copy(world, copies).copied == 50
+    assert [len(batch) for batch in sent] == [4, 7, 11, 12, 12, 4]
+    assert [name for batch in sent for name in batch] == [each.name for each in copies]
+
+
+def test_a_batch_carries_no_more_calls_than_storage_takes() -> None:
+    assert 1 <= copying.BATCH_FIRST <= copying.MAX_BATCH <= 100
+
+
+def test_batches_do_not_grow_while_answers_are_slow(
+    world: World, monkeypatch: pytest.MonkeyPatch, one_in_flight: None, sent: Sent
+) -> None:
+    monkeypatch.setattr(copying, "QUICK_SECONDS", 0.0)
+    copies = images(world, 12)
+    assert copy(world, copies).copied == 12
+    assert [len(batch) for batch in sent] == [4, 4, 4]
+
+
+def test_batches_shrink_to_one_call_while_parts_fail_and_grow_again(
+    world: World, quick: None, one_in_flight: None, sent: Sent
+) -> None:
+    copies = images(world, 20)
+    for failing in ("0000", "0004", "0006", "0007"):
+        fault = Fault("error", status=429)
+        world.suite.traffic.arm("storage.objects.rewrite", fault, resource=failing)
+    assert copy(world, copies).copied == 20
+    assert [len(batch) for batch in sent] == [4, 2, 1, 1, 1, 2, 4, 7, 2]
+    assert all_there(world, copies)
+
+
+def test_the_bytes_of_a_batch_have_a_limit(world: World, monkeypatch: pytest.MonkeyPatch, sent: Sent) -> None:
+    monkeypatch.setattr(copying, "BATCH_BYTES", 70)
+    copies = images(world, 25)
+    assert copy(world, copies).copied == 25
+    moved = [sum(each.size for each in copies if each.name in batch) for batch in sent]
+    assert all(70 <= size < 70 + max(each.size for each in copies) for size in moved[:-1]), moved
+
+
+def test_a_batch_of_one_image_that_is_larger_than_a_batch_may_move(
+    world: World, monkeypatch: pytest.MonkeyPatch, sent: Sent
+) -> None:
+    monkeypatch.setattr(copying, "BATCH_BYTES", 1)
+    copies = images(world, 5)
+    assert copy(world, copies).copied == 5
+    assert [len(batch) for batch in sent] == [1] * 5
+
+
+def test_a_bucket_that_takes_few_writes_at_first_is_copied_into_more_slowly(
+    world: World, monkeypatch: pytest.MonkeyPatch, quick: None, one_in_flight: None
+) -> None:
+    # It takes one call of each batch, and refuses some images more often than a call is tried.
+    send = copying._Copying._send
+    refused: Counter[str] = Counter()
+
+    async def ramp(
+        self: copying._Copying, session: Any, batch: Sequence[copying._Task]
+    ) -> list[tuple[int, dict[str, Any]]]:
+        refused.update(task.copy.name for task in batch[1:])
+        too_many: dict[str, Any] = {"error": {"message": "Too many requests"}}
+        return [*await send(self, session, batch[:1]), *[(429, too_many)] * (len(batch) - 1)]
+
+    monkeypatch.setattr(copying._Copying, "_send", ramp)
+    monkeypatch.setattr(copying._Copying, "_slower", lambda self: None)
+    copies = images(world, 20)
+    assert copy(world, copies).copied == 20
+    assert max(refused.values()) > CALL_ATTEMPTS
+    assert all_there(world, copies)
 
 
 # --- batches that fail as a whole
