@@ -12,7 +12,9 @@ from tests.benchmarks import (
     archives,
     copies,
     datasets,
+    idle_tick,
     imports,
+    latency,
     memory,
     pages,
     queries,
@@ -34,6 +36,8 @@ BENCHMARKS: Mapping[str, Callable[[Ground], Iterable[Figure]]] = {
     "queries": queries.bench,
     "memory": memory.bench,
     "datasets": datasets.bench,
+    "idle_tick": idle_tick.bench,
+    "latency": latency.bench,
 }
 """In the order in which they run."""
 

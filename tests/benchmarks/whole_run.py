@@ -88,7 +88,7 @@ def perform(ground: Ground) -> WholeRun:
     for repetition in range(repetitions + 1):
         folder = f"r{repetition}"
         _make_export(cloud, folder)
-        steps = _run(served)
+        steps = tick_and_deliver(served)
         done.add(_delivered(served, folder))
         if repetition:
             for step, time in steps.items():
@@ -132,7 +132,8 @@ def _make_export(cloud: Cloud, folder: str) -> None:
     service.create(cloud, caller, body, Repeatable(None, ""))
 
 
-def _run(served: Services) -> dict[str, Took]:
+def tick_and_deliver(served: Services) -> dict[str, Took]:
+    """Tick, and deliver messages until none is due: what each step of a run took, and all of it."""
     steps: dict[str, Took] = {step: Took(0, 0) for step in (TICK, *STEPS)}
 
     def counted(step: str, work: Callable[..., Any]) -> Callable[..., Any]:
