@@ -129,7 +129,7 @@ class Settings:
             # Whoever pastes a key into Secret Manager ends it with a newline, which no header may hold.
             sendgrid_key=_secret("WAYBILL_SENDGRID_KEY", env).strip(),
             sendgrid_url=(env.get("WAYBILL_SENDGRID_URL") or cls.sendgrid_url).rstrip("/"),
-            mail_from=_address("WAYBILL_MAIL_FROM", env.get("WAYBILL_MAIL_FROM", "")),
+            mail_from=_address("WAYBILL_MAIL_FROM", env),
             url=env.get("WAYBILL_URL", "").rstrip("/"),
             region=env.get("WAYBILL_REGION") or cls.region,
         )
@@ -185,9 +185,11 @@ def origin_of(url: str) -> str:
 _PORTS = {"https": 443, "http": 80}
 
 
-def _address(name: str, text: str) -> str:
+def _address(name: str, env: Mapping[str, str]) -> str:
+    # Checked by the function that sends mail, which has SendGrid's key: the library takes long to load.
+    text = env.get(name, "").strip()
     try:
-        return checked(text.strip()) if text.strip() else ""
+        return checked(text) if text and env.get("WAYBILL_SENDGRID_KEY") else text
     except ValueError as wrong:
         raise ValueError(f"{name}: {wrong}") from None
 

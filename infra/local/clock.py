@@ -9,6 +9,10 @@ from pathlib import Path
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_SCHEDULED = 2
+# Which clock of a process: the time for which the kernel ran it.
+# https://github.com/torvalds/linux/blob/v6.6/include/linux/posix-timers.h
+
 
 class SuiteClock:
     """Gives every service of the suite the same time.
@@ -93,3 +97,12 @@ def wait(seconds: float) -> None:
 def cpu_seconds() -> float:
     """The CPU time that this process has used so far, in all its threads; for benchmarks."""
     return time.process_time()
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """The same of another process, which must be running; ProcessLookupError where it is not. Linux only.
+    https://man7.org/linux/man-pages/man3/clock_getcpuclockid.3.html"""
+    try:
+        return time.clock_gettime(~pid << 3 | _SCHEDULED)
+    except OSError as gone:
+        raise ProcessLookupError(f"there is no process {pid}") from gone

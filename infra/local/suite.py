@@ -259,6 +259,10 @@ class Suite:
         commands = {"WAYBILL_SCHEDULER_HOST": self._host("scheduler"), "GOOGLE_CLOUD_REGION": REGION}
         return {**self._addresses(account), **commands, **self._secrets}
 
+    def env_of(self, function: str) -> dict[str, str]:
+        """The variables of a function of the bundle; KeyError where there is none of that name."""
+        return self._function_env(self.bundle.functions[function])
+
     def _addresses(self, account: str | None) -> dict[str, str]:
         here = f"127.0.0.1:{self._listening['http']}"
         metadata = f"{here}/as/{account_email(account, self.project)}" if account else here

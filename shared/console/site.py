@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import flask
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map, Rule
 
 from shared import logs
 from shared.accounts.callers import Call
@@ -35,6 +34,7 @@ from shared.console.pages import (
 from shared.console.visit import Visit
 from shared.errors import Forbidden, TooMany
 from shared.gcp.clients import connect
+from shared.http.paths import paths
 from shared.http.routes import REQUEST_ID, count, failure
 from shared.http.sent import of_the_unknown
 
@@ -65,10 +65,7 @@ class Site:
         self._by_name = {str(page): page for page in self.pages}
         if len(self._by_name) < len(self.pages):
             raise ValueError("two pages have one method and one path: leave one out")
-        rules = [
-            Rule(sessions.PATH + page.path, methods=[page.method], endpoint=str(page)) for page in self.pages
-        ]
-        self._map = Map(rules, strict_slashes=False, merge_slashes=False, redirect_defaults=False)
+        self._map = paths((page.method, sessions.PATH + page.path, str(page)) for page in self.pages)
 
     def answer(self, request: flask.Request) -> flask.Response:
         """Answer one request; whatever fails is a page, too."""

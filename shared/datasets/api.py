@@ -63,7 +63,7 @@ Marker = Annotated[str, Field(max_length=64)]
 
 
 class _Sent(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
@@ -81,16 +81,15 @@ class _Sent(BaseModel):
 class NewDataset(_Sent):
     """A dataset to create: which images, and which of their results are labels."""
 
-    dataset_name: Name
-    """The name: up to 100 letters, digits, `_` and `-`."""
-    dataset_type: int = 0
-    """0 image classification, 1 object detection, 3 image segmentation."""
-    site_ids: Sites
-    """The sites whose work orders the images are of."""
-    task_names: TaskNames = []
-    """The tasks whose results are the labels; none for all."""
-    description: Description = ""
-    """Anything."""
+    dataset_name: Name = Field(description="The name: up to 100 letters, digits, `_` and `-`.")
+    dataset_type: int = Field(
+        default=0, description="0 image classification, 1 object detection, 3 image segmentation."
+    )
+    site_ids: Sites = Field(description="The sites whose work orders the images are of.")
+    task_names: TaskNames = Field(
+        default=[], description="The tasks whose results are the labels; none for all."
+    )
+    description: Description = Field(default="", description="Anything.")
 
     @model_validator(mode="after")
     def _of_photographs(self) -> "NewDataset":
@@ -103,76 +102,90 @@ class NewDataset(_Sent):
 class DatasetChanges(_Sent):
     """What is to change of a dataset."""
 
-    dataset_name: Name | None = None
-    """The name."""
-    site_ids: Sites | None = None
-    """The sites whose work orders the images are of."""
-    task_names: TaskNames | None = None
-    """The tasks whose results are the labels; none for all."""
-    description: Description | None = None
-    """Anything."""
+    dataset_name: Name | None = Field(default=None, description="The name.")
+    site_ids: Sites | None = Field(default=None, description="The sites whose work orders the images are of.")
+    task_names: TaskNames | None = Field(
+        default=None, description="The tasks whose results are the labels; none for all."
+    )
+    description: Description | None = Field(default=None, description="Anything.")
 
 
 class _Page(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE
-    """How many entries the page may have."""
-    offset: Annotated[int, Field(ge=0, le=MAX_PAGES)] = 0
-    """The number of the page, from 0."""
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(
+        default=DEFAULT_PAGE, description="How many entries the page may have."
+    )
+    offset: Annotated[int, Field(ge=0, le=MAX_PAGES)] = Field(
+        default=0, description="The number of the page, from 0."
+    )
 
 
 class DatasetsQuery(_Page):
     """Which datasets are listed."""
 
-    search_content: Annotated[str, Field(max_length=100)] = ""
-    """Only those whose name holds this text, of the newest 2,000."""
-    name_prefix: Annotated[str, Field(max_length=100)] = ""
-    """Only those whose name begins with this text, in the order of names."""
-    marker: Marker = ""
-    """The last dataset that is known: the list goes on behind it. `offset` does not count then."""
+    search_content: Annotated[str, Field(max_length=100)] = Field(
+        default="", description="Only those whose name holds this text, of the newest 2,000."
+    )
+    name_prefix: Annotated[str, Field(max_length=100)] = Field(
+        default="", description="Only those whose name begins with this text, in the order of names."
+    )
+    marker: Marker = Field(
+        default="",
+        description=(
+            "The last dataset that is known: the list goes on behind it. `offset` does not count then."
+        ),
+    )
 
 
 class TasksQuery(_Page):
     """Which export tasks are listed."""
 
-    export_type: Annotated[int, Field(ge=0, le=SEARCH_CONDITIONS)] | None = None
-    """Only tasks of this type; 4 is the same as 3, by search conditions."""
-    marker: Marker = ""
-    """The last task that is known: the list goes on behind it. `offset` does not count then."""
+    export_type: Annotated[int, Field(ge=0, le=SEARCH_CONDITIONS)] | None = Field(
+        default=None, description="Only tasks of this type; 4 is the same as 3, by search conditions."
+    )
+    marker: Marker = Field(
+        default="",
+        description="The last task that is known: the list goes on behind it. `offset` does not count then.",
+    )
 
 
 class VersionsQuery(BaseModel):
     """Which versions are listed."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = MAX_VERSIONS
-    """How many versions the page may have."""
-    marker: Marker = ""
-    """The last version that is known: the list goes on behind it."""
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(
+        default=MAX_VERSIONS, description="How many versions the page may have."
+    )
+    marker: Marker = Field(
+        default="", description="The last version that is known: the list goes on behind it."
+    )
 
 
 class ChangesQuery(BaseModel):
     """Which page of the changes is asked for."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE
-    """How many changes the page may have."""
-    marker: Annotated[str, Field(max_length=browsing.MARKER_LONGEST)] = ""
-    """The `next_marker` of the page before; the first page has none."""
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(
+        default=DEFAULT_PAGE, description="How many changes the page may have."
+    )
+    marker: Annotated[str, Field(max_length=browsing.MARKER_LONGEST)] = Field(
+        default="", description="The `next_marker` of the page before; the first page has none."
+    )
 
 
 class SamplesQuery(ChangesQuery):
     """Which samples are listed, and which page of them. All that is given must hold, as in an export task."""
 
-    export_type: Annotated[int, Field(ge=LABELLED, le=BY_CONDITIONS)] = ALL
-    """0 labelled, 1 unlabelled, 2 all, 3 by the search conditions."""
-    sample_state: Annotated[str, Field(max_length=64)] = ""
-    """The state that samples must have."""
-    search_conditions: str = ""
-    """What samples must be like, as in an export task: a JSON list of conditions, of which one must hold."""
+    export_type: Annotated[int, Field(ge=LABELLED, le=BY_CONDITIONS)] = Field(
+        default=ALL, description="0 labelled, 1 unlabelled, 2 all, 3 by the search conditions."
+    )
+    sample_state: Annotated[str, Field(max_length=64)] = Field(
+        default="", description="The state that samples must have."
+    )
+    search_conditions: str = Field(
+        default="",
+        description=(
+            "What samples must be like, as in an export task: a JSON list of conditions, of which one "
+            "must hold."
+        ),
+    )
 
 
 def _create(call: Call, project_id: str, body: NewDataset, once: Repeatable) -> DatasetId:

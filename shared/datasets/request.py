@@ -236,9 +236,7 @@ Searched = Annotated[
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -251,15 +249,21 @@ class _Form(BaseModel):
 class SearchLabel(_Form):
     """A search for a label."""
 
-    name: Annotated[str, Field(max_length=LABEL_LONGEST)] | None = None
-    """The label's name. Without it, any label is searched for."""
-    op: Op | None = None
-    """Whether the label must have one of several attributes (`OR`) or all (`AND`)."""
-    property: Searched | None = None
-    """The label's attributes, `task` and `annotated-by`. It must have one of the values of each; null stands
-    for any value."""
-    type: int | None = None
-    """The label's type, which is the dataset's type."""
+    name: Annotated[str, Field(max_length=LABEL_LONGEST)] | None = Field(
+        default=None, description="The label's name. Without it, any label is searched for."
+    )
+    op: Op | None = Field(
+        default=None,
+        description="Whether the label must have one of several attributes (`OR`) or all (`AND`).",
+    )
+    property: Searched | None = Field(
+        default=None,
+        description=(
+            "The label's attributes, `task` and `annotated-by`. It must have one of the values of each; "
+            "null stands for any value."
+        ),
+    )
+    type: int | None = Field(default=None, description="The label's type, which is the dataset's type.")
 
     @model_validator(mode="after")
     def _needs_op(self) -> "SearchLabel":
@@ -270,10 +274,12 @@ class SearchLabel(_Form):
 class SearchLabels(_Form):
     """A search for labels."""
 
-    labels: Annotated[list[SearchLabel], Field(max_length=MAX_LABELS)] = []
-    """The labels. One that says nothing is left out."""
-    op: Op | None = None
-    """Whether a sample must have one of several labels (`OR`) or all (`AND`)."""
+    labels: Annotated[list[SearchLabel], Field(max_length=MAX_LABELS)] = Field(
+        default=[], description="The labels. One that says nothing is left out."
+    )
+    op: Op | None = Field(
+        default=None, description="Whether a sample must have one of several labels (`OR`) or all (`AND`)."
+    )
 
     @model_validator(mode="after")
     def _needs_op(self) -> "SearchLabels":
@@ -289,11 +295,17 @@ class SearchLabels(_Form):
 class SearchProp(_Form):
     """A search for attributes of a sample."""
 
-    op: Op | None = None
-    """Whether a sample must have one of several attributes (`OR`) or all (`AND`)."""
-    props: Searched = {}
-    """The names of attributes, each with its values. A sample must have one of the values; null stands for
-    any value."""
+    op: Op | None = Field(
+        default=None,
+        description="Whether a sample must have one of several attributes (`OR`) or all (`AND`).",
+    )
+    props: Searched = Field(
+        default={},
+        description=(
+            "The names of attributes, each with its values. A sample must have one of the values; null "
+            "stands for any value."
+        ),
+    )
 
     @model_validator(mode="after")
     def _needs_op(self) -> "SearchProp":
@@ -304,117 +316,142 @@ class SearchProp(_Form):
 class SearchCondition(_Form):
     """What a sample must be like. All fields that are given must hold."""
 
-    coefficient: Share | None = None
-    """How hard the sample is, as a range such as `0.2-0.8`, both ends included."""
-    frame_in_video: int | None = None
-    """Refused: photographs are no videos."""
-    hard: Annotated[str, OneOf(("0", "1"))] | None = None
-    """Whether the sample is hard: `1`, or `0` if it is not."""
-    import_origin: Annotated[str, AfterValidator(_site)] | None = None
-    """The id of the site that the sample is from."""
-    kvp: str | None = None
-    """Refused: photographs have no DICOM attributes."""
-    label_list: SearchLabels | None = None
-    """Labels of the sample."""
-    labeler: Annotated[str, Field(max_length=NAME_LONGEST)] | None = None
-    """Who labelled the sample."""
-    metadata: SearchProp | None = None
-    """Attributes of the sample."""
-    parent_sample_id: str | None = None
-    """Refused: photographs are not cut out of other samples."""
-    sample_dir: Annotated[str, Field(max_length=TEXT_LONGEST), AfterValidator(_directory)] | None = None
-    """The name of the sample's work order, and a slash."""
-    sample_name: Text | None = None
-    """The name of the sample's file, with its extension."""
-    sample_time: SampleTime | None = None
-    """When the sample was added: `month` (from 30 days ago until today), `day` (since yesterday), or two days
-    as `yyyyMMdd-yyyyMMdd`, both included, with at most 30 days between. Days are in UTC."""
-    score: Share | None = None
-    """The confidence of a label of the sample, as a range such as `0.2-0.8`, both ends included."""
-    slice_thickness: str | None = None
-    """Refused: photographs have no DICOM attributes."""
-    study_date: str | None = None
-    """Refused: photographs have no DICOM attributes."""
-    time_in_video: str | None = None
-    """Refused: photographs are no videos."""
+    coefficient: Share | None = Field(
+        default=None, description="How hard the sample is, as a range such as `0.2-0.8`, both ends included."
+    )
+    frame_in_video: int | None = Field(default=None, description="Refused: photographs are no videos.")
+    hard: Annotated[str, OneOf(("0", "1"))] | None = Field(
+        default=None, description="Whether the sample is hard: `1`, or `0` if it is not."
+    )
+    import_origin: Annotated[str, AfterValidator(_site)] | None = Field(
+        default=None, description="The id of the site that the sample is from."
+    )
+    kvp: str | None = Field(default=None, description="Refused: photographs have no DICOM attributes.")
+    label_list: SearchLabels | None = Field(default=None, description="Labels of the sample.")
+    labeler: Annotated[str, Field(max_length=NAME_LONGEST)] | None = Field(
+        default=None, description="Who labelled the sample."
+    )
+    metadata: SearchProp | None = Field(default=None, description="Attributes of the sample.")
+    parent_sample_id: str | None = Field(
+        default=None, description="Refused: photographs are not cut out of other samples."
+    )
+    sample_dir: Annotated[str, Field(max_length=TEXT_LONGEST), AfterValidator(_directory)] | None = Field(
+        default=None, description="The name of the sample's work order, and a slash."
+    )
+    sample_name: Text | None = Field(
+        default=None, description="The name of the sample's file, with its extension."
+    )
+    sample_time: SampleTime | None = Field(
+        default=None,
+        description=(
+            "When the sample was added: `month` (from 30 days ago until today), `day` (since yesterday), "
+            "or two days as `yyyyMMdd-yyyyMMdd`, both included, with at most 30 days between. Days are in"
+            " UTC."
+        ),
+    )
+    score: Share | None = Field(
+        default=None,
+        description=(
+            "The confidence of a label of the sample, as a range such as `0.2-0.8`, both ends included."
+        ),
+    )
+    slice_thickness: str | None = Field(
+        default=None, description="Refused: photographs have no DICOM attributes."
+    )
+    study_date: str | None = Field(default=None, description="Refused: photographs have no DICOM attributes.")
+    time_in_video: str | None = Field(default=None, description="Refused: photographs are no videos.")
 
 
 class ExportParams(_Form):
     """What is exported of the samples, to where, and which samples."""
 
-    clear_difficult: bool | None = None
-    """Another name of `clear_hard_property`."""
-    clear_hard_property: bool | None = None
-    """Whether the attributes `hard` and `hard-coefficient` are left out. Default: true."""
-    export_dataset_version_format: VersionFormat | None = None
-    """The format of the version that is made."""
-    export_dataset_version_name: Annotated[str, Field(pattern=_VERSION_NAME)] | None = None
-    """The name of the version that is made: up to 32 letters, digits, `_`, `-` and `.`"""
-    export_dest: Annotated[str, OneOf(("DIR", "NEW_DATASET"))] = "DIR"
-    """`DIR` exports to the path, `NEW_DATASET` to a new dataset, in its work path."""
-    export_new_dataset_name: Annotated[str, Field(pattern=_DATASET_NAME)] | None = None
-    """The name of the new dataset: up to 100 letters, digits, `_` and `-`."""
-    export_new_dataset_work_path: str | None = None
-    """Where the new dataset is kept, as `gs://bucket/prefix/` or `/bucket/prefix/`."""
-    ratio_sample_usage: bool = False
-    """Whether samples are split at random into TRAIN and EVAL."""
-    sample_state: State | None = None
-    """The state that samples must have."""
-    samples: Annotated[list[Id], Field(max_length=MAX_SAMPLES)] = []
-    """The ids of the samples. None for all."""
-    search_conditions: Annotated[list[SearchCondition], Field(max_length=MAX_CONDITIONS)] = []
-    """What samples must be like. One of several conditions must hold."""
-    train_sample_ratio: Ratio = 1.0
-    """The share of samples in TRAIN, from 0 to 1."""
+    clear_difficult: bool | None = Field(default=None, description="Another name of `clear_hard_property`.")
+    clear_hard_property: bool | None = Field(
+        default=None,
+        description="Whether the attributes `hard` and `hard-coefficient` are left out. Default: true.",
+    )
+    export_dataset_version_format: VersionFormat | None = Field(
+        default=None, description="The format of the version that is made."
+    )
+    export_dataset_version_name: Annotated[str, Field(pattern=_VERSION_NAME)] | None = Field(
+        default=None,
+        description="The name of the version that is made: up to 32 letters, digits, `_`, `-` and `.`",
+    )
+    export_dest: Annotated[str, OneOf(("DIR", "NEW_DATASET"))] = Field(
+        default="DIR",
+        description="`DIR` exports to the path, `NEW_DATASET` to a new dataset, in its work path.",
+    )
+    export_new_dataset_name: Annotated[str, Field(pattern=_DATASET_NAME)] | None = Field(
+        default=None, description="The name of the new dataset: up to 100 letters, digits, `_` and `-`."
+    )
+    export_new_dataset_work_path: str | None = Field(
+        default=None,
+        description="Where the new dataset is kept, as `gs://bucket/prefix/` or `/bucket/prefix/`.",
+    )
+    ratio_sample_usage: bool = Field(
+        default=False, description="Whether samples are split at random into TRAIN and EVAL."
+    )
+    sample_state: State | None = Field(default=None, description="The state that samples must have.")
+    samples: Annotated[list[Id], Field(max_length=MAX_SAMPLES)] = Field(
+        default=[], description="The ids of the samples. None for all."
+    )
+    search_conditions: Annotated[list[SearchCondition], Field(max_length=MAX_CONDITIONS)] = Field(
+        default=[], description="What samples must be like. One of several conditions must hold."
+    )
+    train_sample_ratio: Ratio = Field(default=1.0, description="The share of samples in TRAIN, from 0 to 1.")
 
 
 class ExportTaskBody(_Form):
     """An export task. Fields that answers have, such as `status`, are ignored."""
 
-    annotation_format: Annotated[str, OneOf(ANNOTATION_FORMATS)] | None = None
-    """The format of the labels."""
-    dataset_id: Any = None
-    """Ignored: the call's path names the dataset."""
-    dataset_type: int | None = None
-    """The dataset's type."""
-    export_format: Annotated[int, Field(ge=TREE, le=TILE)] = TILE
-    """1: an image's last directory is its label. 2: images and their label files lie side by side."""
-    export_params: ExportParams = ExportParams()
-    """More about what is exported, and to where."""
-    export_type: Annotated[int, Field(ge=LABELLED, le=BY_CONDITIONS)] = ALL
-    """Which samples: 0 labelled, 1 unlabelled, 2 all, 3 by the search conditions. All filters that are given
-    must hold, whatever the type."""
-    path: str | None = None
-    """Where to: `gs://bucket/prefix/` or `/bucket/prefix/`. A new dataset needs none."""
-    sample_state: State | None = None
-    """The state that samples must have."""
-    source_type_header: Annotated[str, OneOf(PREFIXES)] = PREFIXES[0]
-    """What paths in exported files begin with."""
-    version_format: VersionFormat = VERSION_FORMATS[0]
-    """The format of what is exported."""
-    version_id: Id | None = None
-    """The version to export. Without it, the samples as they are now."""
-    with_column_header: bool = True
-    """Whether a CSV file begins with a row of names."""
+    annotation_format: Annotated[str, OneOf(ANNOTATION_FORMATS)] | None = Field(
+        default=None, description="The format of the labels."
+    )
+    dataset_id: Any = Field(default=None, description="Ignored: the call's path names the dataset.")
+    dataset_type: int | None = Field(default=None, description="The dataset's type.")
+    export_format: Annotated[int, Field(ge=TREE, le=TILE)] = Field(
+        default=TILE,
+        description=(
+            "1: an image's last directory is its label. 2: images and their label files lie side by side."
+        ),
+    )
+    export_params: ExportParams = Field(
+        default=ExportParams(), description="More about what is exported, and to where."
+    )
+    export_type: Annotated[int, Field(ge=LABELLED, le=BY_CONDITIONS)] = Field(
+        default=ALL,
+        description=(
+            "Which samples: 0 labelled, 1 unlabelled, 2 all, 3 by the search conditions. All filters that"
+            " are given must hold, whatever the type."
+        ),
+    )
+    path: str | None = Field(
+        default=None,
+        description="Where to: `gs://bucket/prefix/` or `/bucket/prefix/`. A new dataset needs none.",
+    )
+    sample_state: State | None = Field(default=None, description="The state that samples must have.")
+    source_type_header: Annotated[str, OneOf(PREFIXES)] = Field(
+        default=PREFIXES[0], description="What paths in exported files begin with."
+    )
+    version_format: VersionFormat = Field(
+        default=VERSION_FORMATS[0], description="The format of what is exported."
+    )
+    version_id: Id | None = Field(
+        default=None, description="The version to export. Without it, the samples as they are now."
+    )
+    with_column_header: bool = Field(
+        default=True, description="Whether a CSV file begins with a row of names."
+    )
 
-    create_time: Any = None
-    """Ignored, as are the following: answers have them."""
-    error_code: Any = None
-    """Ignored."""
-    error_msg: Any = None
-    """Ignored."""
-    finished_sample_count: Any = None
-    """Ignored."""
-    progress: Any = None
-    """Ignored."""
-    status: Any = None
-    """Ignored."""
-    task_id: Any = None
-    """Ignored."""
-    total_sample_count: Any = None
-    """Ignored."""
-    update_time: Any = None
-    """Ignored."""
+    create_time: Any = Field(default=None, description="Ignored, as are the following: answers have them.")
+    error_code: Any = Field(default=None, description="Ignored.")
+    error_msg: Any = Field(default=None, description="Ignored.")
+    finished_sample_count: Any = Field(default=None, description="Ignored.")
+    progress: Any = Field(default=None, description="Ignored.")
+    status: Any = Field(default=None, description="Ignored.")
+    task_id: Any = Field(default=None, description="Ignored.")
+    total_sample_count: Any = Field(default=None, description="Ignored.")
+    update_time: Any = Field(default=None, description="Ignored.")
 
 
 IGNORED = frozenset(name for name, field in ExportTaskBody.model_fields.items() if field.annotation is Any)

@@ -17,7 +17,6 @@ from shared.datasets.reading import SELECT
 from shared.datasets.samples import Sample
 from shared.datasets.task import WRITE, Task
 from shared.delivery.base import Copy
-from shared.delivery.cloud_storage.copying import copy_images
 from shared.gcp.clients import Cloud
 from shared.gcp.many import Many
 from shared.gcp.objects import Stored
@@ -171,6 +170,8 @@ def _copied(
             )
     if not copies:
         return set(), {}
+    from shared.delivery.cloud_storage.copying import copy_images  # loads aiohttp; other pieces need none
+
     result = copy_images(
         export.bucket,
         [copy for _, copy in copies.values()],

@@ -5,16 +5,20 @@ import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import google.auth
 from google.auth import impersonated_credentials
 from google.auth.credentials import Credentials
-from google.cloud import firestore, pubsub_v1, storage
+from google.cloud import firestore
 
 from shared import ids
 from shared.gcp.messages import Messages
 from shared.gcp.objects import Objects
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from google.cloud import pubsub_v1, storage
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 """What our own tokens are good for; IAM decides the rest."""
@@ -76,7 +80,7 @@ def _connect(settings: Settings) -> Cloud:
         settings=settings,
         db=_firestore(settings),
         objects=_objects(settings, own),
-        messages=Messages(pubsub_v1.PublisherClient(), settings.project),
+        messages=Messages(_publisher, settings.project),
         as_customer=as_customer,
     )
 
@@ -114,14 +118,25 @@ def _firestore(settings: Settings) -> firestore.Client:
     return db
 
 
+def _publisher() -> "pubsub_v1.PublisherClient":
+    from google.cloud import pubsub_v1  # with the first message: most requests publish none
+
+    return pubsub_v1.PublisherClient()
+
+
 def _objects(settings: Settings, credentials: Credentials) -> Objects:
+    return Objects(functools.partial(_storage, settings, credentials), credentials)
+
+
+def _storage(settings: Settings, credentials: Credentials) -> "storage.Client":
+    from google.cloud import storage  # with the first call, likewise
+
     # Else the client asks for each bucket it meets, to name its location in traces that nobody takes; of a
     # customer's bucket we ask for nothing that a run does not need.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     # With STORAGE_EMULATOR_HOST set the client would go without an identity unless it is given one.
-    client = storage.Client(
+    return storage.Client(
         project=settings.project,
         credentials=credentials,
         client_options={"universe_domain": credentials.universe_domain},
     )
-    return Objects(client, credentials)

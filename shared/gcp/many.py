@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
 import orjson
 
 from shared.errors import Retry
@@ -61,6 +60,8 @@ class Many:
         self._boundary = uuid.uuid4().hex.encode()
 
     async def __aenter__(self) -> "Many":
+        import aiohttp  # here and below, since it would add a quarter of a second to every cold start
+
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
             timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
@@ -122,6 +123,8 @@ class Many:
         self, method: str, url: str, headers: dict[str, str], body: bytes | None, length: int | None = None
     ) -> tuple[int, bytes]:
         """One call until it is answered for good; `length` is how long a content must be."""
+        import aiohttp
+
         why: object = None
         for attempt in range(CALL_ATTEMPTS):
             if attempt:

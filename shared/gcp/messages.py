@@ -2,14 +2,16 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from cloudevents.http.event import CloudEvent
-from google.cloud import pubsub_v1
-from google.pubsub_v1 import PublisherClient, PubsubMessage
+
+if TYPE_CHECKING:
+    from google.cloud import pubsub_v1
 
 MESSAGE_BYTES = 8 * 1024
 """The most a message of ours may hold; an event may hold 512 KB.
@@ -49,25 +51,36 @@ class ObjectFinalised:
 
 
 class Messages:
-    """Publishes to the functions' topics, which are named as they are."""
+    """Publishes to the functions' topics, which are named as they are.
 
-    def __init__(self, publisher: pubsub_v1.PublisherClient, project: str) -> None:
-        self._publisher = publisher
+    `connect` makes Pub/Sub's client, when the first message is published.
+    """
+
+    def __init__(self, connect: "Callable[[], pubsub_v1.PublisherClient]", project: str) -> None:
+        self._connect = connect
         self._project = project
 
+    @cached_property
+    def _publisher(self) -> "pubsub_v1.PublisherClient":
+        return self._connect()
+
     def close(self) -> None:
-        """Give the connection back."""
-        self._publisher.transport.close()
+        """Give the connection back, if there is one."""
+        if "_publisher" in self.__dict__:
+            self._publisher.transport.close()
 
     def publish(self, function: str, *bodies: Mapping[str, Any]) -> None:
         """Send these to a function and wait until Pub/Sub has them all. ValueError where one is too large."""
-        topic = self._publisher.topic_path(self._project, function)
-        messages = []
-        for body in bodies:
-            data = json.dumps(body).encode()
+        contents = [json.dumps(body).encode() for body in bodies]
+        for data in contents:
             if len(data) > MESSAGE_BYTES:
                 raise ValueError(f"a message to {function} holds {len(data)} bytes: send ids, not payloads")
-            messages.append(PubsubMessage(data=data))
+        if not contents:
+            return
+        from google.pubsub_v1 import PublisherClient, PubsubMessage  # loaded when there is something to send
+
+        topic = self._publisher.topic_path(self._project, function)
+        messages = [PubsubMessage(data=data) for data in contents]
         for start in range(0, len(messages), REQUEST_MESSAGES):
             # Not the client's own publish(), which sends from a thread of its own: after an answer Cloud Run
             # leaves threads without a processor, and what fails there fails unseen.

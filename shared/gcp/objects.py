@@ -14,7 +14,7 @@ import re
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google.auth.transport.requests
 import google_crc32c
@@ -27,12 +27,12 @@ from google.api_core.exceptions import (
     from_http_response,
 )
 from google.auth.credentials import Credentials
-from google.cloud import storage
-from google.cloud.storage.exceptions import InvalidResponse
-from google.cloud.storage.fileio import BlobWriter
-from google.cloud.storage.retry import DEFAULT_RETRY
 
 from shared.errors import Retry
+
+if TYPE_CHECKING:
+    # Storage's client is loaded with the first call: a request that touches no object starts without it.
+    from google.cloud import storage
 
 CHUNK_BYTES = 8 * 1024 * 1024
 """What a streamed upload holds in memory. Chunks are multiples of 256 KiB.
@@ -159,9 +159,13 @@ class DifferentObject(Exception):
 class Objects:
     """Cloud Storage as one principal. Errors of Google's client pass through unless said otherwise."""
 
-    def __init__(self, client: storage.Client, credentials: Credentials) -> None:
-        self._client = client
+    def __init__(self, connect: "Callable[[], storage.Client]", credentials: Credentials) -> None:
+        self._connect = connect
         self.credentials = credentials
+
+    @functools.cached_property
+    def _client(self) -> "storage.Client":
+        return self._connect()
 
     def stat(self, bucket: str, name: str) -> Stored | None:
         """What stands there now, or None."""
@@ -270,7 +274,7 @@ class Objects:
         """
         return frozenset(
             self._client.bucket(bucket).test_iam_permissions(
-                list(permissions), timeout=PROBE_SECONDS, retry=DEFAULT_RETRY.with_timeout(PROBE_SECONDS)
+                list(permissions), timeout=PROBE_SECONDS, retry=_probing()
             )
         )
 
@@ -284,7 +288,7 @@ class Objects:
             .create_resumable_upload_session(
                 if_generation_match=0,
                 timeout=PROBE_SECONDS,
-                retry=DEFAULT_RETRY.with_timeout(PROBE_SECONDS),
+                retry=_probing(),
             )
         )
         self.cancel_upload(url)
@@ -367,29 +371,15 @@ class Objects:
             return stored
 
 
-class _Stream(BlobWriter):
-    """Google's stream, but that it sends nothing when it is merely forgotten.
-
-    The original is closed when it is collected, which makes an object of what a failed attempt had written
-    so far, from whatever thread the collector happens to run in.
-    """
-
-    def __init__(self, blob: storage.Blob, content_type: str) -> None:
-        super().__init__(  # type: ignore[no-untyped-call]
-            blob, chunk_size=CHUNK_BYTES, content_type=content_type, if_generation_match=0
-        )
-
-    def __del__(self) -> None:
-        """Do nothing."""
-
-
 class Writer:
     """A stream into one new object; counts and sums what goes through, and holds the answer against it."""
 
-    def __init__(self, blob: storage.Blob, content_type: str) -> None:
+    def __init__(self, blob: "storage.Blob", content_type: str) -> None:
+        from shared.gcp.stream import Stream
+
         self._blob = blob
         # Any: its types know nothing of its methods.
-        self._stream: Any = _Stream(blob, content_type)
+        self._stream: Any = Stream(blob, CHUNK_BYTES, content_type)
         self._sum = google_crc32c.Checksum()
         self.size = 0
 
@@ -476,6 +466,8 @@ def gathered(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
 @contextlib.contextmanager
 def _as_api_errors() -> Iterator[None]:
     # Streams raise errors of their own for an answer that every other call raises as Google's API errors.
+    from google.cloud.storage.exceptions import InvalidResponse
+
     try:
         yield
     except InvalidResponse as refused:
@@ -488,5 +480,12 @@ def crc32c_of(content: bytes) -> str:
     return base64.b64encode(struct.pack(">I", google_crc32c.value(content))).decode()
 
 
-def _stored(blob: storage.Blob) -> Stored:
+def _probing() -> Any:
+    """Storage's own retrying, for as long as a call of a connection test may take."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(PROBE_SECONDS)
+
+
+def _stored(blob: "storage.Blob") -> Stored:
     return Stored(blob.bucket.name, blob.name, int(blob.generation), int(blob.size), blob.crc32c)

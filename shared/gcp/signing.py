@@ -8,7 +8,7 @@ https://cloud.google.com/storage/docs/access-control/signed-urls
 import base64
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -18,10 +18,12 @@ from google.api_core.retry import if_transient_error
 from google.auth.credentials import AnonymousCredentials, Credentials, Signing
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession, Request
-from google.cloud import storage
 
 from shared.errors import Retry
 from shared.gcp.clients import Cloud
+
+if TYPE_CHECKING:
+    from google.cloud import storage
 
 URL_SECONDS = 7 * 24 * 3600
 """The longest life of a URL. One signed by IAM may end after 12 hours, when Google changes the key.
@@ -132,7 +134,9 @@ def _passing(error: BaseException) -> bool:
 
 
 @functools.lru_cache(maxsize=8)
-def _client(project: str) -> storage.Client:
+def _client(project: str) -> "storage.Client":
+    from google.cloud import storage  # with the first URL that is signed
+
     # It is never called over the network: it knows how a URL is written.
     return storage.Client(project=project, credentials=AnonymousCredentials())
 

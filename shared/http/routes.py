@@ -21,7 +21,6 @@ import orjson
 from google.api_core.exceptions import Aborted
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import Map, Rule
 
 from shared import audit_trail, logs
 from shared.audit_trail import Actor
@@ -43,7 +42,7 @@ from shared.http.bodies import BODY_BYTES, json_object, no_such, read
 from shared.http.errors import ErrorForm, Failure
 from shared.http.idempotency import repeatable, repeating
 from shared.http.matching import IfMatch
-from shared.http.paths import single_slashes
+from shared.http.paths import paths, single_slashes
 from shared.http.rates import REQUESTS_A_SECOND, Rate, Rates
 from shared.http.sent import of_the_unknown
 
@@ -233,15 +232,8 @@ class Routes:
             _check(surface, route)
             if self._by_name[str(route)] is not route:
                 raise ValueError(f"{route} is declared twice: leave one out")
-        self._map = Map(
-            [
-                Rule(base + route.path, methods=[route.method], endpoint=str(route))
-                for route in self.routes
-                for base in surface.bases
-            ],
-            strict_slashes=False,
-            merge_slashes=False,
-            redirect_defaults=False,
+        self._map = paths(
+            (route.method, base + route.path, str(route)) for route in self.routes for base in surface.bases
         )
 
     @cached_property

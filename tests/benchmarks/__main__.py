@@ -10,6 +10,7 @@ from infra.local.processes import REPOSITORY
 from shared.clock import elapsed_since, stopwatch
 from tests.benchmarks import (
     archives,
+    cold_start,
     copies,
     datasets,
     idle_tick,
@@ -36,6 +37,7 @@ BENCHMARKS: Mapping[str, Callable[[Ground], Iterable[Figure]]] = {
     "queries": queries.bench,
     "memory": memory.bench,
     "datasets": datasets.bench,
+    "cold_start": cold_start.bench,
     "idle_tick": idle_tick.bench,
     "latency": latency.bench,
 }

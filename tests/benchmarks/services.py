@@ -97,6 +97,11 @@ def _prepare(suite: Suite) -> dict[str, str]:
     return suite.env(ACCOUNT)
 
 
+def function_environment(suite: Suite, function: str) -> dict[str, str]:
+    """What the process of a function is given where the suite runs it."""
+    return suite.env_of(function)
+
+
 def onboard(suite: Suite, customer: str, slug: str, bucket: str) -> str:
     """Make a customer's account and bucket, and let us act as them; returns the account's email."""
     email = make_customer_account(suite, customer, slug)

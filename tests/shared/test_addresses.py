@@ -110,7 +110,13 @@ def test_no_customer_has_it(world: World, address: str, capsys: pytest.CaptureFi
 def test_no_mail_comes_from_it(address: str) -> None:
     if address == address.strip():
         with pytest.raises(ValueError, match=r"WAYBILL_MAIL_FROM: .* is not an address that can be mailed"):
-            Settings.from_env({"GOOGLE_CLOUD_PROJECT": "p", "WAYBILL_MAIL_FROM": address})
+            Settings.from_env(
+                {
+                    "GOOGLE_CLOUD_PROJECT": "p",
+                    "WAYBILL_MAIL_FROM": address,
+                    "WAYBILL_SENDGRID_KEY": "SG.a.b",
+                }
+            )
 
 
 def named(answer: Any, field: str) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from shared.delivery.base import Copy, CopyResult
 from shared.delivery.cloud_storage.bucket import CustomerBucket
 from shared.delivery.cloud_storage.config import CloudStorageConfig
-from shared.delivery.cloud_storage.copying import copy_images
 from shared.gcp.clients import Cloud
 from shared.gcp.objects import Stored
 
@@ -25,6 +24,8 @@ class CloudStorage:
 
     def copy_images(self, copies: Iterable[Copy], on_progress: Callable[[CopyResult], None]) -> CopyResult:
         """As `Connector.copy_images`, in batched rewrites."""
+        from shared.delivery.cloud_storage.copying import copy_images  # loads aiohttp; files need none
+
         return copy_images(
             self._bucket,
             (dataclasses.replace(copy, name=self._config.place(copy.name)) for copy in copies),
