@@ -22,7 +22,7 @@ from google.pubsub_v1 import types
 
 from infra.local.clock import SuiteClock, wait
 from infra.local.grpc_calls import Refused, invalid, unary
-from infra.local.traffic import Fault, Traffic
+from infra.local.traffic import LEAST_BYTES, MESSAGE_BYTES, MESSAGES, Fault, Traffic
 
 REQUEST_BYTES = 10_000_000
 """The most that a publish request may hold. https://cloud.google.com/pubsub/quotas#resource_limits"""
@@ -327,6 +327,8 @@ class PubSubService:
             raise KeyError(topic)
         with self._lock, self._db:
             ids = self._publish(topic, messages)
+        self._traffic.bill(MESSAGES, len(messages))
+        self._traffic.bill(MESSAGE_BYTES, max(LEAST_BYTES, sum(_size(*each) for each in messages)))
         self._changed()
         return ids
 
@@ -357,6 +359,7 @@ class PubSubService:
     def hand_over(self, delivery: Delivery, push: Callable[[Delivery], bool]) -> None:
         """Push a message that was taken, and keep what came of it. Faults of `pubsub.push` strike here."""
         fault = self._traffic.enter("pubsub.push", delivery.function)
+        self._traffic.bill(MESSAGE_BYTES, max(LEAST_BYTES, _size(delivery.data, delivery.attributes)))
         try:
             acknowledged, outcome = _push(delivery, push, fault), "answered false"
         except Exception as error:
@@ -579,6 +582,11 @@ def _delivery(row: sqlite3.Row) -> Delivery:
         publish_time=_time(row["published"]),
         attempt=row["attempts"],
     )
+
+
+def _size(data: bytes, attributes: Mapping[str, str]) -> int:
+    """The bytes of a message that Pub/Sub charges for. https://cloud.google.com/pubsub/pricing"""
+    return len(data) + sum(len(name.encode()) + len(value.encode()) for name, value in attributes.items())
 
 
 def _function(topic: str) -> str:

@@ -1,12 +1,34 @@
 """What every service of the suite tells of each call it gets, and the faults that a test asks of it."""
 
 import threading
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 CALLS_KEPT = 100_000
 """How many calls the journal remembers; the oldest go first."""
+
+READS, WRITES, DELETES = "firestore.reads", "firestore.writes", "firestore.deletes"
+"""Documents that Firestore charges for. A query costs a read at least, and one that counts or adds up a read
+for each thousand index entries. https://cloud.google.com/firestore/pricing"""
+
+CLASS_A, CLASS_B = "storage.class_a", "storage.class_b"
+"""Operations of Cloud Storage that are charged; removing an object is free, and a resumable upload is one.
+https://cloud.google.com/storage/pricing#operations-by-class"""
+
+MESSAGES, MESSAGE_BYTES = "pubsub.messages", "pubsub.bytes"
+"""Messages that were published, and the bytes that Pub/Sub charges for: of each request, to publish or to
+deliver, at least LEAST_BYTES. https://cloud.google.com/pubsub/pricing"""
+
+LEAST_BYTES = 1_000
+"""For how many bytes Pub/Sub charges at least, of each request."""
+
+ENTRIES_A_READ = 1_000
+"""How many index entries a read pays for, where a query counts or adds up."""
+
+_CLASS_A = {"insert", "list", "rewrite", "compose", "update", "start"}
+_CLASS_B = {"get", "get_media"}
 
 Action = Literal["error", "reset_before", "reset_after", "delay", "truncate", "abort"]
 
@@ -71,6 +93,18 @@ class Traffic:
         self._calls: deque[Call] = deque(maxlen=CALLS_KEPT)
         self._armed: list[_Armed] = []
         self._needs: set[Need] = set()
+        self._billed: Counter[str] = Counter()
+
+    def bill(self, charged: str, number: int) -> None:
+        """Write down that Google would charge for so many of something."""
+        with self._lock:
+            self._billed[charged] += number
+
+    def take_billed(self) -> Mapping[str, int]:
+        """What Google would have charged for since this was asked last."""
+        with self._lock:
+            taken, self._billed = self._billed, Counter()
+            return taken
 
     def need(self, permission: str, resource: str, principal: str) -> None:
         """Write down that a call needs a permission."""
@@ -92,6 +126,9 @@ class Traffic:
         """
         with self._lock:
             self._calls.append(Call(kind, resource, principal))
+            service, _, method = kind.partition(".")
+            if service == "storage" and (charged := _class_of(method.rpartition(".")[2])):
+                self._billed[charged] += 1
             for armed in self._armed:
                 if armed.fault.action == "abort" and not transaction:
                     continue
@@ -128,6 +165,7 @@ class Traffic:
         with self._lock:
             self._calls.clear()
             self._needs.clear()
+            self._billed.clear()
             self._armed.clear()
 
     def forget(self) -> None:
@@ -135,3 +173,8 @@ class Traffic:
         with self._lock:
             self._calls.clear()
             self._needs.clear()
+
+
+def _class_of(method: str) -> str | None:
+    """What an operation of Storage is charged as; None for one that is free, or part of another."""
+    return CLASS_A if method in _CLASS_A else CLASS_B if method in _CLASS_B else None

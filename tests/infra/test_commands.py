@@ -66,7 +66,7 @@ def test_each_command_has_its_help(command: Command) -> None:
     names = re.findall(r"^ {4}([a-z-]+)\b", command("--help"), re.MULTILINE)
     assert names == [
         *("add-customer", "add-key", "add-site", "audit", "cancel", "check-bucket"),
-        *("console-address", "customers", "exports", "keys"),
+        *("console-address", "customers", "estimate", "exports", "keys"),
         *("limits", "networks", "pause", "replay", "rerun", "resume", "retry-failed", "revoke-key"),
         *("revoke-links", "rotate-key", "rotate-secrets", "show-run", "sites", "status", "ticks"),
     ]

@@ -21,7 +21,7 @@ from infra.local.firestore.queries import field_of_sum, project, relative
 from infra.local.firestore.store import Version
 from infra.local.firestore.values import check_alias, parse_path
 from infra.local.permissions import CALLS, DATABASE
-from infra.local.traffic import Fault, Traffic
+from infra.local.traffic import DELETES, ENTRIES_A_READ, READS, WRITES, Fault, Traffic
 
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
 """https://cloud.google.com/firestore/quotas#writes_and_transactions."""
@@ -201,6 +201,7 @@ class FirestoreService:
         space = self._space_of(request.name)
         path = self._database.document_path(space, request.name)
         call.enter(path, space, request.transaction)
+        self._traffic.bill(READS, 1)
         time, transaction, _ = self._database.reading(space, request)
         version = self._database.read(space, path, time, transaction)
         if version is None:
@@ -211,6 +212,7 @@ class FirestoreService:
         space = self._database.space(request.database)
         paths = {name: self._database.document_path(space, name) for name in request.documents}
         call.enter(" ".join(paths.values()), space, request.transaction)
+        self._traffic.bill(READS, len(paths))
         mask = _mask(request)
         time, transaction, begun = self._database.reading(space, request)
         return self._found(space, paths, time, transaction, begun, mask)
@@ -251,6 +253,7 @@ class FirestoreService:
         reply = m.ListDocumentsResponse()
         for name in names[:size]:
             reply.documents.add().MergeFromString(found[name])
+        self._traffic.bill(READS, max(1, len(reply.documents)))
         if len(names) > size:
             reply.next_page_token = names[size - 1]
         return reply
@@ -262,6 +265,7 @@ class FirestoreService:
         if request.HasField("read_time"):
             time = self._database.past(request.read_time)
         below = self._database.below(space, f"{parent}/" if parent else "", time)
+        self._traffic.bill(READS, 1)
         ids = sorted({rest.partition("/")[0] for rest in below} - {""}, key=str.encode)
         ids = [i for i in ids if i > request.page_token]
         size = request.page_size if request.page_size > 0 else len(ids)
@@ -285,12 +289,16 @@ class FirestoreService:
             yield _bytes(2, begun)
         read_time = _bytes(3, m.timestamp(time).SerializeToString())
         skipped = b"\x20" + _varint(offset) if offset else b""
-        empty = True
-        for version in found:
-            yield _bytes(1, self._document(space, version, select)) + read_time + skipped
-            empty, skipped = False, b""
-        if empty:
-            yield read_time + skipped
+        sent = 0
+        try:
+            for version in found:
+                sent += 1
+                yield _bytes(1, self._document(space, version, select)) + read_time + skipped
+                skipped = b""
+            if not sent:
+                yield read_time + skipped
+        finally:
+            self._traffic.bill(READS, max(1, sent + offset))
 
     def _run_aggregation_query(self, request: Any, call: "Call") -> Iterator[bytes]:
         asked = request.structured_aggregation_query
@@ -306,11 +314,17 @@ class FirestoreService:
             if summed is None:
                 up_to = aggregation.count.up_to.value if aggregation.count.HasField("up_to") else None
                 result.integer_value = self._database.count(query, time, up_to, transaction)
-            elif isinstance(total := self._database.total(query, time, summed), int):
+                self._bill_entries(result.integer_value)
+                continue
+            self._bill_entries(self._database.count(query, time, None, None))
+            if isinstance(total := self._database.total(query, time, summed), int):
                 result.integer_value = total
             else:
                 result.double_value = total
         return iter([reply.SerializeToString()])
+
+    def _bill_entries(self, number: int) -> None:
+        self._traffic.bill(READS, max(1, -(-number // ENTRIES_A_READ)))
 
     def _query(
         self, request: Any, structured: Any, call: "Call", summed: FieldPath | None = None
@@ -347,6 +361,7 @@ class FirestoreService:
         for hold in list(self._holds):
             hold.meet(resource)
         time, results = self._database.commit(space, list(request.writes), stamp, request.transaction)
+        self._bill_writes(request.writes)
         return m.CommitResponse(write_results=results, commit_time=m.timestamp(time))
 
     def _batch_write(self, request: Any, call: "Call") -> Any:
@@ -367,9 +382,15 @@ class FirestoreService:
             try:
                 _, results = self._database.commit(space, [write], stamp)
                 result.CopyFrom(results[0])
+                self._bill_writes([write])
             except Refused as refused:
                 status.code, status.message = refused.code.value[0], refused.message
         return reply
+
+    def _bill_writes(self, writes: Any) -> None:
+        deletes = sum(bool(each.delete) for each in writes)
+        self._traffic.bill(DELETES, deletes)
+        self._traffic.bill(WRITES, len(writes) - deletes)
 
     # Names and answers
 
