@@ -12,12 +12,12 @@ class Changed:
     def __init__(self, reference: Any, fields: Mapping[str, Any]) -> None:
         self.reference = reference
         self.id: str = reference.id
-        self._fields = dict(fields)
+        self._data = dict(fields)
 
     def get(self, name: str) -> Any:
         """The value of a field. KeyError where there is none."""
-        return self._fields[name]
+        return self._data[name]
 
     def to_dict(self) -> dict[str, Any]:
         """All fields."""
-        return dict(self._fields)
+        return dict(self._data)

@@ -1,4 +1,8 @@
-"""A tick with very many exports against one with few, where no export is due, and where ten are."""
+"""A tick with very many exports against one with few, where no export is due, and where ten are.
+
+By CPU of ours and by calls. The time by the clock is that of the laptop's Firestore, which has no indexes and
+looks through all exports at each query; Google's reads what a query finds.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,12 +20,12 @@ from shared.gcp.documents import fields_of, server_time
 from shared.gcp.messages import Message
 from shared.http.idempotency import Repeatable
 from tests.benchmarks import services
-from tests.benchmarks.measure import Comparison, Done, Figure, Ground, Side, compare, digest, shown
+from tests.benchmarks.measure import Done, Figure, Ground, Side, compare, digest, shown
 from tests.benchmarks.services import Services
 
 EXPORTS, QUICK_EXPORTS = 10_000, 100
 FEW = 10
-TICKS, QUICK_TICKS = 20, 2
+TICKS, QUICK_TICKS = 5, 2
 """How many ticks are timed as one."""
 
 REPETITIONS, QUICK_REPETITIONS = 7, 1
@@ -62,8 +66,9 @@ def bench(ground: Ground) -> Iterator[Figure]:
             done = partial(_done, ticks)
             label = f"tick_with_{due}_due" if due else "idle_tick"
             found = shown(compare(f"{label}, {due} exports are due", "ticks", repetitions, works, done))
-            for clock, limit in (("cpu", LIMIT), ("wall", None)):
-                yield _figure(f"{label}, {clock}", found, clock, ticks, limit)
+            ours, theirs = (found.seconds(side, "cpu").median / ticks * 1e3 for side in found.sides)
+            ratio = found.share(found.sides[1], "cpu").median
+            yield Figure(f"{label}, cpu", ratio, ours, theirs, "ms of CPU a tick", LIMIT)
             one, other = (calls[name] for name, *_ in sides)
             yield Figure(f"{label}, calls", one / other, one, other, "calls a tick", LIMIT)
 
@@ -77,12 +82,6 @@ def _tick(served: Services, cloud: Cloud, at: datetime, ticks: int, _: int) -> S
     for _ in range(ticks):
         minute.tick(cloud, Message({}, at, "tick"))
     return served
-
-
-def _figure(name: str, found: Comparison, clock: str, ticks: int, limit: float | None) -> Figure:
-    ours, theirs = (found.seconds(side, clock).median / ticks * 1e3 for side in found.sides)
-    unit = f"ms{' of CPU' if clock == 'cpu' else ''} a tick"
-    return Figure(name, found.share(found.sides[1], clock).median, ours, theirs, unit, limit)
 
 
 def _done(ticks: int, _side: Side[Services], _repetition: int, served: Services) -> Done:

@@ -272,6 +272,39 @@ def test_moments_from_firestore_can_be_moved_and_rounded(world: World) -> None:
     assert type(server_time(world.cloud.db)) is datetime
 
 
+def test_fields_are_those_of_the_client_whatever_their_type(world: World) -> None:
+    at = datetime(2026, 11, 22, 9, 17, 3, 123456, tzinfo=UTC)
+    reference = world.cloud.db.document("things/one")
+    one = {
+        "nothing": None,
+        "yes": True,
+        "number": 2**53,
+        "share": 0.5,
+        "at": at,
+        "text": "ß",
+        "bytes": b"\0",
+        "reference": reference,
+        "place": firestore.GeoPoint(1.0, 2.0),
+    }
+    reference.set({**one, "map": {**one, "list": [1]}, "list": [*one.values(), {"map": dict(one)}]})
+    snapshot = reference.get()
+    fields = fields_of(snapshot)
+    assert fields == snapshot.to_dict()
+    kinds = [type(value) for value in (fields["at"], fields["map"]["at"], fields["list"][4])]
+    assert kinds == [datetime] * 3
+
+
+def test_changing_fields_leaves_the_snapshot_as_it_was_read(world: World) -> None:
+    reference = world.cloud.db.document("things/one")
+    reference.set({"map": {"list": [{"a": 1}]}})
+    snapshot = reference.get()
+    fields = fields_of(snapshot)
+    fields["map"]["list"][0]["a"] = 2
+    fields["map"]["list"].append(3)
+    fields["map"]["b"] = 4
+    assert fields_of(snapshot) == {"map": {"list": [{"a": 1}]}}
+
+
 def test_a_document_that_must_be_there_and_is_not_is_named(world: World) -> None:
     with pytest.raises(LookupError, match="things/none"):
         fields_of(world.cloud.db.document("things/none").get())
