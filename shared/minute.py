@@ -8,7 +8,7 @@ from shared.work.sweep import sweep
 
 TICK_SECONDS = 60
 """How long a tick may take: then the next one comes. Each part is bounded: by `tick.MAX_DUE`, by
-`tick.MAX_RETRIES`, by `sweep.MAX_SWEPT`, and the last one, which can wait, by `tick.PENDING_SECONDS`."""
+`tick.MAX_RETRIES`, by `sweep.SWEEP_SECONDS`, and the last one, which can wait, by `tick.PENDING_SECONDS`."""
 
 
 def tick(cloud: Cloud, message: Message) -> None:

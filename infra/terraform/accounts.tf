@@ -106,3 +106,8 @@ resource "google_project_iam_member" "build_sources" {
     expression = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-\") || resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.source.name}\")"
   }
 }
+
+locals {
+  # Our own, the one that builds, and one for each customer.
+  service_accounts_left = var.service_accounts - length(local.bundle.accounts) - 1 - length(var.customers)
+}

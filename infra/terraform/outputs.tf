@@ -23,6 +23,17 @@ output "customer_accounts" {
   value       = { for id, account in google_service_account.customer : id => account.email }
 }
 
+output "service_accounts_left" {
+  description = "How many more customers the project's quota of service accounts has room for."
+  value       = local.service_accounts_left
+
+  # Before anything is made: an apply that ends at Google's refusal leaves some customers without their account.
+  precondition {
+    condition     = local.service_accounts_left >= 0
+    error_message = "The customers and Waybill itself need more service accounts than the project may have. Ask Google to raise the quota “Service Account Count” of the IAM API, then set `service_accounts` to what it is by then."
+  }
+}
+
 output "customer_grant" {
   description = "What a customer grants that account. They do it; nothing here can."
   value       = local.bundle.customer_grant

@@ -90,6 +90,12 @@ variable "login_region" {
   default     = "RegionOne"
 }
 
+variable "service_accounts" {
+  description = "How many service accounts the project may have: its quota “Service Account Count”. Each customer has one."
+  type        = number
+  default     = 100
+}
+
 variable "customers" {
   description = "The customers: their id, which names their folders, to their slug, which names their account."
   type        = map(string)

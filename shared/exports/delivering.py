@@ -78,7 +78,7 @@ def deliver(cloud: Cloud, run: Run, attempt: Attempt) -> Done | Later:
 
     CustomerMustAct where the customer's side refuses.
     """
-    pace = _Pace(cloud, attempt)
+    pace, joined = _Pace(cloud, attempt), _Joined(cloud, run)
     collection = cloud.db.collection(run.files)
     delivered = {each.id for each in collection.select([]).stream()}
     try:
@@ -86,7 +86,7 @@ def deliver(cloud: Cloud, run: Run, attempt: Attempt) -> Done | Later:
             for planned in files.plan(run, runs.written_parts(cloud, run)):
                 if planned.id in delivered:
                     continue
-                staged = _joined(cloud, run, planned)
+                staged = joined.file(planned)
                 there.deliver(staged, planned.name, pace)
                 file = File(
                     name=run.config.connector_config.place(planned.name),
@@ -136,25 +136,40 @@ def first_files(cloud: Cloud, run: Run) -> tuple[File, ...]:
     return audit.first(delivered_files(cloud, run, audit.FILES_NAMED)) if run.totals else ()
 
 
-def _joined(cloud: Cloud, run: Run, planned: Planned) -> Stored:
-    """One staged object of a file's parts, and what its format puts around and between them."""
-    bucket, format = cloud.settings.staging_bucket, run.config.format
+class _Joined:
+    """Makes one staged object of a file's parts, and what its format puts around and between them. Those are
+    the same for every file, and are staged once."""
 
-    def staged(file: str) -> str:
-        return names.staged(run.customer, run.export, run.label, f"{file}.{format.extension}")
+    def __init__(self, cloud: Cloud, run: Run) -> None:
+        self._cloud = cloud
+        self._run = run
+        self._format = run.config.format
+        self._fixed: dict[str, list[Stored]] = {}
 
-    def fixed(name: str, content: bytes) -> list[Stored]:
-        if not content:
-            return []
-        return [cloud.objects.create(bucket, staged(name), content, format.content_type)]
+    def file(self, planned: Planned) -> Stored:
+        """The object that is delivered as a file."""
+        format, run = self._format, self._run
+        sources = list(planned.parts)
+        if format.joinable:
+            between = self._staged("separator", format.separator) if len(sources) > 1 else []
+            before = self._staged("prefix", format.prefix(run.source.columns, run.config.style))
+            behind = self._staged("suffix", format.suffix)
+            first, *others = sources
+            sources = [*before, first, *(each for part in others for each in (*between, part)), *behind]
+        return self._cloud.objects.join(
+            self._cloud.settings.staging_bucket,
+            lambda numbers: self._name(f"{planned.id}.{numbers}"),
+            sources,
+            format.content_type,
+        )
 
-    sources = list(planned.parts)
-    if format.joinable:
-        between = fixed("separator", format.separator) if len(sources) > 1 else []
-        before = fixed("prefix", format.prefix(run.source.columns, run.config.style))
-        behind = fixed("suffix", format.suffix)
-        first, *others = sources
-        sources = [*before, first, *(each for part in others for each in (*between, part)), *behind]
-    return cloud.objects.join(
-        bucket, lambda numbers: staged(f"{planned.id}.{numbers}"), sources, format.content_type
-    )
+    def _name(self, file: str) -> str:
+        run = self._run
+        return names.staged(run.customer, run.export, run.label, f"{file}.{self._format.extension}")
+
+    def _staged(self, name: str, content: bytes) -> list[Stored]:
+        if name not in self._fixed:
+            bucket, kind = self._cloud.settings.staging_bucket, self._format.content_type
+            create = self._cloud.objects.create
+            self._fixed[name] = [create(bucket, self._name(name), content, kind)] if content else []
+        return self._fixed[name]

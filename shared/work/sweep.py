@@ -10,6 +10,7 @@ from typing import Any
 from google.cloud.firestore_v1 import FieldFilter
 
 from shared import logs
+from shared.clock import elapsed_since, stopwatch
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import Snapshot, change
 from shared.gcp.unreadable import MALFORMED, report
@@ -25,13 +26,17 @@ one resumes the rest."""
 MAX_QUEUED = 200
 """How many queued pieces, and those of works that have ended: they can be many, and keep no retry waiting."""
 
+SWEEP_SECONDS = 25
+"""For how long one tick resumes pieces. After an outage there can be more than that resumes: the others are
+still due at the next tick, which comes a minute later."""
+
 REPORT_SWEPT = 4
 """How often a piece is published, and nobody begins it, before that is an error in the log."""
 
 
 def sweep(cloud: Cloud, at: datetime) -> None:
-    """Publish every piece again that is to be looked at by `at`, customers in turn. What fails here is logged
-    and stops nothing else."""
+    """Publish every piece again that is to be looked at by `at`, customers in turn, for SWEEP_SECONDS. What
+    fails here is logged and stops nothing else."""
     found: list[Snapshot] = []
     for status, most in ((OPEN, MAX_SWEPT), (GATE, MAX_SWEPT), (QUEUED, MAX_QUEUED), (READY, MAX_QUEUED)):
         query = (
@@ -41,7 +46,11 @@ def sweep(cloud: Cloud, at: datetime) -> None:
         )
         found += turns.due(cloud, query, "next", at, most, f"pieces_{status.lower()}")
     lines: set[tuple[str, str]] = set()
-    for snapshot in turns.in_turn(found):
+    began = stopwatch()
+    for number, snapshot in enumerate(turns.in_turn(found)):
+        if elapsed_since(began) >= SWEEP_SECONDS:
+            logs.warning("pieces are left to the next tick", resumed=number, left=len(found) - number)
+            return
         customer = str((snapshot.to_dict() or {}).get("customer"))
         work = snapshot.reference.parent.parent.path
         ids = {"customer": customer, "work": work, "piece": snapshot.id, **logs.ids_of(work)}

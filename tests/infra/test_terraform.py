@@ -505,3 +505,27 @@ def test_pages_of_our_own_site_alone_may_use_the_buckets_that_the_bundle_opens()
     assert opened["uploads"]["methods"] == ["PUT"]
     # What a page sends to a session beyond what every page may, and what it reads.
     assert {"Content-Type", "Content-Range", "Range"} <= set(opened["uploads"]["headers"])
+
+
+@pytest.mark.parametrize(
+    ("customers", "quota", "left"), [(0, 100, 79), (79, 100, 0), (80, 100, -1), (80, 200, 99)]
+)
+def test_customers_beyond_the_quota_of_service_accounts_fail_the_plan(
+    customers: int, quota: int, left: int
+) -> None:
+    [value] = [
+        block["service_accounts_left"] for block in parsed()["locals"] if "service_accounts_left" in block
+    ]
+    counted = value.strip("${}").replace("length(var.customers)", str(customers))
+    counted = counted.replace("length(local.bundle.accounts)", str(len(BUNDLE["accounts"])))
+    numbers = counted.replace("var.service_accounts", str(quota)).split(" - ")
+    assert int(numbers[0]) - sum(map(int, numbers[1:])) == left
+    [output] = [
+        block["service_accounts_left"] for block in parsed()["output"] if "service_accounts_left" in block
+    ]
+    [condition] = output["precondition"]
+    assert condition["condition"] == "${local.service_accounts_left >= 0}"
+    assert "“Service Account Count”" in condition["error_message"]
+    # All that there are.
+    made = {name for name in resources() if name.startswith("google_service_account.")}
+    assert made == {f"google_service_account.{name}" for name in ("own", "customer", "build")}

@@ -362,6 +362,23 @@ def test_more_pieces_than_two_levels_of_composing_take_are_one_valid_array(
     assert len(composed) == 3 + 1
 
 
+def test_what_stands_around_and_between_parts_is_staged_once_for_all_files(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYBILL_PART_RECORDS", "1")
+    north = fill(world, 2)
+    south = fill(world, 2, prefix="S", site=world.other_site)
+    id = export(world, "waybill", file_format="json-array", site_ids=[OTHER_SITE, SITE])
+    run_all(world)
+    landed = [(site, names_in("json-array", content)) for site, content in delivered(world, id, "waybill")]
+    assert landed == [(SITE, north), (OTHER_SITE, south)]
+    staged = [
+        call.resource.rpartition("/")[2] for call in world.suite.traffic.calls("storage.objects.insert")
+    ]
+    for name in ("prefix", "separator", "suffix"):
+        assert staged.count(f"{name}.json") == 1
+
+
 # --- too many rows
 
 

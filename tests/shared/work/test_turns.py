@@ -134,6 +134,28 @@ def test_stalled_pieces_of_one_customer_hide_no_others_from_the_sweep(
     assert found == {"b": "CLOSED", "z": "CLOSED"}
 
 
+def test_pieces_that_take_a_sweep_too_long_are_left_to_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = world.suite.clock.now()
+    for number in range(5):
+        piece = pieces.new(f"c{number}", "copy_images", "copy", "copy-1", str(number), at - pieces.STALLED)
+        world.cloud.db.document(f"exports/e/runs/r{number}/pieces/copy-1.{number}").set(piece)
+
+    def left() -> int:
+        found = world.cloud.db.collection_group("pieces").stream()
+        return sum(each.get("status") == OPEN for each in found)
+
+    times = iter([0.0, 10.0, sweep.SWEEP_SECONDS - 0.1, sweep.SWEEP_SECONDS, 0.0, 0.0])
+    monkeypatch.setattr(sweep, "elapsed_since", lambda _: next(times))
+    sweep.sweep(world.cloud, at)
+    assert left() == 2
+    [told] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (told["message"], told["resumed"], told["left"]) == ("pieces are left to the next tick", 3, 2)
+    sweep.sweep(world.cloud, at)
+    assert left() == 0
+
+
 def test_the_sweep_takes_customers_in_turn_whatever_their_pieces_wait_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
