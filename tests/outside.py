@@ -6,9 +6,10 @@ instead of dying, an attempt is paused there while something else goes on. tests
 calls.
 """
 
+import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -19,6 +20,7 @@ import pytest
 import requests.adapters
 from grpc import _channel
 
+from shared.delivery.sftp.session import Session
 from shared.net import outbound
 from shared.outbox import sendgrid
 from tests import in_process
@@ -164,6 +166,23 @@ class Outside:
             self.counting = True
 
 
+class _Answer:
+    """The answer to a request that is on its way, also while others are."""
+
+    def __init__(self, counted: Outside, made: Call | None, answer: "asyncio.Future[Any]") -> None:
+        self._counted = counted
+        self._made = made
+        self._answer = answer
+        answer.add_done_callback(lambda _: counted.ended(made))
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        try:
+            return (yield from self._answer)
+        finally:  # a refusal is an answer, too: that there is no such file
+            self._counted.ended(self._made)
+            self._counted.after(self._made)
+
+
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
     """Stands between this process and everything that it calls: HTTP by requests, aiohttp and our own
@@ -200,18 +219,20 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
 
         monkeypatch.setattr(owner, name, call)
 
-    def watch_sftp(owner: Any, name: str, label: Callable[..., str]) -> None:
-        original = getattr(owner, name)
+    def watch_sftp() -> None:
+        log_in, ask = asyncssh.connect, Session.ask
 
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            made = counted.before(label(*args, **kwargs))
-            try:
-                return await original(*args, **kwargs)
-            finally:  # a refusal is an answer, too: that there is no such file
-                counted.ended(made)
-                counted.after(made)
+        async def watched_log_in(**options: Any) -> Any:
+            return await _Answer(
+                counted, counted.before("sftp login"), asyncio.ensure_future(log_in(**options))
+            )
 
-        monkeypatch.setattr(owner, name, call)
+        def watched_ask(self: Session, kind: int | bytes, *fields: bytes, **options: Any) -> Any:
+            name = kind.decode() if isinstance(kind, bytes) else SFTP[kind]
+            return _Answer(counted, counted.before(f"sftp {name}"), ask(self, kind, *fields, **options))
+
+        monkeypatch.setattr(asyncssh, "connect", watched_log_in)
+        monkeypatch.setattr(Session, "ask", watched_ask)
 
     def rpc(multicallable: Any, *_: Any, **__: Any) -> str:
         method = multicallable._method
@@ -223,12 +244,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
         lambda _, request, **__: f"{request.method} {request.url.partition('?')[0].rpartition('//')[2]}",
     )
     watch_async(aiohttp.ClientSession, "_request", lambda _, method, url, **__: f"{method} {url}")
-    watch_sftp(asyncssh, "connect", lambda **_: "sftp login")
-    watch_sftp(
-        asyncssh.sftp.SFTPClientHandler,
-        "_make_request",
-        lambda _, kind, *__: f"sftp {SFTP.get(kind) or kind.decode()}",
-    )
+    watch_sftp()
     for unary in (_channel._UnaryUnaryMultiCallable, in_process.UnaryUnary):
         watch(unary, "__call__", rpc)
         watch(unary, "with_call", rpc)

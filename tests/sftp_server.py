@@ -152,6 +152,10 @@ class SftpServer:
         self.key = key
         self._do(self._update(server_host_keys=[self.key]))
 
+    def allow_ciphers(self, names: list[str]) -> None:
+        """Speak with these alone."""
+        self._do(self._update(encryption_algs=names))
+
     def forbid_sftp(self) -> None:
         """Let users in, but not to SFTP."""
         self._do(self._update(sftp_factory=None))

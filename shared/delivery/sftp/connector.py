@@ -2,6 +2,7 @@
 loop, behind a synchronous face."""
 
 import asyncio
+import itertools
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
@@ -10,7 +11,8 @@ from typing import Any, TypeVar
 from shared.delivery.base import Copy, CopyResult
 from shared.delivery.sftp.config import Login, SftpConfig
 from shared.delivery.sftp.remote import MAX_HANDLES, Greeter, Remote, log_in, reach
-from shared.delivery.sftp.writing import Writing
+from shared.delivery.sftp.room import Room
+from shared.delivery.sftp.writing import RANGE_BYTES, RANGES_HELD, Writing
 from shared.errors import GiveUp
 from shared.gcp.clients import Cloud
 from shared.gcp.many import Many
@@ -18,8 +20,11 @@ from shared.gcp.objects import Stored
 from shared.net.outbound import Network
 
 IMAGES_IN_FLIGHT = MAX_HANDLES
-"""How many images are being written at once: each waits for seven answers of the server, one after the other,
-and holds one range in memory at most."""
+"""How many images are being copied at once: each waits five times for the server, one after the other."""
+
+BYTES_IN_FLIGHT = 32 * 1024 * 1024
+"""How many bytes of images are read from Cloud Storage and not yet acknowledged by the server, all together:
+each is in memory twice, the second time on its way."""
 
 T = TypeVar("T")
 
@@ -84,17 +89,27 @@ class Sftp:
         A file of the right name and size counts as the image: reading it back would cost as much as writing
         it. Errors as `deliver`; an image that is gone is counted as missing.
         """
-        return self._run(lambda writing: self._copy_images(writing, copies, on_progress))
+        copies = iter(copies)
+        first = list(itertools.islice(copies, IMAGES_IN_FLIGHT))
+        many = len(first) == IMAGES_IN_FLIGHT  # else it is not worth more channels
+        every = itertools.chain(first, copies)
+        return self._run(lambda writing: self._copy_images(writing, every, on_progress), many)
 
     async def _copy_images(
         self, writing: Writing, copies: Iterable[Copy], on_progress: Callable[[CopyResult], None]
     ) -> CopyResult:
         result = CopyResult()
         waiting = iter(copies)
+        room = Room(BYTES_IN_FLIGHT)
 
         async def work() -> None:
             for copy in waiting:  # of one iterator: each worker takes the next
-                await self._copy(writing, copy, result)
+                held = min(copy.size, RANGES_HELD * RANGE_BYTES)
+                await room.take(held)
+                try:
+                    await self._copy(writing, copy, result)
+                finally:
+                    room.give(held)
                 on_progress(result)
 
         workers = [asyncio.create_task(work()) for _ in range(IMAGES_IN_FLIGHT)]
@@ -121,9 +136,13 @@ class Sftp:
         else:
             result.copied += 1
 
-    def _run(self, do: Callable[[Writing], Coroutine[Any, Any, T]]) -> T:
+    def _run(self, do: Callable[[Writing], Coroutine[Any, Any, T]], many: bool = False) -> T:
         try:
             remote = self._remote or self._connect()
+            if many and not self._runner.run(remote.widen()):
+                # Some servers hang up on whoever asks for a second channel.
+                self._hang_up()
+                remote = self._connect()
             return self._runner.run(self._with_objects(remote, do))
         except BaseException:
             # Whatever went wrong, the next call begins with a connection of its own.

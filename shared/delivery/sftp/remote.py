@@ -1,7 +1,7 @@
 """A customer's SFTP server: reached, logged in to, and each of its refusals made sense of.
 
-Nothing that it sends is trusted: names and paths that it offers are never used, every wait is bounded, and a
-packet of its is at most 4 MiB, which asyncssh sees to. What it refuses is told to the customer; a connection
+Nothing that it sends is trusted: names and paths that it offers are never used, and every wait and every
+answer is bounded, which `session` sees to. What it refuses is told to the customer; a connection
 that breaks, or a server that does not answer, is passing.
 """
 
@@ -10,13 +10,16 @@ import contextlib
 import posixpath
 import re
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import asyncssh
 
 from shared.delivery.sftp import keys
 from shared.delivery.sftp.config import PORT, Login, SftpConfig
+from shared.delivery.sftp.room import Room
+from shared.delivery.sftp.session import BLOCK_BYTES, Session, without_ignored_packets
 from shared.errors import CustomerMustAct, Retry
 from shared.net import outbound
 from shared.net.outbound import Blocked, Failed, Network, Resolver
@@ -31,18 +34,18 @@ KEEPALIVE_SECONDS = 15.0
 MAX_KEEPALIVES = 4
 """After which time without an answer a server is sent a keepalive, and how many of them it may not answer."""
 
-CALL_SECONDS = 60.0
-"""How long the server may take over one small thing, such as looking at a name or renaming a file."""
-
-RANGE_SECONDS = 240.0
-"""How long it may take over one range of a file: 17 KB a second are enough for one of 4 MiB."""
-
 CLOSE_SECONDS = 5.0
 """How long is waited for a file or connection to be closed that nothing depends on any longer."""
 
-BLOCK_BYTES = 32 * 1024
-"""What one request writes or reads: every server takes as much.
-https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02#section-3"""
+CIPHERS = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes128-ctr",
+    "aes192-ctr",
+    "aes256-ctr",
+)
+"""The ciphers that are taken, those that cost least first: asyncssh's own, in another order."""
 
 TEMPORARY = ".waybill-"
 """How the names of our temporary files begin."""
@@ -60,8 +63,18 @@ _PASSING = (
     asyncssh.SFTPConnectionLost,
     asyncssh.SFTPBadMessage,
 )
-MAX_HANDLES = 12
-"""How many files are open at once, until the server refuses one."""
+HANDLES = 12
+"""How many files are open at once, until the server refuses one, where it does not tell how many may be."""
+
+MAX_HANDLES = 48
+"""How many are open at once where it tells."""
+
+CHANNELS = 4
+"""How many channels images are written over. Most servers do one thing after the other on each, and wait for
+their disk at each file."""
+
+CHANNEL_SECONDS = 5.0
+"""How long the server may take to open one more."""
 
 _ABSENT = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
 _NO_ROOM = (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)
@@ -143,7 +156,7 @@ async def _connect(
     asyncssh.set_log_level("WARNING")
     kind = greeter.pinned.get_algorithm()
     others = [names for other, names in keys.ALGORITHMS.items() if other != kind]
-    return await asyncssh.connect(
+    connection = await asyncssh.connect(
         sock=sock,
         config=None,
         client_factory=lambda: greeter,
@@ -165,7 +178,10 @@ async def _connect(
         login_timeout=LOGIN_SECONDS,
         keepalive_interval=KEEPALIVE_SECONDS,
         keepalive_count_max=MAX_KEEPALIVES,
+        encryption_algs=CIPHERS,
     )
+    without_ignored_packets(connection)
+    return connection
 
 
 @contextlib.contextmanager
@@ -211,24 +227,23 @@ class Remote:
     """
 
     def __init__(
-        self, config: SftpConfig, connection: asyncssh.SSHClientConnection, client: asyncssh.SFTPClient
+        self, config: SftpConfig, connection: asyncssh.SSHClientConnection, session: Session
     ) -> None:
         self.host = config.host
         self._config = config
         self._connection = connection
-        self._client = client
+        self._sessions = [session]
         self._directories: set[str] = {"", "/"}
+        self._making = asyncio.Lock()
         self.made: list[str] = []
-        self._max_handles = MAX_HANDLES
-        self._handles = 0
-        self._closed = asyncio.Condition()
+        self._handles = Room(min(session.max_handles or HANDLES, MAX_HANDLES))
 
     @classmethod
     async def over(cls, config: SftpConfig, connection: asyncssh.SSHClientConnection) -> "Remote":
         """SFTP over a connection that is logged in to, and closed where that does not come to be."""
         try:
             async with asyncio.timeout(LOGIN_SECONDS):
-                return cls(config, connection, await connection.start_sftp_client())
+                return cls(config, connection, await Session.start(connection))
         except asyncssh.ChannelOpenError as refused:
             broken = connection.is_closed()
             connection.abort()
@@ -245,6 +260,21 @@ class Remote:
             connection.abort()
             raise
 
+    async def widen(self) -> bool:
+        """Have CHANNELS channels, or as many of them as the server gives; False where it hung up instead."""
+        more = [
+            asyncio.create_task(Session.start(self._connection))
+            for _ in range(CHANNELS - len(self._sessions))
+        ]
+        if more:
+            await asyncio.wait(more, timeout=CHANNEL_SECONDS)
+            for each in more:
+                each.cancel()
+            for came in await asyncio.gather(*more, return_exceptions=True):
+                if isinstance(came, Session):
+                    self._sessions.append(came)
+        return not self._sessions[0].is_lost
+
     async def close(self) -> None:
         """Hang up; what goes wrong with that matters to nobody."""
         with contextlib.suppress(Exception):
@@ -256,8 +286,8 @@ class Remote:
         """What stands at that name, a link as a link, or None. Where the server refuses to tell, what can be
         opened is there: then neither its kind nor its size is known."""
         try:
-            async with self.asking(f"to look at {path}", refusals_pass=True):
-                return await self._client.lstat(path)
+            with self.asking(f"to look at {path}", refusals_pass=True):
+                return await self._session.lstat(path)
         except _ABSENT:
             return None
         except asyncssh.SFTPError:
@@ -270,20 +300,24 @@ class Remote:
 
     async def size(self, path: str) -> int | None:
         """The size of the file of that name, in bytes; None where the server does not tell, or tells 0."""
-        with contextlib.suppress(asyncssh.SFTPError):
-            async with self.asking(f"to look at {path}", refusals_pass=True):
-                return (await self._client.lstat(path)).size or None
+        with contextlib.suppress(asyncssh.SFTPError), self.asking(f"to look at {path}", refusals_pass=True):
+            return (await self._session.lstat(path)).size or None
         return None
 
     async def make_directory(self, path: str) -> None:
         """See that the directory is there, and those above it."""
+        if path not in self._directories:
+            async with self._making:  # else each of many files would ask for it
+                await self._make_directory(path)
+
+    async def _make_directory(self, path: str) -> None:
         if path in self._directories:
             return
         if not await self._is_directory(path):
-            await self.make_directory(posixpath.dirname(path))
-            async with self.asking(f"to make the directory {path}"):
+            await self._make_directory(posixpath.dirname(path))
+            with self.asking(f"to make the directory {path}"):
                 try:
-                    await self._client.mkdir(path)
+                    await self._session.mkdir(path)
                     self.made.append(path)
                 except asyncssh.SFTPError:
                     # Another made it meanwhile: servers have no common word for that.
@@ -293,9 +327,8 @@ class Remote:
 
     async def remove_directory(self, path: str) -> None:
         """Remove an empty directory."""
-        async with self.asking(f"to remove the directory {path}"):
-            with contextlib.suppress(*_ABSENT):
-                await self._client.rmdir(path)
+        with self.asking(f"to remove the directory {path}"), contextlib.suppress(*_ABSENT):
+            await self._session.rmdir(path)
         self._directories.discard(path)
 
     @contextlib.asynccontextmanager
@@ -314,14 +347,13 @@ class Remote:
         """Rename a file of ours; asyncssh.SFTPError where the server refuses, as it must where there is a
         file of the new name.
         https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02#section-6.5"""
-        async with self.asking(f"to rename {old} to {new}", refusals_pass=True):
-            await self._client.rename(old, new)
+        with self.asking(f"to rename {old} to {new}", refusals_pass=True):
+            await self._session.rename(old, new)
 
     async def remove(self, path: str) -> None:
         """Remove a file of ours; one that is not there is removed."""
-        async with self.asking(f"to remove {path}"):
-            with contextlib.suppress(*_ABSENT):
-                await self._client.remove(path)
+        with self.asking(f"to remove {path}"), contextlib.suppress(*_ABSENT):
+            await self._session.remove(path)
 
     def refusal(self, doing: str, refused: asyncssh.SFTPError) -> CustomerMustAct:
         """What to tell the customer of what the server refuses."""
@@ -350,9 +382,9 @@ class Remote:
         )
 
     async def _is_directory(self, path: str) -> bool:
-        async with self.asking(f"to look at {path}"):
+        with self.asking(f"to look at {path}"):
             try:
-                found = await self._client.stat(path)
+                found = await self._session.stat(path)
             except (*_ABSENT, asyncssh.SFTPFailure):  # the latter some servers say of what is not there
                 return False
         # A server need not say what it is; if it is none, writing into it will tell.
@@ -364,61 +396,51 @@ class Remote:
             ":retry-failed.",
         )
 
+    @property
+    def _session(self) -> Session:
+        """The one of the channels that has least to do."""
+        return min(self._sessions, key=lambda session: session.unanswered)
+
     @contextlib.asynccontextmanager
     async def _opened(self, path: str, flags: int, doing: str) -> AsyncIterator["File"]:
         file = await self._open(path, flags, doing)
         try:
             try:
-                yield File(self, file, doing)
+                yield file
             except BaseException:
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(CLOSE_SECONDS):
                         await file.close()
                 raise
-            # A server may say only now that it could not keep it all.
-            async with self.asking(doing):
-                await file.close()
+            await file.close()
         finally:
-            await self._free_handle()
+            self._handles.give()
 
-    async def _open(self, path: str, flags: int, doing: str) -> asyncssh.SFTPClientFile:
+    async def _open(self, path: str, flags: int, doing: str) -> "File":
         """Open a file. A server has no word for too many open files: where it fails while others are open,
         fewer are, and it is tried again once one of them is closed."""
         while True:
-            async with self._closed:
-                await self._closed.wait_for(lambda: self._handles < self._max_handles)
-                self._handles += 1
+            await self._handles.take()
+            session = self._session
             try:
-                async with self.asking(doing, refusals_pass=True):
-                    # Without a size of blocks each call is one request: asyncssh's own parallel ones, when
-                    # the connection breaks, leave tasks behind that nobody asks, each of which logs a trace.
-                    return await self._client.open(path, flags, encoding=None, block_size=0)
+                with self.asking(doing, refusals_pass=True):
+                    return File(self, session, await session.open(path, flags), doing)
             except asyncssh.SFTPError as refused:
-                await self._free_handle()
-                if self._handles == 0 or not isinstance(refused, asyncssh.SFTPFailure):
+                others = self._handles.taken - 1
+                self._handles.most = min(self._handles.most, max(1, others))
+                self._handles.give()
+                if others == 0 or not isinstance(refused, asyncssh.SFTPFailure):
                     raise self.refusal(doing, refused) from refused
-                self._max_handles = min(self._max_handles, self._handles)
             except BaseException:
-                await self._free_handle()
+                self._handles.give()
                 raise
 
-    async def _free_handle(self) -> None:
-        self._handles -= 1
-        async with self._closed:
-            self._closed.notify_all()
-
-    @contextlib.asynccontextmanager
-    async def asking(
-        self, doing: str, seconds: float | None = None, refusals_pass: bool = False
-    ) -> AsyncIterator[None]:
-        """Bound what the server is asked, and explain what comes of it; `doing` is such as `to write x`.
-
-        `seconds` is CALL_SECONDS unless it is said. With `refusals_pass` what the server refuses is raised as
-        asyncssh.SFTPError.
-        """
+    @contextlib.contextmanager
+    def asking(self, doing: str, refusals_pass: bool = False) -> Iterator[None]:
+        """Explain what comes of what the server is asked; `doing` is such as `to write x`. With
+        `refusals_pass` what the server refuses is raised as asyncssh.SFTPError."""
         try:
-            async with asyncio.timeout(seconds or CALL_SECONDS):
-                yield
+            yield
         except _PASSING as error:
             raise Retry(
                 f"the SFTP server {self._config.host} did not answer a request {doing}{_said(error)}"
@@ -432,30 +454,47 @@ class Remote:
 class File:
     """A file of ours on the server, open."""
 
-    def __init__(self, remote: Remote, file: asyncssh.SFTPClientFile, doing: str) -> None:
+    def __init__(self, remote: Remote, session: Session, handle: bytes, doing: str) -> None:
         self._remote = remote
-        self._file = file
+        self._session = session
+        self._handle = handle
         self._doing = doing
+        self._sent: deque[tuple[int, Awaitable[bytes]]] = deque()
+        self._open = True
 
     async def size(self) -> int | None:
         """Its size in bytes; None where the server does not tell of an open file, or tells 0."""
-        with contextlib.suppress(asyncssh.SFTPError):
-            async with self._remote.asking(self._doing, refusals_pass=True):
-                return (await self._file.stat()).size or None
-        return None
+        return await self._size(self._session.fstat(self._handle))
 
-    async def write(self, content: bytes, offset: int) -> None:
-        """Write there, in blocks side by side: when this returns, the server has said of each that it is
-        written."""
-        async with self._remote.asking(self._doing, RANGE_SECONDS):
-            await _all(
-                self._file.write(content[start : start + BLOCK_BYTES], offset + start)
-                for start in range(0, len(content), BLOCK_BYTES)
-            )
+    async def write(self, content: bytes, offset: int, window: int) -> None:
+        """Send it, in blocks: when this returns, the server has said that all is written but the last
+        `window` bytes of what was sent. The first error of any is raised."""
+        for start in range(0, len(content), self._session.block_bytes):
+            block = content[start : start + self._session.block_bytes]
+            while self._sent and offset + start + len(block) - self._sent[0][0] > window:
+                await self._oldest()
+            self._sent.append((offset + start, self._session.write(self._handle, block, offset + start)))
+
+    async def finish(self) -> int | None:
+        """Wait until the server has written all that was sent, have it on its disk, if it can be told to, and
+        close it. Gives its size, as `size` does."""
+        while self._sent:
+            await self._oldest()
+        # A server does what it is asked of one file in this order.
+        # https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02#section-6.1
+        synced = self._session.fsync(self._handle)
+        told = self._session.fstat(self._handle)
+        closed = self._closing()
+        if synced is not None:
+            await self._synced(synced)
+        size = await self._size(told)
+        with self._remote.asking(self._doing):
+            await closed
+        return size
 
     async def read(self, size: int, offset: int) -> bytes:
         """At most `size` bytes from there on; less at its end."""
-        async with self._remote.asking(self._doing, RANGE_SECONDS):
+        with self._remote.asking(self._doing):
             return b"".join(
                 await _all(
                     self._read_block(min(BLOCK_BYTES, size - start), offset + start)
@@ -463,32 +502,51 @@ class File:
                 )
             )
 
+    async def cut(self, size: int) -> None:
+        """Leave its first `size` bytes."""
+        with self._remote.asking(self._doing):
+            await self._session.truncate(self._handle, size)
+
+    async def close(self) -> None:
+        """Close it, unless it is. A server may say only now that it could not keep it all."""
+        if self._open:
+            with self._remote.asking(self._doing):
+                await self._closing()
+
+    def _closing(self) -> Awaitable[bytes]:
+        self._open = False
+        return self._session.close(self._handle)
+
+    async def _oldest(self) -> None:
+        _, answer = self._sent.popleft()
+        with self._remote.asking(self._doing):
+            await answer
+
+    async def _size(self, told: Awaitable[bytes]) -> int | None:
+        with contextlib.suppress(asyncssh.SFTPError), self._remote.asking(self._doing, refusals_pass=True):
+            return self._session.size_in(await told) or None
+        return None
+
+    async def _synced(self, synced: Awaitable[bytes]) -> None:
+        """A server that refuses to put a file on its disk has it all the same, unless it names its disk."""
+        try:
+            with self._remote.asking(self._doing, refusals_pass=True):
+                await synced
+        except asyncssh.SFTPError as refused:
+            if isinstance(refused, _NO_ROOM) or _DISK.search(str(refused)):
+                raise self._remote.refusal(self._doing, refused) from refused
+
     async def _read_block(self, size: int, offset: int) -> bytes:
         content = bytearray()
         # A server may answer less than it is asked for, and must not answer more.
         while len(content) < size:
-            more: bytes = await self._file.read(size - len(content), offset + len(content))
+            more = await self._session.read(self._handle, size - len(content), offset + len(content))
             if not more:
                 break
             content += more
         if len(content) > size:
             raise asyncssh.SFTPBadMessage("more bytes than requested")
         return bytes(content)
-
-    async def cut(self, size: int) -> None:
-        """Leave its first `size` bytes."""
-        async with self._remote.asking(self._doing):
-            await self._file.truncate(size)
-
-    async def sync(self) -> None:
-        """Have the server put it on its disk, if it can be told to: a server that refuses has it all the
-        same, unless it names its disk."""
-        try:
-            async with self._remote.asking(self._doing, RANGE_SECONDS, refusals_pass=True):
-                await self._file.fsync()
-        except asyncssh.SFTPError as refused:
-            if isinstance(refused, _NO_ROOM) or _DISK.search(str(refused)):
-                raise self._remote.refusal(self._doing, refused) from refused
 
 
 async def _all(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

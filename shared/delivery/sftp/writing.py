@@ -4,10 +4,10 @@ It is written under a temporary name in its own directory, and renamed. The temp
 final one and of the object's generation: so an attempt finds what one before it has written, and goes on
 behind it.
 
-A file is written in ranges, each acknowledged before the next is begun; within a range blocks go side by
-side, so only the last range of a file can have holes where an attempt died. Going on one range before the
-file's end fills them. No file is ever cut off below its full size, so two attempts at once do each other no
-harm: both write the same bytes.
+Blocks of a file go side by side, and one is sent only when everything is acknowledged that lies more than a
+range before its end: so only the last range of a file can have holes where an attempt died. Going on one
+range before the file's end fills them. No file is ever cut off below its full size, so two attempts at once
+do each other no harm: both write the same bytes.
 
 Servers differ in what they tell. A size that a server does not tell of the open file is asked by name once
 the file is closed; where that tells nothing either, the answers to each write are believed. So is a file that
@@ -18,10 +18,13 @@ object's. Reading all of it back could take longer than an attempt may, and so n
 refuse a rename onto a name that is taken; whoever meets that looks whether it is their own work.
 """
 
+import asyncio
 import contextlib
 import hashlib
+import itertools
 import posixpath
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
 from typing import Literal, Protocol
 
 import asyncssh
@@ -31,12 +34,18 @@ from shared.errors import CustomerMustAct, GiveUp, Retry
 from shared.gcp.objects import Stored
 
 RANGE_BYTES = 4 * 1024 * 1024
-"""How much of a file is in memory at once, and is acknowledged before the next is begun: more than a fast and
-far line holds, so that little is lost with waiting. And how much of each end is read back."""
+"""How much of a file is read from Cloud Storage at once, and is on its way to the server at most: more than a
+fast and far line holds, so that little is lost with waiting. And how much of each end is read back."""
+
+READ_AHEAD = 2
+"""How many ranges are read, side by side, while another is sent."""
+
+RANGES_HELD = READ_AHEAD + 1 + 1
+"""How many ranges of a file are in memory at most: those, the one that is sent, and as much that is on its
+way."""
 
 READ_BYTES = 512 * 1024
-"""How much is read back at once: that takes 16 requests, each of which a server may answer with 4 MiB, asked
-or not."""
+"""How much is read back at once: that takes 16 requests."""
 
 DIGITS = 32
 """How many hex digits a temporary name has: 128 bits, since a customer chooses the path that is hashed."""
@@ -142,24 +151,20 @@ class Writing:
     async def _write(self, source: Stored, target: str, on_progress: Callable[[], None]) -> None:
         """Have the whole object under its temporary name."""
         # Before anything is made there: what is gone from our bucket leaves nothing behind.
-        content = await self._read(source, 0)
+        first = await self._read(source, 0)
         await self._remote.make_directory(posixpath.dirname(target))
         path = temporary(target, source.generation)
         async with self._remote.writing(path) as file:
-            start = await self._start(source, file, path)
-            if start:
-                content = await self._read(source, start)
-            while content:
-                await file.write(content, start)
-                on_progress()
-                start += len(content)
-                content = await self._read(source, start)
-            size = await file.size()
-            if size is not None and size > source.size:
-                with contextlib.suppress(CustomerMustAct):
-                    await file.cut(source.size)
-                size = await file.size()
-            await file.sync()
+            if source.size <= RANGE_BYTES:
+                await file.write(first, 0, RANGE_BYTES)
+            else:
+                start = await self._start(source, file, path)
+                await self._write_ranges(source, file, start, first, on_progress)
+            size = await file.finish()
+        if source.size:
+            on_progress()
+        if size is not None and size > source.size:
+            size = await self._cut(path, source.size)
         if size != source.size:
             # Of an open file servers may tell nothing, or what it was before.
             size = await self._remote.size(path)
@@ -172,11 +177,50 @@ class Writing:
             f"{source.size}"
         )
 
+    async def _write_ranges(
+        self, source: Stored, file: File, start: int, first: bytes, on_progress: Callable[[], None]
+    ) -> None:
+        """Send the object from there on, range by range; `first` is its first. `on_progress` is called
+        when each but the last is acknowledged."""
+        began = start
+        async with contextlib.aclosing(self._ranges(source, start, first)) as ranges:
+            async for content in ranges:
+                await file.write(content, start, RANGE_BYTES)
+                if start > began:  # now the range before is acknowledged
+                    on_progress()
+                start += len(content)
+
+    async def _ranges(self, source: Stored, start: int, first: bytes) -> AsyncGenerator[bytes, None]:
+        """The ranges of the object from there on: READ_AHEAD are read before they are asked for."""
+        ahead: deque[asyncio.Future[bytes]] = deque()
+        if start == 0:
+            ahead.append(asyncio.get_running_loop().create_future())
+            ahead[0].set_result(first)
+            start = len(first)
+        starts = iter(range(start, source.size, RANGE_BYTES))
+        try:
+            while True:
+                for each in itertools.islice(starts, READ_AHEAD + 1 - len(ahead)):
+                    ahead.append(asyncio.create_task(self._read(source, each)))
+                if not ahead:
+                    return
+                yield await ahead.popleft()
+        finally:
+            for task in ahead:
+                task.cancel()
+            await asyncio.gather(*ahead, return_exceptions=True)
+
+    async def _cut(self, path: str, size: int) -> int | None:
+        """Leave the first `size` bytes of the temporary file, if the server lets us. Gives its size, where
+        the server tells."""
+        async with self._remote.writing(path) as file:
+            with contextlib.suppress(CustomerMustAct):
+                await file.cut(size)
+            return await file.finish()
+
     async def _start(self, source: Stored, file: File, path: str) -> int:
         """Where an attempt goes on: one range before the end of what is there. What is longer than it can be
         is written anew, over what is there."""
-        if source.size <= RANGE_BYTES:
-            return 0
         there = await file.size() or await self._remote.size(path) or 0
         return 0 if there > source.size else max(0, there - RANGE_BYTES)
 

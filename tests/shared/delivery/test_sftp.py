@@ -10,7 +10,7 @@ import asyncssh
 import pytest
 
 from shared.delivery.base import Copy, CopyResult
-from shared.delivery.sftp import remote, writing
+from shared.delivery.sftp import remote, session, writing
 from shared.delivery.sftp.writing import temporary
 from shared.errors import CustomerMustAct, GiveUp, Retry
 from tests.sftp_server import DELIVERED, PASSWORD, Action, Delivering, SftpServer, sftp
@@ -33,6 +33,7 @@ def delivering(world: World, sftp: SftpServer) -> Delivering:
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "RANGE_BYTES", RANGE)
     monkeypatch.setattr(writing, "READ_BYTES", RANGE // 2)
+    monkeypatch.setattr(session, "MAX_BLOCK_BYTES", session.BLOCK_BYTES)
 
 
 def content_of(size: int) -> bytes:
@@ -481,8 +482,8 @@ def test_the_memory_does_not_grow_with_the_file(
 def test_a_server_that_never_answers(
     delivering: Delivering, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
-    monkeypatch.setattr(remote, "CALL_SECONDS", 0.2)
-    monkeypatch.setattr(remote, "RANGE_SECONDS", 0.2)
+    monkeypatch.setattr(session, "CALL_SECONDS", 0.2)
+    monkeypatch.setattr(session, "RANGE_SECONDS", 0.2)
     monkeypatch.setattr(remote, "CLOSE_SECONDS", 0.2)
     staged = delivering.staged(b"lines\n")
     delivering.sftp.arm(operation, "hang")

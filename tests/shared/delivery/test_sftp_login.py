@@ -250,10 +250,13 @@ def test_greetings_without_end_at_the_login(delivering: Delivering, monkeypatch:
     assert elapsed_since(start) < 8
 
 
-def test_a_server_that_sends_more_than_it_was_asked_for(delivering: Delivering) -> None:
+@pytest.mark.parametrize(
+    ("more", "says"), [(1, "more bytes than requested"), (1_000_000, "an answer of 1000015 bytes")]
+)
+def test_a_server_that_sends_more_than_it_was_asked_for(delivering: Delivering, more: int, says: str) -> None:
     staged = delivering.staged(b"lines\n")
     delivering.deliver(staged)
-    delivering.sftp.padding = b"x" * 1_000_000
-    with pytest.raises(Retry, match="more bytes than requested"):
+    delivering.sftp.padding = b"x" * more
+    with pytest.raises(Retry, match=says):
         delivering.deliver(staged)
     assert delivering.sftp.files() == LANDED
