@@ -1,22 +1,9 @@
 """Delivery onto a real OpenSSH server: what asyncssh's own server may do otherwise is held against the one
-that most customers run.
+that most customers run."""
 
-The server belongs to an ordinary user and listens on 127.0.0.1. It lets that user in with a key; a password
-would need root and PAM.
-"""
-
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from ipaddress import ip_network
-from pathlib import Path
-from typing import Any
 
 import asyncssh
 import pytest
@@ -24,10 +11,11 @@ import pytest
 from shared.delivery.base import Copy, CopyResult, passed
 from shared.delivery.sftp import connection_test, writing
 from shared.delivery.sftp.config import Login, SftpConfig
-from shared.delivery.sftp.connector import Sftp
+from shared.delivery.sftp.connector import IMAGES_IN_FLIGHT, Sftp
 from shared.errors import CustomerMustAct, Retry
 from shared.gcp.clients import Cloud
 from shared.gcp.objects import Stored
+from tests.openssh import OpenSsh, running
 from tests.world import World
 
 pytestmark = pytest.mark.slow
@@ -36,151 +24,12 @@ NAME = "site/work-orders-timeline/dt=2026-11-22/file é #?%.jsonl"
 PLACE = f"waybill/{NAME}"
 RANGE = 256 * 1024
 
-CONFIG = """
-ListenAddress 127.0.0.1
-Port {port}
-HostKey {home}/host_key
-AuthorizedKeysFile {home}/authorized_keys
-PidFile none
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-LogLevel INFO
-Subsystem sftp internal-sftp -d {root}
-"""
-
-
-class OpenSsh:
-    """sshd with one user, whose login begins in `root`."""
-
-    def __init__(self, home: Path) -> None:
-        program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        if program is None:
-            pytest.fail("OpenSSH's server is not installed: `apt-get install openssh-server` installs it")
-        self._program = program
-        self._home = home
-        # As root it would want directories of the system's: it then runs as a user that every system has and
-        # that, unlike nobody, systemd does not call locked.
-        self.username = "daemon" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-        self.root = home / "root"
-        self.root.mkdir()
-        self._key = asyncssh.generate_private_key("ssh-ed25519")
-        self._login = asyncssh.generate_private_key("ssh-ed25519")
-        rsa = asyncssh.generate_private_key("ssh-rsa")
-        self.logins = {
-            "ssh-ed25519": self._login.export_private_key().decode(),
-            "ssh-rsa": rsa.export_private_key().decode(),
-        }
-        with (home / "authorized_keys").open("wb") as file:
-            for key in (self._login, rsa):
-                file.write(key.export_public_key())
-        self._write_host_key()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.said: list[str] = []
-        self.port = 0
-        self.start()
-
-    @property
-    def host_key(self) -> str:
-        return " ".join(self._key.export_public_key().decode().split()[:2])
-
-    def change_host_key(self) -> None:
-        self.stop()
-        self._key = asyncssh.generate_private_key("ssh-ed25519")
-        self._write_host_key()
-        self.start()
-
-    def start(self) -> None:
-        """Start it, and wait until it listens."""
-        with socket.create_server(("127.0.0.1", self.port)) as free:
-            self.port = free.getsockname()[1]
-        config = self._home / "sshd_config"
-        config.write_text(CONFIG.format(port=self.port, home=self._home, root=self.root))
-        self._own()
-        become: list[str] = []
-        if os.geteuid() == 0:
-            # Not by subprocess itself: that would fork in the midst of gRPC's threads, which can hang.
-            user = pwd.getpwnam(self.username)
-            become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        self._process = subprocess.Popen(
-            [*become, self._program, "-D", "-e", "-f", str(config)],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        listening = threading.Event()
-        threading.Thread(target=self._hear, args=(self._process, listening), daemon=True).start()
-        if not listening.wait(20):
-            pytest.fail(f"sshd did not start: {''.join(self.said)}")
-
-    def _hear(self, process: "subprocess.Popen[bytes]", listening: threading.Event) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            self.said.append(line.decode(errors="replace"))
-            if "Server listening on" in self.said[-1]:
-                listening.set()
-
-    def stop(self) -> None:
-        """End it with all its connections, at once."""
-        process, self._process = self._process, None
-        if process is not None:
-            for child in self._children(process.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(child, 9)
-            process.kill()
-            process.wait(timeout=10)
-
-    def connector_config(self, **changes: Any) -> dict[str, Any]:
-        return {
-            "host": "127.0.0.1",
-            "port": self.port,
-            "username": self.username,
-            "private_key": self.logins["ssh-ed25519"],
-            "host_key": self.host_key,
-            "path": "waybill",
-        } | changes
-
-    def files(self) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(self.root)): path.read_bytes()
-            for path in sorted(self.root.rglob("*"))
-            if path.is_file()
-        }
-
-    def put(self, name: str, content: bytes) -> None:
-        """A file that stands there, as the user's."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        self._own()
-
-    def _children(self, pid: int) -> list[int]:
-        """Each connection has a process, and that one another, below the server's."""
-        found = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return [*found, *(deeper for each in found for deeper in self._children(each))]
-
-    def _write_host_key(self) -> None:
-        path = self._home / "host_key"
-        path.unlink(missing_ok=True)
-        path.write_bytes(self._key.export_private_key())
-        path.chmod(0o600)
-
-    def _own(self) -> None:
-        if os.geteuid() == 0:
-            for path in (self._home, *self._home.rglob("*")):
-                shutil.chown(path, self.username)
-
 
 @pytest.fixture
 def openssh() -> Iterator[OpenSsh]:
-    # Not below pytest's own directory, into which the server's user may not look.
-    with tempfile.TemporaryDirectory(prefix="waybill-sshd-") as home:
-        server = OpenSsh(Path(home))
-        try:
-            yield server
-        finally:
-            server.stop()
-            print("sshd said:", *server.said, sep="\n")  # shown where the test failed
+    with running() as server:
+        yield server
+        print("sshd said:", *server.said, sep="\n")  # shown where the test failed
 
 
 @pytest.fixture
@@ -347,6 +196,24 @@ def test_another_host_key_and_another_login_key(
     for line in (pinned, openssh.host_key):
         assert asyncssh.import_public_key(line).get_fingerprint() in str(error.value)
     assert openssh.files() == {}
+
+
+@pytest.mark.parametrize("more", ["", "MaxSessions 1\n", "MaxStartups 1\n"])
+def test_many_images_go_over_the_channels_that_it_allows(world: World, cloud: Cloud, more: str) -> None:
+    """With MaxSessions 1 that is one channel."""
+    contents = {f"{number:03}.jpg": content_of(1_000 + number) for number in range(IMAGES_IN_FLIGHT + 20)}
+    bucket = cloud.settings.images_bucket
+    copies = []
+    for name, content in contents.items():
+        image = cloud.objects.create(bucket, f"acme/site/{name}", content, "image/jpeg")
+        copies.append(Copy(image.name, image.generation, image.size, image.crc32c, name))
+    with running(more=more) as openssh:
+        config = SftpConfig.model_validate(openssh.connector_config())
+        login = Login.parse(config.sealed_value() or "")
+        with Sftp(cloud, world.acme.account, config, login, [ip_network("127.0.0.0/8")]) as there:
+            assert there.copy_images(copies) == CopyResult(copied=len(copies))
+        assert openssh.files() == {f"waybill/{name}": content for name, content in contents.items()}
+        assert sum("Accepted publickey" in line for line in openssh.said) == 1
 
 
 @pytest.mark.parametrize("path", ["", "waybill/in", "absolute"])
