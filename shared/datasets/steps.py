@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from shared.datasets import finishing, reading, writing
 from shared.datasets import task as tasks
 from shared.datasets.task import INIT, RUNNING, Task
+from shared.delivery.base import SLICES_AT_ONCE
 from shared.work.kinds import Kind, Stage
 
 FUNCTION = "export_dataset"
@@ -38,7 +39,7 @@ KIND = Kind(
         Stage(reading.PIN, RUNNING, _function, reading.pin),
         Stage(reading.SELECT, RUNNING, _function, writing.select),
         Stage(writing.COUNT, RUNNING, _function, writing.count),
-        Stage(tasks.WRITE, RUNNING, _function, writing.write),
+        Stage(tasks.WRITE, RUNNING, _function, writing.write, at_once=SLICES_AT_ONCE),
         Stage(finishing.JOIN, RUNNING, _function, finishing.join),
         Stage(finishing.FINISH, RUNNING, _function, finishing.finish, cancellable=False),
     ),

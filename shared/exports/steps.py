@@ -20,6 +20,7 @@ from typing import Any
 from google.cloud import firestore
 
 from shared.accounts.limits import PARALLEL_EXPORTS
+from shared.delivery.base import SLICES_AT_ONCE
 from shared.exports import copying, delivering, finishing, mailing, runs, writing
 from shared.exports.export import DELETED
 from shared.exports.runs import DELIVERING, RUNNING, Run
@@ -49,7 +50,14 @@ KIND = Kind(
         _stage(runs.WRITE, RUNNING, writing.write),
         _stage(runs.PIN, RUNNING, delivering.pin),
         _stage("deliver", DELIVERING, delivering.deliver),
-        Stage(runs.COPY, DELIVERING, lambda _: copying.FUNCTION, copying.copy, cancellable=False),
+        Stage(
+            runs.COPY,
+            DELIVERING,
+            lambda _: copying.FUNCTION,
+            copying.copy,
+            cancellable=False,
+            at_once=SLICES_AT_ONCE,
+        ),
         _stage(mailing.STAGE, DELIVERING, mailing.mail),
         _stage("finish", DELIVERING, finishing.finish),
     ),

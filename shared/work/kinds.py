@@ -129,6 +129,8 @@ class Stage(Generic[T]):
                  raises is a fault of ours, and is retried MAX_ATTEMPTS times
     cancellable  whether a work can be cancelled here, also while it waits for nothing
     failed       the state in which a work ends that fails here; only from FAILED can it be retried
+    at_once      how many pieces of one customer its function has to do at once, where that is less than
+                 MAX_PUBLISHED; each further work of the customer has one beside them
     """
 
     name: str
@@ -137,6 +139,7 @@ class Stage(Generic[T]):
     step: Callable[[Cloud, T, "Attempt"], Done | Later]
     cancellable: bool = True
     failed: str = FAILED
+    at_once: int | None = None
 
 
 def _no_writes(*_: Any) -> Writes:

@@ -5,6 +5,7 @@ Only this package writes a work's `state`. A work's document has, beside its kin
 kind, customer      whose it is, and the kind's name
 state, stage, open  where it is; `open` until it has ended
 plan, plans         the plan that counts at its stage; and those of stages to come, by stage
+at_once             how many pieces of its customer are published at once at its stage; None: MAX_PUBLISHED
 stage_times         by stage, when it last `began`, and when it `ended` since
 heartbeat           when an attempt at one of its pieces last showed life
 waits_for, since    what it waits for, from the first failed try on; `waiting` once that took a second try
@@ -128,7 +129,7 @@ def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> No
     queue = pieces.of_plan(cloud, path, plan, [QUEUED]).order_by("__name__").select([])
     if not (some := list(queue.limit(MAX_IN_LINE).stream())):
         return
-    room = _room(cloud, work.get("customer"), function)
+    room = _room(cloud, work.get("customer"), function, fields_of(work).get("at_once"))
     if not room:
         if list(pieces.of_plan(cloud, path, plan, [OPEN]).select([]).limit(1).stream()):
             return
@@ -152,12 +153,14 @@ def make_ready(cloud: Cloud, work: Any, stage: str) -> bool:
     return change(cloud.db, snapshot, {"status": READY, "next": read_time(snapshot)}) is not None
 
 
-def _room(cloud: Cloud, customer: str, function: str) -> int:
-    """How many more pieces of a customer can be published to a function."""
+def _room(cloud: Cloud, customer: str, function: str, at_once: int | None = None) -> int:
+    """How many more pieces of a customer can be published to a function, where not so many are to be done at
+    once as it has instances for."""
+    most = min(at_once or MAX_PUBLISHED, MAX_PUBLISHED)
     room = MAX_IN_LINE - pieces.in_line(cloud.db, customer, function, MAX_IN_LINE)
     if room < REFILL:
         return 0
-    return min(room, MAX_PUBLISHED - pieces.published(cloud.db, customer, function, MAX_PUBLISHED))
+    return min(room, most - pieces.published(cloud.db, customer, function, most))
 
 
 def _publish(cloud: Cloud, function: str, found: list[Snapshot], status: str, now: datetime) -> None:
@@ -258,7 +261,8 @@ def go_back(cloud: Cloud, kind: Kind[Any], attempt: Attempt, stage: str) -> None
 
 def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:
     """The fields that say that a work is at a stage."""
-    return {"state": stage.state, "stage": stage.name, "plan": plans.get(stage.name, stage.name)}
+    plan = plans.get(stage.name, stage.name)
+    return {"state": stage.state, "stage": stage.name, "plan": plan, "at_once": stage.at_once}
 
 
 def _begun(stage: str, at: datetime) -> dict[str, Any]:

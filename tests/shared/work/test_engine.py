@@ -616,6 +616,44 @@ def test_where_instances_are_to_spare_many_pieces_are_under_way_at_once(
     assert (max(most), fields(work)["state"]) == (12, "COMPLETED")
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 7])
+def test_a_stage_has_no_more_pieces_of_a_customer_at_once_than_it_says(toys: Toys, at_once: int) -> None:
+    toys.kind = replace(
+        toys.kind,
+        stages=tuple(
+            replace(each, at_once=at_once) if each.name == "double" else each for each in toys.kind.stages
+        ),
+    )
+    topic = topic_path(DOUBLES, toys.world.suite.project)
+    under_way, most = [0], []
+
+    def step(_: Attempt) -> None:
+        under_way[0] += 1
+        most.append(under_way[0])
+        while delivery := toys.world.suite.pubsub.take([topic]):
+            toys.world.suite.pubsub.hand_over(delivery, toys.push)
+        under_way[0] -= 1
+
+    toys.steps.does["double"] = step
+    work = toys.make(count=10)
+    toys.drain()
+    assert (max(most), fields(work)["state"]) == (at_once, "COMPLETED")
+
+
+def test_the_sweep_publishes_no_more_pieces_at_once_than_a_stage_says(toys: Toys) -> None:
+    double = replace(toys.kind.stage("double"), at_once=2)
+    toys.kind = replace(
+        toys.kind, stages=tuple(double if each.name == "double" else each for each in toys.kind.stages)
+    )
+    toys.make(count=10)
+    toys.world.suite.pubsub.deliver_due(toys.push)  # it is planned
+    toys.world.suite.pubsub.deliver_due(lambda _: True)  # and the line's messages are lost
+    for _ in range(3):
+        toys.world.wait(pieces.STALLED + timedelta(minutes=1))
+        toys.sweep()
+    assert pieces.published(toys.cloud.db, "acme", DOUBLES, 100) == 2
+
+
 def test_pieces_of_an_older_plan_leave_the_line(toys: Toys) -> None:
     planned: list[int] = []
 
