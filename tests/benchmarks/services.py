@@ -122,14 +122,6 @@ def landed(suite: Suite, bucket: str, prefix: str) -> list[StoredObject]:
     return suite.storage.list(bucket, prefix)
 
 
-def take_away(suite: Suite, bucket: str, prefix: str) -> list[StoredObject]:
-    """What was in a bucket under a prefix, in the order of the names; it is there no more."""
-    found = suite.storage.list(bucket, prefix)
-    for each in found:
-        suite.storage.remove(bucket, each.name)
-    return found
-
-
 def read(suite: Suite, bucket: str, name: str) -> bytes:
     """An object's content."""
     return suite.storage.read(bucket, name)

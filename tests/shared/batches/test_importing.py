@@ -8,7 +8,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -990,6 +990,47 @@ def test_small_slices_come_to_the_same_as_large_ones(world: World, monkeypatch: 
         small = world.import_archive(SIX)
         assert (outcome(small), rows(world, small)) == (OUTCOME, WRONG_OF_SIX)
         assert versions(world) == before
+
+
+def test_an_archive_comes_to_what_its_work_orders_come_to_that_are_made_one_by_one(world: World) -> None:
+    names = ["WO_1", "WO_2", "WO_3"]
+
+    def landed() -> dict[str, Any]:
+        """Photographs and documents, without what time and the checks of photographs say of them; they are
+        removed, so that they can be made anew."""
+        found: dict[str, Any] = {}
+        for each in world.suite.storage.list(IMAGES):
+            found[each.name] = (each.content_type, world.suite.storage.read(IMAGES, each.name))
+            world.suite.storage.remove(IMAGES, each.name)
+        for snapshot in world.cloud.db.collection("work_orders").stream():
+            fields = fields_of(snapshot)
+            record = orjson.loads(fields["record"])
+            for item in record["work_items"]:
+                for one in item["input"]:
+                    del one["data_conformity"]
+            of_time = ("update_date", "analysis", "checked", "record", "images")
+            kept = {name: value for name, value in fields.items() if name not in of_time}
+            lines = [replace(image, generation=0) for image in images.decode(fields["images"])]
+            found[snapshot.id] = (kept, orjson.dumps(record | {"progress_score": 0}), lines)
+            snapshot.reference.delete()
+        return found
+
+    world.import_archive(zipped([file for name in names for file in folder(name)]))
+    from_archive = landed()
+    for name in names:
+        store.create(
+            world.cloud,
+            world.site,
+            name,
+            metadata={"floor": 3},
+            parameters={"kind": "fibre"},
+            photographs=[
+                store.Photograph(group, f"{group}-{place}.jpg", jpeg(f"{name} {place}"))
+                for place, group in enumerate(("meter", "door"), 1)
+            ],
+        )
+    assert landed() == from_archive
+    assert len(from_archive) == 3 + 6
 
 
 @pytest.mark.parametrize(
