@@ -1,7 +1,8 @@
 """A tick with very many exports against one with few, where no export is due, and where ten are.
 
-By CPU of ours and by calls. The time by the clock is that of the laptop's Firestore, which has no indexes and
-looks through all exports at each query; Google's reads what a query finds.
+By CPU of ours and by calls. The time by the clock would be that of the laptop's Firestore, which has no index
+of a single field: two of the tick's queries look through all exports there. Google's has one of each field.
+https://firebase.google.com/docs/firestore/query-data/index-overview#automatic_indexing
 """
 
 from collections.abc import Iterator
