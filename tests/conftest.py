@@ -70,11 +70,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What is there now stays until the end: the collector need not look at it again and again. The messages
-    of gRPC come and go by the thousand and hold no rings: it need not look after each seven hundred."""
+    """What is there now stays until the end: the collector need not look at it again and again. How seldom it
+    looks is set by `shared`."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture
