@@ -20,6 +20,7 @@ from tests.benchmarks import (
     pages,
     queries,
     records,
+    scale,
     services,
     states,
     whole_run,
@@ -40,6 +41,7 @@ BENCHMARKS: Mapping[str, Callable[[Ground], Iterable[Figure]]] = {
     "cold_start": cold_start.bench,
     "idle_tick": idle_tick.bench,
     "latency": latency.bench,
+    "scale": scale.bench,
 }
 """In the order in which they run."""
 

@@ -55,7 +55,7 @@ def bench(ground: Ground) -> Iterator[Figure]:
         print(f"\nimporting an archive: {why}; there are no figures")
         return
     add_customer(ground.cloud.db, id=CUSTOMER, slug="bench", name="Bench")
-    content = _archive(QUICK_WORK_ORDERS if ground.quick else WORK_ORDERS)
+    content = archive(QUICK_WORK_ORDERS if ground.quick else WORK_ORDERS)
     with neutral.cloud(ground.cloud.settings) as (server, cloud):
         compared = _compare(ground, server, cloud, content, "importing an archive", threads=1)
         yield compared.figure("ingest_cpu_vs_client", 1, "cpu", 0.4)
@@ -167,7 +167,7 @@ def _landed(cloud: Cloud, server: Neutral, site: Site) -> Done:
     return replace(digest(sorted(found)), items=len(there), bytes=sum(int(each["size"]) for each in there))
 
 
-def _archive(work_orders: int) -> bytes:
+def archive(work_orders: int) -> bytes:
     chance = random.Random(1)
     small = io.BytesIO()
     Picture.new("RGB", (640, 480), (90, 90, 90)).save(small, "JPEG")

@@ -63,7 +63,7 @@ def bench(ground: Ground) -> Iterator[Figure]:
     works.show_head()
     samples = QUICK_GROWN if ground.quick else GROWN
     small, large = _apart(ground, "small", samples // 10), _apart(ground, "large", samples)
-    yield works.growth("rss_growth, dataset", small, large, GROWTH_LIMIT)
+    yield works.growth("rss_growth_datasets", small, large, GROWTH_LIMIT)
 
 
 def onboard(ground: Ground) -> None:
@@ -134,7 +134,7 @@ def _apart(ground: Ground, site: str, samples: int) -> Performed:
 def make(cloud: Cloud, served: Services, site: str, count: int) -> Dataset:
     """Make a detection dataset of that many samples, all of one new site."""
     add_site(cloud.db, id=site, customer=CUSTOMER, name=site, task_groups=work_orders.TASK_GROUPS)
-    _fill(cloud, served, site, count)
+    fill(cloud, served, site, count)
     return service.create(
         cloud,
         CALLER,
@@ -167,20 +167,20 @@ def _whole(served: Services, prefix: str, samples: int) -> None:
     assert numbers == (samples, samples, 2 * samples), numbers
 
 
-def _fill(cloud: Cloud, served: Services, site: str, count: int) -> None:
+def fill(cloud: Cloud, served: Services, site: str, count: int) -> None:
     """Write the work orders and images of a site, past all that would analyse them."""
-    orders = [_order(site, number) for number in range(-(-count // WORK_ORDER_SAMPLES))]
+    orders = [order_of(site, number) for number in range(-(-count // WORK_ORDER_SAMPLES))]
     inputs = [one.id for order in orders for item in order.work_items for one in item.input]
     # Those of the last work order that are too many have no image, and so are no samples.
     stored = _put(cloud, served, site, inputs[:count])
     for start in range(0, len(orders), WRITES_A_COMMIT):
         batch = cloud.db.batch()
         for order in orders[start : start + WRITES_A_COMMIT]:
-            batch.create(cloud.db.document(f"work_orders/{order.id}"), _document(order, stored))
+            batch.create(cloud.db.document(f"work_orders/{order.id}"), document(order, stored))
         batch.commit()
 
 
-def _order(site: str, number: int) -> WorkOrder:
+def order_of(site: str, number: int) -> WorkOrder:
     """A work order as `samples.work_order` makes it, with an id of this site's alone."""
     return replace(work_orders.work_order(number), id=store.work_order_id(site, str(number)), site_id=site)
 
@@ -199,7 +199,7 @@ def _put(cloud: Cloud, served: Services, site: str, inputs: Sequence[str]) -> di
     }
 
 
-def _document(order: WorkOrder, stored: Mapping[str, Image]) -> dict[str, Any]:
+def document(order: WorkOrder, stored: Mapping[str, Image]) -> dict[str, Any]:
     """The document of a work order with those images."""
     chance = random.Random(order.id)
     inputs = [one.id for item in order.work_items for one in item.input if one.id in stored]

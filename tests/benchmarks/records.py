@@ -68,8 +68,8 @@ def bench(ground: Ground) -> Iterator[Figure]:
     theirs = _Client(cloud, window)
 
     def ours(**asked: str) -> Callable[[int], Written]:
-        run = _run(window, now, **asked)
-        return lambda repetition: _write(cloud, run, repetition)
+        run = run_of(window, now, **asked)
+        return lambda repetition: write(cloud, run, repetition)
 
     def done_of(lines: Callable[[bytes], list[bytes]]) -> Callable[[Side[Written], int, Written], Done]:
         return lambda side, repetition, written: digest(lines(_content(cloud, written)))
@@ -145,7 +145,7 @@ def bench(ground: Ground) -> Iterator[Figure]:
 # --- ours
 
 
-def _run(window: Window, now: datetime, **asked: str) -> Run:
+def run_of(window: Window, now: datetime, **asked: str) -> Run:
     """A run that is planned."""
     body = {
         "name": "Benchmark",
@@ -171,7 +171,7 @@ def _run(window: Window, now: datetime, **asked: str) -> Run:
     )
 
 
-def _write(cloud: Cloud, run: Run, repetition: int) -> Written:
+def write(cloud: Cloud, run: Run, repetition: int) -> Written:
     """Do the step `write` for all of a run, which is one part."""
     first, before = scan.stamps_of(run.window)
     piece = Piece(
