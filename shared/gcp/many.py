@@ -30,8 +30,8 @@ MAX_BACKOFF = 8.0
 """The wait before a call is tried again, doubled each time, and the longest."""
 
 AT_ONCE_BYTES = 1024 * 1024
-"""Up to how many bytes a body is sent at once. A larger one is sent piece by piece, as a file, so that it does
-not keep all others waiting; that takes a fifth more CPU.
+"""Up to how many bytes a body is sent at once. A larger one is sent piece by piece, as a file, so that it
+does not keep all others waiting; that takes a fifth more CPU.
 https://docs.aiohttp.org/en/stable/client_quickstart.html#streaming-uploads"""
 
 SAID_LONGEST = 200

@@ -207,7 +207,8 @@ def _body(site: str, interval: str = "daily") -> dict[str, Any]:
 
 def _due(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
     """What a tick does about the exports that are due, which are a hundred customers'."""
-    cloud, each, written = ground.cloud, {}, 0
+    cloud, written = ground.cloud, 0
+    each: dict[int, float] = {}
     fields = _export(cloud, _customer(cloud, "due"))
     long_ago = server_time(cloud.db) - timedelta(days=3_000)
     for number in sizes:
