@@ -172,10 +172,9 @@ def _starts(ground: Ground, folder: Path) -> Iterator[Figure]:
     for name, times in took.items():
         wall, cpu = (seconds(spread(getattr(each, clock) for each in times)) for clock in ("wall", "cpu"))
         print(f"  {name:50} {wall:24}  {cpu}")
-    for other, name, limit in ((EMPTY, "cold_start_vs_hello", LIMIT), (CLIENT, "cold_start_vs_client", None)):
-        for clock in ("cpu", "wall"):
-            ours, theirs = took[FUNCTION], took[other]
-            yield _figure(f"{name}, {clock}", ours, theirs, clock, "until the first answer", limit)
+    for other, limit in ((EMPTY, LIMIT), (CLIENT, None)):
+        for name, clock in ((f"cold_start_vs_{other}", "wall"), (f"cold_start_cpu_vs_{other}", "cpu")):
+            yield _figure(name, took[FUNCTION], took[other], clock, "until the first answer", limit)
 
 
 def _figure(

@@ -69,9 +69,9 @@ def bench(ground: Ground) -> Iterator[Figure]:
             found = shown(compare(f"{label}, {due} exports are due", "ticks", repetitions, works, done))
             ours, theirs = (found.seconds(side, "cpu").median / ticks * 1e3 for side in found.sides)
             ratio = found.share(found.sides[1], "cpu").median
-            yield Figure(f"{label}, cpu", ratio, ours, theirs, "ms of CPU a tick", LIMIT)
+            yield Figure(label, ratio, ours, theirs, "ms of CPU a tick", LIMIT)
             one, other = (calls[name] for name, *_ in sides)
-            yield Figure(f"{label}, calls", one / other, one, other, "calls a tick", LIMIT)
+            yield Figure(f"{label}_calls", one / other, one, other, "calls a tick", LIMIT)
 
 
 def _connect(cloud: Cloud) -> None:
