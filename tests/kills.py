@@ -4,7 +4,8 @@ A first, undisturbed subject says which calls there are. Just before a call thin
 before it, and a call that only reads changes nothing outside. So a process dies after each call that writes,
 and at the end of each event: its handler has returned, and nobody has been told. Where calls are in flight at
 the same time their order means nothing: there it dies on both sides of each. It is paused before every call,
-reads too: what it read before a pause is out of date after it.
+reads too: what it read before a pause is out of date after it. Two kinds of places are left out, since they
+end as another does (`Pass.pauses`).
 """
 
 from collections.abc import Callable, Sequence
@@ -72,8 +73,31 @@ class Pass:
         return [*before, *after, *ends]
 
     def pauses(self) -> list[Place]:
-        """Where it can be paused."""
-        return [Place(number, "before", call.name) for number, call in enumerate(self.calls, 1)]
+        """Where it can be paused, and others go on.
+
+        Not before a read in a transaction. If what it read before has changed, its commit is refused, as
+        after a pause before the commit; if not, it is as after a pause before the transaction.
+
+        Of a row of calls that are answered the same whenever they are asked, only before the first and behind
+        the last.
+        """
+        return [
+            Place(number, "before", call.name)
+            for number, (before, call) in enumerate(zip((None, *self.calls), self.calls, strict=False), 1)
+            if call.beside or not (call.inside or (call.timeless and before and before.timeless))
+        ]
+
+    def changes(self) -> list[Place]:
+        """Where others can change something in Firestore meanwhile, and nothing else: of `pauses` those that
+        do not come right behind a call elsewhere, which neither sees the change nor is seen by it."""
+        return [
+            place
+            for place in self.pauses()
+            if place.number == 1 or self.calls[place.number - 1].beside or not self._before(place).elsewhere
+        ]
+
+    def _before(self, place: Place) -> Call:
+        return self.calls[place.number - 2]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ WRITES = ("Commit", "BatchWrite", "Publish", "POST ", "PUT ", "PATCH ", "DELETE 
 READS = (":generateAccessToken", ":signBlob")
 """How the calls end that are sent as if they wrote, and change nothing."""
 
+TOKENS = (":generateAccessToken", "/token")
+"""How the calls end that ask for an access token."""
+
 SFTP = {
     kind: name.removeprefix("FXP_").lower()
     for name, kind in vars(asyncssh.sftp).items()
@@ -53,15 +56,27 @@ class Killed(BaseException):
 
 @dataclass(eq=False)
 class Call:
-    """One call. `beside` others: they were in flight at the same time, so their order means nothing."""
+    """One call.
+
+    beside    others: they were in flight at the same time, so their order means nothing
+    inside    a transaction: it reads in one, whose commit is refused where what was read has changed
+    timeless  it is answered the same whenever it is asked: it reads as of a time, or asks for a token
+    """
 
     name: str
     beside: bool = False
+    inside: bool = False
+    timeless: bool = False
 
     @property
     def writes(self) -> bool:
         """Whether it changes anything outside."""
         return self.name in SFTP_WRITES or (self.name.startswith(WRITES) and not self.name.endswith(READS))
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it goes neither to Firestore nor to Pub/Sub."""
+        return " " in self.name
 
 
 @dataclass
@@ -116,13 +131,15 @@ class Outside:
             self.dead = False
             return None
 
-    def before(self, name: str) -> Call | None:
-        """Called before a call goes out; returns it where it is counted."""
+    def before(self, name: str, request: Any = None) -> Call | None:
+        """Called before a call goes out, with its request where it is to Firestore or Pub/Sub; returns it
+        where it is counted."""
         if not self.counting:
             return None
         if self.dead:
             raise Killed(f"dead already, at {name}")
-        call = Call(name)
+        call = Call(name, inside=_reads_in("transaction", request))
+        call.timeless = _reads_in("read_time", request) or name.partition("?")[0].endswith(TOKENS)
         with self.lock:
             if self.in_flight:
                 for each in (call, *self.in_flight):
@@ -183,6 +200,13 @@ class _Answer:
             self._counted.after(self._made)
 
 
+def _reads_in(what: str, request: Any) -> bool:
+    """Whether a request to Firestore reads in a transaction, or as of a time."""
+    kind = type(request).__name__
+    reads = kind in ("BatchGetDocumentsRequest", "RunQueryRequest", "RunAggregationQueryRequest")
+    return reads and what in request
+
+
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
     """Stands between this process and everything that it calls: HTTP by requests, aiohttp and our own
@@ -193,7 +217,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
         original = getattr(owner, name)
 
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            made = counted.before(label(self, *args, **kwargs))
+            made = counted.before(label(self, *args, **kwargs), args[0] if args else None)
             try:
                 answer = original(self, *args, **kwargs)
             finally:

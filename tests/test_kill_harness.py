@@ -5,11 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from google.cloud import firestore
 
 from infra.local.pubsub import Delivery
+from shared.gcp.documents import count, read_time
 from tests import kills
 from tests.kills import Place
 from tests.outside import Call, Outside
+from tests.world import World
 
 MESSAGE = Delivery("s", "projects/p/topics/t", "1", b"{}", {}, datetime(2026, 11, 22, tzinfo=UTC), 1)
 
@@ -94,6 +97,66 @@ def test_it_dies_after_what_writes_and_at_the_end_and_is_paused_before_everythin
         "before call 2: Commit",
         "before call 3: GET thing",
         "before call 4: Publish",
+    ]
+
+
+def paused(*calls: Call) -> list[int]:
+    return [place.number for place in kills.Pass(calls, events=0).pauses()]
+
+
+def changed(*calls: Call) -> list[int]:
+    return [place.number for place in kills.Pass(calls, events=0).changes()]
+
+
+BEGIN, COMMIT, QUERY = Call("BeginTransaction"), Call("Commit"), Call("RunQuery")
+
+
+def test_a_transaction_is_paused_before_it_begins_and_before_its_commit() -> None:
+    inside = Call("RunQuery", inside=True)
+    assert paused(QUERY, BEGIN, inside, inside, COMMIT, QUERY) == [1, 2, 5, 6]
+    beside = Call("RunQuery", inside=True, beside=True)
+    assert paused(BEGIN, beside, COMMIT) == [1, 2, 3], "another may come between any two"
+
+
+def test_of_calls_that_are_answered_the_same_whenever_they_are_asked_the_row_is_one_place() -> None:
+    then = Call("RunQuery", timeless=True)
+    assert paused(QUERY, then, then, then, COMMIT, then) == [1, 2, 5, 6]
+
+
+def test_what_changes_firestore_alone_comes_before_a_row_of_calls_to_others_and_not_in_it() -> None:
+    get, put = Call("GET thing"), Call("PUT thing")
+    assert changed(get, put, get, COMMIT, put, QUERY) == [1, 5]
+    assert changed(QUERY, Call("Publish"), COMMIT) == [1, 2, 3]
+    beside = Call("PUT thing", beside=True)
+    assert changed(put, beside, beside, COMMIT) == [1, 2, 3]
+
+
+def test_reads_in_a_transaction_and_as_of_a_time_are_known(world: World, outside: Outside) -> None:
+    document = world.cloud.db.document("things/one")
+    at = read_time(document.get())
+
+    @firestore.transactional
+    def work(transaction: firestore.Transaction) -> None:
+        fields = document.get(transaction=transaction)
+        list(world.cloud.db.collection("things").stream(transaction=transaction))
+        transaction.set(document, {"was": fields.exists})
+
+    with outside.watching():
+        work(world.cloud.db.transaction())
+        document.get()
+        list(world.cloud.db.collection("things").stream(read_time=at))
+        count(world.cloud.db.collection("things"), at)
+        document.get(read_time=at)
+    seen = [(call.name, call.inside, call.timeless) for call in outside.made]
+    assert seen == [
+        ("BeginTransaction", False, False),
+        ("BatchGetDocuments", True, False),
+        ("RunQuery", True, False),
+        ("Commit", False, False),
+        ("BatchGetDocuments", False, False),
+        ("RunQuery", False, True),
+        ("RunAggregationQuery", False, True),
+        ("BatchGetDocuments", False, True),
     ]
 
 

@@ -372,8 +372,8 @@ def cancelled_at(small: Small, place: kills.Place) -> None:
     assert world.suite.pubsub.outstanding() == []
 
 
-EDITED = kills.Mode("edited", kills.Pass.pauses, edited_at)
-CANCELLED = kills.Mode("cancelled", kills.Pass.pauses, cancelled_at)
+EDITED = kills.Mode("edited", kills.Pass.changes, edited_at)
+CANCELLED = kills.Mode("cancelled", kills.Pass.changes, cancelled_at)
 CHANGED = pytest.mark.parametrize("mode", [EDITED, CANCELLED], ids=["edited", "cancelled"])
 
 
