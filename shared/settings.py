@@ -61,6 +61,8 @@ class Settings:
                          https://cloud.google.com/functions/docs/configuring/timeout
     slice_images         the most images that one slice of a run's copying takes: if all of them are missing,
                          their names must fit into the slice's document
+    copy_batch           the most images that one call to Storage copies; it takes 100
+                         https://cloud.google.com/storage/docs/batch#overview
     slice_files          the most files of an archive that one slice takes in, unless one work order has more
     slice_bytes          the same in bytes as they stand in the archive
     secret_keys          what seals customers' logins of their own servers, for those that speak SFTP
@@ -88,6 +90,7 @@ class Settings:
     part_records: int = 50_000
     attempt_seconds: float = 420
     slice_images: int = 5_000
+    copy_batch: int = 100
     slice_files: int = 2_000
     slice_bytes: int = 256 * 1024 * 1024
     secret_keys: Keys = field(default=Keys("WAYBILL_SECRET_KEYS"), repr=False, compare=False)
@@ -119,6 +122,7 @@ class Settings:
             part_records=int(env.get("WAYBILL_PART_RECORDS", cls.part_records)),
             attempt_seconds=float(env.get("WAYBILL_ATTEMPT_SECONDS", cls.attempt_seconds)),
             slice_images=int(env.get("WAYBILL_SLICE_IMAGES", cls.slice_images)),
+            copy_batch=int(env.get("WAYBILL_COPY_BATCH", cls.copy_batch)),
             slice_files=int(env.get("WAYBILL_SLICE_FILES", cls.slice_files)),
             slice_bytes=int(env.get("WAYBILL_SLICE_BYTES", cls.slice_bytes)),
             secret_keys=_keys("WAYBILL_SECRET_KEYS", env),

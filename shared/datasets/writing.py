@@ -177,6 +177,7 @@ def _copied(
         [copy for _, copy in copies.values()],
         source_bucket=export.source(placed[0].sample).bucket,
         storage_url=export.cloud.settings.storage_url,
+        max_batch=export.cloud.settings.copy_batch,
         on_progress=lambda _: attempt.heartbeat(),
         generations=export.makes_dataset,
         origin=export.origin,

@@ -86,6 +86,7 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
         "WAYBILL_PART_RECORDS": Settings.part_records,
         "WAYBILL_ATTEMPT_SECONDS": Settings.attempt_seconds,
         "WAYBILL_SLICE_IMAGES": Settings.slice_images,
+        "WAYBILL_COPY_BATCH": Settings.copy_batch,
     }
     assert {name: rows[name] for name in defaults} == {name: str(each) for name, each in defaults.items()}
 

@@ -31,5 +31,6 @@ class CloudStorage:
             (dataclasses.replace(copy, name=self._config.place(copy.name)) for copy in copies),
             source_bucket=self._settings.images_bucket,
             storage_url=self._settings.storage_url,
+            max_batch=self._settings.copy_batch,
             on_progress=on_progress,
         )

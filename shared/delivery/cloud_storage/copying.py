@@ -81,11 +81,13 @@ def copy_images(
     *,
     source_bucket: str,
     storage_url: str,
+    max_batch: int = MAX_BATCH,
     on_progress: Callable[[CopyResult], None] = lambda _: None,
     generations: bool = False,
     origin: CustomerBucket | None = None,
 ) -> CopyResult:
     """Copy images into the customer's bucket as the customer's account. An image that is there already stays.
+    A batch carries at most `max_batch` calls, and never more than MAX_BATCH.
     `on_progress` is called after each batch, and may raise to stop. `generations` has the result hold those.
     `origin` is the source bucket where that is the customer's, too.
 
@@ -93,7 +95,7 @@ def copy_images(
     image got on for IDLE_SECONDS.
     """
     with bucket.explained():
-        copying = _Copying(bucket, source_bucket, storage_url, on_progress, generations, origin)
+        copying = _Copying(bucket, source_bucket, storage_url, max_batch, on_progress, generations, origin)
         return asyncio.run(copying.run(copies))
 
 
@@ -103,6 +105,7 @@ class _Copying:
         bucket: CustomerBucket,
         source_bucket: str,
         storage_url: str,
+        max_batch: int,
         on_progress: Callable[[CopyResult], None],
         generations: bool,
         origin: CustomerBucket | None,
@@ -117,7 +120,8 @@ class _Copying:
         self._there = f"/b/{quote(bucket.bucket, safe='')}/o/"
         self._fields = f"&fields=done,rewriteToken{',resource(generation)' * generations}"
         self._queue: deque[_Task] = deque()
-        self._size = BATCH_FIRST
+        self._max_size = max(1, min(max_batch, MAX_BATCH))
+        self._size = min(BATCH_FIRST, self._max_size)
         self._delay = 0.0
         self._failed_batches = 0
         self._singly = False
@@ -174,7 +178,7 @@ class _Copying:
     def _faster(self, quick: bool) -> None:
         self._delay = 0.0
         if quick:
-            self._size = min(MAX_BATCH, self._size * 3 // 2 + 1)
+            self._size = min(self._max_size, self._size * 3 // 2 + 1)
 
     def _slower(self) -> None:
         self._size = max(1, self._size // 2)

@@ -15,6 +15,7 @@ from shared.delivery.cloud_storage.copying import copy_images
 from shared.errors import CustomerMustAct, Retry
 from shared.gcp.many import CALL_ATTEMPTS
 from shared.gcp.objects import Stored
+from shared.settings import Settings
 from tests.world import BUCKET, World
 
 
@@ -29,7 +30,10 @@ def images(world: World, count: int) -> list[Copy]:
 
 
 def copy(
-    world: World, copies: list[Copy], on_progress: Callable[[CopyResult], None] = lambda _: None
+    world: World,
+    copies: list[Copy],
+    on_progress: Callable[[CopyResult], None] = lambda _: None,
+    max_batch: int = copying.MAX_BATCH,
 ) -> CopyResult:
     bucket = CustomerBucket(world.cloud.as_customer(world.acme.account), world.acme.account, BUCKET)
     settings = world.cloud.settings
@@ -38,6 +42,7 @@ def copy(
         copies,
         source_bucket=settings.images_bucket,
         storage_url=settings.storage_url,
+        max_batch=max_batch,
         on_progress=on_progress,
     )
 
@@ -322,7 +327,17 @@ def test_batches_grow_to_the_maximum_while_answers_are_quick(
 
 
 def test_a_batch_carries_no_more_calls_than_storage_takes() -> None:
-    assert 1 <= copying.BATCH_FIRST <= copying.MAX_BATCH <= 100
+    assert 1 <= copying.BATCH_FIRST <= copying.MAX_BATCH == Settings.copy_batch == 100
+
+
+@pytest.mark.parametrize("most", [1, 3, 1_000])
+def test_a_batch_carries_no_more_calls_than_it_is_to(
+    world: World, one_in_flight: None, sent: Sent, most: int
+) -> None:
+    copies = images(world, 12)
+    assert copy(world, copies, max_batch=most).copied == 12
+    assert max(len(batch) for batch in sent) == min(most, 7)
+    assert all_there(world, copies)
 
 
 def test_batches_do_not_grow_while_answers_are_slow(
