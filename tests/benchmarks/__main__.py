@@ -22,6 +22,7 @@ from tests.benchmarks import (
     records,
     scale,
     services,
+    sftp,
     states,
     whole_run,
 )
@@ -38,6 +39,7 @@ BENCHMARKS: Mapping[str, Callable[[Ground], Iterable[Figure]]] = {
     "queries": queries.bench,
     "memory": memory.bench,
     "datasets": datasets.bench,
+    "sftp": sftp.bench,
     "cold_start": cold_start.bench,
     "idle_tick": idle_tick.bench,
     "latency": latency.bench,
