@@ -14,6 +14,7 @@ import errno
 import os
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -66,6 +67,7 @@ class SftpServer:
     vague       it answers Failure, not "no such file", of a name that is not there
     keys        public keys that may log in
     interactive  the password is asked for in a dialogue, and taken in no other way
+    channels    after how many channels of a connection it hangs up at another; None for no end
     greets      it sends greetings before the login, one after the other, for as long as the client stays
     """
 
@@ -88,9 +90,11 @@ class SftpServer:
         self.vague = False
         self.interactive = False
         self.greets = False
+        self.channels: int | None = None
         self._faults: list[Fault] = []
         self.key = asyncssh.generate_private_key("ssh-ed25519")
         self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._opened: Counter[asyncssh.SSHConnection] = Counter()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -234,10 +238,17 @@ class SftpServer:
             self.host,
             0,
             server_factory=lambda: _Server(self),
-            sftp_factory=lambda channel: _Sftp(self, channel),
+            sftp_factory=self._channel,
             server_host_keys=[self.key],
             login_timeout=30,
         )
+
+    def _channel(self, channel: "asyncssh.SSHServerChannel[bytes]") -> "_Sftp":
+        connection = channel.get_connection()
+        self._opened[connection] += 1
+        if self.channels is not None and self._opened[connection] > self.channels:
+            connection.abort()
+        return _Sftp(self, channel)
 
     async def _update(self, **options: object) -> None:
         self._acceptor.update(**options)

@@ -26,6 +26,9 @@ MAX_BLOCK_BYTES = 255 * 1024
 """What one request writes at most: as much as OpenSSH's server takes.
 https://github.com/openssh/openssh-portable/blob/master/PROTOCOL, limits@openssh.com"""
 
+MIN_BLOCK_BYTES = 4 * 1024
+"""A server that says that it takes less is not believed: a range would be too many requests to hold."""
+
 MAX_ANSWER_BYTES = 256 * 1024
 """How long an answer may be: a block that is read is the longest that is asked for."""
 
@@ -267,7 +270,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
                 _, _, most, handles = struct.unpack_from(">4Q", answer)
             except (asyncssh.SFTPFailure, asyncssh.SFTPOpUnsupported, struct.error):
                 return  # then it has told nothing
-            self.block_bytes = min(most or BLOCK_BYTES, MAX_BLOCK_BYTES)
+            self.block_bytes = min(most if most >= MIN_BLOCK_BYTES else BLOCK_BYTES, MAX_BLOCK_BYTES)
             self.max_handles = handles
 
     def _send(self, *parts: bytes) -> None:

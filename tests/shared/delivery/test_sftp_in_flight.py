@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from typing import Any
 
-import asyncssh
+import asyncssh.sftp
 import pytest
 from asyncssh.constants import MSG_CHANNEL_DATA, MSG_IGNORE
 
@@ -203,6 +203,43 @@ def test_the_bytes_of_images_in_flight_are_bounded(
     assert set(delivering.sftp.files().values()) == set(contents.values())
 
 
+@pytest.mark.parametrize(
+    ("told", "used"),
+    [
+        (1, session.BLOCK_BYTES),
+        (session.MIN_BLOCK_BYTES, session.MIN_BLOCK_BYTES),
+        (1_000_000_000, session.MAX_BLOCK_BYTES),
+        (0, session.BLOCK_BYTES),
+    ],
+)
+def test_a_block_is_as_large_as_the_server_says_within_bounds(
+    delivering: Delivering, monkeypatch: pytest.MonkeyPatch, told: int, used: int
+) -> None:
+    limits = asyncssh.sftp.SFTPLimits(told, told, told, 0).encode()
+    ask = Session.ask
+
+    def answered(self: Session, kind: int | bytes, *fields: bytes, **how: Any) -> "asyncio.Future[bytes]":
+        if kind != b"limits@openssh.com":
+            return ask(self, kind, *fields, **how)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answer.set_result(limits)
+        return answer
+
+    largest = 0
+    write = Session.write
+
+    def counted(self: Session, handle: bytes, content: bytes, offset: int) -> "asyncio.Future[bytes]":
+        nonlocal largest
+        largest = max(largest, len(content))
+        return write(self, handle, content, offset)
+
+    monkeypatch.setattr(Session, "ask", answered)
+    monkeypatch.setattr(Session, "write", counted)
+    delivering.deliver(delivering.staged(content_of(300_000)))
+    assert largest == used
+    assert delivering.sftp.files() == {PLACE: content_of(300_000)}
+
+
 # --- channels
 
 
@@ -235,41 +272,40 @@ def test_many_images_go_over_several_channels_of_one_connection(
     assert delivering.sftp.count("mkdir") == 3, "each directory is made once"
 
 
-def refuses(_: asyncssh.SSHClientConnection) -> None:
-    raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "open failed")
-
-
-def hangs_up(connection: asyncssh.SSHClientConnection) -> None:
-    connection.abort()
-
-
-@pytest.mark.parametrize(("does", "logins"), [(refuses, 1), (hangs_up, 2), (None, 1)])
-def test_a_server_that_gives_one_channel_is_used_with_one(
-    delivering: Delivering,
-    monkeypatch: pytest.MonkeyPatch,
-    does: Callable[[asyncssh.SSHClientConnection], None] | None,
-    logins: int,
+def test_a_server_that_hangs_up_at_a_second_channel_is_used_with_one(
+    delivering: Delivering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It refuses another, hangs up, or does not answer."""
+    contents = many(delivering, monkeypatch)
+    delivering.sftp.channels = 1
+    assert delivering.copy(images(delivering, contents)) == CopyResult(copied=12)
+    assert delivering.sftp.files() == landed(contents)
+    assert delivering.sftp.count("login") == 2
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_that_gives_one_channel_is_used_with_one(
+    delivering: Delivering, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """It refuses another, or does not answer."""
     monkeypatch.setattr(remote, "CHANNEL_SECONDS", 0.02)
     contents = many(delivering, monkeypatch)
     start = Session.start
-    with_session: list[asyncssh.SSHClientConnection] = []
+    started = 0
 
     async def once(connection: asyncssh.SSHClientConnection) -> Session:
-        if connection not in with_session:
-            with_session.append(connection)
+        nonlocal started
+        started += 1
+        if started == 1:
             return await start(connection)
-        if does is None:
+        if not answers:
             await asyncio.Event().wait()
-        else:
-            does(connection)
-        raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "gone")
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "open failed")
 
     monkeypatch.setattr(Session, "start", once)
     assert delivering.copy(images(delivering, contents)) == CopyResult(copied=12)
     assert delivering.sftp.files() == landed(contents)
-    assert delivering.sftp.count("login") == logins
+    assert started == remote.CHANNELS
+    assert delivering.sftp.count("login") == 1
 
 
 # --- what is sent
