@@ -94,7 +94,7 @@ class SftpServer:
         self._faults: list[Fault] = []
         self.key = asyncssh.generate_private_key("ssh-ed25519")
         self._connections: set[asyncssh.SSHServerConnection] = set()
-        self._opened: Counter[asyncssh.SSHConnection] = Counter()
+        self._opened: Counter[object] = Counter()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
