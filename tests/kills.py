@@ -8,6 +8,7 @@ reads too: what it read before a pause is out of date after it. Two kinds of pla
 end as another does (`Pass.pauses`).
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +44,9 @@ class Subject(Protocol):
 
 
 S = TypeVar("S", bound=Subject)
+
+_NAMES = re.compile("/o/[^/]*")
+# The names of objects in URLs, which are new each time.
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,18 @@ class Pass:
             for place in self.pauses()
             if place.number == 1 or self.calls[place.number - 1].beside or not self._before(place).elsewhere
         ]
+
+    def once(self, places: list[Place]) -> list[Place]:
+        """Of places those in events that do not make the very calls, in their order, of an event before."""
+        seen: dict[tuple[str, ...], int] = {}
+        for event in range(1, self.events + 1):
+            made = tuple(_NAMES.sub("/o/…", call.name) for call in self.calls if call.event == event)
+            seen.setdefault(made, event)
+        kept = set(seen.values())
+        return [place for place in places if self._event(place) in kept]
+
+    def _event(self, place: Place) -> int:
+        return place.number if place.when == "end" else self.calls[place.number - 1].event
 
     def _before(self, place: Place) -> Call:
         return self.calls[place.number - 2]
@@ -172,6 +188,22 @@ QUICK = {REDELIVERED: 3, SWEPT: 2, PAUSED: 2}
 """At how many places the quick tests have a subject die or pause; `make check` takes all."""
 
 MODES = pytest.mark.parametrize("mode", [REDELIVERED, SWEPT, PAUSED], ids=["redelivered", "swept", "paused"])
+
+
+def once(mode: Mode[Any]) -> Mode[Any]:
+    """The mode, in one event of those that make the same calls."""
+    return Mode(f"{mode.name}, once", lambda seen: seen.once(mode.places(seen)), mode.strike)
+
+
+def _die_either_way(subject: Subject, place: Place) -> None:
+    die(subject, place, redelivered=bool(place.number % 2))
+
+
+EITHER_WAY: Mode[Any] = Mode("killed, and redelivered or swept by turns", Pass.deaths, _die_either_way)
+
+MODES_AROUND = pytest.mark.parametrize("mode", [once(EITHER_WAY), once(PAUSED)], ids=["killed", "paused"])
+"""For a subject that is about what comes before and behind its runs, each place of which another test has in
+all modes."""
 
 _passes: dict[type, Pass] = {}
 

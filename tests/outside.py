@@ -61,12 +61,14 @@ class Call:
     beside    others: they were in flight at the same time, so their order means nothing
     inside    a transaction: it reads in one, whose commit is refused where what was read has changed
     timeless  it is answered the same whenever it is asked: it reads as of a time, or asks for a token
+    event     the number of the event that it was made in
     """
 
     name: str
     beside: bool = False
     inside: bool = False
     timeless: bool = False
+    event: int = 0
 
     @property
     def writes(self) -> bool:
@@ -138,7 +140,7 @@ class Outside:
             return None
         if self.dead:
             raise Killed(f"dead already, at {name}")
-        call = Call(name, inside=_reads_in("transaction", request))
+        call = Call(name, inside=_reads_in("transaction", request), event=self.events)
         call.timeless = _reads_in("read_time", request) or name.partition("?")[0].endswith(TOKENS)
         with self.lock:
             if self.in_flight:

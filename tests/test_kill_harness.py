@@ -57,6 +57,18 @@ class Counter:
         assert sorted(set(self.written)) == ["done", "told"]
 
 
+class Careful(Counter):
+    """Counts how often its message is delivered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deliveries = 0
+
+    def push(self, delivery: Delivery) -> bool:
+        self.deliveries += 1
+        return super().push(delivery)
+
+
 class Once(Counter):
     """It must have written each thing once."""
 
@@ -129,6 +141,32 @@ def test_what_changes_firestore_alone_comes_before_a_row_of_calls_to_others_and_
     assert changed(QUERY, Call("Publish"), COMMIT) == [1, 2, 3]
     beside = Call("PUT thing", beside=True)
     assert changed(put, beside, beside, COMMIT) == [1, 2, 3]
+
+
+def test_of_events_that_make_the_same_calls_the_first_is_taken() -> None:
+    made = [
+        (1, "Commit"),
+        (1, "PUT host/b/x/o/one"),
+        (2, "Commit"),
+        (2, "PUT host/b/x/o/two"),
+        (3, "Commit"),
+        (3, "PUT host/b/y/o/two"),
+        (4, "PUT host/b/x/o/three"),
+        (4, "Commit"),
+    ]
+    seen = kills.Pass(tuple(Call(name, event=event) for event, name in made), events=4)
+    for mode in (kills.EITHER_WAY, kills.PAUSED):
+        places = [place for place in kills.once(mode).places(seen) if place.when != "end"]
+        assert [place.number for place in places] == [1, 2, 5, 6, 7, 8], "another bucket, another order"
+    ends = [place.number for place in kills.once(kills.SWEPT).places(seen) if place.when == "end"]
+    assert ends == [1, 3, 4]
+
+
+@pytest.mark.parametrize(("number", "deliveries"), [(1, 2), (2, 1)])
+def test_killed_either_way_it_is_redelivered_or_swept_by_turns(number: int, deliveries: int) -> None:
+    subject = Careful()
+    kills.EITHER_WAY.strike(subject, Place(number, "before", ("BatchGetDocuments", "Commit")[number - 1]))
+    assert subject.deliveries == deliveries
 
 
 def test_reads_in_a_transaction_and_as_of_a_time_are_known(world: World, outside: Outside) -> None:

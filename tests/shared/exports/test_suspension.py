@@ -447,7 +447,7 @@ def test_killed_or_paused_at_some_calls_it_ends_the_same(
 
 
 @pytest.mark.slow
-@kills.MODES
+@kills.MODES_AROUND
 @KINDS
 @kills.SHARES
 def test_killed_or_paused_at_any_call_it_ends_the_same(
