@@ -11,7 +11,7 @@ import pytest
 from infra.local.traffic import Fault
 from shared.errors import Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.many import CALL_ATTEMPTS, Many
+from shared.gcp.many import AT_ONCE_BYTES, CALL_ATTEMPTS, Many
 from shared.gcp.objects import DifferentObject, crc32c_of
 from tests.world import World
 
@@ -57,7 +57,7 @@ def many(world: World, work: Any) -> Any:
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+@pytest.mark.parametrize("size", [0, 1, 1_000_000, AT_ONCE_BYTES, 3_000_000])
 def test_what_is_created_is_there_and_can_be_read_in_parts(world: World, size: int) -> None:
     content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     bucket = world.cloud.settings.images_bucket
