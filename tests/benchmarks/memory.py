@@ -1,7 +1,7 @@
 """Peak memory: a large work against a small one of the same kind, each in a process of its own."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
@@ -19,6 +19,7 @@ from shared.http.idempotency import FRESH
 from shared.work import control, pieces
 from shared.work.engine import perform
 from shared.work.pieces import OPEN, QUEUED
+from shared.workorders import envelope
 from tests.benchmarks import archives, datasets, jobs, services, works
 from tests.benchmarks import samples as work_orders
 from tests.benchmarks.measure import Figure, Ground
@@ -77,17 +78,24 @@ def _export(cloud: Cloud, served: Services, records: int) -> Performed:
     """A run of so many work orders without photographs."""
     site = str(uuid5(NAMESPACE_URL, f"export-{records}"))
     add_site(cloud.db, id=site, customer=datasets.CUSTOMER, name=site, task_groups=work_orders.TASK_GROUPS)
-    orders = (datasets.order_of(site, number) for number in range(records))
-    writes = (_create(cloud, datasets.document(order, {}), order.id) for order in orders)
-    pieces.in_commits(cloud.db, writes)
+    fill(cloud, site, range(records))
     took = works.perform_apart(__name__, begin_run(cloud, served, site, images=False))
     assert took.records == records, took
     works.show(f"export of {records:,} work orders", took)
     return took
 
 
-def _create(cloud: Cloud, fields: dict[str, Any], id: str) -> Any:
-    return lambda batch: batch.create(cloud.db.document(f"work_orders/{id}"), fields)
+def fill(cloud: Cloud, site: str, numbers: range) -> None:
+    """Write so many work orders of a site, without photographs. All have the record of the first: to make
+    them would take longer than what is measured."""
+    fields = datasets.document(datasets.order_of(site, 0), {})
+
+    def create(number: int) -> Callable[[Any], None]:
+        id = str(uuid5(NAMESPACE_URL, f"{site}/{number}"))
+        made = {**fields, "shard": envelope.shard_of(id)}
+        return lambda batch: batch.create(cloud.db.document(f"work_orders/{id}"), made)
+
+    pieces.in_commits(cloud.db, map(create, numbers))
 
 
 def _copy(cloud: Cloud, served: Services, images: int) -> Performed:

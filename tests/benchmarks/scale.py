@@ -45,9 +45,6 @@ REPETITIONS, PAGE_REPETITIONS = 3, 15
 
 LIMIT = 1.1
 
-FIRST = 10_000_000
-"""Numbers of work orders that no other benchmark has made."""
-
 
 def bench(ground: Ground) -> Iterator[Figure]:
     """Do each thing where there are few, and where there are many."""
@@ -113,7 +110,7 @@ def _records(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
     cloud, written, windows = ground.cloud, 0, {}
     begun = server_time(cloud.db)
     for size in sizes:
-        _fill(cloud, range(FIRST + written, FIRST + size))
+        memory.fill(cloud, work_orders.SITE, range(written, size))
         written = size
         windows[size] = Window(begun, server_time(cloud.db))
     each = {}
@@ -123,12 +120,6 @@ def _records(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
         work = partial(records.write, cloud, run)
         each[size] = _measured(ground, "a record of an export", size, times, size, work)
     return each
-
-
-def _fill(cloud: Cloud, numbers: range) -> None:
-    """Work orders without photographs."""
-    made = (work_orders.work_order(number) for number in numbers)
-    _write(cloud, (("work_orders", order.id, datasets.document(order, {})) for order in made))
 
 
 def _write(cloud: Cloud, documents: Iterator[tuple[str, str, dict[str, Any]]]) -> None:
