@@ -98,7 +98,7 @@ CHANGES: dict[str, list[Command]] = {
 }
 
 OTHERS = {
-    *("audit", "customers", "exports", "keys", "show-run", "sites", "status"),
+    *("audit", "customers", "estimate", "exports", "keys", "show-run", "sites", "status"),
     "replay",
     "rotate-secrets",
     "ticks",
