@@ -59,7 +59,7 @@ test: $(INSTALLED) ## the quick tests: four minutes at most, loopback only
 
 check: $(PHOTOS) $(NEUTRAL) $(READERS)/.installed $(TOOLS)/.installed $(PROVIDER)/.fetched ## what takes longer: real processes, kills, the demo
 	@$(BIN)/python -m pytest -n 2 -m slow
-	@WAYBILL_PART_RECORDS=10 WAYBILL_SLICE_IMAGES=3 WAYBILL_SLICE_FILES=3 $(BIN)/python -m pytest -n 2 -m "cuts and not slow"
+	@WAYBILL_PART_RECORDS=1 WAYBILL_SLICE_IMAGES=1 WAYBILL_SLICE_FILES=1 WAYBILL_COPY_BATCH=1 $(BIN)/python -m pytest -n 2 -m "cuts and not slow"
 	@WAYBILL_PART_RECORDS=10 $(BIN)/python -m pytest -n 2 tests/shared/exports/test_windows_hold.py
 	@$(BIN)/python -m tests.emulators -n 2
 

@@ -486,7 +486,10 @@ def test_a_sheet_is_within_what_the_config_allows_though_its_quotes_are_doubled(
 
 
 @pytest.mark.parametrize("format", ["json", "csv.gz", "parquet"])
-def test_a_record_larger_than_a_file_may_be_is_a_file_of_its_own(world: World, format: str) -> None:
+def test_a_record_larger_than_a_file_may_be_is_a_file_of_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    monkeypatch.setenv("WAYBILL_PART_RECORDS", "10")  # one part, whatever the suite is run with
     small = fill(world, 2)
     large = fill(world, 1, prefix="LARGE", metadata=noise(2 * MIB, "large"))
     last = fill(world, 2, prefix="Z")
@@ -536,6 +539,7 @@ class Cut:
 def test_no_row_is_lost_or_twice_where_a_part_that_was_cut_dies(
     new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch, mode: kills.Mode[Cut]
 ) -> None:
+    monkeypatch.setenv("WAYBILL_PART_RECORDS", "10")  # one part, whatever the suite is run with
     limit_rows(monkeypatch, 2)
     kills.each(lambda: Cut(new_world(), outside), mode, sample=4)
 
