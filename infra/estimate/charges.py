@@ -17,6 +17,7 @@ from infra.local.traffic import ENTRIES_A_READ, LEAST_BYTES
 from shared import minute
 from shared.batches import archive, importing, planning, reporting
 from shared.datasets import reading
+from shared.delivery.base import COPIES_A_SECOND
 from shared.exports import beginning, config
 from shared.gcp import objects
 from shared.jobs import importing as jobs
@@ -394,8 +395,8 @@ DIRECTORY_BYTES = 120
 RECORD_SECONDS = 60 / SETTINGS.part_records
 """How long a record takes: `part_records` are about a minute's work (shared/settings.py)."""
 
-COPY_SECONDS = 1 / 50
-"""How long an image takes to be copied: an instance makes some 50 a second (infra/bundle.yaml)."""
+COPY_SECONDS = 1 / COPIES_A_SECOND
+"""How long an image takes to be copied by one instance."""
 
 IMPORT_SECONDS = 1 / 25
 """How long a photograph takes to be imported: an instance writes some 25 a second (infra/bundle.yaml)."""

@@ -10,6 +10,7 @@ from infra.estimate.charges import SETTINGS, parts_of
 from infra.estimate.usage import DAYS, Usage
 from shared import removals
 from shared.accounts import limits as customers_limits
+from shared.delivery.base import BUCKET_WRITES, SLICES_AT_ONCE
 from shared.exports import beginning, tick, writing
 from shared.exports.export import BEGIN_FUNCTION
 from shared.work import pieces
@@ -29,10 +30,6 @@ PEAK = 2
 INDEX_WRITES = 500
 """Writes a second that an index on an ever-growing value takes.
 https://cloud.google.com/firestore/docs/best-practices#high_read_write_and_delete_rates_to_a_narrow_document_range"""
-
-BUCKET_WRITES = 1_000
-"""Writes a second that a bucket takes at first; it takes more as it is used.
-https://cloud.google.com/storage/docs/request-rate#ramp-up"""
 
 COMMIT_SECONDS = 0.06
 """How long a commit of COMMIT_PIECES takes, about."""
@@ -284,8 +281,8 @@ def _runs_in_a_row(usage: Usage) -> float:
     # The steps of a run follow each other; its parts, and its slices, are done side by side.
     seconds = charges.RUN.calls * prices.CALL_SECONDS
     seconds += sum(
-        part.calls * prices.CALL_SECONDS / min(part.calls, MAX_PUBLISHED) + part.seconds / MAX_PUBLISHED
-        for part in each.values()
+        (part.calls * prices.CALL_SECONDS + part.seconds) / min(part.calls, most)
+        for part, most in zip(each.values(), (MAX_PUBLISHED, SLICES_AT_ONCE), strict=False)
     )
     return usage.exports * seconds / customers_limits.PARALLEL_EXPORTS.default * usage.due_times / _SECONDS
 
