@@ -380,7 +380,7 @@ def test_a_run_that_cannot_even_make_its_mails_is_failed_by_the_sweep(
     def broken(*_: object) -> None:
         raise RuntimeError("ours to fix")
 
-    monkeypatch.setattr(delivering, "_joined", broken)
+    monkeypatch.setattr(delivering._Joined, "file", broken)
     world.tick(MORNING)
     world.drain()
     let_pass(world, timedelta(minutes=20), 15)

@@ -24,7 +24,7 @@ def test_a_run_that_failed_at_its_files_and_is_retried_after_a_day_copies_its_im
         world.work_order(f"WO_{number}")
     export = world.export(interval="once", end="2026-11-23T00:00:00Z")
     with monkeypatch.context() as patch:
-        patch.setattr(delivering, "_joined", refuse)
+        patch.setattr(delivering._Joined, "file", refuse)
         world.tick(MORNING)
         world.drain()
     event = only(world, export)
@@ -52,7 +52,7 @@ def test_a_run_whose_files_take_more_than_a_day_copies_its_images(
         raise delivering.TimeUp
 
     with monkeypatch.context() as patch:
-        patch.setattr(delivering, "_joined", slow)
+        patch.setattr(delivering._Joined, "file", slow)
         world.tick(MORNING)
         for _ in range(30):
             world.step()
