@@ -28,7 +28,7 @@ from shared.work.pieces import OPEN, Piece
 from shared.workorders import scan
 from shared.workorders.envelope import SHARDS, pack, shard_of
 from shared.workorders.record import encode, iso, timeline_line
-from tests.benchmarks.measure import Done, Figure, Ground, Side, compare, digest, shown
+from tests.benchmarks.measure import Comparison, Done, Figure, Ground, Side, compare, digest, shown
 from tests.benchmarks.samples import SITE, work_order
 
 ARROW: Any = pyarrow
@@ -107,39 +107,22 @@ def bench(ground: Ground) -> Iterator[Figure]:
         )
     yield floor.figure("export_cpu_vs_floor", 1, "cpu", FLOOR_LIMIT)
     yield floor.figure("export_cpu_vs_floor, same channel", 2, "cpu", FLOOR_LIMIT)
-    states = compare(
-        "exporting the states of records",
-        "records",
-        times,
-        [
-            Side("ours: the step write", ours(export_type="work-orders-states")),
-            Side("client: nested document, to_dict(), json.dumps", theirs.states),
-        ],
-        done_of(_of_json_lines),
-    )
-    yield shown(states).figure("states_cpu_vs_client", 1, "cpu", STATES_LIMIT)
-    sheet = compare(
-        "exporting records as CSV",
-        "records",
-        times,
-        [
-            Side("ours: the step write", ours(file_format="csv")),
-            Side("client: to_dict(), pyarrow.csv", theirs.csv),
-        ],
-        done_of(_of_csv),
-    )
-    yield shown(sheet).figure("csv_cpu_vs_pyarrow", 1, "cpu", None)
-    columns = compare(
-        "exporting records as Parquet",
-        "records",
-        times,
-        [
-            Side("ours: the step write", ours(file_format="parquet")),
-            Side("client: to_dict(), pyarrow.parquet", theirs.parquet),
-        ],
-        done_of(_of_parquet),
-    )
-    yield shown(columns).figure("parquet_cpu_vs_pyarrow", 1, "cpu", None)
+
+    def against(
+        what: str, client: Side[Written], lines: Callable[[bytes], list[bytes]], **asked: str
+    ) -> Comparison:
+        sides = [Side("ours: the step write", ours(**asked)), client]
+        return shown(compare(f"exporting {what}", "records", times, sides, done_of(lines)))
+
+    nested = Side("client: nested document, to_dict(), json.dumps", theirs.states)
+    states = against("the states of records", nested, _of_json_lines, export_type="work-orders-states")
+    yield states.figure("states_cpu_vs_client", 1, "cpu", STATES_LIMIT)
+    arrow_csv = Side("client: to_dict(), pyarrow.csv", theirs.csv)
+    sheet = against("records as CSV", arrow_csv, _of_csv, file_format="csv")
+    yield sheet.figure("csv_cpu_vs_pyarrow", 1, "cpu", None)
+    arrow_parquet = Side("client: to_dict(), pyarrow.parquet", theirs.parquet)
+    columns = against("records as Parquet", arrow_parquet, _of_parquet, file_format="parquet")
+    yield columns.figure("parquet_cpu_vs_pyarrow", 1, "cpu", None)
 
 
 # --- ours
