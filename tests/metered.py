@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
-from infra.local.pubsub import Delivery
 from infra.local.traffic import MESSAGE_BYTES, MESSAGES
-from tests.world import BUNDLE, World
+from tests.by_function import around_calls
+from tests.world import World
 
 INVOCATIONS = "invocations"
 """How often a function was called."""
@@ -21,20 +20,7 @@ class Metered:
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.charged: dict[str, Counter[str]] = {}
         self._traffic = world.suite.traffic
-        push, request = world.push, world.request
-
-        def pushed(delivery: Delivery) -> bool:
-            with self.by(delivery.function):
-                return push(delivery)
-
-        def requested(method: str, path: str, *more: Any, **named: Any) -> Any:
-            function = BUNDLE.serving(path.partition("?")[0])
-            assert function is not None, path
-            with self.by(function.name):
-                return request(method, path, *more, **named)
-
-        monkeypatch.setattr(world, "push", pushed)
-        monkeypatch.setattr(world, "request", requested)
+        around_calls(world, monkeypatch, self.by, lambda function, *_: self.by(function))
 
     @contextmanager
     def by(self, function: str) -> Iterator[None]:

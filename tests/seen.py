@@ -6,18 +6,17 @@ got that customer's token.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
 from infra.local.permissions import GET_TOKEN, INVOKE, PROJECT, READ_SECRET, RECEIVE
-from infra.local.pubsub import Delivery
 from infra.local.secrets import SENDGRID_KEY
 from infra.local.suite import Suite
 from infra.local.traffic import Need
 from shared import settings
 from shared.gcp import clients
+from tests.by_function import around_calls
 from tests.world import BUNDLE, World
 
 CUSTOMER = "customer"
@@ -64,20 +63,7 @@ class Seen:
         self._suite = world.suite
         self.keys: set[str] = set()
         self.given: frozenset[str] = frozenset(BUNDLE.secrets)
-        push, request = world.push, world.request
-
-        def pushed(delivery: Delivery) -> bool:
-            with self.by(delivery.function):
-                return push(delivery)
-
-        def requested(method: str, path: str, *more: Any, **named: Any) -> Any:
-            function = BUNDLE.serving(path.partition("?")[0])
-            assert function is not None, path
-            with self.by(function.name, *(["console"] if _in_console(method, path) else [])):
-                return request(method, path, *more, **named)
-
-        monkeypatch.setattr(world, "push", pushed)
-        monkeypatch.setattr(world, "request", requested)
+        around_calls(world, monkeypatch, self.by, self._by_request)
         read = settings._keys
 
         def keys(name: str, env: Mapping[str, str]) -> settings.Keys:
@@ -86,6 +72,9 @@ class Seen:
         monkeypatch.setattr(settings, "_keys", keys)
         # Settings that are equal share clients, and keys do not count: those made before are not watched.
         clients.forget()
+
+    def _by_request(self, function: str, method: str, path: str) -> AbstractContextManager[None]:
+        return self.by(function, *(["console"] if _in_console(method, path) else []))
 
     @contextmanager
     def by(self, function: str, *others: str) -> Iterator[None]:
