@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -63,6 +64,19 @@ class SuiteClock:
             raise ValueError("only a frozen clock goes back")
         with self._lock:
             self._frozen, self._last = self._begins, _EPOCH
+
+    def kept(self) -> Callable[[], None]:
+        """What takes a frozen clock back to now. ValueError for one that runs."""
+        if self._begins is None:
+            raise ValueError("only a frozen clock goes back")
+        with self._lock:
+            frozen, last = self._frozen, self._last
+
+        def restore() -> None:
+            with self._lock:
+                self._frozen, self._last = frozen, last
+
+        return restore
 
     def _read(self) -> datetime:
         if self._frozen is not None:

@@ -11,6 +11,7 @@ import re
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -119,6 +120,19 @@ class Identity:
             self._state.creators.clear()
             self._verified.clear()
             self._save()
+
+    def kept(self) -> Callable[[], None]:
+        """What takes it back to the accounts and grants of now."""
+        with self._lock:
+            accounts, creators = deepcopy((self._state.accounts, self._state.creators))
+
+        def restore() -> None:
+            with self._lock:
+                self._state.accounts, self._state.creators = deepcopy((accounts, creators))
+                self._verified.clear()
+                self._save()
+
+        return restore
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ import grpc
 from google.pubsub_v1 import types
 
 from infra.local.clock import SuiteClock, wait
+from infra.local.databases import copied
 from infra.local.grpc_calls import Refused, invalid, unary
 from infra.local.traffic import LEAST_BYTES, MESSAGE_BYTES, MESSAGES, Fault, Traffic
 
@@ -260,6 +261,19 @@ class PubSubService:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608
             self._duplicates, self._more, self._watchers = {}, {}, []
             self._swept = _EPOCH
+
+    def kept(self) -> Callable[[], None]:
+        """What takes it back to the topics, subscriptions and messages of now."""
+        with self._lock:
+            database = copied(self._db)
+            duplicates, more, swept = dict(self._duplicates), dict(self._more), self._swept
+
+        def restore() -> None:
+            with self._lock:
+                database.backup(self._db)
+                self._duplicates, self._more, self._swept = dict(duplicates), dict(more), swept
+
+        return restore
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, from any thread, after each change to what is waiting."""

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,18 @@ class SchedulerService:
         with self._lock:
             self._jobs.clear()
             self._file.unlink(missing_ok=True)
+
+    def kept(self) -> Callable[[], None]:
+        """What takes it back to the jobs of now."""
+        with self._lock:
+            jobs = deepcopy(self._jobs)
+
+        def restore() -> None:
+            with self._lock:
+                self._jobs = deepcopy(jobs)
+                self._save()
+
+        return restore
 
     def has_jobs(self) -> bool:
         """Whether there is a job at all, paused or not."""

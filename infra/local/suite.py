@@ -202,10 +202,7 @@ class Suite:
         What is asked of the services must have been answered; of calls that their callers gave up it waits
         for the end.
         """
-        if self._run_functions:
-            raise ValueError("a suite that runs functions cannot be reset")
-        for server in self._servers:
-            server.wait_idle()
+        self._wait_idle()
         self.clock.restart()
         with self.identity.together():
             self.identity.reset()
@@ -216,6 +213,36 @@ class Suite:
             self.sendgrid.reset()
             self.traffic.reset()
             make_project(self)
+
+    def kept(self) -> Callable[[], None]:
+        """What takes the state and the clock back to now, as often as it is called: cheaper than coming here
+        once more. When it may be called is as for `reset`."""
+        self._wait_idle()
+        services = (
+            self.clock,
+            self.identity,
+            self.storage,
+            self.firestore,
+            self.pubsub,
+            self.scheduler,
+            self.sendgrid,
+            self.traffic,
+        )
+        each = [service.kept() for service in services]
+
+        def restore() -> None:
+            self._wait_idle()
+            for back in each:
+                back()
+
+        return restore
+
+    def _wait_idle(self) -> None:
+        """Wait for the end of what was asked. ValueError for a suite that runs functions."""
+        if self._run_functions:
+            raise ValueError("a suite that runs functions cannot be reset")
+        for server in self._servers:
+            server.wait_idle()
 
     def __enter__(self) -> "Suite":
         self.start()

@@ -2,8 +2,8 @@
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 CALLS_KEPT = 100_000
@@ -167,6 +167,21 @@ class Traffic:
             self._needs.clear()
             self._billed.clear()
             self._armed.clear()
+
+    def kept(self) -> Callable[[], None]:
+        """What takes it back to the calls and the faults of now."""
+        with self._lock:
+            calls, armed = list(self._calls), [replace(each) for each in self._armed]
+            needs, billed = set(self._needs), Counter(self._billed)
+
+        def restore() -> None:
+            with self._lock:
+                self._calls.clear()
+                self._calls.extend(calls)
+                self._armed = [replace(each) for each in armed]
+                self._needs, self._billed = set(needs), Counter(billed)
+
+        return restore
 
     def forget(self) -> None:
         """Empty the journal."""

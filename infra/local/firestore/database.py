@@ -5,7 +5,7 @@ Commits: https://cloud.google.com/firestore/docs/reference/rpc/google.firestore.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,19 @@ class Database:
             self._transactions = Transactions()
             self._last = 0
             self._turn.notify_all()
+
+    def kept(self) -> Callable[[], None]:
+        """What takes it back to the data of now, without any transaction."""
+        restore_data = self._store.kept()
+
+        def restore() -> None:
+            with self._turn:
+                restore_data()
+                self._transactions = Transactions()
+                self._last = self._store.last_commit()
+                self._turn.notify_all()
+
+        return restore
 
     # Names and times
 

@@ -145,13 +145,29 @@ class FirestoreService:
 
     def reset(self) -> None:
         """Forget all data, when the writes that are on their way have ended. TimeoutError if one goes on."""
+        with self._settled():
+            self._database.reset()
+
+    def kept(self) -> Callable[[], None]:
+        """What takes it back to the data of now, as `reset` forgets all."""
+        restore_data = self._database.kept()
+
+        def restore() -> None:
+            with self._settled():
+                restore_data()
+
+        return restore
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Inside no commit is held, and none is on its way."""
         for hold in self._holds:
             hold.release()
         self._holds.clear()
         with self._written:
             if not self._written.wait_for(lambda: not self._writes, WRITE_SECONDS):
                 raise TimeoutError(f"{self._writes} writes went on for {WRITE_SECONDS} s")
-            self._database.reset()
+            yield
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

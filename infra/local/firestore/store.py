@@ -5,11 +5,12 @@ A read at any past time is then one more condition on a range, and reading in pi
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infra.local.databases import copied
 from infra.local.firestore.indexes import CompositeIndex, Indexes
 from infra.local.firestore.messages import Document
 from infra.local.firestore.values import encode_path
@@ -104,6 +105,18 @@ class Store:
             for table in ("entries", "versions", "collections", "spaces", "meta"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608
             self._load_names()
+
+    def kept(self) -> Callable[[], None]:
+        """What takes it back to the data of now."""
+        with self.lock:
+            database = copied(self._db)
+
+        def restore() -> None:
+            with self.lock:
+                database.backup(self._db)
+                self._load_names()
+
+        return restore
 
     # Times
 

@@ -1,7 +1,7 @@
 """Where the suite's mail ends: a folder with each message as a mail program opens it, and each request."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -42,6 +42,16 @@ class Outbox:
         """Remove every file."""
         for file in self._folder.iterdir():
             file.unlink()
+
+    def files(self) -> dict[str, bytes]:
+        """The content of every file, by its name."""
+        return {file.name: file.read_bytes() for file in self._folder.iterdir()}
+
+    def hold(self, files: Mapping[str, bytes]) -> None:
+        """Hold these files and no other."""
+        self.empty()
+        for name, content in files.items():
+            self._write(name, content)
 
     def _write(self, name: str, content: bytes) -> None:
         private.write(self._folder / name, content)  # mails hold links that are secret

@@ -6,6 +6,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,19 @@ class SendGridService:
             self._outbox.empty()
             self._lists = {each: {} for each in LISTS}
             self._file.unlink(missing_ok=True)
+
+    def kept(self) -> Callable[[], None]:
+        """What takes it back to the mails and the suppressed addresses of now."""
+        with self._lock:
+            mails, lists = self._outbox.files(), deepcopy(self._lists)
+
+        def restore() -> None:
+            with self._lock:
+                self._outbox.hold(mails)
+                self._lists = deepcopy(lists)
+                self._save()
+
+        return restore
 
     @property
     def sent(self) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Cloud Storage on a laptop: the JSON API that Waybill uses. README.md says what is built and after what."""
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -52,6 +52,17 @@ class StorageService:
         """Forget every bucket, object, grant and session. No request may be on its way."""
         self._server.reset()
         self._store.reset()
+
+    def kept(self) -> Callable[[], None]:
+        """What takes it back to the buckets, objects, grants and sessions of now. No request may be on its
+        way, then and now."""
+        restore_state = self._store.kept()
+
+        def restore() -> None:
+            self._server.reset()
+            restore_state()
+
+        return restore
 
     def close(self) -> None:
         """Close the files; the application must have stopped."""

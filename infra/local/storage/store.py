@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from infra.local.clock import SuiteClock
+from infra.local.databases import copied
 from infra.local.storage.iam import Grants
 
 SESSION_LIFE = timedelta(days=7)
@@ -124,20 +125,10 @@ class Store:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.executescript(_SCHEMA)
-        self._buckets = {
-            row[0]: Bucket(*row) for row in self._db.execute("SELECT name, location, created FROM buckets")
-        }
-        self.grants = Grants()
-        for bucket, folder, member, permission in self._db.execute(
-            "SELECT bucket, folder, member, permission FROM grants"
-        ):
-            self.grants.add(bucket, member, folder, [permission])
-        self._topics: dict[str, tuple[str, ...]] = {}
-        for bucket, topic in self._db.execute("SELECT bucket, topic FROM told_topics ORDER BY bucket, topic"):
-            self._topics[bucket] = (*self._topics.get(bucket, ()), topic)
         self._hand_on: HandOn | None = None
-        self._to_tell = False
-        self._last = self._db.execute("SELECT coalesce(max(generation), 0) FROM objects").fetchone()[0]
+        self._buckets: dict[str, Bucket] = {}
+        self._topics: dict[str, tuple[str, ...]] = {}
+        self._load()
         self._sweep()
 
     def close(self) -> None:
@@ -162,6 +153,38 @@ class Store:
             self._buckets, self._topics, self.grants = {}, {}, Grants()
             self._last, self._to_tell = 0, False
             self._sweep()
+
+    def kept(self) -> Callable[[], None]:
+        """What takes it back to the state of now. Contents are never changed, only removed."""
+        with self._lock:
+            database = copied(self._db)
+            contents = {file: file.read_bytes() for file in self._files()}
+
+        def restore() -> None:
+            with self._lock:
+                database.backup(self._db)
+                for file, content in contents.items():
+                    if not file.exists():
+                        file.write_bytes(content)
+                self._load()
+
+        return restore
+
+    def _load(self) -> None:
+        """Have in memory what the database says."""
+        self._buckets = {
+            row[0]: Bucket(*row) for row in self._db.execute("SELECT name, location, created FROM buckets")
+        }
+        self.grants = Grants()
+        for bucket, folder, member, permission in self._db.execute(
+            "SELECT bucket, folder, member, permission FROM grants"
+        ):
+            self.grants.add(bucket, member, folder, [permission])
+        self._topics = {}
+        for bucket, topic in self._db.execute("SELECT bucket, topic FROM told_topics ORDER BY bucket, topic"):
+            self._topics[bucket] = (*self._topics.get(bucket, ()), topic)
+        self._to_tell = False
+        self._last = self._db.execute("SELECT coalesce(max(generation), 0) FROM objects").fetchone()[0]
 
     def now(self) -> int:
         """The suite's time in microseconds."""
@@ -419,6 +442,9 @@ class Store:
             start -= size
             end -= size
 
+    def _files(self) -> Iterator[Path]:
+        return itertools.chain(self._incoming.iterdir(), self._contents.glob("*/*"))
+
     def _sweep(self) -> None:
         """Remove sessions long over, and files that nothing refers to."""
         oldest = self.now() - 2 * SESSION_LIFE // timedelta(microseconds=1)
@@ -433,6 +459,6 @@ class Store:
             name
             for (name,) in self._db.execute("SELECT file FROM uploads WHERE answer IS NULL AND NOT cancelled")
         )
-        for file in itertools.chain(self._incoming.iterdir(), self._contents.glob("*/*")):
+        for file in self._files():
             if file.name not in used or file.parent == self._incoming:
                 file.unlink()

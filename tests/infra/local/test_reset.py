@@ -146,6 +146,58 @@ def test_nothing_that_is_kept_survives_a_reset(services: Suite, db: firestore.Cl
     assert state_of(services) == clean
 
 
+def test_what_was_kept_is_there_again_as_often_as_it_is_asked_for(
+    services: Suite, db: firestore.Client
+) -> None:
+    use(services, db)
+    kept, at = state_of(services), services.clock.now()
+    back = services.kept()
+    for _ in range(2):
+        services.tick()
+        services.storage.remove("bucket", "name")
+        services.storage.create_bucket("more")
+        services.storage.grant("more", "ann@example.com", "roles/storage.admin")
+        services.identity.create_account("more@example.com")
+        services.sendgrid.unsubscribe("dan@example.com")
+        services.traffic.disarm()
+        db.document("others/one/below/two").delete()
+        db.document("more/one").set({"value": 1})
+        services.clock.advance(timedelta(days=40))
+        assert state_of(services) != kept
+        back()
+        assert state_of(services) == kept
+        assert services.clock.now() - at < timedelta(seconds=1)
+
+
+def test_what_was_kept_is_there_again_in_memory(services: Suite, db: firestore.Client) -> None:
+    services.storage.create_bucket("bucket")
+    services.storage.grant("bucket", "allUsers", "roles/storage.objectViewer")
+    services.storage.put("bucket", "name", b"content")
+    db.document("things/one").set({"value": 1})
+    services.tick()
+    services.pubsub.duplicate_next("tick", times=2)
+    services.traffic.arm("sendgrid.mail.send", Fault("error"))
+    calls = len(services.traffic.calls())
+    back = services.kept()
+    services.storage.delete_bucket("bucket")
+    db.document("more/two").set({"value": 1})
+    transaction = db.transaction()
+    transaction._begin()
+    services.pubsub.deliver_due(lambda _: True)
+    services.traffic.reset()
+    back()
+    with pytest.raises(Exception, match=r"Invalid transaction"):
+        transaction._commit()
+    db.document("more/one").set({"value": 1})
+    assert sorted(each.id for each in db.collections()) == ["more", "things"]
+    read = requests.get(f"{services.control_url}/storage/v1/b/bucket/o/name?alt=media", timeout=10)
+    assert (read.status_code, read.content) == (200, b"content")
+    handed = sum(iter(lambda: services.pubsub.deliver_due(lambda _: True), 0))
+    assert handed == 3, "it is delivered twice more"
+    assert len(services.traffic.calls()) > calls > 0
+    assert services.traffic.enter("sendgrid.mail.send") == Fault("error")
+
+
 def test_nothing_in_memory_survives_a_reset(services: Suite, db: firestore.Client) -> None:
     told: list[None] = []
     services.pubsub.watch(lambda: told.append(None))
