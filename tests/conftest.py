@@ -21,18 +21,13 @@ from google.auth.credentials import Credentials, with_scopes_if_required
 from infra.local.clock import SuiteClock
 from infra.local.project import account_email
 from infra.local.suite import Suite
-from shared.accounts import keys, strangers
-from shared.accounts.limits import REQUESTS_KEPT
 from shared.clock import stopwatch
-from shared.console import links
 from shared.delivery.cloud_storage import copying
 from shared.gcp import clients, many
-from shared.http import sent
-from shared.http.routes import REQUESTS
 from tests import in_process
 from tests.emulators.suite import with_emulators
 from tests.outside import outside
-from tests.world import World
+from tests.world import World, forget
 
 __all__ = ["outside"]
 
@@ -142,7 +137,7 @@ def suite(
     # google-auth reads where the metadata server is once, when it is imported.
     monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", environment["GCE_METADATA_HOST"])
     yield services
-    _forget()
+    forget()
 
 
 def _as_on_google_cloud(project: str) -> Callable[..., tuple[Credentials, str]]:
@@ -150,17 +145,6 @@ def _as_on_google_cloud(project: str) -> Callable[..., tuple[Credentials, str]]:
         return with_scopes_if_required(compute_engine.Credentials(), scopes), project
 
     return default
-
-
-def _forget() -> None:
-    """Have this process know nothing, as an instance that just started."""
-    clients.forget()
-    REQUESTS.clear()
-    REQUESTS_KEPT.clear()
-    strangers.forget()
-    keys.forget()
-    links.forget()
-    sent.forget()
 
 
 @pytest.fixture
@@ -173,7 +157,7 @@ def new_world(suite: Suite) -> Iterator[Callable[[], World]]:
         for world in made:
             world.cloud.close()
         made.clear()
-        _forget()
+        forget()
 
     def make() -> World:
         if made:

@@ -10,16 +10,19 @@ end as another does (`Pass.pauses`).
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import pytest
 
 from infra.local.pubsub import Delivery
 from tests.outside import Call, Outside, When
+from tests.world import World
 
-OF = 8
+OF = 2
 """In how many tests the places are shared out, so that they run side by side."""
 
 SHARES = pytest.mark.parametrize("share", range(OF))
@@ -41,6 +44,54 @@ class Subject(Protocol):
 
     def done_once(self) -> None:
         """Check that it became what it should have become."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Just before an event of a pass: the message that was to be delivered, how many calls and events there
+    had been, and what takes the services back there."""
+
+    delivery: Delivery
+    calls: int
+    events: int
+    back: Callable[[], None]
+
+
+class InWorld:
+    """A subject of which only what is in its world's services changes. It is made once; what comes before the
+    event that a place is in is not done again for each place: the services go back there."""
+
+    world: World
+    outside: Outside
+    start: Start | None = None
+    """Where it goes on from; None: from its beginning."""
+
+    def kept(self) -> Callable[[], None]:
+        """What takes all that changes of it back to now."""
+        return self.world.kept()
+
+    def again(self, start: Start | None) -> Self:
+        """One that goes on from there, in services that went back."""
+        made = copy(self)
+        made.start = start
+        return made
+
+    def push(self, delivery: Delivery) -> bool:
+        """Deliver a message to it; see `Subject`."""
+        raise NotImplementedError
+
+    def set_off(self) -> None:
+        """Do what its messages come from; nothing where they are there already."""
+
+    def run(self, push: Callable[[Delivery], bool]) -> None:
+        """Begin it, or go on; deliver all that comes of it by `push`."""
+        messages = self.world.suite.pubsub
+        if self.start is None:
+            self.set_off()
+        else:
+            messages.hand_over(self.start.delivery, push)
+        while messages.deliver_due(push):
+            pass
 
 
 S = TypeVar("S", bound=Subject)
@@ -217,30 +268,68 @@ def undisturbed(subject: Subject) -> Pass:
     return seen
 
 
+MANY = 8
+"""For so many places and more it pays to write down where the events start."""
+
+
 def each(
     make: Callable[[], S], mode: Mode[S], *, share: int = 0, of: int = 1, sample: int | None = None
 ) -> None:
     """Have `mode` happen to a fresh subject at each of its places.
 
     make    makes a subject in services without any state; subjects of one class make the same calls
+            (see `InWorld`)
     share   take each `of`-th place only, from this one on (from 0)
     sample  take only so many, spread over the whole, the last among them
     """
-    fresh: S | None = make()
-    kind = type(fresh)
+    fresh = _fresh(make)
+    subject = fresh(None)
+    kind = type(subject)
     if kind not in _passes:
-        assert fresh is not None
-        _passes[kind] = undisturbed(fresh)
-        fresh = None
+        _passes[kind] = undisturbed(subject)
+        subject = fresh(None)
     places = mode.places(_passes[kind])
-    for place in places[share::of] if sample is None else spread(places, sample):
-        subject = fresh or make()
-        fresh = None
+    places = places[share::of] if sample is None else spread(places, sample)
+    starts: list[Start] = []
+    if isinstance(subject, InWorld) and subject.world.can_go_back and len(places) >= MANY:
+        starts = _starts(subject)
+    for place in places:
+        counted = attrgetter("events" if place.when == "end" else "calls")
+        start = next((each for each in reversed(starts) if counted(each) < place.number), None)
+        there = place if start is None else replace(place, number=place.number - counted(start))
         try:
-            mode.strike(subject, place)
+            mode.strike(fresh(start), there)
         except BaseException as error:
             error.add_note(f"{mode}, {place}")
             raise
+
+
+def _fresh(make: Callable[[], S]) -> Callable[[Start | None], S]:
+    """What gives fresh subjects, which go on from a start or begin; none is of use once there is another."""
+    first = make()
+    if not (isinstance(first, InWorld) and first.world.can_go_back):
+        return lambda _: make()
+    back = first.kept()
+
+    def fresh(start: Start | None) -> S:
+        (start.back if start else back)()
+        return first.again(start)
+
+    return fresh
+
+
+def _starts(subject: InWorld) -> list[Start]:
+    """Let a subject end without any harm; where each message was delivered, in order."""
+    starts: list[Start] = []
+    outside = subject.outside
+
+    def push(delivery: Delivery) -> bool:
+        starts.append(Start(delivery, len(outside.made), outside.events, subject.kept()))
+        return subject.push(delivery)
+
+    outside.arm(0, "before")
+    subject.run(push)
+    return starts
 
 
 def spread(places: Sequence[Place], most: int) -> list[Place]:

@@ -31,11 +31,13 @@ When = Literal["before", "after", "end"]
 WRITES = ("Commit", "BatchWrite", "Publish", "POST ", "PUT ", "PATCH ", "DELETE ")
 """How the calls begin that write to Firestore, Pub/Sub, Storage, or anything else by HTTP."""
 
-READS = (":generateAccessToken", ":signBlob")
+READS = ":signBlob"
 """How the calls end that are sent as if they wrote, and change nothing."""
 
-TOKENS = (":generateAccessToken", "/token")
-"""How the calls end that ask for an access token."""
+TOKENS = (":generateAccessToken", "/computeMetadata/")
+"""What is in the calls that ask for an access token. They are not counted: each is answered the same whenever
+it is asked, so who dies or is paused there does so at the call that needs the token; and how many there are
+depends on what the process did before."""
 
 SFTP = {
     kind: name.removeprefix("FXP_").lower()
@@ -60,7 +62,7 @@ class Call:
 
     beside    others: they were in flight at the same time, so their order means nothing
     inside    a transaction: it reads in one, whose commit is refused where what was read has changed
-    timeless  it is answered the same whenever it is asked: it reads as of a time, or asks for a token
+    timeless  it is answered the same whenever it is asked: it reads as of a time
     event     the number of the event that it was made in
     """
 
@@ -140,8 +142,10 @@ class Outside:
             return None
         if self.dead:
             raise Killed(f"dead already, at {name}")
+        if any(part in name for part in TOKENS):
+            return None
         call = Call(name, inside=_reads_in("transaction", request), event=self.events)
-        call.timeless = _reads_in("read_time", request) or name.partition("?")[0].endswith(TOKENS)
+        call.timeless = _reads_in("read_time", request)
         with self.lock:
             if self.in_flight:
                 for each in (call, *self.in_flight):

@@ -171,6 +171,19 @@ class SftpServer:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.calls.clear()
 
+    def kept(self) -> Callable[[], None]:
+        """What takes the files back to now."""
+        files, folders = self.files(), [path for path in self.root.rglob("*") if path.is_dir()]
+
+        def back() -> None:
+            self.empty()
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                (self.root / name).write_bytes(content)
+
+        return back
+
     def close(self) -> None:
         self._do(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)

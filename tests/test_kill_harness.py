@@ -1,8 +1,8 @@
 """The kill harness itself: it finds the places, covers each once, and fails where the subject does."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
 import pytest
 from google.cloud import firestore
@@ -11,7 +11,7 @@ from infra.local.pubsub import Delivery
 from shared.gcp.documents import count, read_time
 from tests import kills
 from tests.kills import Place
-from tests.outside import Call, Outside
+from tests.outside import Call, Killed, Outside
 from tests.world import World
 
 MESSAGE = Delivery("s", "projects/p/topics/t", "1", b"{}", {}, datetime(2026, 11, 22, tzinfo=UTC), 1)
@@ -210,7 +210,6 @@ def test_reads_in_a_transaction_and_as_of_a_time_are_known(world: World, outside
         ("POST 127.0.0.1:1/sendgrid/v3/mail/send", True),
         ("POST to a customer's server", True),
         ("GET 127.0.0.1:1/storage/v1/b/x/o/y", False),
-        ("POST 127.0.0.1:1/v1/projects/-/serviceAccounts/a@b:generateAccessToken", False),
         ("POST 127.0.0.1:1/v1/projects/-/serviceAccounts/a@b:signBlob", False),
         ("sftp open", True),
         ("sftp write", True),
@@ -223,6 +222,27 @@ def test_reads_in_a_transaction_and_as_of_a_time_are_known(world: World, outside
 )
 def test_which_calls_write(name: str, writes: bool) -> None:
     assert Call(name).writes is writes
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "POST 127.0.0.1:1/v1/projects/-/serviceAccounts/a@b:generateAccessToken",
+        "GET 127.0.0.1:1/computeMetadata/v1/instance/service-accounts/a@b/token?scopes=x",
+    ],
+)
+def test_a_token_is_asked_for_as_a_part_of_the_call_that_needs_it(name: str) -> None:
+    outside = Outside()
+    outside.arm(1, "before")
+
+    def work() -> None:
+        assert outside.before(name) is None
+        with pytest.raises(Killed):
+            outside.before("Commit")
+        outside.before(name)
+
+    assert outside.alive(work) is None, "a process that is dead asks for none, either"
+    assert outside.calls == ["Commit"]
 
 
 def test_calls_in_flight_at_the_same_time_are_places_on_both_sides() -> None:
@@ -295,3 +315,57 @@ def test_a_place_that_is_not_the_call_of_the_first_pass_is_told() -> None:
         kills.sleep(Counter(), Place(2, "before", "Publish"))
     with pytest.raises(AssertionError):
         kills.sleep(Counter(), Place(9, "before", "Publish"))
+
+
+class Chain(kills.InWorld):
+    """Each tick that is delivered writes a document; four of them wait."""
+
+    delivered: ClassVar[list[str]] = []
+
+    def __init__(self, world: World, outside: Outside) -> None:
+        self.world = world
+        self.outside = outside
+        for _ in range(4):
+            world.tick()
+
+    def push(self, delivery: Delivery) -> bool:
+        def write() -> bool:
+            self.delivered.append(delivery.message_id)
+            document = self.world.cloud.db.document(f"ticks/{delivery.message_id}")
+            document.set({"seen": True})
+            return document.get().exists
+
+        return bool(self.outside.alive(write))
+
+    def settle(self) -> None:
+        self.world.wait(timedelta(minutes=20))
+        while self.world.suite.pubsub.deliver_due(self.push):
+            pass
+
+    def done_once(self) -> None:
+        assert len(list(self.world.cloud.db.collection("ticks").stream())) == 4
+        assert self.world.waiting() == []
+
+
+def test_what_comes_before_the_event_of_a_place_is_not_done_again(
+    new_world: Callable[[], World], outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as if it had been done: the places are the same, and each is in its own event."""
+    struck: list[tuple[str, list[str]]] = []
+
+    def strike(chain: Chain, place: Place) -> None:
+        chain.delivered.clear()
+        kills.REDELIVERED.strike(chain, place)
+        (killed,) = (each for each in set(chain.delivered) if chain.delivered.count(each) == 2)
+        struck.append((killed, sorted(set(chain.delivered))))
+
+    whole: list[tuple[str, list[str]]] = []
+    for most in (100, 1):
+        monkeypatch.setattr(kills, "MANY", most)
+        kills.each(lambda: Chain(new_world(), outside), kills.Mode("watched", kills.Pass.deaths, strike))
+        if most == 100:
+            whole, struck = struck, []
+    numbers = sorted(whole[0][1])
+    assert [killed for killed, _ in whole] == [killed for killed, _ in struck] == numbers * 2
+    assert [each for _, each in whole] == [numbers] * 8
+    assert [each for _, each in struck] == [numbers[at:] for at in (0, 1, 2, 3)] * 2

@@ -25,17 +25,22 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
 
 from infra.bundle import Bundle
+from infra.local.firestore.service import FirestoreService
 from infra.local.processes import REPOSITORY
 from infra.local.project import make_customer_account, topic_path
 from infra.local.pubsub import Delivery, Outstanding, cloud_event_request
 from infra.local.suite import Suite
-from shared.accounts import networks
+from shared.accounts import keys, networks, strangers
 from shared.accounts.customers import Customer, Site, add_customer, add_site
 from shared.accounts.keys import create_key, identify
+from shared.accounts.limits import REQUESTS_KEPT
+from shared.console import links
 from shared.exports import runs
+from shared.gcp import clients
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of
-from shared.http.routes import Routes, serving
+from shared.http import sent
+from shared.http.routes import REQUESTS, Routes, serving
 from shared.work.pieces import OPEN, QUEUED, READY
 from shared.work.sweep import sweep
 from shared.workorders import envelope, removed, store
@@ -72,6 +77,17 @@ def framework(function: str) -> Any:
     return functions_framework.create_app(function, str(REPOSITORY / "functions" / function / "main.py"))
 
 
+def forget() -> None:
+    """Have this process know nothing, as an instance that just started."""
+    clients.forget()
+    REQUESTS.clear()
+    REQUESTS_KEPT.clear()
+    strangers.forget()
+    keys.forget()
+    links.forget()
+    sent.forget()
+
+
 class World:
     def __init__(self, suite: Suite, cloud: Cloud, account: str) -> None:
         self.suite = suite
@@ -94,6 +110,27 @@ class World:
         self.grant(BUCKET, self.acme)
         self.key = create_key(cloud.db, customer="acme", scopes=["exports", "batches"])
         identify(cloud.db, self.key)  # its use is noted, and no request of a test needs a commit for that
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether its services are ours: Google's emulators keep no state to go back to."""
+        return isinstance(self.suite.firestore, FirestoreService)
+
+    def kept(self) -> Callable[[], None]:
+        """What takes the services back to now, as often as it is called; this process then knows nothing."""
+        restore = self.suite.kept()
+
+        def back() -> None:
+            self.cloud.close()
+            forget()
+            restore()
+            self.cloud = clients.connect()
+            # Who uses it first asks for the universe, and meanwhile holds a lock: an attempt that is paused
+            # there would stop those that go on, which in a test are of the same process.
+            assert self.cloud.objects.credentials.universe_domain
+            self.failures.clear()
+
+        return back
 
     def onboard(self, id: str, slug: str) -> Customer:
         customer = add_customer(self.cloud.db, id=id, slug=slug, name=id.title())

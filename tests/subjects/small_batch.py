@@ -1,7 +1,6 @@
 """The smallest batch that makes every kind of call."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -9,13 +8,14 @@ from infra.local.pubsub import Delivery
 from shared.batches import importing
 from shared.gcp.documents import fields_of
 from tests.archives import File, zipped
+from tests.kills import InWorld
 from tests.outside import Outside
 from tests.world import SITE, World, jpeg
 
 OURS = ("ingest_batch", "ingest_work_orders")
 
 
-class Small:
+class Small(InWorld):
     """The smallest batch that makes every kind of call: a work order that is there and gets one photograph
     more, two that are new, one that is wrong, a file of none; three slices, saved after each work order."""
 
@@ -44,10 +44,6 @@ class Small:
         if delivery.function not in OURS:
             return self.world.push(delivery)
         return bool(self.outside.alive(lambda: self.world.push(delivery)))
-
-    def run(self, push: Any) -> None:
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
 
     def settle(self) -> None:
         """Let time go by until the batch has ended."""

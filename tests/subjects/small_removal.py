@@ -9,11 +9,12 @@ from infra.local.pubsub import Delivery
 from shared import removals
 from shared.workorders.removed import COLLECTION, GRACE, IMAGES_KEPT
 from tests.archives import File, zipped
+from tests.kills import InWorld
 from tests.outside import Outside
 from tests.world import SITE, World, jpeg
 
 
-class SmallRemoval:
+class SmallRemoval(InWorld):
     """An attempt removes one image and leaves the rest to the next. Another work order has the same
     photographs, and keeps its own."""
 
@@ -28,8 +29,8 @@ class SmallRemoval:
         assert world.request("DELETE", path).status == 204
         theirs = f"acme/{SITE}/"
         removed = {f"{theirs}{one.id}.jpg" for item in gone.work_items for one in item.input}
-        self.kept = [name for name in self.stored("images") if name not in removed]
-        assert len(self.kept) == 3
+        self.left_there = [name for name in self.stored("images") if name not in removed]
+        assert len(self.left_there) == 3
         world.wait(IMAGES_KEPT + GRACE + timedelta(minutes=1))
 
     def stored(self, bucket: str) -> list[str]:
@@ -47,10 +48,8 @@ class SmallRemoval:
             return self.world.push(delivery)
         return bool(self.outside.alive(lambda: self.world.push(delivery)))
 
-    def run(self, push: Callable[[Delivery], bool]) -> None:
+    def set_off(self) -> None:
         self.world.tick()
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
 
     def settle(self) -> None:
         self.world.settle_until(lambda: not self.left(), self.left)
@@ -58,7 +57,7 @@ class SmallRemoval:
     def done_once(self) -> None:
         """Check that exactly what was to be removed is gone, and nothing is left to do."""
         assert not self.world.failures, "\n".join(self.world.failures)
-        assert (self.stored("images"), self.stored("uploads")) == (self.kept, [])
+        assert (self.stored("images"), self.stored("uploads")) == (self.left_there, [])
         assert self.left() == []
 
 

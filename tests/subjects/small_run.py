@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -10,23 +9,19 @@ from infra.local.pubsub import Delivery
 from shared.gcp.documents import fields_of
 from shared.workorders import store
 from shared.workorders.record import iso, timeline_line
+from tests.kills import InWorld
 from tests.outside import Outside
 from tests.world import BUCKET, SITE, World
 
 MORNING = datetime(2026, 11, 23, 2, tzinfo=UTC)
 
 
-class RunSubject:
+class RunSubject(InWorld):
     """A run that a tick begins, and that a kill test delivers the messages of."""
 
-    world: World
-    outside: Outside
-
-    def run(self, push: Any) -> None:
-        """A tick and all that comes of it, delivered by `push`."""
+    def set_off(self) -> None:
+        """A tick."""
         self.world.tick(MORNING)
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
 
     def push(self, delivery: Delivery) -> bool:
         """Deliver as usual, but a process that was killed answers nothing."""
@@ -59,6 +54,7 @@ class Small(RunSubject):
         self.deleted = gone.id
         self.export = world.export(start="2026-11-22T09:00:00Z")
         self.expected_lines, self.expected_images = self.model()
+        self.there = world.landed()
 
     def images(self) -> list[str]:
         listed = self.world.suite.storage.list("waybill-local-images", f"acme/{SITE}/")

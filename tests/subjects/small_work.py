@@ -1,14 +1,14 @@
 """One work of the engine that is killed, paused or cancelled: what all of them have in common."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from infra.local.pubsub import Delivery
+from tests.kills import InWorld
 from tests.outside import Outside
 from tests.world import World
 
 
-class SmallWork:
+class SmallWork(InWorld):
     """A work whose messages are delivered as usual until it ends. A process that was killed answers nothing.
 
     function  what does its pieces
@@ -43,10 +43,6 @@ class SmallWork:
         if delivery.function != self.function:
             return self.world.push(delivery)
         return bool(self.outside.alive(lambda: self.world.push(delivery)))
-
-    def run(self, push: Callable[[Delivery], bool]) -> None:
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
 
     def settle(self) -> None:
         """Let time go by until it has ended."""

@@ -347,7 +347,6 @@ def cancelled_at(small: Small, place: kills.Place) -> None:
     world = small.world
     run = names.scheduled_run(small.export, Window(START.replace(minute=0), MIDNIGHT))
     answers: list[Answer] = []
-    there = world.landed()
 
     def cancel() -> None:
         answers.append(world.request("POST", f"/v1/exports/{small.export}/runs/{run}:cancel"))
@@ -361,7 +360,7 @@ def cancelled_at(small: Small, place: kills.Place) -> None:
     if answer.status == 200:
         (event,) = world.audit(small.export)
         assert (event["status"], event["rows"], event["error"]) == ("CANCELLED", 0, None)
-        assert world.landed() == there
+        assert world.landed() == small.there
         assert world.slots() == []
     else:
         small.done_once()

@@ -397,7 +397,7 @@ def test_of_a_deleted_export_nothing_is_retried(world: World) -> None:
 # --- killed
 
 
-class Subject:
+class Subject(kills.InWorld):
     """An export of which two windows failed; `run` is all that comes of one call."""
 
     def __init__(self, world: World, outside: Outside) -> None:
@@ -439,10 +439,8 @@ class Retrying(Subject):
         super().__init__(world, outside)
         move(world, self.export)
 
-    def run(self, push: Callable[[Delivery], bool]) -> None:
+    def set_off(self) -> None:
         self.call("retry-failed")
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
 
     def done_once(self) -> None:
         assert exported(self.world, NEW) == each_day(1, 2)
@@ -459,10 +457,8 @@ class Backfilling(Subject):
         super().__init__(world, outside)
         fix(world)
 
-    def run(self, push: Callable[[Delivery], bool]) -> None:
+    def set_off(self) -> None:
         self.call("backfill", {"start": "2026-11-22T09:17:00Z", "end": "2026-11-24T00:00:00Z"})
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
 
     def done_once(self) -> None:
         both = [("2026-11-24", ["WO_1", "WO_2"])]

@@ -29,6 +29,15 @@ class Small(RunSubject):
         world.allow_loopback()
         self.export = by_sftp(world, sftp)
 
+    def kept(self) -> Callable[[], None]:
+        world_back, sftp_back = super().kept(), self.sftp.kept()
+
+        def back() -> None:
+            world_back()
+            sftp_back()
+
+        return back
+
     def done_once(self) -> None:
         world = self.world
         event = only(world, self.export)

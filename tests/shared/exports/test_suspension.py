@@ -344,7 +344,7 @@ def test_an_export_that_was_suspended_for_five_weeks_delivers_every_window_in_or
 # --- killed
 
 
-class Subject:
+class Subject(kills.InWorld):
     """An export with one window that failed; `run` is all that comes of one thing that is then done."""
 
     def __init__(self, world: World, outside: Outside, days: int) -> None:
@@ -362,10 +362,6 @@ class Subject:
     def push(self, delivery: Delivery) -> bool:
         return self.attempt(lambda: self.world.push(delivery))
 
-    def deliver(self, push: Callable[[Delivery], bool]) -> None:
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
-
     def settle(self) -> None:
         self.world.wait(timedelta(minutes=20))
         self.world.tick()
@@ -378,9 +374,8 @@ class Suspending(Subject):
     def __init__(self, world: World, outside: Outside) -> None:
         super().__init__(world, outside, 1)
 
-    def run(self, push: Callable[[Delivery], bool]) -> None:
+    def set_off(self) -> None:
         self.world.tick(due(2))
-        self.deliver(push)
 
     def done_once(self) -> None:
         world = self.world
@@ -399,11 +394,10 @@ class Resuming(Subject):
         assert shown(world, self.export)["state"] == "SUSPENDED"
         fix(world)
 
-    def run(self, push: Callable[[Delivery], bool]) -> None:
+    def set_off(self) -> None:
         path = f"/v1/exports/{self.export}:resume"
         while not self.attempt(lambda: self.world.request("POST", path).status == 200):
             pass
-        self.deliver(push)
 
     def done_once(self) -> None:
         world = self.world

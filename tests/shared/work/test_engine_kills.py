@@ -160,6 +160,9 @@ def test_a_toy_makes_every_kind_of_call(fresh: Callable[[], Toys]) -> None:
     assert seen.events > 3
 
 
+OF = 8
+"""In how many tests the places are shared out."""
+
 QUICK = (2, 5)
 """The shares of the places that the quick tests take where they do not take all."""
 
@@ -172,13 +175,13 @@ def cases(others: Iterable[Any], quick: Callable[[Any, Any], bool]) -> list[Any]
 
 @pytest.mark.parametrize(
     ("mode", "share"),
-    cases(range(kills.OF), lambda mode, share: mode is kills.REDELIVERED or share in QUICK),
+    cases(range(OF), lambda mode, share: mode is kills.REDELIVERED or share in QUICK),
     ids=str,
 )
 def test_killed_or_paused_at_any_call_it_ends_the_same(
     fresh: Callable[[], Toys], mode: kills.Mode[Any], share: int
 ) -> None:
-    kills.each(lambda: Whole(fresh()), mode, share=share, of=kills.OF)
+    kills.each(lambda: Whole(fresh()), mode, share=share, of=OF)
 
 
 @pytest.mark.parametrize("mode", [AFTER_WRITES, pytest.param(ANYWHERE, marks=pytest.mark.slow)], ids=str)
