@@ -3,9 +3,9 @@
 A first, undisturbed subject says which calls there are. Just before a call things are as just after the one
 before it, and a call that only reads changes nothing outside. So a process dies after each call that writes,
 and at the end of each event: its handler has returned, and nobody has been told. Where calls are in flight at
-the same time their order means nothing: there it dies on both sides of each. It is paused before every call,
-reads too: what it read before a pause is out of date after it. Two kinds of places are left out, since they
-end as another does (`Pass.pauses`).
+the same time their order means nothing: there it dies on both sides of each, and a call is found again by how
+many of its kind came before it. It is paused before every call, reads too: what it read before a pause is out
+of date after it. Two kinds of places are left out, since they end as another does (`Pass.pauses`).
 """
 
 import re
@@ -102,11 +102,18 @@ _NAMES = re.compile("/o/[^/]*")
 
 @dataclass(frozen=True)
 class Place:
-    """Where something happens: before or after the call of that number (from 1), or at that event's end."""
+    """Where something happens: before or after the call of that number (from 1), or at that event's end. It
+    is the `nth` call of its kind, or event."""
 
     number: int
     when: When
     name: str
+    nth: int
+
+    @property
+    def kind(self) -> str:
+        """Of what kind its call is."""
+        return Call(self.name).kind
 
     def __str__(self) -> str:
         return f"{self.when} {'of event' if self.when == 'end' else 'call'} {self.number}: {self.name}"
@@ -122,9 +129,9 @@ class Pass:
     def deaths(self) -> list[Place]:
         """Where its process can die and leave something else behind than at another place."""
         writes = [(number, call) for number, call in enumerate(self.calls, 1) if call.writes]
-        before = [Place(number, "before", call.name) for number, call in writes if call.beside]
-        after = [Place(number, "after", call.name) for number, call in writes]
-        ends = [Place(number, "end", "acknowledgement") for number in range(1, self.events + 1)]
+        before = [self._place(number, "before") for number, call in writes if call.beside]
+        after = [self._place(number, "after") for number, _ in writes]
+        ends = [Place(number, "end", "acknowledgement", number) for number in range(1, self.events + 1)]
         return [*before, *after, *ends]
 
     def pauses(self) -> list[Place]:
@@ -137,7 +144,7 @@ class Pass:
         the last.
         """
         return [
-            Place(number, "before", call.name)
+            self._place(number, "before")
             for number, (before, call) in enumerate(zip((None, *self.calls), self.calls, strict=False), 1)
             if call.beside or not (call.inside or (call.timeless and before and before.timeless))
         ]
@@ -160,6 +167,18 @@ class Pass:
         kept = set(seen.values())
         return [place for place in places if self._event(place) in kept]
 
+    def counted_from(self, start: Start, place: Place) -> Place:
+        """The same place, for a subject that goes on from a start."""
+        if place.when == "end":
+            return replace(place, number=place.number - start.events, nth=place.nth - start.events)
+        before = sum(call.kind == place.kind for call in self.calls[: start.calls])
+        return replace(place, number=place.number - start.calls, nth=place.nth - before)
+
+    def _place(self, number: int, when: When) -> Place:
+        call = self.calls[number - 1]
+        nth = sum(each.kind == call.kind for each in self.calls[:number])
+        return Place(number, when, call.name, nth)
+
     def _event(self, place: Place) -> int:
         return place.number if place.when == "end" else self.calls[place.number - 1].event
 
@@ -179,9 +198,15 @@ class Mode(Generic[S]):
         return self.name
 
 
+def arm(subject: Subject, place: Place, happens: Callable[[], object] | None = None) -> None:
+    """Have it die there, or have something else happen."""
+    kind = "" if place.when == "end" else place.kind
+    subject.outside.arm(place.nth, place.when, happens, kind=kind)
+
+
 def die(subject: Subject, place: Place, *, redelivered: bool) -> None:
     """Kill it there; let redelivery, or else the sweep alone, bring it to its end."""
-    subject.outside.arm(place.number, place.when)
+    arm(subject, place)
 
     def push(delivery: Delivery) -> bool:
         # What a killed process was sent may never come again, as after 24 hours: then only the sweep is left.
@@ -194,7 +219,7 @@ def die(subject: Subject, place: Place, *, redelivered: bool) -> None:
 
 def sleep(subject: Subject, place: Place) -> None:
     """Pause it there for longer than any lease, while others do all there is; then let it go on."""
-    subject.outside.arm(place.number, place.when, subject.settle)
+    arm(subject, place, subject.settle)
     subject.run(subject.push)
     end(subject, place)
     subject.done_once()
@@ -208,15 +233,9 @@ def end(subject: Subject, place: Place) -> None:
     if place.when == "end":
         assert outside.events >= place.number
     else:
-        assert len(outside.calls) >= place.number, outside.calls
-        assert method(outside.calls[place.number - 1]) == method(place.name), outside.calls
+        assert outside.struck is not None, outside.calls
     outside.arm(0, "before")
     subject.settle()
-
-
-def method(call: str) -> str:
-    """What is the same of a call at every pass: not the names in it that are new each time."""
-    return call if call.startswith("sftp") else call.partition(" ")[0]
 
 
 REDELIVERED: Mode[Any] = Mode("killed and redelivered", Pass.deaths, partial(die, redelivered=True))
@@ -226,7 +245,7 @@ PAUSED: Mode[Any] = Mode("paused past its lease", Pass.pauses, sleep)
 
 def _cancel(subject: Any, place: Place) -> None:
     """Cancel it there, while its attempt is under way."""
-    subject.outside.arm(place.number, place.when, subject.cancel)
+    arm(subject, place, subject.cancel)
     subject.run(subject.push)
     end(subject, place)
     subject.done_or_cancelled()
@@ -296,7 +315,7 @@ def each(
     for place in places:
         counted = attrgetter("events" if place.when == "end" else "calls")
         start = next((each for each in reversed(starts) if counted(each) < place.number), None)
-        there = place if start is None else replace(place, number=place.number - counted(start))
+        there = place if start is None else _passes[kind].counted_from(start, place)
         try:
             mode.strike(fresh(start), there)
         except BaseException as error:

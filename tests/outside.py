@@ -73,6 +73,11 @@ class Call:
     event: int = 0
 
     @property
+    def kind(self) -> str:
+        """What is the same of it at every pass: not the names in it that are new each time."""
+        return self.name if self.name.startswith("sftp") else self.name.partition(" ")[0]
+
+    @property
     def writes(self) -> bool:
         """Whether it changes anything outside."""
         return self.name in SFTP_WRITES or (self.name.startswith(WRITES) and not self.name.endswith(READS))
@@ -91,6 +96,11 @@ class Outside:
     events: int = 0
     at: int = 0
     when: When = "before"
+    kind: str = ""
+    of_kind: int = 0
+    """How many calls of that kind were made."""
+    struck: Call | None = None
+    """The call at which it happens, once that is made."""
     happens: Callable[[], object] | None = None
     dead: bool = False
     counting: bool = False
@@ -104,11 +114,15 @@ class Outside:
         """What each call was."""
         return [call.name for call in self.made]
 
-    def arm(self, at: int, when: When, happens: Callable[[], object] | None = None) -> None:
-        """At the `at`-th call, or event, from now (from 1) die, or do `happens` once and go on."""
+    def arm(
+        self, at: int, when: When, happens: Callable[[], object] | None = None, *, kind: str = ""
+    ) -> None:
+        """At the `at`-th call, or event, from now (from 1) die, or do `happens` once and go on. With `kind`
+        only such calls count (`Call.kind`): others may come between them in any order."""
         self.made.clear()
-        self.events = 0
+        self.events = self.of_kind = 0
         self.at, self.when, self.happens, self.dead = at, when, happens, False
+        self.kind, self.struck = kind, None
         self.broke = None
 
     @contextlib.contextmanager
@@ -152,7 +166,11 @@ class Outside:
                     each.beside = True
             self.in_flight.append(call)
             self.made.append(call)
-            mine = len(self.made) == self.at
+            counts = self.kind in ("", call.kind)
+            self.of_kind += counts
+            mine = counts and self.of_kind == self.at
+            if mine:
+                self.struck = call
         if mine and self.when == "before":
             self.ended(call)
             self.strike(name)
@@ -171,7 +189,7 @@ class Outside:
 
     def strikes_after(self, call: Call) -> bool:
         """Whether something happens after this call."""
-        return self.when == "after" and 0 < self.at <= len(self.made) and self.made[self.at - 1] is call
+        return self.when == "after" and self.struck is call
 
     def strike(self, name: str) -> None:
         if self.happens is None:

@@ -165,7 +165,8 @@ def test_of_events_that_make_the_same_calls_the_first_is_taken() -> None:
 @pytest.mark.parametrize(("number", "deliveries"), [(1, 2), (2, 1)])
 def test_killed_either_way_it_is_redelivered_or_swept_by_turns(number: int, deliveries: int) -> None:
     subject = Careful()
-    kills.EITHER_WAY.strike(subject, Place(number, "before", ("BatchGetDocuments", "Commit")[number - 1]))
+    name = ("BatchGetDocuments", "Commit")[number - 1]
+    kills.EITHER_WAY.strike(subject, Place(number, "before", name, nth=1))
     assert subject.deliveries == deliveries
 
 
@@ -310,11 +311,31 @@ def test_what_fails_during_a_pause_fails_the_test_even_if_the_paused_attempt_swa
         kills.each(Endless, kills.PAUSED)
 
 
-def test_a_place_that_is_not_the_call_of_the_first_pass_is_told() -> None:
+def test_a_place_that_is_not_there_again_is_told() -> None:
     with pytest.raises(AssertionError):
-        kills.sleep(Counter(), Place(2, "before", "Publish"))
+        kills.sleep(Counter(), Place(4, "before", "Publish", nth=2))
     with pytest.raises(AssertionError):
-        kills.sleep(Counter(), Place(9, "before", "Publish"))
+        kills.sleep(Counter(), Place(4, "before", "PUT thing", nth=1))
+
+
+def test_a_call_is_found_again_where_calls_of_other_kinds_come_in_another_order() -> None:
+    outside = Outside()
+
+    def make(*names: str) -> list[str]:
+        happened: list[str] = []
+        for place in places:
+            subject.outside = outside
+            kills.arm(subject, place, lambda: happened.append(outside.calls[-1]))
+            with outside.watching():
+                for name in names:
+                    subject.call(name)
+        return happened
+
+    subject = Counter()
+    calls = tuple(Call(name) for name in ("GET a", "Commit", "GET b", "Commit"))
+    places = kills.Pass(calls, events=0).pauses()
+    assert make("GET a", "Commit", "GET b", "Commit") == ["GET a", "Commit", "GET b", "Commit"]
+    assert make("Commit", "GET a", "GET b", "Commit") == ["GET a", "Commit", "GET b", "Commit"]
 
 
 class Chain(kills.InWorld):

@@ -328,7 +328,7 @@ def edited_at(small: Small, place: kills.Place) -> None:
         changes = {"site_ids": [OTHER_SITE], "connector_config": {"storage_uri": uri(MOVED)}}
         assert world.request("PATCH", path, changes).status == 200
 
-    small.outside.arm(place.number, place.when, edit)
+    kills.arm(small, place, edit)
     small.run(small.push)
     kills.end(small, place)
     assert world.request("GET", path).body["version"] == 2
@@ -351,7 +351,7 @@ def cancelled_at(small: Small, place: kills.Place) -> None:
     def cancel() -> None:
         answers.append(world.request("POST", f"/v1/exports/{small.export}/runs/{run}:cancel"))
 
-    small.outside.arm(place.number, place.when, cancel)
+    kills.arm(small, place, cancel)
     small.run(small.push)
     kills.end(small, place)
     assert not world.failures, world.failures[0]
