@@ -2,10 +2,15 @@
 
 A work order is imported whole or not at all: each of its files is looked at, everything that is wrong is
 listed, and only where nothing is it is written. A slice goes on where the last attempt had saved: after some
-work orders it writes down how far it is, with the errors found since, in one transaction.
+work orders, a chunk, it writes down how far it is, with the errors found since, in one transaction.
+
+While a chunk's documents are written, by a thread, the files of the next ones are read, by the event loop.
+Chunks are written one after the other, each once all its photographs are stored. So whatever dies leaves
+photographs of chunks that were not written, and the next attempt finds those where it would store them.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -35,8 +40,15 @@ CHUNK_FILES = 500
 """After how many work orders, or files of them, a slice saves how far it is."""
 
 CHUNK_JSON_BYTES = 2 * folders.JSON_LARGEST
-"""The same for bytes of JSON: what is read of them stays in memory until it is written, and 4 MB of empty
-lists are 100 MB then. Of one work order there are no more."""
+"""The same for bytes of JSON. Of one work order there are no more."""
+
+JSON_BYTES = CHUNK_JSON_BYTES
+"""How many bytes of JSON may have been read and not yet written, of all chunks together. They stay in memory
+that long, and 4 MB of empty lists are 100 MB then."""
+
+CHUNKS_READ = 2
+"""The files of how many chunks are read at once: those of the second while the last ones of the first are
+under way."""
 
 ORDERS_AT_ONCE = 8
 """Of how many work orders of a slice files are read at once."""
@@ -81,34 +93,21 @@ async def _import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | 
     began = stopwatch()
     site = get_site(cloud.db, batch.site, batch.customer)
     steps.ready(cloud, site)
-    fields = attempt.fields
-    position, reached = fields["position"], Progress.of(fields)
+    planned = _planned(cloud, batch, attempt.fields["start"], attempt.fields["end"])
     async with Many(cloud.objects, cloud.settings.storage_url) as many:
         importer = _Importer(cloud, batch, site, attempt, many)
-        planned = _planned(cloud, batch, fields["start"], fields["end"])
-        for chunk in _chunks(planned[position:]):
-            outcomes = await importer.run(chunk)
-            if any(each.stored and each.stored.analysis == DUE for each in outcomes):
-                queue.publish_queued(cloud, site)
-            problems = [problem for each in outcomes for problem in each.problems]
-            imported = [
-                reporting.Imported(each.stored.work_order.id, each.stored.work_order.name, each.files)
-                for each in outcomes
-                if each.stored is not None and each.files
-            ]
-            documents = {
-                **errors_file.documents(batch, attempt.piece.name, position, problems),
-                **reporting.documents(batch, attempt.piece.name, position, imported),
-            }
-            position += len(chunk)
-            reached = reached.plus(_counted(outcomes, problems))
-            attempt.save(
-                {**asdict(reached), "position": position}, documents, lambda: batches.counted(cloud, batch)
-            )
-            # Looked at behind a chunk: however little time there is, each attempt gets on.
-            if position < len(planned) and elapsed_since(began) >= cloud.settings.attempt_seconds:
-                return Later()
-    logs.info("slice imported", work_orders=reached.work_orders_done)
+        try:
+            for chunk in _chunks(planned[importer.position :]):
+                await importer.begin(chunk)
+                # Looked at behind a chunk: however little time there is, each attempt gets on.
+                if elapsed_since(began) >= cloud.settings.attempt_seconds:
+                    break
+            await importer.finish()
+        finally:
+            await importer.stop()
+    if importer.position < len(planned):
+        return Later()
+    logs.info("slice imported", work_orders=importer.reached.work_orders_done)
     return Done()
 
 
@@ -118,21 +117,29 @@ def _planned(cloud: Cloud, batch: Batch, start: int, end: int) -> list[tuple[str
     return list(folders.read(cloud.objects.read(batch.listing, start, end)))
 
 
-def _chunks(
-    planned: Sequence[tuple[str, list[Entry]]],
-) -> Iterator[list[tuple[str, list[Entry]]]]:
-    chunk: list[tuple[str, list[Entry]]] = []
-    files = json_bytes = 0
+@dataclass
+class _Chunk:
+    """Some work orders as they are planned, by name and files, and how many bytes of JSON they have;
+    `readings` once they are read."""
+
+    planned: list[tuple[str, list[Entry]]] = field(default_factory=list)
+    json_bytes: int = 0
+    readings: Sequence["_Reading"] = ()
+
+
+def _chunks(planned: Sequence[tuple[str, list[Entry]]]) -> Iterator[_Chunk]:
+    chunk = _Chunk()
+    files = 0
     for name, entries in planned:
         files += len(entries)
         more = sum(each.size for each in entries if not each.problem and each.file in folders.JSON_NAMES)
-        json_bytes += more
-        full = len(chunk) == CHUNK_ORDERS or files > CHUNK_FILES or json_bytes > CHUNK_JSON_BYTES
-        if chunk and full:
+        full = len(chunk.planned) == CHUNK_ORDERS or files > CHUNK_FILES
+        if chunk.planned and (full or chunk.json_bytes + more > CHUNK_JSON_BYTES):
             yield chunk
-            chunk, files, json_bytes = [], len(entries), more
-        chunk.append((name, entries))
-    if chunk:
+            chunk, files = _Chunk(), len(entries)
+        chunk.planned.append((name, entries))
+        chunk.json_bytes += more
+    if chunk.planned:
         yield chunk
 
 
@@ -148,15 +155,17 @@ def _counted(outcomes: Sequence[_Outcome], problems: Sequence[Problem]) -> Progr
 
 
 class _Room:
-    """Lets work begin as long as what is under way stays below a number of bytes, or nothing else is."""
+    """Lets work begin as long as what is under way stays below a number of bytes, or nothing else is. Nobody
+    overtakes who came before: what waits may be needed by what is under way."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._taken = 0
         self._changed = asyncio.Condition()
+        self._line = asyncio.Lock()
 
     async def take(self, count: int) -> None:
-        async with self._changed:
+        async with self._line, self._changed:
             await self._changed.wait_for(lambda: not self._taken or self._taken + count <= self._most)
             self._taken += count
 
@@ -167,11 +176,18 @@ class _Room:
 
 
 class _Importer:
-    """Imports work orders of an archive, several at once."""
+    """Imports chunks of work orders of an archive: reads the files of several work orders at once, and
+    writes the documents of one chunk while the next ones are read.
+
+    position  how many work orders of the slice are saved
+    reached   what these came to
+    """
 
     def __init__(self, cloud: Cloud, batch: Batch, site: Site, attempt: Attempt, many: Many) -> None:
         if batch.archive is None:
             raise ValueError(f"the batch {batch.id} is {batch.state} and has no archive")
+        self.position: int = attempt.fields["position"]
+        self.reached = Progress.of(attempt.fields)
         self._cloud = cloud
         self._batch = batch
         self._archive = batch.archive
@@ -181,19 +197,59 @@ class _Importer:
         self._groups = naming.admissible(site.task_groups)
         self._code_page = batch.code_page or site.code_page or ""
         self._room = _Room(IN_FLIGHT_BYTES)
+        self._json_room = _Room(JSON_BYTES)
         self._turn = asyncio.Semaphore(ORDERS_AT_ONCE)
+        self._reading: deque[asyncio.Task[_Chunk]] = deque()
+        self._writing: asyncio.Task[None] | None = None
 
-    async def run(self, chunk: Sequence[tuple[str, list[Entry]]]) -> list[_Outcome]:
-        """Import these: their photographs side by side, then their documents."""
-        ids = [store.work_order_id(self._site.id, name) for name, _ in chunk]
-        removed.check_before(self._cloud, self._site.customer, ids)
-        tasks = [asyncio.create_task(self._read(name, entries)) for name, entries in chunk]
+    async def begin(self, chunk: _Chunk) -> None:
+        """Begin to read these. Returns once there is room for another chunk. What went wrong with a chunk is
+        raised when a later one is begun, or at the end."""
+        self._reading.append(asyncio.create_task(self._read_chunk(chunk)))
+        if len(self._reading) == CHUNKS_READ:
+            await self._go_on()
+
+    async def finish(self) -> None:
+        """Returns once all that was begun is written and saved."""
+        while self._reading:
+            await self._go_on()
+        if self._writing is not None:
+            await self._writing
+
+    async def stop(self) -> None:
+        """Read no more of what was begun."""
+        for task in self._reading:
+            task.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
+
+    async def _go_on(self) -> None:
+        """Begin to write the chunk that was begun first, behind the one before it."""
+        if self._writing is not None:
+            await self._writing
+        self._writing = asyncio.create_task(self._write_chunk(await self._reading.popleft()))
+
+    async def _read_chunk(self, chunk: _Chunk) -> _Chunk:
+        """Read these, and store their photographs."""
+        await self._json_room.take(chunk.json_bytes)
+        ids = [store.work_order_id(self._site.id, name) for name, _ in chunk.planned]
+        await asyncio.to_thread(removed.check_before, self._cloud, self._site.customer, ids)
+        tasks = [asyncio.create_task(self._read(name, entries)) for name, entries in chunk.planned]
         try:
-            readings = await asyncio.gather(*tasks)
+            chunk.readings = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
-        return self._write(readings)
+        return chunk
+
+    async def _write_chunk(self, chunk: _Chunk) -> None:
+        """Write its documents, and how far the slice is then."""
+        outcomes = await asyncio.to_thread(self._write, chunk.readings)
+        saving = asyncio.to_thread(self._save, outcomes)
+        if any(each.stored and each.stored.analysis == DUE for each in outcomes):
+            await asyncio.gather(saving, asyncio.to_thread(queue.publish_queued, self._cloud, self._site))
+        else:
+            await saving
+        await self._json_room.give_back(chunk.json_bytes)
 
     async def _read(self, name: str, entries: list[Entry]) -> "_Reading":
         reading = _Reading(self._site, name, self._groups, self._code_page)
@@ -212,7 +268,9 @@ class _Importer:
                 await asyncio.gather(*(self._file(reading, entry, content, start) for entry in span))
             finally:
                 await self._room.give_back(memory)
-            self._attempt.heartbeat()
+            # A chunk that is written shows life at its end, and one attempt does not save twice at once.
+            if self._writing is None or self._writing.done():
+                self._attempt.heartbeat()
 
     async def _file(self, reading: "_Reading", entry: Entry, content: memoryview, at: int) -> None:
         start, end = region(entry)
@@ -249,6 +307,28 @@ class _Importer:
         due = queue.due(self._site, reporting.waker(self._batch, self._attempt.piece.function))
         written = store.import_many(self._cloud, self._site, arrivals, due)
         return [reading.outcome(written.get(reading.name)) for reading in readings]
+
+    def _save(self, outcomes: Sequence[_Outcome]) -> None:
+        """How far the slice is with these, and what is to be known of them."""
+        problems = [problem for each in outcomes for problem in each.problems]
+        imported = [
+            reporting.Imported(each.stored.work_order.id, each.stored.work_order.name, each.files)
+            for each in outcomes
+            if each.stored is not None and each.files
+        ]
+        piece = self._attempt.piece.name
+        documents = {
+            **errors_file.documents(self._batch, piece, self.position, problems),
+            **reporting.documents(self._batch, piece, self.position, imported),
+        }
+        position = self.position + len(outcomes)
+        reached = self.reached.plus(_counted(outcomes, problems))
+        self._attempt.save(
+            {**asdict(reached), "position": position},
+            documents,
+            lambda: batches.counted(self._cloud, self._batch),
+        )
+        self.position, self.reached = position, reached
 
 
 class _WrongParameters(Refused):

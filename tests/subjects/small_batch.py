@@ -17,7 +17,8 @@ OURS = ("ingest_batch", "ingest_work_orders")
 
 class Small(InWorld):
     """The smallest batch that makes every kind of call: a work order that is there and gets one photograph
-    more, two that are new, one that is wrong, a file of none; three slices, saved after each work order."""
+    more, two that are new, one that is wrong, a file of none; three slices, saved after each work order. The
+    documents of one of the new ones are written while the photograph of the other is stored."""
 
     def __init__(self, world: World, outside: Outside) -> None:
         self.world = world
@@ -32,8 +33,8 @@ class Small(InWorld):
                     File("WO_0/metadata.json", b'{"floor": 3}'),
                     File("WO_1/meter.jpg", jpeg("one")),
                     File("WO_1/parameters.json", b'{"kind": "fibre"}'),
-                    File("WO_BAD/roof.jpg", jpeg("roof")),
                     File("WO_2/door-7.jpg", jpeg("two")),
+                    File("WO_BAD/roof.jpg", jpeg("roof")),
                     File("stray.jpg", jpeg("stray")),
                 ]
             )

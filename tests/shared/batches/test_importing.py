@@ -20,7 +20,6 @@ from pillow_heif import register_heif_opener
 
 from infra.local.pubsub import Delivery
 from shared.accounts.customers import Parameter, add_site
-from shared.analysis import queue
 from shared.batches import batch as batches
 from shared.batches import folders, importing
 from shared.batches.batch import ENDED
@@ -1086,13 +1085,14 @@ def test_cancelled_in_the_middle_of_a_slice_it_stops_there(
 ) -> None:
     monkeypatch.setattr(importing, "CHUNK_ORDERS", 1)
     id = world.batch(SIX)
-    publish = queue.publish_queued
+    import_many = store.import_many
 
-    def cancel(*told: Any) -> None:
-        publish(*told)
+    def cancel(*told: Any) -> Any:
+        written = import_many(*told)
         world.request("DELETE", f"/v0.2/batches/{id}")
+        return written
 
-    monkeypatch.setattr(queue, "publish_queued", cancel)
+    monkeypatch.setattr(store, "import_many", cancel)
     world.drain()
     assert (world.shown(id)["status"], set(world.imported())) == ("CANCELLED", {"WO_1"})
 
