@@ -20,6 +20,7 @@ from shared.gcp.urls import bucket_in
 from shared.net import outbound
 from shared.settings import Settings
 from shared.workorders import pictures
+from shared.workorders.headers import read_header
 from shared.workorders.store import VALUE, Photograph, PlainInput
 
 MAX_INPUTS = 5
@@ -167,7 +168,7 @@ def _fetched(db: firestore.Client, site: Site, url: str) -> bytes:
 
 
 def _extension(content: bytes) -> str:
-    refusal = pictures.refusal(content)
+    refusal = pictures.refusal(content, read_header(content))
     if refusal is None:
         return pictures.extension(content)  # clients say jpg of all of them
     raise _wrong(f"{SENTENCES[refusal.code]}. {refusal.detail}".removesuffix(". "))

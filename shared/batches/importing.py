@@ -30,6 +30,7 @@ from shared.gcp.many import Many
 from shared.work.attempts import Attempt
 from shared.work.kinds import Done, Later
 from shared.workorders import images, parameters, pictures, removed, store, stored
+from shared.workorders.headers import read_header
 from shared.workorders.parameters import WrongParameter
 from shared.workorders.record import Input
 from shared.workorders.store import CONTENT_TYPES
@@ -279,7 +280,8 @@ class _Importer:
             if entry.file in folders.JSON_NAMES:
                 reading.documents[entry.file] = json_files.parse(unpacked)
                 return
-            refusal = pictures.refusal(unpacked)
+            header = read_header(unpacked)
+            refusal = pictures.refusal(unpacked, header)
             if refusal:
                 raise BadFile(*refusal)
         except BadFile as bad:
@@ -298,7 +300,7 @@ class _Importer:
         reading.taken[entry.file] = StoredInput(
             reading.photos[entry.file].task_group,
             Input(id=id, file_extension=extension),
-            images.stored(id, extension, stored, unpacked),
+            images.stored(id, extension, stored, header),
         )
 
     def _write(self, readings: Sequence["_Reading"]) -> list[_Outcome]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.gcp.objects import Stored
-from shared.workorders.headers import read_header
+from shared.workorders.headers import Header
 
 LINE_BYTES = 118
 """Every line, with its newline."""
@@ -94,9 +94,8 @@ def name_of(customer: str, site: str, id: str, file_extension: str) -> str:
     return f"{customer}/{site}/{id}.{file_extension}"
 
 
-def stored(id: str, file_extension: str, at: Stored, content: bytes) -> Image:
-    """The image of an input as it was stored, with this content."""
-    header = read_header(content)
+def stored(id: str, file_extension: str, at: Stored, header: Header | None) -> Image:
+    """The image of an input as it was stored, with the header that its content has, if it is a picture."""
     width, height = (header.width, header.height) if header else (0, 0)
     return Image(id, file_extension, at.generation, at.size, at.crc32c, width, height)
 

@@ -25,6 +25,7 @@ from shared.gcp.documents import Snapshot, fields_of, plain, read_time
 from shared.patches import merged
 from shared.workorders import envelope, images, removed, stored
 from shared.workorders.envelope import METADATA_BYTES
+from shared.workorders.headers import read_header
 from shared.workorders.record import (
     SCHEMA,
     DataConformity,
@@ -473,7 +474,9 @@ def _stored(
         )
         taken.append(
             StoredInput(
-                photograph.task_group, new, images.stored(new.id, extension, stored, photograph.content)
+                photograph.task_group,
+                new,
+                images.stored(new.id, extension, stored, read_header(photograph.content)),
             )
         )
     return taken

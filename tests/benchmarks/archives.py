@@ -25,6 +25,7 @@ from shared.work import control, pieces
 from shared.work.engine import perform
 from shared.work.pieces import OPEN, QUEUED
 from shared.workorders import images, store, stored
+from shared.workorders.headers import read_header
 from shared.workorders.record import Input
 from shared.workorders.store import CONTENT_TYPES
 from shared.workorders.stored import StoredInput
@@ -124,7 +125,7 @@ def _plainly(cloud: Cloud, site: Site, archive: Stored, threads: int) -> None:
             content, content_type=CONTENT_TYPES[extension], if_generation_match=0, checksum="crc32c"
         )
         there = Stored(bucket.name, to.name, int(to.generation), int(to.size), to.crc32c)
-        image = images.stored(id, extension, there, content)
+        image = images.stored(id, extension, there, read_header(content))
         return StoredInput(file.rpartition("-")[0], Input(id=id, file_extension=extension), image)
 
     with blob.open("rb") as file, zipfile.ZipFile(file) as opened, ThreadPoolExecutor(threads) as pool:

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image as pillow
 
 from shared.gcp.objects import Stored
+from shared.workorders.headers import read_header
 from shared.workorders.images import (
     LINE_BYTES,
     Image,
@@ -54,10 +55,10 @@ def test_an_image_knows_its_pixels_as_they_are_stored() -> None:
     exif[0x0112] = 6  # a viewer turns it
     pillow.new("RGB", (321, 123)).save(picture, "JPEG", exif=exif)
     at = Stored("images", "acme/lisbon/1.jpg", 1, 10, "AAAAAA==")
-    image = stored("1", "jpg", at, picture.getvalue())
+    image = stored("1", "jpg", at, read_header(picture.getvalue()))
     assert (image.width, image.height) == (321, 123)
     assert list(decode(encode(image))) == [image]
-    nothing = stored("1", "jpg", at, b"no picture")
+    nothing = stored("1", "jpg", at, read_header(b"no picture"))
     assert (nothing.width, nothing.height) == (0, 0)
 
 

@@ -20,7 +20,7 @@ from pillow_heif import register_heif_opener
 
 from shared.clock import elapsed_since, stopwatch
 from shared.workorders import headers, pictures
-from shared.workorders.pictures import Refusal, check, extension, refusal
+from shared.workorders.pictures import Refusal, check, extension
 from shared.workorders.record import DataConformity
 
 UNREADABLE = (DataConformity("readable", "UNREADABLE", "error"),)
@@ -29,6 +29,11 @@ FORMATS = ["JPEG", "PNG", "WEBP", "HEIF"]
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "HEIF": "heic"}
 
 register_heif_opener()  # so that Pillow writes HEIC
+
+
+def refusal(content: bytes) -> Refusal | None:
+    """Why a file cannot be imported as a picture."""
+    return pictures.refusal(content, headers.read_header(content))
 
 
 @functools.cache
