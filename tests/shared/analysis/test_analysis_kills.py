@@ -136,7 +136,7 @@ def test_with_every_message_delivered_twice_it_ends_the_same(make: Make, kind: t
 
 def asked_meanwhile(event: Event, place: kills.Place) -> None:
     """It is paused there while a client asks for all there is, a third photograph included."""
-    event.outside.arm(place.number, place.when, event.request)
+    kills.arm(event, place, event.request)
     event.run(event.push)
     kills.end(event, place)
     event.ends(3)

@@ -115,7 +115,7 @@ class Late(RetriedDouble):
 
 def retried_meanwhile(late: Late, place: kills.Place) -> None:
     """The late message is paused there while somebody retries the work."""
-    late.outside.arm(place.number, place.when, late.retry)
+    kills.arm(late, place, late.retry)
     late.run(late.push)
     kills.end(late, place)
     late.done_once()
@@ -131,7 +131,7 @@ def cancelled_meanwhile(whole: Whole, place: kills.Place) -> None:
         if fields(whole.reference)["state"] in ("PLANNING", "DOUBLING"):
             control.cancel(whole.toys.cloud, whole.toys.kind, whole.reference)
 
-    whole.outside.arm(place.number, place.when, cancel)
+    kills.arm(whole, place, cancel)
     whole.run(whole.push)
     kills.end(whole, place)
     assert whole.ended_once() in ("CANCELLED", "COMPLETED")
