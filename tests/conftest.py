@@ -45,6 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--write-golden", action="store_true", help="write golden files anew; then read the diff"
     )
     parser.addoption(
+        "--screenshots",
+        action="store_true",
+        help="take a screenshot of each page of the console in each view, not of those with faults alone",
+    )
+    parser.addoption(
         "--google",
         action="store_true",
         help="use Google's emulators: see tests/emulators",

@@ -102,7 +102,8 @@ def inaccessible(page: Page, rules: Sequence[str] = ()) -> list[str]:
     options: dict[str, object] = {"resultTypes": ["violations"]}
     if rules:
         options["runOnly"] = {"type": "rule", "values": list(rules)}
-    page.evaluate(_axe())
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(_axe())
     found = page.evaluate("options => axe.run(options)", options)
     return [
         f"{each['id']} ({each['impact']}): {each['help']}: {node['html'][:200]}"
@@ -130,16 +131,18 @@ def views(page: Page) -> Iterator[tuple[int, str]]:
             yield width, scheme
 
 
-def faults_in_all_views(page: Page, name: str) -> list[str]:
-    """Take a screenshot of the page in each view, and return what is wrong with it in any, a line each."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+def faults_in_all_views(page: Page, name: str, *, screenshots: bool = False) -> list[str]:
+    """What is wrong with the page in any view, a line each. A screenshot is taken of each view with faults;
+    with `screenshots`, of all."""
     faults = []
     for width, scheme in views(page):
-        page.screenshot(
-            path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", full_page=True, animations="disabled"
-        )
         told = [*inaccessible(page, () if scheme == "light" else ["color-contrast"])]
         if scheme == "light":
             told += unreadable(page)
+        if told or screenshots:
+            SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            page.screenshot(
+                path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", full_page=True, animations="disabled"
+            )
         faults += [f"{width} px, {scheme}: {each}" for each in told]
     return faults

@@ -1,11 +1,13 @@
 """What is looked at on every page is found where it is wrong, and not where it is right."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route
 
-from tests.browser.looking import NARROW, WIDE, Watch, inaccessible, unreadable, views
+from tests.browser import looking
+from tests.browser.looking import NARROW, WIDE, Watch, faults_in_all_views, inaccessible, unreadable, views
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +125,19 @@ def test_who_cannot_use_it_is_found_under_a_strict_policy(shows: Shows) -> None:
     assert sorted(found) == ["color-contrast", "image-alt", "label"]
     assert [each.partition(" ")[0] for each in inaccessible(page, ["color-contrast"])] == ["color-contrast"]
     assert watch.faults() == []
+
+
+def test_a_fault_of_one_view_is_told_with_it_and_seen_on_its_screenshot(
+    shows: Shows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(looking, "SCREENSHOTS", tmp_path)
+    pale = f"{STYLE} @media (max-width: 500px) and (prefers-color-scheme: dark) {{ p {{ color: #aaa; }} }}"
+    page, _ = shows(GOOD, {"good.css": ("text/css", pale)})
+    [told] = faults_in_all_views(page, "pale")
+    assert told.startswith("390 px, dark: color-contrast")
+    assert [each.name for each in tmp_path.iterdir()] == ["pale-390-dark.png"]
+    faults_in_all_views(page, "all", screenshots=True)
+    assert len([*tmp_path.glob("all-*.png")]) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 """Every page of the console, as wide as a screen and a telephone, light and dark: everyone can read and use
-it, it weighs little, and it asks nobody else. Its screenshots are in `.local/screenshots/`.
+it, it weighs little, and it asks nobody else. With `--screenshots` those of all are in `.local/screenshots/`.
 """
 
 from collections.abc import Mapping
@@ -109,12 +109,12 @@ class _Anything(dict[str, str]):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*SIGNED_OUT, *PAGES])
-def test_everyone_can_read_and_use_it(visitor: Visitor, name: str) -> None:
+def test_everyone_can_read_and_use_it(visitor: Visitor, pytestconfig: pytest.Config, name: str) -> None:
     path = {**SIGNED_OUT, **PAGES}[name].format_map(visitor.console.ids)
     page = visitor.open(path, signed_in=name not in SIGNED_OUT)
     page.wait_for_load_state("networkidle")
     expect(page.get_by_role("main")).to_be_visible()
     assert visitor.watches[0].weight() < MOST_BYTES
     assert visitor.watches[0].answers[0].status == 200
-    faults = faults_in_all_views(page, name)
+    faults = faults_in_all_views(page, name, screenshots=pytestconfig.getoption("--screenshots"))
     assert not faults, "\n".join(faults)
