@@ -301,7 +301,7 @@ def each(
     share   take each `of`-th place only, from this one on (from 0)
     sample  take only so many, spread over the whole, the last among them
     """
-    fresh = _fresh(make)
+    fresh = fresh_from(make)
     subject = fresh(None)
     kind = type(subject)
     if kind not in _passes:
@@ -323,7 +323,7 @@ def each(
             raise
 
 
-def _fresh(make: Callable[[], S]) -> Callable[[Start | None], S]:
+def fresh_from(make: Callable[[], S]) -> Callable[[Start | None], S]:
     """What gives fresh subjects, which go on from a start or begin; none is of use once there is another."""
     first = make()
     if not (isinstance(first, InWorld) and first.world.can_go_back):

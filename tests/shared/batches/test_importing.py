@@ -856,11 +856,19 @@ def test_seventy_thousand_files_of_which_nearly_all_are_junk(world: World) -> No
 
 @pytest.mark.slow
 def test_a_work_order_of_as_many_files_as_it_may_have(world: World) -> None:
-    many = [File(f"WO/meter-{n}.jpg", jpeg(str(n)), STORED) for n in range(stored.MAX_INPUTS, 0, -1)]
+    """Each photograph is small, so that it is soon looked at, and is warned of for that."""
+
+    def small(number: int) -> bytes:
+        said = str(number).encode()
+        return b"\xff\xd8\xff\xfe" + (len(said) + 2).to_bytes(2) + said + tiny[2:]
+
+    tiny = picture("JPEG")
+    many = [File(f"WO/meter-{n}.jpg", small(n), STORED) for n in range(stored.MAX_INPUTS, 0, -1)]
     told = [File("WO/metadata.json", b'{"floor": 3}'), File("WO/parameters.json", b'{"kind": "fibre"}')]
     shown = world.import_archive(zipped([good("A"), *many, *told, good("B")]))
     assert (shown["status"], shown["work_orders_done"], shown["images"]) == ("COMPLETED", 3, 5_002)
-    assert contents(world, "WO") == {"meter": [jpeg(str(n)) for n in range(1, stored.MAX_INPUTS + 1)]}
+    assert contents(world, "WO") == {"meter": [small(n) for n in range(1, stored.MAX_INPUTS + 1)]}
+    assert document(world, "WO")["analysis"] == "DONE"
 
 
 @pytest.mark.slow
