@@ -15,8 +15,11 @@ from infra.package import LOCK, REQUIREMENTS, ROOT, package
 BUNDLE = Bundle.load()
 
 # Runs where only the packages and site-packages can be imported from: imports each main.py as if alone.
+# A file that is the same in several packages is compiled once.
 IMPORT_EACH = """
-import importlib, importlib.metadata, json, pathlib, sys
+import functools, importlib, importlib.machinery, importlib.metadata, json, pathlib, sys
+compiled = functools.cache(lambda content: compile(content, "<a file>", "exec", dont_inherit=True))
+importlib.machinery.SourceFileLoader.source_to_code = lambda self, content, path: compiled(bytes(content))
 packages, result = [pathlib.Path(path) for path in json.loads(sys.argv[1])], {}
 for folder in packages:
     sys.path.insert(0, str(folder))
