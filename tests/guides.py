@@ -47,8 +47,9 @@ class Guide:
 
     @property
     def commands(self) -> list[str]:
-        """What is run when the change is made."""
-        return [line for each in self.steps if each.file is None for line in each.content.splitlines()]
+        """What is run when the change is made; a line that ends in a backslash goes on in the next."""
+        blocks = [each.content.replace("\\\n", "") for each in self.steps if each.file is None]
+        return [line for block in blocks for line in block.splitlines()]
 
     @property
     def files(self) -> list[str]:

@@ -70,7 +70,8 @@ In `shared/boats.py`:
 ```
 
 ```sh
-.venv/bin/python -m pytest tests/boats
+.venv/bin/python -m pytest tests/boats \\
+    tests/ships
 ```
 
 # Another title
@@ -87,9 +88,11 @@ def test_the_blocks_of_a_guide_are_its_steps() -> None:
     assert guide.steps == (
         Step("python", "# Not a title\n", "shared/boats/red.py"),
         Step("diff", " one\n+two\n", "shared/boats.py"),
-        Step("sh", ".venv/bin/python -m pytest tests/boats\n", None),
+        Step("sh", ".venv/bin/python -m pytest tests/boats \\\n    tests/ships\n", None),
     )
-    assert guide.commands == [".venv/bin/python -m pytest tests/boats"]
+    assert [each.split() for each in guide.commands] == [
+        [".venv/bin/python", "-m", "pytest", "tests/boats", "tests/ships"]
+    ]
 
 
 @pytest.mark.parametrize("line", ["It floats.", "A `boat`:", "`shared/boats/red.py`"])
