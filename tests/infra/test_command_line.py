@@ -20,11 +20,12 @@ HELP = [("infra", "--help"), ("infra", "add-site", "--help"), ("infra.local", "-
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def bare(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python that has nothing but its own library."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
-    return tmp_path / "bare" / "bin" / "python"
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    return folder / "bin" / "python"
 
 
 def run(
