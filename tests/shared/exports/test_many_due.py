@@ -1,6 +1,7 @@
 """Many exports due in one minute: the tick publishes them and ends, and each window begins once."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,7 +12,6 @@ import pytest
 from infra.local.project import topic_path
 from infra.local.pubsub import Delivery
 from infra.local.traffic import Fault
-from shared.clock import elapsed_since, stopwatch
 from shared.exports import beginning, tick
 from shared.exports.beginning import BEGIN_WITHIN
 from shared.exports.export import BEGIN_FUNCTION
@@ -64,13 +64,14 @@ def stall_one(world: World) -> None:
 def deliver(
     world: World, function: str, push: Callable[[Delivery], bool] | None = None
 ) -> list[tuple[Delivery, float]]:
-    """Deliver each message of a function that is due, and no other. Returns how many seconds each took."""
+    """Deliver each message of a function that is due, and no other. Returns how many seconds of CPU each
+    took: a clock would count what else the machine does."""
     topics = [topic_path(function, world.suite.project)]
     delivered = []
     while delivery := world.suite.pubsub.take(topics):
-        began = stopwatch()
+        began = time.process_time()
         world.suite.pubsub.hand_over(delivery, push or world.push)
-        delivered.append((delivery, elapsed_since(began)))
+        delivered.append((delivery, time.process_time() - began))
     return delivered
 
 
@@ -87,18 +88,10 @@ def runs(world: World) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    ("exports", "customers", "page", "together", "messages"),
+    ("exports", "customers", "page", "together", "messages", "answered"),
     [
-        pytest.param(45, 2, 10, 20, 4, id="45 of two customers, in small pages and messages"),
-        pytest.param(
-            10_000,
-            100,
-            None,
-            None,
-            200,
-            id="10,000 of 100 customers",
-            marks=[pytest.mark.slow, pytest.mark.timeout(600)],
-        ),
+        pytest.param(45, 2, 10, 20, 4, 2, id="45 of two customers, in small pages and messages"),
+        pytest.param(10_000, 100, None, None, 200, 5, id="10,000 of 100 customers", marks=pytest.mark.slow),
     ],
 )
 def test_many_due_at_once_begin_once_each_by_messages_and_the_sweep_is_reached(
@@ -109,7 +102,10 @@ def test_many_due_at_once_begin_once_each_by_messages_and_the_sweep_is_reached(
     page: int | None,
     together: int | None,
     messages: int,
+    answered: int,
 ) -> None:
+    """The messages of so many customers are answered. Those of the others are lost, and the next tick
+    publishes them again."""
     if page and together:
         monkeypatch.setattr(turns, "PAGE_DOCUMENTS", page)
         monkeypatch.setattr(beginning, "MAX_EXPORTS", together)
@@ -130,25 +126,33 @@ def test_many_due_at_once_begin_once_each_by_messages_and_the_sweep_is_reached(
     }
     assert (published(world), runs(world)) == ({BEGIN_FUNCTION: messages, RUNS: 1}, {})
 
-    begun = deliver(world, BEGIN_FUNCTION)
-    seconds = [each for _, each in begun]
-    print(
-        f"{tick_seconds:.1f} s for the tick, "
-        f"{sum(seconds):.1f} s for {messages} messages, {max(seconds):.2f} s at most for one"
-    )
+    answers = {f"customer-{number:03}" for number in range(0, customers, customers // answered)}
+    once = {f"{number:06}": 1 for number in range(exports) if f"customer-{number % customers:03}" in answers}
+    begun: list[Delivery] = []
+
+    def push(delivery: Delivery) -> bool:
+        if json.loads(delivery.data)["customer"] not in answers:
+            return True
+        begun.append(delivery)
+        return world.push(delivery)
+
+    delivered = deliver(world, BEGIN_FUNCTION, push)
+    named = Counter(export for each, _ in delivered for export in json.loads(each.data)["exports"])
+    assert named == {f"{number:06}": 1 for number in range(exports)}
+    most = max(seconds for _, seconds in delivered)
+    print(f"{tick_seconds:.1f} s of CPU for the tick, {most:.2f} s at most for one of {messages} messages")
     assert not world.failures, world.failures[0]
     rounds = -(-messages // INSTANCES)
-    assert tick_seconds + rounds * max(seconds) < BEGIN_WITHIN.total_seconds()
-    once = {f"{number:06}": 1 for number in range(exports)}
+    assert tick_seconds + rounds * most < BEGIN_WITHIN.total_seconds()
     assert runs(world) == once
-    assert published(world)[RUNS] == 1 + customers  # each customer has one slot
+    assert published(world)[RUNS] == 1 + answered  # each customer has one slot
 
     world.tick()
     deliver(world, "tick")
-    assert BEGIN_FUNCTION not in published(world)
-    for delivery, _ in begun:
-        assert world.push(delivery)
-    assert (runs(world), published(world)[RUNS]) == (once, 1 + customers)
+    assert published(world)[BEGIN_FUNCTION] == messages - len(begun)
+    for each in begun:
+        assert world.push(each)
+    assert (runs(world), published(world)[RUNS]) == (once, 1 + answered)
     assert not world.failures, world.failures[0]
 
 
@@ -272,7 +276,7 @@ def test_an_export_that_cannot_be_read_is_logged_and_stops_no_other_of_its_messa
 # --- killed
 
 
-class Behind:
+class Behind(kills.InWorld):
     """Two exports of a customer with a slot for each run; two windows of each are due. What their runs' own
     functions are sent is acknowledged, and nothing more."""
 
@@ -293,10 +297,18 @@ class Behind:
             return True
         return bool(self.outside.alive(lambda: self.world.push(delivery)))
 
-    def run(self, push: Any) -> None:
+    def kept(self) -> Callable[[], None]:
+        back, sent = super().kept(), set(self.sent)
+
+        def restore() -> None:
+            back()
+            self.sent.clear()
+            self.sent.update(sent)
+
+        return restore
+
+    def set_off(self) -> None:
         self.world.tick(MORNING + timedelta(days=1))
-        while self.world.suite.pubsub.deliver_due(push):
-            pass
 
     def settle(self) -> None:
         """Ticks, and all that comes of them."""
