@@ -13,7 +13,7 @@ from shared.gcp.documents import fields_of
 from shared.gcp.objects import Stored
 from shared.sources.base import Part
 from shared.sources.work_orders import WorkOrders
-from shared.work.pieces import QUEUED
+from shared.work.pieces import COMMIT_PIECES, QUEUED
 from shared.workorders.images import LINE_BYTES
 from tests.sftp_server import SftpServer, sftp
 from tests.subjects.by_sftp import by_sftp
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.cuts
 OPS = "ops@acme.example"
 WHOM = ("ada@acme.example", "bob@acme.example")
 MINUTE = timedelta(minutes=1)
-MANY = 12_000
+MANY = 2_000
+"""How many pieces a plan has in a test of one that takes several commits."""
 
 
 @pytest.fixture(autouse=True)
@@ -273,21 +274,33 @@ def plan_of(world: World, export: str, stage: str) -> int:
     return sum(1 for each in pieces.stream() if each.get("stage") == stage and each.get("status") == QUEUED)
 
 
+def hold_commits(world: World) -> None:
+    """The last message wrote its pieces a hundred with a commit."""
+    commits = world.suite.traffic.calls("firestore.Commit")
+    assert MANY / COMMIT_PIECES <= len(commits) <= MANY / COMMIT_PIECES + 10
+
+
 @pytest.mark.slow
-def test_12000_parts_are_planned(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_2000_parts_are_planned_in_commits_of_a_bounded_size(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.work_order("WO_1")
     export = world.export()
     monkeypatch.setattr(WorkOrders, "parts", lambda *_: [Part(SITE, MORNING, MORNING)] * MANY)
     world.tick(MORNING)
     while not world.audit(export) or world.audit(export)[0]["status"] == "PENDING":
         world.step()
+    world.suite.traffic.forget()
     world.step()
     assert not world.failures, world.failures[0]
     assert plan_of(world, export, runs.WRITE) > MANY - 100
+    hold_commits(world)
 
 
 @pytest.mark.slow
-def test_12000_slices_are_planned(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_2000_slices_are_planned_in_commits_of_a_bounded_size(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.work_order("WO_1")
     export = world.export()
     monkeypatch.setenv("WAYBILL_SLICE_IMAGES", "1")
@@ -299,6 +312,8 @@ def test_12000_slices_are_planned(world: World, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(runs, "written_parts", written)
     world.tick(MORNING)
     while not world.audit(export) or world.audit(export)[0]["status"] in ("PENDING", "RUNNING"):
+        world.suite.traffic.forget()
         assert world.step()
     assert not world.failures, world.failures[0]
     assert plan_of(world, export, runs.COPY) > MANY - 100
+    hold_commits(world)

@@ -19,11 +19,12 @@ EXPIRED = "The referenced transaction has expired or is no longer valid."
 """What Firestore says to an attempt that was paused inside a transaction; its message comes again."""
 
 
-class Whole:
+class Whole(kills.InWorld):
     """A work of three pieces. Each of them saves something before it is done."""
 
     def __init__(self, toys: Toys) -> None:
         self.toys = toys
+        self.world = toys.world
         self.outside = toys.outside
         self.reference = toys.cloud.db.document("toys/one")
         toys.steps.does["double"] = lambda attempt: attempt.save({"by": attempt.id})
@@ -31,9 +32,8 @@ class Whole:
     def push(self, delivery: Delivery) -> bool:
         return self.toys.push(delivery)
 
-    def run(self, push: Callable[[Delivery], bool]) -> None:
+    def set_off(self) -> None:
         self.toys.make("one", count=3)
-        self.toys.drain(push)
 
     def settle(self) -> None:
         self.toys.settle()
@@ -105,10 +105,12 @@ class Late(RetriedDouble):
 
     late = b"000001"
 
+    def set_off(self) -> None:
+        self.world.wait(timedelta(minutes=11))
+
     def run(self, push: Callable[[Delivery], bool]) -> None:
         """The message comes; at the end the work is retried if nobody has done so."""
-        self.toys.world.wait(timedelta(minutes=11))
-        self.toys.drain(push)
+        Whole.run(self, push)
         self.retry()
         self.toys.drain(self.toys.deliver)
 

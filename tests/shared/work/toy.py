@@ -114,12 +114,15 @@ class Toys:
 
     def __init__(self, world: World, outside: Outside) -> None:
         self.world = world
-        self.cloud = world.cloud
         self.outside = outside
         self.steps = Steps()
         self.kind = toy_kind(self.steps)
         self.faults: list[str] = []
         self.twice = False
+
+    @property
+    def cloud(self) -> Cloud:
+        return self.world.cloud
 
     def make(
         self, id: str = "one", count: int = 3, customer: str = "acme", after: timedelta | None = None
