@@ -52,6 +52,8 @@ class Query:
     group: str
     across: bool
     equal: dict[FieldPath, list[bytes]] = field(default_factory=dict)
+    contained: list[list[bytes]] = field(default_factory=list)
+    """Of each of these, a serialized document that matches contains at least one: see `_entry`."""
     range_on: FieldPath | None = None
     low: Position = _START
     high: Position = _END
@@ -172,6 +174,7 @@ def _field_filter(query: Query, condition: Any) -> None:
     path, value, op = _field(condition.field), condition.value, condition.op
     if op == _Op.EQUAL:
         _equal(query, path, [_operand(query, path, value)])
+        _contained(query, path, [value])
         return
     if op == _Op.IN:
         if value.WhichOneof("value_type") != "array_value" or not value.array_value.values:
@@ -179,6 +182,7 @@ def _field_filter(query: Query, condition: Any) -> None:
         if len(value.array_value.values) > MAX_DISJUNCTS:
             raise invalid(f"IN supports up to {MAX_DISJUNCTS} comparison values")
         _equal(query, path, [_operand(query, path, v) for v in value.array_value.values])
+        _contained(query, path, list(value.array_value.values))
         return
     if op not in (_Op.LESS_THAN, _Op.LESS_THAN_OR_EQUAL, _Op.GREATER_THAN, _Op.GREATER_THAN_OR_EQUAL):
         raise unimplemented(f"the filter {_Op.Operator.Name(op)}")
@@ -224,6 +228,21 @@ def _equal(query: Query, path: FieldPath, keys: list[bytes]) -> None:
         raise invalid(
             f"the product of the IN values of a query is at most {MAX_DISJUNCTS}; this query has {total}"
         )
+
+
+def _contained(query: Query, path: FieldPath, values: list[Any]) -> None:
+    """Note what a document contains in which a field equals one of these values, where that can be said."""
+    plain = ("string_value", "boolean_value")  # what equals another number is not always the same bytes
+    if len(path) == 1 and path != _NAME and all(each.WhichOneof("value_type") in plain for each in values):
+        query.contained.append([_entry(path[0], each) for each in values])
+
+
+def _entry(name: str, value: Any) -> bytes:
+    """A field as it stands in a serialized document: a document that has it alone."""
+    document = Document()
+    document.fields[name].CopyFrom(value)
+    serialized: bytes = document.SerializeToString(deterministic=True)
+    return serialized
 
 
 def _prune(query: Query) -> None:
@@ -478,7 +497,7 @@ def _sift(query: Query, store: Store, time: int) -> Iterator[tuple[bytes, Versio
             least = max(low, at(query.low))
             if _NAME in query.equal:
                 least = max(least, min(query.equal[_NAME], default=high))
-            for version in _by_name(store, collection, time, least):
+            for version in _candidates(query, store, collection, time, least):
                 key = encode_path(f"{collection.path}/{version.name}")
                 if key >= high or (query.range_on == _NAME and key >= at(query.high)):
                     return
@@ -493,12 +512,22 @@ def _sift(query: Query, store: Store, time: int) -> Iterator[tuple[bytes, Versio
         collections = store.collections(query.space, group=query.group, below=below)
     found = []
     for collection in collections:
-        for version in _by_name(store, collection, time, b""):
+        for version in _candidates(query, store, collection, time, b""):
             order = _key(query, encode_path(f"{collection.path}/{version.name}"), version)
             if order is not None and low <= order < high:
                 found.append((order, version))
     found.sort(key=lambda match: match[0])
     yield from found
+
+
+def _candidates(
+    query: Query, store: Store, collection: Collection, time: int, least: bytes
+) -> Iterator[Version]:
+    """Documents of a collection in the order of ids, without those of which their bytes say that they do not
+    match: to parse each takes ten times as long."""
+    for version in _by_name(store, collection, time, least):
+        if all(any(each in version.fields for each in some) for some in query.contained):
+            yield version
 
 
 def _by_name(store: Store, collection: Collection, time: int, least: bytes) -> Iterator[Version]:
