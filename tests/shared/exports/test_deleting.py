@@ -77,13 +77,16 @@ def test_readers_see_it_deleted_before_its_runs_are_cancelled(
 
 
 @pytest.mark.slow
+@pytest.mark.ours_only("goes back to an earlier state of the services")
 def test_killed_at_any_call_it_is_deleted_whole_or_not_at_all(world: World, outside: Outside) -> None:
+    export = world.export()
+    waiting(world, export, 3)
+    back = world.kept()
     for when in ("before", "after"):
         at = 0
         while True:
             at += 1
-            export = world.export()
-            waiting(world, export, 3)
+            back()
             outside.arm(at, when)
             answered = outside.alive(partial(delete, world, export))
             outside.arm(0, "before")
@@ -97,10 +100,10 @@ def test_killed_at_any_call_it_is_deleted_whole_or_not_at_all(world: World, outs
             else:
                 assert "CANCELLED" not in states(world, export), (at, when)
                 assert delete(world, export) == 204
+            assert not world.failures
             if answered is not None:
                 break
         assert at > 8, "the call was not met in its middle"
-    assert not world.failures
 
 
 def test_a_run_that_is_not_being_delivered_yet_is_cancelled_before_it_would_be(

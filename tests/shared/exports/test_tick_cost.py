@@ -61,7 +61,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return documents_read(monkeypatch)
 
 
-@pytest.mark.parametrize("exports", [0, 500, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("exports", [0, 500, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_a_tick_costs_the_same_however_many_exports_are_not_due(
     world: World, read: list[str], exports: int
 ) -> None:
