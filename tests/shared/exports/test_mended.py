@@ -63,7 +63,7 @@ def test_every_call_of_a_kind_may_fail_for_a_while(small: Small, kind: str) -> N
 
 def before_second(small: Small, kind: str) -> tuple[Start, int]:
     """Just before the message at which a call of a kind is made for the second time, or the only time; and
-    the how manieth it is from there."""
+    its number among the calls of that kind from there (from 1)."""
     traffic = small.world.suite.traffic
     met: list[tuple[Start, int]] = []
 
