@@ -61,10 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = stopwatch()
     with services.running() as (served, cloud), quiet():
         ground = Ground(cloud, served, asked.quick)
-        figures = [figure for name in names for figure in BENCHMARKS[name](ground)]
+        figures: list[Figure] = []
+        asked.to.parent.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            figures += BENCHMARKS[name](ground)
+            # After each: a run of half an hour may be ended before its end.
+            asked.to.write_text(json.dumps(as_json(figures), indent=2, ensure_ascii=False) + "\n")
     show(figures)
-    asked.to.parent.mkdir(parents=True, exist_ok=True)
-    asked.to.write_text(json.dumps(as_json(figures), indent=2, ensure_ascii=False) + "\n")
     if asked.quick:
         print("\nThis was little work: the figures mean nothing.")
     print(f"\nAll of it took {elapsed_since(begun):.0f} s. The figures are in {asked.to}")

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from tests.benchmarks import __main__ as program
 from tests.benchmarks import services
 from tests.benchmarks.__main__ import BENCHMARKS, main, show
 from tests.benchmarks.measure import DifferentWork, Done, Figure, Ground, Side, compare, digest
@@ -47,6 +49,20 @@ def test_the_figures_are_in_the_table_and_in_the_file(
     assert set(found) == {"states_view_cpu_vs_json"}
     assert set(found["states_view_cpu_vs_json"]) == {"ratio", "ours", "theirs", "unit", "limit"}
     assert "states_view_cpu_vs_json" in capsys.readouterr().out
+
+
+def test_the_figures_of_a_run_that_is_ended_are_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_: Ground) -> Iterator[Figure]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(services, "running", lambda: nullcontext((None, None)))
+    monkeypatch.setitem(program.BENCHMARKS, "records", lambda _: [Figure("one", 0.5, 1.0, 2.0, "s", None)])
+    monkeypatch.setitem(program.BENCHMARKS, "states", ended)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--only", "records,states", "--to", str(tmp_path / "new" / "bench.json")])
+    assert set(json.loads((tmp_path / "new" / "bench.json").read_text())) == {"one"}
 
 
 def test_a_benchmark_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
