@@ -21,6 +21,7 @@ from google.auth.credentials import Credentials, with_scopes_if_required
 from infra.local.clock import SuiteClock
 from infra.local.project import account_email
 from infra.local.suite import Suite
+from shared import logs
 from shared.clock import stopwatch
 from shared.delivery.cloud_storage import copying
 from shared.gcp import clients, many
@@ -38,6 +39,11 @@ START = datetime(2026, 11, 22, 9, 17, tzinfo=UTC)
 
 ACCOUNT = "waybill-tests"
 """The account that the functions of this process run as; only real processes have each its own."""
+
+
+def pytest_configure() -> None:
+    """Every test sees what is logged, whichever test ran before it."""
+    logs.configure()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
