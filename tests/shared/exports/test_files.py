@@ -21,6 +21,7 @@ from shared.exports.files import Planned
 from shared.exports.runs import Run, WrittenPart
 from shared.formats import FORMATS, parquet
 from shared.formats.gzipped import Gzipped
+from shared.gcp.documents import fields_of, moment_in
 from shared.gcp.objects import Stored
 from shared.sources import SOURCES
 from shared.sources.base import Item, Part
@@ -549,11 +550,13 @@ def test_no_row_is_lost_or_twice_where_a_part_that_was_cut_dies(
 
 def test_a_sheet_has_its_dates_as_the_config_says_on_its_clock(world: World) -> None:
     fill(world, 1)
+    [work_order] = world.cloud.db.collection("work_orders").stream()
+    made = moment_in(fields_of(work_order), "update_date")
     shown = {  # 09:17 in UTC
-        "iso8601": "2026-11-22T09:17:00.",
-        "day/month/year": "22/11/2026 10:17:00",
-        "month/day/year": "11/22/2026 10:17:00",
-        "epoch": f"{START.timestamp():.0f}.",
+        "iso8601": f"2026-11-22T09:17:{made:%S}.",
+        "day/month/year": f"22/11/2026 10:17:{made:%S}",
+        "month/day/year": f"11/22/2026 10:17:{made:%S}",
+        "epoch": f"{int(made.timestamp())}.",
     }
     exports = {}
     for number, dates in enumerate(shown):
