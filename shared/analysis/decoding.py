@@ -20,7 +20,7 @@ from shared.workorders import pictures
 from shared.workorders.record import DataConformity
 
 DECODERS = 2
-"""How many children of a process decode at once. Together they may use 1.3 GiB of a function's 2."""
+"""How many children of a process decode at once. Together they may use 1.3 GiB."""
 
 MEMORY = 640 * 1024**2
 """Bytes that a child may use. The largest pictures that are taken (`pictures.MAX_PIXELS`) need 520 to 640 MB,

@@ -18,10 +18,13 @@ import pytest
 import requests
 from PIL import Image
 
+from infra.bundle import Bundle
+from infra.estimate.prices import mebibytes
 from infra.local.demo_customer import CUSTOMER
 from shared.accounts.customers import add_site
 from shared.accounts.keys import create_key
 from shared.analysis import decoding
+from shared.analysis.sent import REQUEST_BYTES
 from shared.clock import elapsed_since, stopwatch
 from shared.workorders import store
 from shared.workorders.envelope import RECORD_BYTES
@@ -71,9 +74,9 @@ class Customer:
         assert answer.status_code == 201, answer.text
         return f"/{answer.json()['id']}"
 
-    def analyze(self, path: str, photograph: bytes) -> requests.Response:
-        value = f"data:image/jpg;base64,{base64.b64encode(photograph).decode()}"
-        inputs = [{"name": "meter", "data": {"type": "image", "value": value}}]
+    def analyze(self, path: str, *photographs: bytes) -> requests.Response:
+        values = [f"data:image/jpg;base64,{base64.b64encode(each).decode()}" for each in photographs]
+        inputs = [{"name": "meter", "data": {"type": "image", "value": value}} for value in values]
         return self.ask("POST", f"{path}/analyze", {"inputs": inputs})
 
 
@@ -89,8 +92,8 @@ class Used(NamedTuple):
     seconds: float
 
 
-def used(running: Running, function: str = "batches") -> Used:
-    """What the function's process and all of its children, by now, have used."""
+def used(running: Running, function: str = "batches", *, decoders: bool = True) -> Used:
+    """What the function's process and all of its children, by now, have used; or without its decoders."""
     pid = running.suite.processes.pid(function)
     assert pid is not None
     parents: dict[int, list[int]] = {}
@@ -104,6 +107,8 @@ def used(running: Running, function: str = "batches") -> Used:
         waiting += parents.get(family[-1], [])
     memory = ticks = 0
     for each in family:
+        if not decoders and "\0-I\0-S\0" in _read(Path(f"/proc/{each}/cmdline")):
+            continue
         peak = re.search(r"VmHWM:\s+([0-9]+) kB", _read(Path(f"/proc/{each}/status")))
         memory += int(peak[1]) if peak else 0
         stat = _read(Path(f"/proc/{each}/stat")).rpartition(")")[2].split()
@@ -174,6 +179,23 @@ def test_merges_make_no_record_of_more_than_five_mib(customer: Customer, running
     after = used(running)
     assert after.mib - before.mib < 150
     assert after.seconds - before.seconds < 10
+
+
+def test_the_largest_requests_at_once_fit_into_the_memory_of_an_instance(tmp_path: Path) -> None:
+    function = Bundle.load().functions["batches"]
+    noise = io.BytesIO()
+    Image.frombytes("L", (2_500, 2_500), os.urandom(2_500**2)).save(noise, "JPEG", quality=90)
+    photograph = noise.getvalue()
+    photographs = REQUEST_BYTES // (len(photograph) * 4 // 3 + MIB // 100)
+    assert photographs * len(photograph) > 20 * MIB
+    with running_suite(tmp_path / "suite", {}) as running:
+        customer = Customer(running, "large")
+        paths = [customer.work_order(f"WO_{n}") for n in range(function.concurrency)]
+        with ThreadPoolExecutor(function.concurrency) as pool:
+            answers = list(pool.map(lambda path: customer.analyze(path, *[photograph] * photographs), paths))
+        assert [answer.status_code for answer in answers] == [200] * function.concurrency
+        own = used(running, decoders=False).mib
+    assert own + decoding.DECODERS * decoding.MEMORY / MIB < mebibytes(function)
 
 
 def scanned(side: int, more: int) -> bytes:
