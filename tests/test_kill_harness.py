@@ -8,7 +8,7 @@ import pytest
 from google.cloud import firestore
 
 from infra.local.pubsub import Delivery
-from shared.gcp.documents import count, read_time
+from shared.gcp.documents import count, read_time, transact
 from tests import kills
 from tests.kills import Place
 from tests.outside import Call, Killed, Outside
@@ -120,7 +120,7 @@ def changed(*calls: Call) -> list[int]:
     return [place.number for place in kills.Pass(calls, events=0).changes()]
 
 
-BEGIN, COMMIT, QUERY = Call("BeginTransaction"), Call("Commit"), Call("RunQuery")
+BEGIN, COMMIT, QUERY = Call("BatchGetDocuments"), Call("Commit"), Call("RunQuery")
 
 
 def test_a_transaction_is_paused_before_it_begins_and_before_its_commit() -> None:
@@ -174,22 +174,20 @@ def test_reads_in_a_transaction_and_as_of_a_time_are_known(world: World, outside
     document = world.cloud.db.document("things/one")
     at = read_time(document.get())
 
-    @firestore.transactional
     def work(transaction: firestore.Transaction) -> None:
         fields = document.get(transaction=transaction)
         list(world.cloud.db.collection("things").stream(transaction=transaction))
         transaction.set(document, {"was": fields.exists})
 
     with outside.watching():
-        work(world.cloud.db.transaction())
+        transact(world.cloud.db, work)
         document.get()
         list(world.cloud.db.collection("things").stream(read_time=at))
         count(world.cloud.db.collection("things"), at)
         document.get(read_time=at)
     seen = [(call.name, call.inside, call.timeless) for call in outside.made]
     assert seen == [
-        ("BeginTransaction", False, False),
-        ("BatchGetDocuments", True, False),
+        ("BatchGetDocuments", False, False),  # it begins the transaction
         ("RunQuery", True, False),
         ("Commit", False, False),
         ("BatchGetDocuments", False, False),

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import google.auth
 from google.auth import impersonated_credentials
 from google.auth.credentials import Credentials
-from google.cloud import firestore
 
 from shared import ids
 from shared.gcp.messages import Messages
 from shared.gcp.objects import Objects
+from shared.gcp.transactions import Client
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Cloud:
     """
 
     settings: Settings
-    db: firestore.Client
+    db: Client
     objects: Objects
     messages: Messages
     as_customer: Callable[[str], Objects]
@@ -109,8 +109,8 @@ def impersonate(own: Credentials, account: str, settings: Settings) -> Credentia
     )
 
 
-def _firestore(settings: Settings) -> firestore.Client:
-    db = firestore.Client(project=settings.project)
+def _firestore(settings: Settings) -> Client:
+    db = Client(project=settings.project)
     # Whoever reads a stream takes its answers from the channel itself. Else another thread takes each answer
     # and hands it over, which costs a quarter more (tests/benchmarks/records.py). gRPC has an option for it,
     # grpc.experimental.ChannelOptions, but the client makes its channel with options of its own.

@@ -13,7 +13,9 @@ from google.cloud.firestore_v1.types import firestore as api
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shared.errors import Retry
+from shared.gcp import transactions
 from shared.gcp.outages import expired
+from shared.gcp.transactions import Client
 
 TRANSACTION_ATTEMPTS = 15
 """How often a transaction that met another is tried; the client's own default is 5."""
@@ -59,9 +61,11 @@ T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -> T:
+def transact(db: Client, work: Callable[[firestore.Transaction], T]) -> T:
     """Run `work` in a transaction until it commits; its reads come first, its writes last.
     ValueError where it would write more than MAX_WRITES documents.
+
+    The first read begins it (`transactions`); where `work` neither reads nor writes there is none.
 
     Firestore answers ABORTED at the commit or at a read already, where the transaction met another
     (https://firebase.google.com/docs/firestore/transaction-data-contention). The client's own `transactional`
@@ -75,25 +79,30 @@ def transact(db: firestore.Client, work: Callable[[firestore.Transaction], T]) -
     first: bytes | None = None
     met: BaseException | None = None
     for _ in range(TRANSACTION_ATTEMPTS):
-        transaction = db.transaction()
         # With the first attempt's id a transaction keeps its place in line.
-        transaction._begin(retry_id=first)
-        first = first or transaction.id
+        transaction = transactions.to_begin(db, first)
         reading = True
         try:
             result = work(transaction)
             if (writes := len(transaction._write_pbs)) > MAX_WRITES:
                 raise ValueError(f"a transaction would write {writes} documents; {MAX_WRITES} are the most")
             reading = False
+            if transactions.id_of(transaction) is None:
+                if not writes:
+                    return result
+                # Without a transaction a commit that is sent twice, since its answer was lost, is done twice.
+                transactions.begin(transaction)
             transaction._commit()
         except Aborted as aborted:
             met = aborted
+            first = first or transactions.id_of(transaction)
         except BaseException as error:
             if reading and expired(error):
                 first, met = None, error
                 continue
-            with contextlib.suppress(GoogleAPICallError):  # what went wrong first says what is to be done
-                transaction._rollback()
+            if transactions.id_of(transaction) is not None:
+                with contextlib.suppress(GoogleAPICallError):  # what went wrong first says what is to be done
+                    transaction._rollback()
             raise
         else:
             return result

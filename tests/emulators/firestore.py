@@ -14,7 +14,7 @@ import grpc
 
 from infra.local.firestore import messages as m
 from infra.local.firestore.errors import Refused, invalid
-from infra.local.firestore.service import Call, HeldCommits, written
+from infra.local.firestore.service import Call, HeldCommits, begins, written
 from infra.local.firestore.transactions import MAX_IDLE, MAX_LIFE
 from infra.local.firestore.values import parse_path
 from infra.local.traffic import Fault, Traffic
@@ -109,7 +109,8 @@ class GoogleFirestore:
         stamp = micros(self._clock.now()) // 1000 * 1000
         database, resource = _about(name, request)
         token = getattr(request, "transaction", b"")
-        call.enter(resource, database, b"" if name == "Rollback" else token)
+        begun_here = name in STREAMS and begins(request)
+        call.enter(resource, database, b"" if name == "Rollback" else token, begun_here)
         stamps = [_stamped(write, stamp) for write in getattr(request, "writes", ())]
         if name == "Commit":
             for hold in list(self._holds):

@@ -4,7 +4,6 @@ from infra.local.traffic import Fault
 
 GRPC = [
     "firestore.Commit",
-    "firestore.BeginTransaction",
     "firestore.BatchGetDocuments",
     "firestore.RunQuery",
     "firestore.RunAggregationQuery",

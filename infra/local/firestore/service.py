@@ -19,6 +19,7 @@ from infra.local.firestore.errors import Refused, invalid, unimplemented
 from infra.local.firestore.indexes import FieldPath
 from infra.local.firestore.queries import field_of_sum, project, relative
 from infra.local.firestore.store import Version
+from infra.local.firestore.transactions import conflict
 from infra.local.firestore.values import check_alias, parse_path
 from infra.local.permissions import CALLS, DATABASE
 from infra.local.traffic import DELETES, ENTRIES_A_READ, READS, WRITES, Fault, Traffic
@@ -227,7 +228,7 @@ class FirestoreService:
     def _batch_get_documents(self, request: Any, call: "Call") -> Iterator[bytes]:
         space = self._database.space(request.database)
         paths = {name: self._database.document_path(space, name) for name in request.documents}
-        call.enter(" ".join(paths.values()), space, request.transaction)
+        call.enter(" ".join(paths.values()), space, request.transaction, begins(request))
         self._traffic.bill(READS, len(paths))
         mask = _mask(request)
         time, transaction, begun = self._database.reading(space, request)
@@ -348,7 +349,8 @@ class FirestoreService:
         space, parent = self._parent(request.parent)
         sources = structured.from_
         collection = sources[0].collection_id if sources else ""
-        call.enter(f"{parent}/{collection}" if parent else collection, space, request.transaction)
+        about = f"{parent}/{collection}" if parent else collection
+        call.enter(about, space, request.transaction, begins(request))
         if request.HasField("explain_options"):
             raise unimplemented("explain_options")
         return space, self._database.understand(space, parent, structured, summed)
@@ -462,14 +464,16 @@ class Call:
         self.breaks = ""
         """How a call that took effect ends badly: `reset_after` or `truncate`, or nothing."""
 
-    def enter(self, resource: str, space: Any = None, transaction: bytes = b"") -> None:
+    def enter(self, resource: str, space: Any = None, transaction: bytes = b"", begins: bool = False) -> None:
         """Write the call down. Raises Refused for a fault that leaves it without effect.
 
-        `transaction` is the token of the one that it belongs to, in `space`.
+        `transaction` is the token of the one that it belongs to, in `space`; or it `begins` one.
         """
-        fault = self._service.enter(self._name, resource, bool(transaction))
+        fault = self._service.enter(self._name, resource, bool(transaction) or begins)
         if fault is None:
             return
+        if fault.action == "abort" and begins:
+            raise conflict()
         if fault.action == "abort" and space is not None:
             raise self._service.abort(space, transaction, resource)
         if fault.action == "error":
@@ -537,6 +541,11 @@ def _parse(kind: Any, payload: bytes) -> Any:
     if len(payload) > MAX_REQUEST_BYTES:
         raise invalid(f"Request payload size exceeds the limit: {MAX_REQUEST_BYTES} bytes.")
     return kind.FromString(payload)
+
+
+def begins(request: Any) -> bool:
+    """Whether a request to read begins a transaction."""
+    return bool(request.WhichOneof("consistency_selector") == "new_transaction")
 
 
 def written(root: str, writes: Any) -> str:

@@ -19,7 +19,6 @@ def test_the_small_batch_makes_every_kind_of_call(small: Small) -> None:
         "storage.objects.get",
         "storage.objects.get_media",
         "firestore.Commit",
-        "firestore.BeginTransaction",
         "firestore.BatchGetDocuments",
         "firestore.RunQuery",
         "firestore.RunAggregationQuery",

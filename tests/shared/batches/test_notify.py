@@ -219,12 +219,11 @@ def make(new_world: Callable[[], World], outside: Outside) -> Callable[[], Told]
 def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None:
     calls = [call.name for call in kills.undisturbed(make()).calls]
     methods = [call.partition(" ")[0] for call in calls]
-    assert methods[-19:] == [
+    assert methods[-18:] == [
         "RunQuery",
         "POST",  # the file of its errors
         "PUT",
         "GET",
-        "BeginTransaction",
         "BatchGetDocuments",
         "BatchGetDocuments",
         "BatchGetDocuments",

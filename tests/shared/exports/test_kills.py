@@ -21,7 +21,6 @@ def test_the_small_run_makes_every_kind_of_call(small: Small) -> None:
         "storage.objects.get_media",
         "storage.batch",
         "firestore.Commit",
-        "firestore.BeginTransaction",
         "firestore.BatchGetDocuments",
         "firestore.RunQuery",
         "firestore.RunAggregationQuery",

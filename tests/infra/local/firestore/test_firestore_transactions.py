@@ -301,6 +301,19 @@ def test_a_transaction_begun_with_its_first_read(bench: Bench) -> None:
     bench.commit(WRITE, transaction=counted.transaction)
 
 
+def test_a_read_that_begins_a_transaction_is_aborted_on_demand(bench: Bench) -> None:
+    bench.put("boxes/a", n=1)
+    bench.traffic.arm("firestore.RunQuery", Fault("abort"))
+    read_query(bench, b"")
+    asked = m.RunQueryRequest(parent=ROOT, structured_query=query(), new_transaction={"read_write": {}})
+    with pytest.raises(grpc.RpcError) as caught:
+        bench.call("RunQuery", asked)
+    error: Any = caught.value
+    assert error.code() is StatusCode.ABORTED
+    begun, _ = bench.call("RunQuery", asked)
+    bench.commit(WRITE, transaction=begun.transaction)
+
+
 def test_read_only_transactions(bench: Bench) -> None:
     time = bench.put("boxes/a", n=1)
     document = bench.db.document("boxes/a")
