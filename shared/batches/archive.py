@@ -35,7 +35,8 @@ DEFLATED = 8
 """Compressed as RFC 1951 says (4.4.5)."""
 
 BLOCK = 1 << 20
-"""How many bytes of the directory are read at a time."""
+"""How many bytes of the directory are read at a time; and of the archive's end at first, where the whole
+directory is unless there are about 10,000 files."""
 
 MAX_RATIO = 200
 """How many times its packed size a file may have unpacked. Deflate reaches 1,032 at best; photographs stay
@@ -248,6 +249,7 @@ def directory(read: Read, size: int, limits: Limits, names: Names = UNNAMED) -> 
     """
     if size == 0:
         raise BadArchive("ARCHIVE_EMPTY")
+    read = _end_read(read, size)
     found = _find_directory(read, size)
     if found.files == 0:
         raise BadArchive("ARCHIVE_EMPTY")
@@ -297,6 +299,17 @@ def _read(read: Read, start: int, end: int) -> bytes:
     if len(found) != end - start:
         raise _truncated(f"Of the bytes {start:,} to {end:,} only {len(found):,} are there.")
     return found
+
+
+def _end_read(read: Read, size: int) -> Read:
+    """As `read`, but that the last BLOCK bytes of the archive are read now, and kept."""
+    start = max(0, size - BLOCK)
+    end = _read(read, start, size)
+
+    def kept(begin: int, stop: int) -> bytes:
+        return end[begin - start : stop - start] if begin >= start else read(begin, stop)
+
+    return kept
 
 
 def _find_directory(read: Read, size: int) -> _Directory:

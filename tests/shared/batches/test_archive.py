@@ -122,6 +122,22 @@ def test_good_archives_of_every_form(content: bytes) -> None:
     assert taken(content).problems == []
 
 
+@pytest.mark.parametrize("tail", [Tail(), Tail(zip64=True)], ids=["plain", "zip64"])
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+def test_the_end_of_an_archive_is_read_once(tail: Tail, large: bool) -> None:
+    """Each read is a call that a batch waits for."""
+    first = File("wo/a.jpg", b"x" * (2 * BLOCK if large else 1), STORED)
+    content = zipped([first, *(File(f"wo/{n}.jpg", b"%d" % n, STORED) for n in range(1000))], tail)
+    reads: list[tuple[int, int]] = []
+
+    def read(start: int, end: int) -> bytes:
+        reads.append((start, end))
+        return content[start:end]
+
+    assert len(list(archive.directory(read, len(content), GENEROUS))) == 1001
+    assert reads == ([(len(content) - BLOCK, len(content)), (0, 4)] if large else [(0, len(content))])
+
+
 @pytest.mark.slow
 def test_seventy_thousand_files() -> None:
     files = [File(f"wo-{n // 7}/{n % 7}.jpg", b"%d" % n, STORED) for n in range(70_000)]
