@@ -10,6 +10,7 @@ https://cloud.google.com/storage/docs/request-preconditions
 import base64
 import contextlib
 import functools
+import itertools
 import re
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -43,6 +44,10 @@ NAMES = "items(name),nextPageToken"
 
 BLOCK_BYTES = 256 * 1024
 """How much is gathered before it goes into a stream."""
+
+WHOLE_BYTES = 1024 * 1024
+"""Up to how many bytes, and a piece more, content that comes in pieces is sent by one call. A stream takes
+three."""
 
 MAX_COMPOSE = 32
 """How many objects one compose joins. https://cloud.google.com/storage/docs/composite-objects"""
@@ -213,11 +218,16 @@ class Objects:
         return self._create_once(bucket, name, len(content), crc32c_of(content), write)
 
     def create_stream(self, bucket: str, name: str, pieces: Iterable[bytes], content_type: str) -> Stored:
-        """As `create`, of content that is not held in memory."""
+        """As `create`, of content that comes in pieces. Only what has no more than WHOLE_BYTES and a piece is
+        in memory as a whole."""
+        blocks = gathered(pieces, WHOLE_BYTES)
+        first, second = next(blocks, b""), next(blocks, None)
+        if second is None:
+            return self.create(bucket, name, first, content_type)
         writer = self.writer(bucket, name, content_type)
         try:
-            for piece in pieces:
-                writer.write(piece)
+            for block in itertools.chain((first, second), blocks):
+                writer.write(block)
         except BaseException:
             writer.abandon()
             raise

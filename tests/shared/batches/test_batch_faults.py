@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from infra.local.traffic import Fault
+from shared.gcp import objects
 from tests.kills import fresh_from
 from tests.subjects.faults import GRPC, GRPC_FAULTS, HTTP_FAULTS, named
 from tests.subjects.small_batch import Small, Smalls, small, smalls
@@ -29,6 +30,12 @@ SOME = [
     ("pubsub.Publish", Fault("reset_after")),
 ]
 """For the quick tests; `make check` takes every fault on every kind."""
+
+
+@pytest.fixture(autouse=True)
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a large batch writes goes as streams; a small one's would be sent whole."""
+    monkeypatch.setattr(objects, "WHOLE_BYTES", 1)
 
 
 def fail_and_end(small: Small, kind: str, fault: Fault, *, times: int) -> None:

@@ -219,11 +219,9 @@ def make(new_world: Callable[[], World], outside: Outside) -> Callable[[], Told]
 def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None:
     calls = [call.name for call in kills.undisturbed(make()).calls]
     methods = [call.partition(" ")[0] for call in calls]
-    assert methods[-18:] == [
+    assert methods[-16:] == [
         "RunQuery",
         "POST",  # the file of its errors
-        "PUT",
-        "GET",
         "BatchGetDocuments",
         "BatchGetDocuments",
         "BatchGetDocuments",

@@ -7,10 +7,11 @@ import pytest
 from google.api_core.exceptions import NotFound, PreconditionFailed
 
 from infra.local.traffic import Fault
-from shared.gcp.objects import CHUNK_BYTES, DifferentObject, Objects, crc32c_of
+from shared.gcp.objects import CHUNK_BYTES, WHOLE_BYTES, DifferentObject, Objects, crc32c_of
 from tests.world import World
 
 LOST = Fault("reset_after")
+LARGE = b"x" * WHOLE_BYTES
 
 
 @pytest.fixture
@@ -91,6 +92,30 @@ def test_a_stream_onto_what_is_there_is_refused_as_an_api_error(objects: Objects
 
 
 @pytest.mark.parametrize(
+    ("pieces", "calls"),
+    [
+        ([], ["objects.insert"]),
+        ([b"fi", b"rst"], ["objects.insert"]),
+        ([LARGE[1:], b"x"], ["objects.insert"]),
+        ([LARGE, b"x"], ["uploads.start", "uploads.chunk", "objects.get"]),
+        ([b"x"] * 3 + [LARGE, b"x"], ["uploads.start", "uploads.chunk", "objects.get"]),
+    ],
+    ids=["empty", "small", "just whole", "larger", "larger with its middle"],
+)
+def test_a_stream_of_little_content_is_one_call(
+    objects: Objects, bucket: str, world: World, pieces: list[bytes], calls: list[str]
+) -> None:
+    world.suite.traffic.forget()
+    stored = objects.create_stream(bucket, "new", iter(pieces), "text/plain")
+    assert [each.kind for each in world.suite.traffic.calls("storage.")] == [
+        f"storage.{each}" for each in calls
+    ]
+    content = b"".join(pieces)
+    assert world.suite.storage.read(bucket, "new") == content
+    assert stored.same_content(len(content), crc32c_of(content))
+
+
+@pytest.mark.parametrize(
     "kind",
     ["storage.objects.insert", "storage.objects.rewrite", "storage.objects.compose", "storage.uploads.chunk"],
 )
@@ -105,8 +130,9 @@ def test_a_lost_answer_ends_as_success(objects: Objects, bucket: str, world: Wor
         case "storage.objects.compose":
             stored = objects.compose(bucket, "new", [one, two], "text/plain")
         case _:
-            stored = objects.create_stream(bucket, "new", [b"one", b"two"], "text/plain")
-    assert world.suite.storage.read(bucket, "new") == (b"one" if "rewrite" in kind else b"onetwo")
+            stored = objects.create_stream(bucket, "new", [LARGE, b"two"], "text/plain")
+    whole = {"storage.objects.rewrite": b"one", "storage.uploads.chunk": LARGE + b"two"}
+    assert world.suite.storage.read(bucket, "new") == whole.get(kind, b"onetwo")
     assert stored.generation == next(e.generation for e in world.suite.storage.list(bucket, "new"))
 
 
