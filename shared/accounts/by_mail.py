@@ -24,7 +24,7 @@ from shared.accounts.keys import Caller, caller_of, get_key, hashed
 from shared.addresses import checked, folded
 from shared.errors import Conflict, Invalid, NotFound, Unauthenticated
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, moment_in, read_time, transact
+from shared.gcp.documents import Snapshot, fields_of, moment_in, read_time, read_together, transact
 from shared.gcp.unreadable import readable
 from shared.work.lifetimes import REMOVE_AFTER
 
@@ -193,8 +193,9 @@ def take(cloud: Cloud, token: str) -> Taken:
         link = fields_of(snapshot)
         if link["used"] or read_time(snapshot) >= moment_in(link, "expires"):
             raise refused
-        address = cloud.db.document(link["address"]).get(transaction=transaction)
-        caller = caller_of(cloud.db.document(f"api_keys/{link['key']}").get(transaction=transaction))
+        both = [cloud.db.document(path) for path in (link["address"], f"api_keys/{link['key']}")]
+        address, key = read_together(cloud.db, both, transaction)
+        caller = caller_of(key)
         if caller is None or not holds(address, link["grant"]):
             raise refused
         transaction.update(reference, {"used": True})

@@ -20,7 +20,7 @@ from shared.datasets.task import EXPORT, Task
 from shared.errors import GiveUp
 from shared.formats import json_lines
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import READABLE, IdRange, id_ranges, read_time, transact
+from shared.gcp.documents import READABLE, IdRange, id_ranges, read_time, read_together, transact
 from shared.gcp.objects import LazyWriter, Stored
 from shared.work import pieces
 from shared.work.attempts import Attempt
@@ -192,7 +192,7 @@ def pin(cloud: Cloud, task: Task, attempt: Attempt) -> Done:
     index = None if version.get().exists else _kept(cloud, task, attempt, parts)
 
     def write(transaction: firestore.Transaction) -> None:
-        there, dataset = version.get(transaction=transaction), owner.get(transaction=transaction)
+        there, dataset = read_together(cloud.db, [version, owner], transaction)
         known = datasets.from_snapshot(dataset)
         labels = _order(known, counts)
         changes: dict[str, Any] = {"labels": orjson.dumps(labels), "failure": None}

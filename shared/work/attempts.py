@@ -11,7 +11,7 @@ from google.cloud import firestore
 from shared.clock import elapsed_since, stopwatch
 from shared.errors import Busy
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, read_together, transact
 from shared.work.kinds import PENDING
 from shared.work.pieces import LEASE, OPEN, Piece, create_all
 
@@ -93,8 +93,8 @@ class Attempt:
         reference = self._cloud.db.document(self.piece.path)
 
         def commit(transaction: firestore.Transaction) -> None:
-            snapshot = reference.get(transaction=transaction)
-            work = self.work.reference.get(transaction=transaction)
+            both = [reference, self.work.reference]
+            snapshot, work = read_together(self._cloud.db, both, transaction)
             if not holds(snapshot, self.id):
                 raise Busy(f"another attempt has taken over {self.piece.path}")
             if not wanted(work, self.piece):

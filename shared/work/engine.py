@@ -12,7 +12,7 @@ from google.cloud import firestore
 from shared import logs
 from shared.errors import Busy, GiveUp, Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time, transact
+from shared.gcp.documents import Snapshot, fields_of, read_time, read_together, transact
 from shared.gcp.outages import outage
 from shared.gcp.unreadable import MALFORMED, report
 from shared.work import pieces, stages
@@ -200,8 +200,9 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
     def finish(transaction: firestore.Transaction) -> None:
         nonlocal next, writes
         next, writes = None, Writes()
-        snapshot = reference.get(transaction=transaction)
-        work = owner.get(transaction=transaction) if single else None
+        both = [reference, owner] if single else [reference]
+        snapshot, *rest = read_together(cloud.db, both, transaction)
+        work = rest[0] if rest else None
         if not holds(snapshot, attempt.id):
             if not (work and done.end and kind.corrects(kind.parse(work), attempt.id, done.end)):
                 raise Busy(f"another attempt has taken over {piece.id}")

@@ -219,11 +219,10 @@ def make(new_world: Callable[[], World], outside: Outside) -> Callable[[], Told]
 def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None:
     calls = [call.name for call in kills.undisturbed(make()).calls]
     methods = [call.partition(" ")[0] for call in calls]
-    assert methods[-16:] == [
+    assert methods[-15:] == [
         "RunQuery",
         "POST",  # the file of its errors
-        "BatchGetDocuments",
-        "BatchGetDocuments",
+        "BatchGetDocuments",  # the piece and the batch
         "BatchGetDocuments",
         "BatchGetDocuments",
         "RunAggregationQuery",  # the mails of a day

@@ -16,10 +16,12 @@ from shared.gcp.documents import (
     count,
     fields_of,
     moment,
+    read_together,
     server_time,
     timestamp,
 )
 from shared.gcp.outages import outage
+from shared.gcp.transactions import Client
 from shared.workorders import scan as scan_of_work_orders
 from shared.workorders.record import iso
 from tests.world import SITE, World
@@ -173,6 +175,26 @@ def test_changing_fields_leaves_the_snapshot_as_it_was_read(world: World) -> Non
     fields["map"]["list"].append(3)
     fields["map"]["b"] = 4
     assert fields_of(snapshot) == {"map": {"list": [{"a": 1}]}}
+
+
+def test_documents_are_read_together_by_one_call_in_the_order_that_they_were_asked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Firestore may answer in any order, and here does so backwards."""
+    get_all = Client.get_all
+    monkeypatch.setattr(Client, "get_all", lambda *args, **named: reversed(list(get_all(*args, **named))))
+    references = [world.cloud.db.document(f"things/{name}") for name in ("z", "none", "a")]
+    for each in (references[0], references[2]):
+        each.set({"name": each.id})
+    world.suite.traffic.forget()
+    read = read_together(world.cloud.db, references)
+    assert [(each.reference.path, each.exists) for each in read] == [
+        ("things/z", True),
+        ("things/none", False),
+        ("things/a", True),
+    ]
+    assert [fields_of(each)["name"] for each in read if each.exists] == ["z", "a"]
+    assert [each.kind for each in world.suite.traffic.calls()] == ["firestore.BatchGetDocuments"]
 
 
 def test_a_document_that_must_be_there_and_is_not_is_named(world: World) -> None:
