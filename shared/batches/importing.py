@@ -92,9 +92,10 @@ def import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | Later:
 
 async def _import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | Later:
     began = stopwatch()
-    site = get_site(cloud.db, batch.site, batch.customer)
-    steps.ready(cloud, site)
-    planned = _planned(cloud, batch, attempt.fields["start"], attempt.fields["end"])
+    site, planned = await asyncio.gather(
+        asyncio.to_thread(_site, cloud, batch),
+        asyncio.to_thread(_planned, cloud, batch, attempt.fields["start"], attempt.fields["end"]),
+    )
     async with Many(cloud.objects, cloud.settings.storage_url) as many:
         importer = _Importer(cloud, batch, site, attempt, many)
         try:
@@ -110,6 +111,12 @@ async def _import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | 
         return Later()
     logs.info("slice imported", work_orders=importer.reached.work_orders_done)
     return Done()
+
+
+def _site(cloud: Cloud, batch: Batch) -> Site:
+    site = get_site(cloud.db, batch.site, batch.customer)
+    steps.ready(cloud, site)
+    return site
 
 
 def _planned(cloud: Cloud, batch: Batch, start: int, end: int) -> list[tuple[str, list[Entry]]]:
