@@ -66,7 +66,7 @@ def create(
             batch.commit()
     if after is None:
         # A pending one is not published: where its kind has slots, it starts when it gets one.
-        stages.resume(cloud, kind, reference.get())
+        stages.resume(cloud, kind, *stages.at_stage(cloud, reference, kind.starts_at(fields).name))
         stages.start_pending(cloud, kind, customer)
 
 

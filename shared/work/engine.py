@@ -239,7 +239,7 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
     if done.end is not None:
         stages.start_pending(cloud, kind, piece.customer)
     if next is None:
-        _go_on(cloud, kind, attempt, single)
+        _go_on(cloud, kind, attempt, done, single)
     return next
 
 
@@ -275,7 +275,7 @@ def _publish_more(cloud: Cloud, kind: Kind[Any], attempt: Attempt) -> None:
         logs.warning("queued pieces were not published", reason=type(failure).__name__)
 
 
-def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, single: bool) -> None:
+def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done, single: bool) -> None:
     """See to what follows from a piece that is done, where that is not done here."""
     piece = attempt.piece
     if kind.in_turn:
@@ -285,11 +285,15 @@ def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, single: bool) -> Non
             show_life(cloud, attempt.work.reference.get(), got_on=True)
         stages.publish_queued(cloud, attempt.work, piece.function, piece.plan)
         return
-    work = cloud.db.document(piece.work).get()
+    reference, first = cloud.db.document(piece.work), None
+    if single and done.end is None:
+        work, first = stages.at_stage(cloud, reference, done.next or kind.after(piece.stage).name)
+    else:
+        work = reference.get()
     if not single:
         show_life(cloud, work, got_on=True)
     if work.exists and work.get("open"):
-        stages.resume(cloud, kind, work)
+        stages.resume(cloud, kind, work, first)
 
 
 def _plan(

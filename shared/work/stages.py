@@ -23,7 +23,7 @@ from google.cloud.firestore_v1.field_path import FieldPath
 
 from shared import logs
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, change, fields_of, read_time, transact
+from shared.gcp.documents import Snapshot, change, fields_of, read_time, read_together, transact
 from shared.work import pieces, slots
 from shared.work.attempts import WAITS_NO_LONGER, Attempt, alive, wanted
 from shared.work.changed import Changed
@@ -76,17 +76,17 @@ def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:
     if kind.slots is None:
         return
 
-    def start(transaction: firestore.Transaction) -> list[Any]:
+    def start(transaction: firestore.Transaction) -> list[tuple[Any, str]]:
         able, now = slots.startable(cloud, kind, customer, transaction)
         for work in able:
             begin(kind, transaction, work, now)
-        return [work.reference for work in able]
+        return [(work.reference, kind.starts_at(fields_of(work)).name) for work in able]
 
-    for reference in transact(cloud.db, start):
-        work = reference.get()
+    for reference, stage in transact(cloud.db, start):
+        work, first = at_stage(cloud, reference, stage)
         with logs.bound(**log_ids(kind, work, None)):
             logs.info(f"{kind.name} started")
-        resume(cloud, kind, work)
+        resume(cloud, kind, work, first)
 
 
 def log_ids(kind: Kind[Any], work: Snapshot, piece: str | None) -> dict[str, str | None]:
@@ -96,9 +96,16 @@ def log_ids(kind: Kind[Any], work: Snapshot, piece: str | None) -> dict[str, str
     return {**logs.ids_of(work.reference.path), **about, **ids}
 
 
-def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot) -> None:
+def at_stage(cloud: Cloud, reference: Any, stage: str) -> list[Snapshot]:
+    """A work that was at a stage a moment ago, and the one piece of that stage, if it has one: what `resume`
+    takes, read by one call."""
+    return read_together(cloud.db, [reference, reference.collection("pieces").document(stage)])
+
+
+def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot, first: Snapshot | None = None) -> None:
     """See to it that a work goes on: publish the one piece of its stage, or those that are queued, and move
-    it on where all is done. Doing it twice is doing it once.
+    it on where all is done. Doing it twice is doing it once. `first`: a piece that was read with the work;
+    it is read anew where it is not that of the stage.
 
     Open pieces of a plan have been published before. Where such a message was lost, the sweep publishes them:
     if each message for a piece that is done did so, messages would breed messages.
@@ -110,7 +117,7 @@ def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot) -> None:
     function = kind.stage(fields["stage"]).function(subject)
     collection = work.reference.collection("pieces")
     if plan == fields["stage"]:
-        snapshot = collection.document(plan).get()
+        snapshot = first if first is not None and first.id == plan else collection.document(plan).get()
         if snapshot.exists and snapshot.get("status") == READY:
             publish_ready(cloud, fields["customer"], function, read_time(snapshot))
         elif snapshot.exists and snapshot.get("holder") is None and snapshot.get("retry_at") is None:
@@ -210,7 +217,7 @@ def _advance(cloud: Cloud, kind: Kind[Any], seen: Snapshot) -> None:
         return True
 
     if transact(cloud.db, advance):
-        resume(cloud, kind, seen.reference.get())
+        resume(cloud, kind, *at_stage(cloud, seen.reference, kind.after(seen.get("stage")).name))
 
 
 def move(
@@ -256,7 +263,7 @@ def go_back(cloud: Cloud, kind: Kind[Any], attempt: Attempt, stage: str) -> None
 
     if transact(cloud.db, move_back):
         logs.info("work is planned anew", stage=stage)
-        resume(cloud, kind, reference.get())
+        resume(cloud, kind, *at_stage(cloud, reference, stage))
 
 
 def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:

@@ -68,6 +68,24 @@ def test_a_work_is_created_once_though_the_answer_is_lost(toys: Toys) -> None:
     assert (fields(work)["state"], toys.steps.done.count("plan")) == ("COMPLETED", 1)
 
 
+def test_a_work_that_is_created_again_goes_on_at_the_stage_where_it_is(toys: Toys) -> None:
+    work = toys.make(count=0)
+    toys.world.suite.pubsub.deliver_due(toys.push)
+    assert fields(work)["stage"] == "finish"
+    toys.world.suite.pubsub.deliver_due(lambda _: True)  # the message for its piece is lost
+    toys.make(count=0)
+    toys.drain()
+    assert (fields(work)["state"], toys.steps.done) == ("COMPLETED", ["plan", "finish"])
+
+
+def test_a_work_that_moves_on_to_a_single_piece_is_read_with_it_by_one_call(toys: Toys) -> None:
+    toys.make(count=0)
+    toys.world.suite.traffic.forget()
+    toys.world.suite.pubsub.deliver_due(toys.push)
+    calls = [call.kind.partition(".")[2] for call in toys.world.suite.traffic.calls()]
+    assert calls[-4:] == ["BatchGetDocuments", "Commit", "BatchGetDocuments", "Publish"]
+
+
 def test_a_plan_without_pieces_goes_on_to_the_next_stage(toys: Toys) -> None:
     work = toys.make(count=0)
     toys.drain()
