@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -80,8 +80,7 @@ SLICES_AT_ONCE = BUCKET_WRITES // COPIES_A_SECOND
 """How many slices of one customer are copied at once: most customers have one bucket, and it may be new."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """One image to copy: where it stands in our images bucket, exactly which generation, its size in bytes,
     its crc32c in base64, and what it is to be called, below the connector's own place."""
 

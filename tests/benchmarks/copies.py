@@ -71,7 +71,7 @@ def _compare(
 
     def ours(repetition: int) -> str:
         prefix = f"ours/{repetition}/"
-        renamed = (replace(each, name=prefix + each.name) for each in copies)
+        renamed = (each._replace(name=prefix + each.name) for each in copies)
         bucket = CustomerBucket(theirs, account, BUCKET)
         outcome = copy_images(bucket, renamed, source_bucket=SOURCE, storage_url=url)
         assert outcome.copied == len(copies), outcome

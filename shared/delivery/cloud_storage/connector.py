@@ -1,6 +1,5 @@
 """The connector `cloud_storage`: everything goes into the customer's bucket, as the customer's account."""
 
-import dataclasses
 from collections.abc import Callable, Iterable
 
 from shared.delivery.base import Copy, CopyResult
@@ -28,7 +27,7 @@ class CloudStorage:
 
         return copy_images(
             self._bucket,
-            (dataclasses.replace(copy, name=self._config.place(copy.name)) for copy in copies),
+            (copy._replace(name=self._config.place(copy.name)) for copy in copies),
             source_bucket=self._settings.images_bucket,
             storage_url=self._settings.storage_url,
             max_batch=self._settings.copy_batch,

@@ -61,6 +61,13 @@ _BOUNDARY = "waybill-batch"
 _PLAIN = re.compile(r"[A-Za-z0-9_.~/-]+")
 """What is the same quoted."""
 
+_DONE = re.compile(rb'"done":\s*true\b')
+"""What the answer to a rewrite holds that has ended. A quote within a string is escaped in JSON, so this
+stands nowhere else."""
+
+_COPIED: dict[str, Any] = {"done": True}
+"""All that is wanted of such an answer."""
+
 _PART = f"--{_BOUNDARY}\r\nContent-Type: application/http\r\n"
 _NO_BODY = "\r\n\r\n"
 _EMPTY_BODY = "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}\r\n"
@@ -131,7 +138,8 @@ class _Copying:
     async def run(self, copies: Iterable[Copy]) -> CopyResult:
         self._queue.extend(_Task(copy) for copy in copies)
         timeout = aiohttp.ClientTimeout(total=BATCH_SECONDS)
-        async with aiohttp.ClientSession(self._url, timeout=timeout) as session:
+        cookies = aiohttp.DummyCookieJar()  # nobody sets one, and looking for it takes CPU at each batch
+        async with aiohttp.ClientSession(self._url, timeout=timeout, cookie_jar=cookies) as session:
             workers = [asyncio.create_task(self._work(session)) for _ in range(IN_FLIGHT)]
             try:
                 await asyncio.gather(*workers)
@@ -294,7 +302,7 @@ class _Copying:
             if answer.status != 200:
                 final = answer.status not in RETRIED
                 raise (_Refused if final else _Unanswered)(f"the batch was answered {answer.status}")
-            return _parse(answer.headers.get("Content-Type", ""), content, len(batch))
+            return _parse(answer.headers.get("Content-Type", ""), content, len(batch), self._generations)
 
     async def _send_singly(
         self, session: aiohttp.ClientSession, batch: Sequence[_Task]
@@ -350,15 +358,22 @@ class _Refused(_Unanswered):
     """The batch as a whole was refused for good."""
 
 
-def _parse(content_type: str, content: bytes, count: int) -> list[tuple[int, dict[str, Any]]]:
-    """The inner statuses and bodies of a batch's answer, in the order of its calls."""
+def _parse(
+    content_type: str, content: bytes, count: int, resources: bool
+) -> list[tuple[int, dict[str, Any]]]:
+    """The inner statuses and bodies of a batch's answer, in the order of its calls. Without `resources` those
+    that are copied are not told of: a server may send them all the same."""
     answers: list[tuple[int, dict[str, Any]] | None] = [None] * count
     boundary = content_type.partition("boundary=")[2].strip('"').encode()
     try:
         for part in content.split(b"--" + boundary)[1:-1]:
             outer, head, body = part.split(b"\r\n\r\n", 2)
             number = int(outer.partition(b"<response-")[2].partition(b">")[0])
-            answers[number] = int(head[9:12]), orjson.loads(body) if body.strip() else {}
+            status = int(head[9:12])
+            if status == 200 and not resources and _DONE.search(body):
+                answers[number] = status, _COPIED
+            else:
+                answers[number] = status, orjson.loads(body) if body.strip() else {}
     except (ValueError, IndexError) as error:
         raise _Unanswered(f"the batch's answer cannot be read: {error}") from error
     whole = [answer for answer in answers if answer is not None]

@@ -1,8 +1,8 @@
 """Copying images in batches: each once, whatever the batches meet."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,7 +110,7 @@ def test_what_is_gone_changed_or_in_the_way_is_named_and_stops_nothing(world: Wo
     world.suite.storage.remove(source, copies[1].source_name)
     world.suite.storage.put(source, copies[2].source_name, b"changed")
     world.suite.storage.put(BUCKET, copies[3].name, b"theirs")
-    copies[4] = replace(copies[4], crc32c="AAAAAA==")
+    copies[4] = copies[4]._replace(crc32c="AAAAAA==")
     world.suite.storage.put(BUCKET, copies[4].name, b"image 4")
     outcome = copy(world, copies)
     assert {each.name for each in outcome.missing} == {copies[1].name, copies[2].name}
@@ -294,6 +294,31 @@ def test_a_part_that_is_unfinished_goes_on_with_its_token_and_no_other_is_sent_a
     assert (outcome.copied, outcome.present) == (11, 0)
     assert sent == [[each.name for each in copies], ["to/large.jpg"], ["to/large.jpg"]]
     assert world.landed()["to/large.jpg"] == b"a large image of 30 bytes ..."
+
+
+@pytest.mark.parametrize(
+    ("said", "done"),
+    [
+        ({"done": True}, True),
+        (
+            {"kind": "storage#rewriteResponse", "done": True, "resource": {"name": "x", "generation": "7"}},
+            True,
+        ),
+        ({"done": False, "rewriteToken": "t"}, False),
+        ({"done": False, "rewriteToken": 't"done":true'}, False),
+        ({"resource": {"name": '"done":true', "metadata": {"done": "true"}}, "done": False}, False),
+    ],
+)
+def test_an_answer_that_tells_of_the_copied_object_is_read_as_one_that_does_not(
+    said: dict[str, Any], done: bool
+) -> None:
+    for body in (json.dumps(said), json.dumps(said, indent=1)):
+        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json"
+        part = f"--b\r\nContent-ID: <response-0>\r\n\r\n{head}\r\n\r\n{body}\r\n"
+        answer = f"{part}--b--\r\n".encode()
+        assert copying._parse("multipart/mixed; boundary=b", answer, 1, True) == [(200, said)]
+        [(status, read)] = copying._parse("multipart/mixed; boundary=b", answer, 1, False)
+        assert (status, read["done"], read.get("rewriteToken")) == (200, done, said.get("rewriteToken"))
 
 
 def test_a_batch_that_times_out_is_sent_again_in_smaller_ones(
