@@ -12,6 +12,7 @@ import re
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import asyncssh
@@ -19,7 +20,7 @@ import asyncssh
 from shared.delivery.sftp import keys
 from shared.delivery.sftp.config import PORT, Login, SftpConfig
 from shared.delivery.sftp.room import Room
-from shared.delivery.sftp.session import BLOCK_BYTES, Session, without_ignored_packets
+from shared.delivery.sftp.session import BLOCK_BYTES, Session, with_fewer_writes
 from shared.errors import CustomerMustAct, Retry
 from shared.net import outbound
 from shared.net.outbound import Blocked, Failed, Network, Resolver
@@ -180,7 +181,7 @@ async def _connect(
         keepalive_count_max=MAX_KEEPALIVES,
         encryption_algs=CIPHERS,
     )
-    without_ignored_packets(connection)
+    with_fewer_writes(connection)
     return connection
 
 
@@ -331,17 +332,13 @@ class Remote:
             await self._session.rmdir(path)
         self._directories.discard(path)
 
-    @contextlib.asynccontextmanager
-    async def writing(self, path: str) -> AsyncIterator["File"]:
+    def writing(self, path: str) -> AbstractAsyncContextManager["File"]:
         """The file of that name, to be written. It is made where there is none, and never cut off."""
-        async with self._opened(path, asyncssh.FXF_WRITE | asyncssh.FXF_CREAT, f"to write {path}") as file:
-            yield file
+        return self._opened(path, asyncssh.FXF_WRITE | asyncssh.FXF_CREAT, f"to write {path}")
 
-    @contextlib.asynccontextmanager
-    async def reading(self, path: str) -> AsyncIterator["File"]:
+    def reading(self, path: str) -> AbstractAsyncContextManager["File"]:
         """The file of that name, to be read."""
-        async with self._opened(path, asyncssh.FXF_READ, f"to read {path}") as file:
-            yield file
+        return self._opened(path, asyncssh.FXF_READ, f"to read {path}")
 
     async def rename(self, old: str, new: str) -> None:
         """Rename a file of ours; asyncssh.SFTPError where the server refuses, as it must where there is a
@@ -399,7 +396,7 @@ class Remote:
     @property
     def _session(self) -> Session:
         """The one of the channels that has least to do."""
-        return min(self._sessions, key=lambda session: session.unanswered)
+        return min(self._sessions, key=Session.unanswered)
 
     @contextlib.asynccontextmanager
     async def _opened(self, path: str, flags: int, doing: str) -> AsyncIterator["File"]:
@@ -469,8 +466,9 @@ class File:
     async def write(self, content: bytes, offset: int, window: int) -> None:
         """Send it, in blocks: when this returns, the server has said that all is written but the last
         `window` bytes of what was sent. The first error of any is raised."""
+        whole = memoryview(content)  # to cut it copies nothing
         for start in range(0, len(content), self._session.block_bytes):
-            block = content[start : start + self._session.block_bytes]
+            block = whole[start : start + self._session.block_bytes]
             while self._sent and offset + start + len(block) - self._sent[0][0] > window:
                 await self._oldest()
             self._sent.append((offset + start, self._session.write(self._handle, block, offset + start)))

@@ -83,19 +83,19 @@ class Writing:
         """Have the object at this name, once; `on_progress` is called after each range. CustomerMustAct where
         something else stands there."""
         if not await self._is_there(staged, target, on_progress):
-            await self._write(staged, target, on_progress)
+            path = await self._write(staged, target, on_progress)
             # Not every server refuses to rename onto a file, and writing took its time: look again.
             if not await self._is_there(staged, target, on_progress):
-                await self._rename(staged, target, on_progress)
+                await self._rename(path, staged, target, on_progress)
 
     async def copy(self, image: Stored, target: str) -> Literal["copied", "present", "conflict"]:
         """Have the image at this name; a file of the same size is taken for it. Where the server tells no
         size, its content decides."""
         found = await self._remote.look(target)
         if found is None:
-            await self._write(image, target, lambda: None)
+            path = await self._write(image, target, lambda: None)
             try:
-                await self._remote.rename(temporary(target, image.generation), target)
+                await self._remote.rename(path, target)
                 return "copied"
             except asyncssh.SFTPError as refused:
                 found = await self._remote.look(target)
@@ -148,8 +148,8 @@ class Writing:
                 raise
             return True
 
-    async def _write(self, source: Stored, target: str, on_progress: Callable[[], None]) -> None:
-        """Have the whole object under its temporary name."""
+    async def _write(self, source: Stored, target: str, on_progress: Callable[[], None]) -> str:
+        """Have the whole object under its temporary name, which is the answer."""
         # Before anything is made there: what is gone from our bucket leaves nothing behind.
         first = await self._read(source, 0)
         await self._remote.make_directory(posixpath.dirname(target))
@@ -169,7 +169,7 @@ class Writing:
             # Of an open file servers may tell nothing, or what it was before.
             size = await self._remote.size(path)
         if size is None or size == source.size:
-            return
+            return path
         if size > source.size:  # somebody else's, and it cannot be cut: written anew it is right
             await self._remote.remove(path)
         raise Retry(
@@ -228,10 +228,10 @@ class Writing:
         end = min(start + RANGE_BYTES, source.size)
         return await self._reader.read(source, start, end) if start < end else b""
 
-    async def _rename(self, staged: Stored, target: str, on_progress: Callable[[], None]) -> None:
+    async def _rename(self, path: str, staged: Stored, target: str, on_progress: Callable[[], None]) -> None:
         """Give the whole file its final name, unless another attempt has."""
         try:
-            await self._remote.rename(temporary(target, staged.generation), target)
+            await self._remote.rename(path, target)
         except asyncssh.SFTPError as refused:
             if not await self._is_there(staged, target, on_progress):
                 raise self._not_renamed(target, refused) from refused

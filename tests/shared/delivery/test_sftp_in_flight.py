@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncssh.sftp
 import pytest
-from asyncssh.constants import MSG_CHANNEL_DATA, MSG_IGNORE
+from asyncssh.constants import MSG_CHANNEL_DATA, MSG_DISCONNECT, MSG_IGNORE
 
 from shared.delivery.base import Copy, CopyResult
 from shared.delivery.sftp import connector, remote, session, writing
@@ -324,6 +324,79 @@ def test_no_packet_is_sent_that_says_nothing(delivering: Delivering, monkeypatch
     assert sent.count(MSG_CHANNEL_DATA) > 5
     # Those of the login; asyncssh would send one with each packet.
     assert sent.count(MSG_IGNORE) < 5
+
+
+def test_packets_that_are_sent_together_are_written_together_up_to_a_limit(
+    delivering: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packets: list[int] = []
+    written: list[int] = []
+    send, write = asyncssh.SSHClientConnection.send_packet, asyncssh.SSHClientConnection._send
+
+    def sent(self: asyncssh.SSHClientConnection, kind: int, *fields: bytes, **others: object) -> None:
+        if kind == MSG_CHANNEL_DATA:
+            packets.append(sum(map(len, fields)))
+        send(self, kind, *fields, **others)  # type: ignore[arg-type]
+
+    def counted(self: asyncssh.SSHClientConnection, content: bytes) -> None:
+        written.append(len(content))
+        write(self, content)
+
+    monkeypatch.setattr(asyncssh.SSHClientConnection, "send_packet", sent)
+    monkeypatch.setattr(asyncssh.SSHClientConnection, "_send", counted)
+    content = random.Random(1).randbytes(2_000_000)
+    delivering.deliver(delivering.staged(content))
+    assert list(delivering.sftp.files().values()) == [content]
+    large = [size for size in packets if size > 1_000]
+    # Of every four packets of 32 KiB one write is made; a window that is used up ends some early.
+    assert len([size for size in written if size > 1_000]) < len(large) / 2
+    assert session.WRITE_BYTES < max(written) < session.WRITE_BYTES + 40_000
+
+
+def test_what_is_no_data_of_a_channel_is_written_at_once() -> None:
+    # Such as the end of the connection: nobody may be there to write it later.
+    written: list[bytes] = []
+
+    class Connection:
+        def send_packet(self, kind: int, *fields: bytes) -> None:
+            self._send(b"".join(fields))
+
+        def _send(self, content: bytes) -> None:
+            written.append(bytes(content))
+
+    async def send() -> list[bytes]:
+        connection: Any = Connection()
+        session.with_fewer_writes(connection)
+        connection.send_packet(MSG_CHANNEL_DATA, b"one ")
+        connection.send_packet(MSG_CHANNEL_DATA, b"two ")
+        assert written == []
+        connection.send_packet(MSG_DISCONNECT, b"end")
+        at_once = [*written]
+        connection.send_packet(MSG_CHANNEL_DATA, b"three")
+        await asyncio.sleep(0)
+        return at_once
+
+    assert asyncio.run(send()) == [b"one two end"]
+    assert written == [b"one two end", b"three"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "size"),
+    [
+        ("00000001 0000000000000102", 258),
+        ("0000000f 0000000000000102 00000001 00000002 00000003 00000004 00000005", 258),
+        ("00000004 00000124", None),
+        ("00000000", None),
+    ],
+)
+def test_the_size_stands_first_in_what_is_told_of_a_file(answer: str, size: int | None) -> None:
+    assert Session.size_in(bytes.fromhex(answer)) == size
+
+
+@pytest.mark.parametrize("answer", ["", "000000", "00000001", "00000001 00000000000001"])
+def test_a_size_that_is_cut_off_is_no_size(answer: str) -> None:
+    with pytest.raises(asyncssh.SFTPBadMessage):
+        Session.size_in(bytes.fromhex(answer))
 
 
 @pytest.mark.parametrize(
