@@ -275,7 +275,7 @@ def test_the_second_window_holds_only_what_changed(world: World) -> None:
     assert by_id[orders[0].id]["metadata"] == {"technician": "Zoë", "visited": 2}
     result = by_id[orders[1].id]["work_items"][0]["input"][0]["job_conformity"][0]
     assert (result["analyzed_value"], result["corrected_value"], result["message"]) == (1234, 7, "read anew")
-    assert result["corrected_date"] == "2026-11-23T02:00:00" + result["corrected_date"][19:]
+    assert result["corrected_date"].startswith("2026-11-23T02:00:")
     assert {name for name in landed if "/images/" in name} == image_names(extended, new) - image_names(
         *orders
     )
