@@ -56,7 +56,7 @@ class Step:
 STEPS = {
     "receive": Step("ingest_batch", "storage.objects.get", "-uploads/", HELD, "WAITING_FOR_UPLOAD"),
     # The listing is in staging, and the batch does not know of it.
-    "plan": Step("ingest_batch", "storage.uploads.chunk", "/listing-", HELD, "UPLOADED"),
+    "plan": Step("ingest_batch", "storage.objects.insert", "/listing-", HELD, "UPLOADED"),
     # Some photographs of a slice are stored, and nothing of it is saved.
     "import": Step("ingest_work_orders", "storage.objects.insert", "-images/", REFUSED, "PROCESSING", nth=5),
     # The work orders are there, nobody has asked for their analysis, and the slice does not know of them.
