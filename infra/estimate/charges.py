@@ -108,7 +108,7 @@ WINDOW = Charges(reads=3, writes=2)
 NEXT_RUN = Charges(reads=3, writes=2)
 """A run that starts when another one of its customer ends."""
 
-RUN = Charges(calls=3, reads=44, writes=25, class_a=2, class_b=2, messages=2, publishes=2, kept=8)
+RUN = Charges(calls=3, reads=46, writes=25, class_a=2, class_b=1, messages=2, publishes=2, kept=8)
 """A run that finds nothing: its stages, its manifest, its audit event."""
 
 SITE = Charges(reads=2)
@@ -217,7 +217,7 @@ POST_BATCH = Charges(calls=1, reads=12, writes=4, class_a=1)
 GET_BATCH = Charges(calls=1, reads=2)
 """A batch that is asked for once, at its end."""
 
-RECEIVE = Charges(calls=1, reads=17, writes=11, class_a=1, class_b=5, messages=2, publishes=2)
+RECEIVE = Charges(calls=1, reads=18, writes=11, class_a=1, class_b=2, messages=2, publishes=2)
 """An archive that came: its event, its plan with one slice."""
 
 EVENT_BYTES = 72
@@ -303,7 +303,7 @@ def of_batch(usage: Usage, work_orders: int) -> dict[str, Charges]:
 JOB_MADE = Charges(calls=2, reads=16, writes=5, messages=1, publishes=1)
 """A job that is begun, and asked for once, at its end."""
 
-IMPORT_MADE = Charges(reads=7, writes=1, class_a=1, class_b=1)
+IMPORT_MADE = Charges(reads=7, writes=1, class_a=1)
 """What an import needs beyond that: its file is put into the bucket with its request."""
 
 FILE_CAME = Charges(calls=1, reads=6, writes=1, class_b=1, messages=1, publishes=1)
@@ -315,7 +315,7 @@ JOB_IMPORT = Charges(calls=2, reads=23, writes=15, class_b=2, kept=7)
 JOB_CHUNK = Charges(reads=2, writes=1)
 """A further commit."""
 
-JOB_EXPORT = Charges(calls=3, reads=44, writes=23, class_a=2, class_b=3, messages=2, publishes=2, kept=9)
+JOB_EXPORT = Charges(calls=3, reads=45, writes=23, class_a=2, class_b=3, messages=2, publishes=2, kept=9)
 """An export of one part, without its records."""
 
 JOB_PART = Charges(calls=1, reads=12, writes=4, class_a=1, class_b=2, messages=1, kept=1)
@@ -346,7 +346,7 @@ def of_job_export(records: int) -> dict[str, Charges]:
 DATASET_EXPORT = Charges(calls=2, reads=14, writes=5, class_a=3, messages=1, publishes=1)
 """A task that is begun, with a look at where it delivers to, and asked for once, at its end."""
 
-TASK = Charges(calls=7, reads=87, writes=40, class_a=10, class_b=5, messages=6, publishes=6, kept=13)
+TASK = Charges(calls=7, reads=90, writes=40, class_a=10, class_b=5, messages=6, publishes=6, kept=13)
 """A task of one part and one slice, without its samples and work orders: a version, the files of COCO."""
 
 READ_PART = Charges(calls=1, reads=10, writes=4, class_a=2, class_b=1, messages=1, kept=1)
