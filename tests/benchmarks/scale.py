@@ -6,6 +6,7 @@ What counts is the CPU of our process. That of the services, which are Python an
 """
 
 import argparse
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,6 +20,7 @@ from shared.accounts.keys import Caller
 from shared.datasets.dataset import Dataset
 from shared.exports import tick
 from shared.exports.api import ROUTES
+from shared.exports.runs import Run
 from shared.exports.steps import KIND
 from shared.gcp.clients import Cloud
 from shared.gcp.documents import fields_of, server_time
@@ -105,20 +107,28 @@ def services_cpu(_: Suite) -> float:
 
 
 def _records(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
-    """The step `write` of a run over the first so many work orders of a site."""
-    cloud, written, windows = ground.cloud, 0, {}
-    begun = server_time(cloud.db)
+    """The step `write` of runs over the first so many work orders of a site, in parts as plans cut them."""
+    cloud, most = ground.cloud, ground.cloud.settings.part_records
+    written, bounds, windows = 0, [server_time(cloud.db)], {}
     for size in sizes:
-        memory.fill(cloud, work_orders.SITE, range(written, size))
-        written = size
-        windows[size] = Window(begun, server_time(cloud.db))
+        while written < size:
+            more = min(size - written, most)
+            memory.fill(cloud, work_orders.SITE, range(written, written + more))
+            bounds.append(server_time(cloud.db))
+            written += more
+        windows[size] = [Window(*pair) for pair in itertools.pairwise(bounds)]
     each = {}
-    for size, window in windows.items():
-        run = records.run_of(window, server_time(cloud.db))
+    for size, parts in windows.items():
+        runs = [records.run_of(window, server_time(cloud.db)) for window in parts]
         times = 1 if ground.quick or size > COUNTED_FROM else REPETITIONS
-        work = partial(records.write, cloud, run)
+        work = partial(_write_parts, cloud, runs)
         each[size] = _measured(ground, "a record of an export", size, times, size, work)
     return each
+
+
+def _write_parts(cloud: Cloud, runs: Sequence[Run], repetition: int) -> None:
+    for number, run in enumerate(runs):
+        records.write(cloud, run, repetition * len(runs) + number)
 
 
 def _write(cloud: Cloud, documents: Iterator[tuple[str, str, dict[str, Any]]]) -> None:
