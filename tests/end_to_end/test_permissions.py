@@ -23,7 +23,7 @@ from infra.local.pubsub import Delivery
 from shared import removals
 from shared.accounts.customers import add_site
 from shared.accounts.keys import SCOPES, create_key
-from shared.gcp import clients
+from shared.gcp import clients, objects
 from shared.workorders.removed import GRACE, IMAGES_KEPT
 from shared.workorders.store import work_order_id
 from tests.archives import File, zipped
@@ -429,6 +429,7 @@ def test_each_account_is_granted_what_its_function_needs(
     world.suite.identity.allow_impersonation(world.account, world.account)
     for variable in ("WAYBILL_SLICE_IMAGES", "WAYBILL_SLICE_FILES"):
         monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(objects, "WHOLE_BYTES", 1)  # what is large is sent as a stream, and looked at
     seen = Seen(world, monkeypatch)
     with analysing(right) as server:
         all_ways(world, sftp, server)
