@@ -19,7 +19,7 @@ from shared.accounts import by_mail, secrets
 from shared.accounts.by_mail import Taken
 from shared.accounts.keys import Caller, caller_of, note_use
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, moment_in, read_time, server_time
+from shared.gcp.documents import fields_of, moment_in, read_time, read_together, server_time
 from shared.settings import Settings
 from shared.work.lifetimes import REMOVE_AFTER
 
@@ -90,8 +90,8 @@ def find(cloud: Cloud, request: flask.Request) -> Session | None:
     if not hmac.compare_digest(mac, _mac(cloud.settings, int(version), f"session {signed}")):
         return None
     documents = [cloud.db.document(f"{COLLECTION}/{id}"), cloud.db.document(f"api_keys/{key}")]
-    found: dict[str, Snapshot] = {each.reference.path: each for each in cloud.db.get_all(documents)}
-    session, caller = found[documents[0].path], caller_of(found[documents[1].path])
+    session, held_key = read_together(cloud.db, documents)
+    caller = caller_of(held_key)
     if caller is None or not session.exists:
         return None
     fields = fields_of(session)
@@ -100,7 +100,7 @@ def find(cloud: Cloud, request: flask.Request) -> Session | None:
     by = fields.get("address")
     if by is not None and not by_mail.holds(cloud.db.document(by).get(), fields["grant"]):
         return None
-    note_use(cloud.db, found[documents[1].path])
+    note_use(cloud.db, held_key)
     return Session(id, caller)
 
 

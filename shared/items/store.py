@@ -16,7 +16,7 @@ from google.cloud.firestore_v1.types import write as api
 
 from shared import exact
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import IdRange, Scan, count, fields_of, within
+from shared.gcp.documents import IdRange, Scan, count, fields_of, read_together, within
 from shared.items.types import folded
 from shared.workorders import envelope
 
@@ -59,11 +59,11 @@ def read(
     for start in range(0, len(waiting), READ_TOGETHER):
         some = {id_of(customer, type, key): key for key in waiting[start : start + READ_TOGETHER]}
         references = [cloud.db.document(f"items/{id}") for id in some]
-        read = {each.id: each for each in cloud.db.get_all(references, transaction=transaction)}
-        for id, key in some.items():
+        read = read_together(cloud.db, references, transaction)
+        for key, snapshot in zip(some.values(), read, strict=True):
             found[key] = None
-            if read[id].exists:
-                fields = fields_of(read[id])
+            if snapshot.exists:
+                fields = fields_of(snapshot)
                 record = _unpack(cloud, fields["encoding"], fields["record"])
                 found[key] = exact.loads(record)
                 size += len(record)
