@@ -52,6 +52,7 @@ def create(
     it."""
 
     snapshot = reference.get()
+    begun: stages.Begun | None = None
     if not snapshot.exists:
         now = read_time(snapshot)
         document = {**fields, **new(kind.name, customer, now)}
@@ -60,14 +61,18 @@ def create(
         also(batch)
         audit_trail.note(cloud.db, batch, customer, reference.path)
         if kind.slots is None:
-            stages.begin(kind, batch, Changed(reference, document), now, after)
+            begun = stages.begin(kind, batch, Changed(reference, document), now, after)
         # Another one is as good. Or it is our own, and the first answer was lost.
         with contextlib.suppress(AlreadyExists):
             batch.commit()
-    if after is None:
-        # A pending one is not published: where its kind has slots, it starts when it gets one.
-        stages.resume(cloud, kind, *stages.at_stage(cloud, reference, kind.starts_at(fields).name))
-        stages.start_pending(cloud, kind, customer)
+    if after is not None:
+        return
+    if begun is not None:
+        stages.resume(cloud, kind, begun.work, begun.first)
+    elif snapshot.exists:
+        stages.resume(cloud, kind, snapshot)
+    # A pending one is not published: where its kind has slots, it starts when it gets one.
+    stages.start_pending(cloud, kind, customer)
 
 
 def stand(cloud: Cloud, kind: Kind[Any], reference: Any, customer: str, plan: str) -> None:
@@ -100,7 +105,10 @@ def cancel_alone(cloud: Cloud, kind: Kind[Any], reference: Any, *, asked: bool =
     and no attempt is at it.
     """
 
+    begun: stages.Begun | None = None
+
     def write(transaction: firestore.Transaction) -> Writes | None:
+        nonlocal begun
         work = reference.get(transaction=transaction)
         closing = kind.closing is not None and work.get("open") and work.get("stage") == kind.closing
         if closing or work.get("state") == CANCELLED:
@@ -109,7 +117,8 @@ def cancel_alone(cloud: Cloud, kind: Kind[Any], reference: Any, *, asked: bool =
         if asked:
             audit_trail.note(cloud.db, transaction, work.get("customer"), reference.path)
         if kind.closing is not None:
-            stages.move(cloud, kind, transaction, work, Done(next=kind.closing), {}, read_time(work), None)
+            done = Done(next=kind.closing)
+            begun = stages.move(cloud, kind, transaction, work, done, {}, read_time(work))
             return Writes()
         end = End(CANCELLED)
         writes = kind.ending(cloud, transaction, work, end)
@@ -121,8 +130,8 @@ def cancel_alone(cloud: Cloud, kind: Kind[Any], reference: Any, *, asked: bool =
     if writes is None:
         return False
     stages.publish(cloud, writes)
-    if kind.closing is not None:
-        stages.resume(cloud, kind, reference.get())
+    if begun is not None:
+        stages.resume(cloud, kind, begun.work, begun.first)
     return True
 
 

@@ -4,15 +4,16 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from operator import methodcaller
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from google.api_core.exceptions import FailedPrecondition, GoogleAPICallError, NotFound
+from google.api_core.exceptions import Aborted, FailedPrecondition, GoogleAPICallError, NotFound
 from google.cloud import firestore
 
 from shared import logs
 from shared.errors import Busy, GiveUp, Retry
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, fields_of, read_time, read_together, transact
+from shared.gcp.documents import Snapshot, change, fields_of, read_time, read_together, transact
 from shared.gcp.outages import outage
 from shared.gcp.unreadable import MALFORMED, report
 from shared.work import pieces, stages
@@ -31,6 +32,7 @@ from shared.work.kinds import (
     Writes,
 )
 from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, READY, Piece
+from shared.work.stages import Begun
 
 MAX_ATTEMPTS = 10
 """How many attempts may begin a piece and end without a result before its work fails."""
@@ -56,7 +58,11 @@ def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
     reference = cloud.db.document(message["work"])
     held: Attempt | None = None
     while id is not None:
-        work = reference.get()
+        if held:
+            work, read = reference.get(), None
+        else:
+            piece = reference.collection("pieces").document(id)
+            work, read = read_together(cloud.db, [reference, piece])
         if not work.exists or fields_of(work).get("kind") != kind.name:
             return
         try:
@@ -68,7 +74,7 @@ def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
             return
         with logs.bound(**ids):
             try:
-                held = _perform(cloud, kind, work, id, held)
+                held = _perform(cloud, kind, work, id, read, held)
             except Busy as busy:
                 logs.info("another attempt is at it", reason=str(busy))
                 return
@@ -78,11 +84,14 @@ def perform(cloud: Cloud, kind: Kind[Any], message: Mapping[str, Any]) -> None:
         id = held.piece.id if held else None
 
 
-def _perform(cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, held: Attempt | None) -> Attempt | None:
-    """Do one piece; returns the attempt at the next one where that goes on here."""
+def _perform(
+    cloud: Cloud, kind: Kind[Any], work: Snapshot, id: str, read: Snapshot | None, held: Attempt | None
+) -> Attempt | None:
+    """Do one piece, which was `read` with its work or is held already; returns the attempt at the next one
+    where that goes on here."""
     reference = work.reference.collection("pieces").document(id)
     try:
-        attempt = held or _take(cloud, kind, work, reference)
+        attempt = held or _take(cloud, work, read)
     except GiveUp as error:
         _failed(cloud, kind, work, pieces.parse(reference.get()), None, error)
         return None
@@ -142,50 +151,89 @@ def _unreadable(cloud: Cloud, work: Any, id: str, path: str, failure: Exception)
     report(cloud.db, path, failure)
 
 
-def _take(cloud: Cloud, kind: Kind[Any], work: Snapshot, reference: Any) -> Attempt | None:
-    """Begin an attempt; None where the piece has ended or is the gate. Busy where another attempt is alive at
-    it or it is too early; GiveUp where too many have begun it."""
-    id = cloud.new_id()[:12]
+class _Taking(NamedTuple):
+    """What comes of taking a piece, and what is to be written of it for that."""
 
-    def take(transaction: firestore.Transaction) -> Piece | Stopped | Busy | None:
+    outcome: Piece | Stopped | Busy | None
+    changes: Fields = MappingProxyType({})
+
+
+def _take(cloud: Cloud, work: Snapshot, seen: Snapshot) -> Attempt | None:
+    """Begin an attempt at a piece that was read with its work; None where the piece has ended or is the gate.
+    Busy where another attempt is alive at it or it is too early; GiveUp where too many have begun it.
+
+    One write takes a piece that is as it was read. Else a transaction looks again.
+    """
+    id, reference = cloud.new_id()[:12], seen.reference
+
+    def take(transaction: firestore.Transaction) -> _Taking:
         snapshot = reference.get(transaction=transaction)
-        if not snapshot.exists:
-            return None
-        piece, now = pieces.parse(snapshot), read_time(snapshot)
-        if piece.ended or piece.name == GATE:
-            return None
-        if not wanted(work, piece):
-            seen = work.reference.get(transaction=transaction)  # it may have been retried since it was read
-            unplanned = seen.get("open") and piece.plan not in (seen.get("plans") or {}).values()
-            later = seen.get("open") and (seen.get("state") == PENDING or piece.plan != seen.get("plan"))
-            if wanted(seen, piece) or unplanned or later:
-                # Its plan may come to count yet; else the sweep closes it. Or it is published again when its
-                # work starts, or comes to its stage.
-                if fields_of(snapshot).get("in_line"):
-                    transaction.update(reference, {"in_line": False})
-                return Stopped()  # after the commit
-            transaction.update(reference, pieces.ended(CLOSED))
-            return Stopped()  # after the commit
-        if piece.holder and now - piece.heartbeat < LEASE:
-            transaction.update(reference, {"woken": True, "in_line": False})
-            return Busy(f"attempt {piece.holder} is at {piece.id}")  # after the commit
-        if piece.retry_at and now < piece.retry_at:
-            raise Busy(f"{piece.id} is to be tried again at {piece.retry_at:%H:%M:%S}")
-        if piece.attempts >= MAX_ATTEMPTS:
-            last = f" What it met last: {piece.waits_for}." if piece.waits_for else ""
-            raise GiveUp(
-                f"The piece {piece.id} was begun {piece.attempts} times and never ended.{last}",
-                "This is ours to fix: look into the functions' logs for it, then retry it.",
-            )
-        begun = {"holder": id, "attempts": piece.attempts + 1, "status": OPEN, **alive(now)}
-        begun |= {"woken": False, "swept": 0, "in_line": False}
-        transaction.update(reference, begun)
-        return pieces.parse(Changed(reference, {**fields_of(snapshot), **begun}))
+        if _out_of_place(work, snapshot):
+            # The work may have been retried since it was read.
+            taking = _left(work.reference.get(transaction=transaction), snapshot)
+        else:
+            taking = _taking(id, snapshot)
+        if taking.changes:
+            transaction.update(reference, dict(taking.changes))
+        return taking
 
-    taken = transact(cloud.db, take)
-    if isinstance(taken, Stopped | Busy):
-        raise taken
-    return Attempt(cloud, id, taken, work) if taken else None
+    taking = None if _out_of_place(work, seen) else _taking(id, seen)
+    if taking is None or (taking.changes and not _written(cloud, seen, taking.changes)):
+        taking = transact(cloud.db, take)
+    if isinstance(taking.outcome, Stopped | Busy):
+        raise taking.outcome
+    return Attempt(cloud, id, taking.outcome, work) if taking.outcome else None
+
+
+def _written(cloud: Cloud, piece: Snapshot, changes: Fields) -> bool:
+    """Write these unless the piece has changed since it was read; False also where others are at it."""
+    try:
+        return change(cloud.db, piece, dict(changes)) is not None
+    except Aborted:
+        return False
+
+
+def _to_do(piece: Snapshot) -> bool:
+    return piece.exists and not pieces.parse(piece).ended and piece.get("name") != GATE
+
+
+def _out_of_place(work: Snapshot, piece: Snapshot) -> bool:
+    """Whether a piece that is to be done is none of the stage where its work is."""
+    return _to_do(piece) and not wanted(work, pieces.parse(piece))
+
+
+def _left(work: Snapshot, snapshot: Snapshot) -> _Taking:
+    """Nobody takes a piece that was out of place: it is closed, unless its time may come yet."""
+    piece = pieces.parse(snapshot)
+    unplanned = work.get("open") and piece.plan not in (work.get("plans") or {}).values()
+    later = work.get("open") and (work.get("state") == PENDING or piece.plan != work.get("plan"))
+    if wanted(work, piece) or unplanned or later:
+        # Its plan may come to count yet; else the sweep closes it. Or it is published again when its
+        # work starts, or comes to its stage.
+        return _Taking(Stopped(), {"in_line": False} if fields_of(snapshot).get("in_line") else {})
+    return _Taking(Stopped(), pieces.ended(CLOSED))
+
+
+def _taking(id: str, snapshot: Snapshot) -> _Taking:
+    """What comes of taking a piece, for the attempt of that id, as the piece is."""
+    if not _to_do(snapshot):
+        return _Taking(None)
+    piece, now = pieces.parse(snapshot), read_time(snapshot)
+    if piece.holder == id:  # it was taken, and the answer was lost
+        return _Taking(piece)
+    if piece.holder and now - piece.heartbeat < LEASE:
+        return _Taking(Busy(f"attempt {piece.holder} is at {piece.id}"), {"woken": True, "in_line": False})
+    if piece.retry_at and now < piece.retry_at:
+        raise Busy(f"{piece.id} is to be tried again at {piece.retry_at:%H:%M:%S}")
+    if piece.attempts >= MAX_ATTEMPTS:
+        last = f" What it met last: {piece.waits_for}." if piece.waits_for else ""
+        raise GiveUp(
+            f"The piece {piece.id} was begun {piece.attempts} times and never ended.{last}",
+            "This is ours to fix: look into the functions' logs for it, then retry it.",
+        )
+    begun = {"holder": id, "attempts": piece.attempts + 1, "status": OPEN, **alive(now)}
+    begun |= {"woken": False, "swept": 0, "in_line": False}
+    return _Taking(pieces.parse(Changed(snapshot.reference, {**fields_of(snapshot), **begun})), begun)
 
 
 def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Attempt | None:
@@ -195,11 +243,12 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
     plans = {stage: _plan(cloud, kind, attempt, stage, each) for stage, each in done.plans.items()}
     reference = cloud.db.document(piece.path)
     owner = cloud.db.document(piece.work)
-    next, writes = None, Writes()
+    begun: Begun | None = None
+    writes = Writes()
 
     def finish(transaction: firestore.Transaction) -> None:
-        nonlocal next, writes
-        next, writes = None, Writes()
+        nonlocal begun, writes
+        begun, writes = None, Writes()
         both = [reference, owner] if single else [reference]
         snapshot, *rest = read_together(cloud.db, both, transaction)
         work = rest[0] if rest else None
@@ -218,7 +267,7 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
             writes = kind.ending(cloud, transaction, work, done.end)
             stages.write_end(cloud, transaction, work, done.end, writes, done.work)
         elif work is not None:
-            next = stages.move(cloud, kind, transaction, work, done, plans, now, attempt)
+            begun = stages.move(cloud, kind, transaction, work, done, plans, now, attempt)
         if kind.standing:
             transaction.delete(reference)
         else:
@@ -238,9 +287,10 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
     cloud.messages.publish(piece.function, *left)
     if done.end is not None:
         stages.start_pending(cloud, kind, piece.customer)
-    if next is None:
-        _go_on(cloud, kind, attempt, done, single)
-    return next
+    if begun is not None and begun.attempt is not None:
+        return begun.attempt
+    _go_on(cloud, kind, attempt, begun)
+    return None
 
 
 def _abandoned(
@@ -275,7 +325,7 @@ def _publish_more(cloud: Cloud, kind: Kind[Any], attempt: Attempt) -> None:
         logs.warning("queued pieces were not published", reason=type(failure).__name__)
 
 
-def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done, single: bool) -> None:
+def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, begun: Begun | None) -> None:
     """See to what follows from a piece that is done, where that is not done here."""
     piece = attempt.piece
     if kind.in_turn:
@@ -284,16 +334,22 @@ def _go_on(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done, single: 
         if attempt.work.get("waits_for"):
             show_life(cloud, attempt.work.reference.get(), got_on=True)
         stages.publish_queued(cloud, attempt.work, piece.function, piece.plan)
+    elif begun is not None:
+        stages.resume(cloud, kind, begun.work, begun.first)
+    elif piece.plan != piece.stage:
+        _go_on_with_plan(cloud, kind, piece)
+
+
+def _go_on_with_plan(cloud: Cloud, kind: Kind[Any], piece: Piece) -> None:
+    """Publish more pieces of the plan of one that is done, or move its work on."""
+    reference = cloud.db.document(piece.work)
+    if not pieces.open_left(cloud, piece.work, piece.plan):
+        stages.advance(cloud, kind, reference, piece.plan)
         return
-    reference, first = cloud.db.document(piece.work), None
-    if single and done.end is None:
-        work, first = stages.at_stage(cloud, reference, done.next or kind.after(piece.stage).name)
-    else:
-        work = reference.get()
-    if not single:
+    work = reference.get()
+    if wanted(work, piece):
         show_life(cloud, work, got_on=True)
-    if work.exists and work.get("open"):
-        stages.resume(cloud, kind, work, first)
+        stages.publish_queued(cloud, work, piece.function, piece.plan)
 
 
 def _plan(

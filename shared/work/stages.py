@@ -14,8 +14,9 @@ waits_for, since    what it waits for, from the first failed try on; `waiting` o
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.api_core.exceptions import FailedPrecondition, GoogleAPICallError, NotFound
 from google.cloud import firestore
@@ -23,7 +24,7 @@ from google.cloud.firestore_v1.field_path import FieldPath
 
 from shared import logs
 from shared.gcp.clients import Cloud
-from shared.gcp.documents import Snapshot, change, fields_of, read_time, read_together, transact
+from shared.gcp.documents import Snapshot, change, fields_of, read_time, transact
 from shared.work import pieces, slots
 from shared.work.attempts import WAITS_NO_LONGER, Attempt, alive, wanted
 from shared.work.changed import Changed
@@ -44,13 +45,22 @@ REFILL = 3
 begun, and whoever begins one looks again."""
 
 
+class Begun(NamedTuple):
+    """A work at the stage that it has begun, as it was written, and the piece that was written with it; the
+    attempt at that, where it can be done at once."""
+
+    work: Snapshot
+    first: Snapshot
+    attempt: Attempt | None = None
+
+
 def begin(
     kind: Kind[Any],
     batch: firestore.WriteBatch,
     work: Snapshot,
     at: datetime,
     after: timedelta | None = None,
-) -> None:
+) -> Begun:
     """Have a work run from the stage where it is, in the commit that this is part of. `after`: its piece
     rests for so long, unless a message comes."""
     fields = fields_of(work)
@@ -66,7 +76,9 @@ def begin(
     }
     batch.update(work.reference, {**changes, "started": firestore.SERVER_TIMESTAMP})
     reference, piece = _first_piece(kind, stage, work.reference, fields["customer"], subject, plans, at)
-    batch.set(reference, piece | ({} if after is None else pieces.resting(at, after)))
+    piece |= {} if after is None else pieces.resting(at, after)
+    batch.set(reference, piece)
+    return Begun(Changed(work.reference, {**fields, **changes}, at), Changed(reference, piece, at))
 
 
 def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:
@@ -76,17 +88,14 @@ def start_pending(cloud: Cloud, kind: Kind[Any], customer: str) -> None:
     if kind.slots is None:
         return
 
-    def start(transaction: firestore.Transaction) -> list[tuple[Any, str]]:
+    def start(transaction: firestore.Transaction) -> list[Begun]:
         able, now = slots.startable(cloud, kind, customer, transaction)
-        for work in able:
-            begin(kind, transaction, work, now)
-        return [(work.reference, kind.starts_at(fields_of(work)).name) for work in able]
+        return [begin(kind, transaction, work, now) for work in able]
 
-    for reference, stage in transact(cloud.db, start):
-        work, first = at_stage(cloud, reference, stage)
-        with logs.bound(**log_ids(kind, work, None)):
+    for begun in transact(cloud.db, start):
+        with logs.bound(**log_ids(kind, begun.work, None)):
             logs.info(f"{kind.name} started")
-        resume(cloud, kind, work, first)
+        resume(cloud, kind, begun.work, begun.first)
 
 
 def log_ids(kind: Kind[Any], work: Snapshot, piece: str | None) -> dict[str, str | None]:
@@ -96,16 +105,10 @@ def log_ids(kind: Kind[Any], work: Snapshot, piece: str | None) -> dict[str, str
     return {**logs.ids_of(work.reference.path), **about, **ids}
 
 
-def at_stage(cloud: Cloud, reference: Any, stage: str) -> list[Snapshot]:
-    """A work that was at a stage a moment ago, and the one piece of that stage, if it has one: what `resume`
-    takes, read by one call."""
-    return read_together(cloud.db, [reference, reference.collection("pieces").document(stage)])
-
-
 def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot, first: Snapshot | None = None) -> None:
     """See to it that a work goes on: publish the one piece of its stage, or those that are queued, and move
-    it on where all is done. Doing it twice is doing it once. `first`: a piece that was read with the work;
-    it is read anew where it is not that of the stage.
+    it on where all is done. Doing it twice is doing it once. `first`: a piece that was read or written with
+    the work; the stage's is read where it is another.
 
     Open pieces of a plan have been published before. Where such a message was lost, the sweep publishes them:
     if each message for a piece that is done did so, messages would breed messages.
@@ -123,25 +126,26 @@ def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot, first: Snapshot | None
         elif snapshot.exists and snapshot.get("holder") is None and snapshot.get("retry_at") is None:
             cloud.messages.publish(function, pieces.message(work.reference.path, plan))
         return
-    if not pieces.open_left(cloud, work.reference.path, plan):
-        if not kind.standing:
-            _advance(cloud, kind, work)
+    if publish_queued(cloud, work, function, plan) or kind.standing:
         return
-    publish_queued(cloud, work, function, plan)
+    if not pieces.open_left(cloud, work.reference.path, plan):
+        advance(cloud, kind, work.reference, plan)
 
 
-def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> None:
-    """Publish queued pieces of a plan, as many as their customer has room for at the function."""
+def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> bool:
+    """Publish queued pieces of a plan, as many as their customer has room for at the function; returns
+    whether there are any."""
     path = work.reference.path
     queue = pieces.of_plan(cloud, path, plan, [QUEUED]).order_by("__name__").select([])
     if not (some := list(queue.limit(MAX_IN_LINE).stream())):
-        return
+        return False
     room = _room(cloud, work.get("customer"), function, fields_of(work).get("at_once"))
     if not room:
         if list(pieces.of_plan(cloud, path, plan, [OPEN]).select([]).limit(1).stream()):
-            return
+            return True
         room = 1  # the other works of its customer must not keep it from ever going on
     _publish(cloud, function, some[:room], QUEUED, read_time(work))
+    return True
 
 
 def publish_ready(cloud: Cloud, customer: str, function: str, at: datetime) -> None:
@@ -164,10 +168,12 @@ def _room(cloud: Cloud, customer: str, function: str, at_once: int | None = None
     """How many more pieces of a customer can be published to a function, where not so many are to be done at
     once as it has instances for."""
     most = min(at_once or MAX_PUBLISHED, MAX_PUBLISHED)
-    room = MAX_IN_LINE - pieces.in_line(cloud.db, customer, function, MAX_IN_LINE)
-    if room < REFILL:
-        return 0
-    return min(room, most - pieces.published(cloud.db, customer, function, most))
+    with ThreadPoolExecutor(1) as other:
+        published = other.submit(pieces.published, cloud.db, customer, function, most)
+        room = MAX_IN_LINE - pieces.in_line(cloud.db, customer, function, MAX_IN_LINE)
+        if room < REFILL:
+            return 0
+        return min(room, most - published.result())
 
 
 def _publish(cloud: Cloud, function: str, found: list[Snapshot], status: str, now: datetime) -> None:
@@ -203,21 +209,20 @@ def _opened(cloud: Cloud, found: list[Snapshot], now: datetime) -> dict[Any, dat
     return {each.reference: result.update_time for each, result in zip(found, written, strict=True)}
 
 
-def _advance(cloud: Cloud, kind: Kind[Any], seen: Snapshot) -> None:
-    """Move a work on whose planned pieces are all done."""
-    plan = seen.get("plan")
+def advance(cloud: Cloud, kind: Kind[Any], reference: Any, plan: str) -> None:
+    """Move a work on whose planned pieces are all done; nothing where it has gone on from that plan."""
 
-    def advance(transaction: firestore.Transaction) -> bool:
-        work = seen.reference.get(transaction=transaction)
+    def move_on(transaction: firestore.Transaction) -> Begun | None:
+        work = reference.get(transaction=transaction)
         if not (work.exists and work.get("open") and work.get("plan") == plan):
-            return False
-        gate = work.reference.collection("pieces").document(pieces.id_of(plan, GATE))
-        move(cloud, kind, transaction, work, Done(), {}, read_time(work), None)
+            return None
+        gate = reference.collection("pieces").document(pieces.id_of(plan, GATE))
+        begun = move(cloud, kind, transaction, work, Done(), {}, read_time(work))
         transaction.update(gate, pieces.ended(CLOSED))
-        return True
+        return begun
 
-    if transact(cloud.db, advance):
-        resume(cloud, kind, *at_stage(cloud, seen.reference, kind.after(seen.get("stage")).name))
+    if begun := transact(cloud.db, move_on):
+        resume(cloud, kind, begun.work, begun.first)
 
 
 def move(
@@ -228,10 +233,10 @@ def move(
     done: Done,
     plans: Mapping[str, str],
     now: datetime,
-    attempt: Attempt | None,
-) -> Attempt | None:
-    """Move a work on to the stage that follows, in the transaction that read it; returns the attempt at that
-    where it is one piece of the same function and can be done at once."""
+    attempt: Attempt | None = None,
+) -> Begun:
+    """Move a work on to the stage that follows, in the transaction that read it. Where that is one piece of
+    the same function, `attempt` can go on with it at once."""
     fields = fields_of(work)
     known = {**fields.get("plans", {}), **plans}
     subject = kind.parse(Changed(work.reference, {**fields, **done.work, "plans": known}))
@@ -240,13 +245,14 @@ def move(
     moved = {**done.work, **_at(stage, known), **times, **WAITS_NO_LONGER, "plans": known, "heartbeat": now}
     transaction.update(work.reference, moved)
     reference, piece = _first_piece(kind, stage, work.reference, fields["customer"], subject, known, now)
-    here = attempt is not None and piece["function"] == attempt.piece.function and piece["name"] != GATE
-    if attempt is None or not here:
-        transaction.set(reference, piece)
-        return None
-    piece |= {"status": OPEN, "holder": attempt.id, "attempts": 1, "in_line": False, **alive(now)}
+    following = None
+    if attempt is not None and piece["function"] == attempt.piece.function and piece["name"] != GATE:
+        piece |= {"status": OPEN, "holder": attempt.id, "attempts": 1, "in_line": False, **alive(now)}
+        taken = pieces.parse(Changed(reference, piece))
+        following = Attempt(cloud, attempt.id, taken, work, done.carry)
     transaction.set(reference, piece)
-    return Attempt(cloud, attempt.id, pieces.parse(Changed(reference, piece)), work, done.carry)
+    begun = Changed(work.reference, {**fields, **moved}, now)
+    return Begun(begun, Changed(reference, piece, now), following)
 
 
 def go_back(cloud: Cloud, kind: Kind[Any], attempt: Attempt, stage: str) -> None:
@@ -254,16 +260,15 @@ def go_back(cloud: Cloud, kind: Kind[Any], attempt: Attempt, stage: str) -> None
     other pieces of that plan count no more."""
     reference = attempt.work.reference
 
-    def move_back(transaction: firestore.Transaction) -> bool:
+    def move_back(transaction: firestore.Transaction) -> Begun | None:
         work = reference.get(transaction=transaction)
         if not wanted(work, attempt.piece):
-            return False
-        move(cloud, kind, transaction, work, Done(next=stage), {}, read_time(work), None)
-        return True
+            return None
+        return move(cloud, kind, transaction, work, Done(next=stage), {}, read_time(work))
 
-    if transact(cloud.db, move_back):
+    if begun := transact(cloud.db, move_back):
         logs.info("work is planned anew", stage=stage)
-        resume(cloud, kind, *at_stage(cloud, reference, stage))
+        resume(cloud, kind, begun.work, begun.first)
 
 
 def _at(stage: Stage[Any], plans: Mapping[str, str]) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import RetryError, ServiceUnavailable
+from google.api_core.exceptions import Aborted, RetryError, ServiceUnavailable
 from google.cloud import firestore
 
 from infra.local.project import topic_path
 from infra.local.traffic import Fault
 from shared.errors import Busy, Conflict, GiveUp, Retry
-from shared.gcp.documents import TRANSACTION_ATTEMPTS
+from shared.gcp.documents import TRANSACTION_ATTEMPTS, change
 from shared.work import control, engine, pieces, stages
 from shared.work.attempts import Attempt, Stopped
 from shared.work.kinds import Done, End, Later, PlannedTooLongAgo, Stage
@@ -78,12 +78,95 @@ def test_a_work_that_is_created_again_goes_on_at_the_stage_where_it_is(toys: Toy
     assert (fields(work)["state"], toys.steps.done) == ("COMPLETED", ["plan", "finish"])
 
 
-def test_a_work_that_moves_on_to_a_single_piece_is_read_with_it_by_one_call(toys: Toys) -> None:
-    toys.make(count=0)
+def calls_of(toys: Toys, number: int) -> list[str]:
+    """The calls that are made for one message, the `number`th of a new work of one planned piece."""
+    toys.make(count=1)
+    for _ in range(number):
+        toys.world.suite.pubsub.deliver_due(toys.push)
     toys.world.suite.traffic.forget()
     toys.world.suite.pubsub.deliver_due(toys.push)
-    calls = [call.kind.partition(".")[2] for call in toys.world.suite.traffic.calls()]
-    assert calls[-4:] == ["BatchGetDocuments", "Commit", "BatchGetDocuments", "Publish"]
+    kinds = [call.kind.partition(".") for call in toys.world.suite.traffic.calls()]
+    return [name for service, _, name in kinds if service == "firestore" or name == "Publish"]
+
+
+TAKE = ["BatchGetDocuments", "Commit"]
+"""The work and the piece are read together, and one write takes the piece that is as it was read."""
+
+
+def test_a_plan_is_published_without_looking_at_what_was_just_written(toys: Toys) -> None:
+    planned = ["Commit", "BatchGetDocuments", "Commit"]
+    room = ["RunAggregationQuery", "RunAggregationQuery"]
+    assert calls_of(toys, 0) == [*TAKE, *planned, "RunQuery", *room, "Commit", "Publish"]
+
+
+def test_the_last_piece_of_a_plan_moves_its_work_on_by_few_calls(toys: Toys) -> None:
+    done, more = ["BatchGetDocuments", "Commit"], ["RunQuery"]
+    moved = ["RunAggregationQuery", "BatchGetDocuments", "Commit", "Publish"]
+    assert calls_of(toys, 1) == [*TAKE, *more, *done, *moved]
+
+
+def test_a_piece_that_changes_when_it_is_taken_is_looked_at_again(
+    toys: Toys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = toys.make(count=1)
+    woken: list[Any] = []
+
+    def late(db: Any, piece: Any, changes: Any) -> Any:
+        if not woken:
+            woken.append(piece.reference.update({"woken": True}))
+        return change(db, piece, changes)
+
+    monkeypatch.setattr("shared.work.engine.change", late)
+    toys.drain()
+    assert woken
+    assert (fields(work)["state"], toys.steps.done.count("plan")) == ("COMPLETED", 1)
+
+
+def test_a_piece_that_another_takes_meanwhile_is_left_to_it(
+    toys: Toys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = toys.make(count=1)
+    taken: list[Any] = []
+
+    def late(db: Any, piece: Any, changes: Any) -> Any:
+        if not taken:
+            taken.append(change(db, piece, {**changes, "holder": "another"}))
+        return change(db, piece, changes)
+
+    monkeypatch.setattr("shared.work.engine.change", late)
+    toys.world.suite.pubsub.deliver_due(toys.push)
+    assert taken
+    assert toys.steps.done == [], "two attempts did one piece"
+    piece = fields(work.collection("pieces").document("plan"))
+    assert (piece["holder"], piece["woken"]) == ("another", True)
+
+
+def test_an_attempt_goes_on_though_the_answer_is_lost_by_which_it_took_its_piece(toys: Toys) -> None:
+    work = toys.make(count=1)
+    toys.world.suite.traffic.arm("firestore.Commit", Fault("reset_after"), resource=f"{work.path}/pieces")
+    toys.drain()
+    assert not toys.faults
+    piece = fields(work.collection("pieces").document("plan"))
+    assert (fields(work)["state"], piece["attempts"]) == ("COMPLETED", 1)
+
+
+def test_a_piece_that_others_are_writing_is_taken_in_turn(
+    toys: Toys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = toys.make(count=1)
+    met: list[Any] = []
+
+    def contended(db: Any, piece: Any, changes: Any) -> Any:
+        if not met:
+            met.append(piece)
+            raise Aborted("others are at it")
+        return change(db, piece, changes)
+
+    monkeypatch.setattr("shared.work.engine.change", contended)
+    toys.drain()
+    assert met
+    assert not toys.faults
+    assert (fields(work)["state"], toys.steps.done.count("plan")) == ("COMPLETED", 1)
 
 
 def test_a_plan_without_pieces_goes_on_to_the_next_stage(toys: Toys) -> None:

@@ -135,10 +135,10 @@ def test_a_work_that_is_cancelled_before_the_lease_is_taken_is_not_finished(
     toys.steps.done.clear()
     take = engine._take
 
-    def late(cloud: Any, kind: Any, seen: Any, reference: Any) -> Any:
+    def late(cloud: Any, seen: Any, piece: Any) -> Any:
         if seen.get("open"):
             assert control.cancel(toys.cloud, toys.kind, work)
-        return take(cloud, kind, seen, reference)
+        return take(cloud, seen, piece)
 
     monkeypatch.setattr(engine, "_take", late)
     toys.sweep()
