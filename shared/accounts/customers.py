@@ -1,6 +1,6 @@
 """Customers and sites: whom the data belongs to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -12,7 +12,7 @@ from shared.accounts.limits import LIMITS, Limit
 from shared.addresses import checked, once
 from shared.cutting import shown
 from shared.errors import Conflict, FieldProblem, Invalid, NotFound
-from shared.gcp.documents import Snapshot, fields_of
+from shared.gcp.documents import Snapshot, fields_of, read_together
 from shared.gcp.unreadable import readable
 from shared.ids import ACCOUNT, NAMED, NAMED_RULE, SLUG, SLUG_RULE
 
@@ -118,9 +118,18 @@ def _addresses(notify: Sequence[str]) -> tuple[str, ...]:
 
 def get_customer(db: firestore.Client, id: str) -> Customer:
     """The customer of that id, or NotFound."""
-    snapshot: Any = db.document(f"customers/{id}").get()
+    return _there(db.document(f"customers/{id}").get())
+
+
+def customer_and_site(db: firestore.Client, id: str, site: str) -> tuple[Customer, Site | None]:
+    """The customer of that id, or NotFound; and the customer's site of that id, None where there is none."""
+    found = read_together(db, [db.document(f"customers/{id}"), db.document(f"sites/{site}")])
+    return _there(found[0]), _theirs(db, found[1:], id).get(site)
+
+
+def _there(snapshot: Snapshot) -> Customer:
     if not snapshot.exists:
-        raise NotFound(f"there is no customer {id}")
+        raise NotFound(f"there is no customer {snapshot.id}")
     return customer_of(snapshot)
 
 
@@ -207,7 +216,11 @@ def sites_of(db: firestore.Client, ids: Sequence[str], customer: str) -> dict[st
     """Those of the sites that exist and belong to the customer; another's look as if they were not. An id may
     be any text."""
     named = db.get_all([db.document(f"sites/{id}") for id in ids if NAMED.fullmatch(id)])
-    theirs = [each for each in named if (each.to_dict() or {}).get("customer") == customer]
+    return _theirs(db, named, customer)
+
+
+def _theirs(db: firestore.Client, found: Iterable[Snapshot], customer: str) -> dict[str, Site]:
+    theirs = [each for each in found if (each.to_dict() or {}).get("customer") == customer]
     return {site.id: site for site in readable(db, theirs, site_of)}
 
 

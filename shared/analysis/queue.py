@@ -60,9 +60,7 @@ def wake(cloud: Cloud, wakes: Mapping[str, Any] | None, id: str) -> None:
 def publish_queued(cloud: Cloud, site: Site) -> None:
     """Have work orders analysed that are due, as many as the customer has room for; the others follow. Asking
     twice is asking once."""
-    work: Any = document(cloud, site).get()
-    if work.exists:
-        stages.publish_queued(cloud, work, FUNCTION, PLAN)
+    stages.publish_plan(cloud, _path(site), site.customer, FUNCTION, PLAN)
 
 
 def _path(site: Site) -> str:

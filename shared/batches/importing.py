@@ -51,7 +51,7 @@ CHUNKS_READ = 2
 """The files of how many chunks are read at once: those of the second while the last ones of the first are
 under way."""
 
-ORDERS_AT_ONCE = 8
+ORDERS_AT_ONCE = 12
 """Of how many work orders of a slice files are read at once."""
 
 IN_FLIGHT_BYTES = 96 * 1024 * 1024
@@ -93,7 +93,7 @@ def import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | Later:
 async def _import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | Later:
     began = stopwatch()
     site, planned = await asyncio.gather(
-        asyncio.to_thread(_site, cloud, batch),
+        asyncio.to_thread(get_site, cloud.db, batch.site, batch.customer),
         asyncio.to_thread(_planned, cloud, batch, attempt.fields["start"], attempt.fields["end"]),
     )
     async with Many(cloud.objects, cloud.settings.storage_url) as many:
@@ -111,12 +111,6 @@ async def _import_slice(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done | 
         return Later()
     logs.info("slice imported", work_orders=importer.reached.work_orders_done)
     return Done()
-
-
-def _site(cloud: Cloud, batch: Batch) -> Site:
-    site = get_site(cloud.db, batch.site, batch.customer)
-    steps.ready(cloud, site)
-    return site
 
 
 def _planned(cloud: Cloud, batch: Batch, start: int, end: int) -> list[tuple[str, list[Entry]]]:
@@ -208,6 +202,7 @@ class _Importer:
         self._json_room = _Room(JSON_BYTES)
         self._turn = asyncio.Semaphore(ORDERS_AT_ONCE)
         self._reading: deque[asyncio.Task[_Chunk]] = deque()
+        self._ready = asyncio.create_task(asyncio.to_thread(steps.ready, cloud, site))
         self._writing: asyncio.Task[None] | None = None
 
     async def begin(self, chunk: _Chunk) -> None:
@@ -228,7 +223,7 @@ class _Importer:
         """Read no more of what was begun."""
         for task in self._reading:
             task.cancel()
-        await asyncio.gather(*self._reading, return_exceptions=True)
+        await asyncio.gather(self._ready, *self._reading, return_exceptions=True)
 
     async def _go_on(self) -> None:
         """Begin to write the chunk that was begun first, behind the one before it."""
@@ -251,6 +246,7 @@ class _Importer:
 
     async def _write_chunk(self, chunk: _Chunk) -> None:
         """Write its documents, and how far the slice is then."""
+        await self._ready
         outcomes = await asyncio.to_thread(self._write, chunk.readings)
         saving = asyncio.to_thread(self._save, outcomes)
         if any(each.stored and each.stored.analysis == DUE for each in outcomes):

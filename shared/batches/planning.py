@@ -11,7 +11,7 @@ from typing import Any
 from google.cloud import firestore
 
 from shared import logs
-from shared.accounts.customers import get_customer, sites_of
+from shared.accounts.customers import customer_and_site
 from shared.accounts.limits import BATCH_BYTES, BATCH_FILES
 from shared.batches import archive, errors_file, finishing, folders
 from shared.batches.archive import Limits, Names
@@ -53,7 +53,7 @@ def _plan(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done:
     stored = batch.archive
     if stored is None:
         raise ValueError(f"the batch {batch.id} is {batch.state} and has no archive")
-    customer = get_customer(cloud.db, batch.customer)
+    customer, site = customer_and_site(cloud.db, batch.customer, batch.site)
     most = customer.limit(BATCH_BYTES)
     if stored.size > most:
         detail = f"It has {stored.size:,} bytes; {most:,} are allowed."
@@ -64,7 +64,6 @@ def _plan(cloud: Cloud, batch: Batch, attempt: Attempt) -> Done:
         attempt.heartbeat()
         return cloud.objects.read(stored, start, end)
 
-    site = sites_of(cloud.db, [batch.site], batch.customer).get(batch.site)
     code_page = batch.code_page or (site.code_page if site else "") or ""
     names = Names(code_page, certain=batch.code_page is not None)
     found = folders.plan(archive.directory(read, stored.size, limits, names), code_page)

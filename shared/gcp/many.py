@@ -16,7 +16,7 @@ import orjson
 from shared.errors import Retry
 from shared.gcp.objects import DifferentObject, Objects, Refusal, Stored, crc32c_of
 
-CONNECTIONS = 32
+CONNECTIONS = 48
 """How many calls are in flight at once."""
 
 CALL_SECONDS = 120.0

@@ -2,6 +2,7 @@
 written is the same, names are written once, and one transaction decides whose result counts."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -78,10 +79,16 @@ class Attempt:
             create_all(self._cloud.db, transaction, documents or {})
             return True
 
-        if not transact(self._cloud.db, save):
-            raise Busy(f"another attempt has taken over {self.piece.path}")
-        self._alive = stopwatch()
-        self.look(got_on=bool(fields), tells=tells)
+        # The work is looked at side by side with that: a slice waits for each chunk's.
+        with ThreadPoolExecutor(1) as other:
+            looked = other.submit(self.work.reference.get)
+            if not transact(self._cloud.db, save):
+                raise Busy(f"another attempt has taken over {self.piece.path}")
+            self._alive = stopwatch()
+            self.work = looked.result()
+        if not wanted(self.work, self.piece):
+            raise Stopped
+        show_life(self._cloud, self.work, got_on=bool(fields), tells=tells)
 
     def commit(self, write: Callable[[firestore.Transaction], Mapping[str, Any]]) -> None:
         """Commit a part of the piece: what `write` writes, and the fields of the piece that it returns, in
@@ -107,13 +114,6 @@ class Attempt:
         transact(self._cloud.db, commit)
         self._alive = stopwatch()
         show_life(self._cloud, self.work, got_on=True)
-
-    def look(self, got_on: bool = False, tells: Callable[[], Mapping[str, Any]] | None = None) -> None:
-        """Look at the work's document, and show there that it is alive. Stopped where it needs nobody."""
-        self.work = self.work.reference.get()
-        if not wanted(self.work, self.piece):
-            raise Stopped
-        show_life(self._cloud, self.work, got_on=got_on, tells=tells)
 
 
 def holds(snapshot: Snapshot, attempt: str) -> bool:

@@ -1,8 +1,9 @@
 """Performs a piece: an attempt takes it, does its step, and writes down what came of it."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from operator import methodcaller
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ from shared.work.kinds import (
     WaitedTooLong,
     Writes,
 )
-from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, READY, Piece
+from shared.work.pieces import CLOSED, DONE, GATE, LEASE, OPEN, QUEUED, READY, Piece, Write
 from shared.work.stages import Begun
 
 MAX_ATTEMPTS = 10
@@ -43,6 +44,9 @@ MAX_BACKOFF = timedelta(minutes=10)
 
 MAX_WAIT_ALONE = timedelta(days=1)
 """How long a piece may wait for something outside while other pieces of its work get on."""
+
+WITH_WORK = 20
+"""How many pieces of a plan are written in the transaction that has the work name it."""
 
 REPORT_WAITING = timedelta(hours=1)
 """After which time of waiting the kind reports it to people."""
@@ -240,7 +244,8 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
     """Write down that a piece is done, with what follows from it."""
     piece = attempt.piece
     single = piece.plan == piece.stage
-    plans = {stage: _plan(cloud, kind, attempt, stage, each) for stage, each in done.plans.items()}
+    planned = {stage: _plan(cloud, kind, attempt, stage, each) for stage, each in done.plans.items()}
+    plans = {stage: plan for stage, (plan, _) in planned.items()}
     reference = cloud.db.document(piece.path)
     owner = cloud.db.document(piece.work)
     begun: Begun | None = None
@@ -268,6 +273,8 @@ def _finish(cloud: Cloud, kind: Kind[Any], attempt: Attempt, done: Done) -> Atte
             stages.write_end(cloud, transaction, work, done.end, writes, done.work)
         elif work is not None:
             begun = stages.move(cloud, kind, transaction, work, done, plans, now, attempt)
+            for write in chain.from_iterable(few for _, few in planned.values()):
+                write(transaction)
         if kind.standing:
             transaction.delete(reference)
         else:
@@ -354,14 +361,15 @@ def _go_on_with_plan(cloud: Cloud, kind: Kind[Any], piece: Piece) -> None:
 
 def _plan(
     cloud: Cloud, kind: Kind[Any], attempt: Attempt, stage: str, planned: Iterable[tuple[str, Fields]]
-) -> str:
-    """Write the pieces of a stage, in several commits. They count once the work names their plan."""
+) -> tuple[str, list[Write]]:
+    """The plan of a stage and its pieces, which count once the work names the plan: those that are still to
+    be written with that, where they are at most WITH_WORK; else all were written, in several commits."""
     plan = f"{stage}-{attempt.id}"
     piece = attempt.piece
     function = kind.stage(stage).function(kind.parse(attempt.work))
     at = read_time(attempt.work)
     collection = cloud.db.collection(f"{piece.work}/pieces")
-    new = (
+    new: Iterator[Write] = (
         methodcaller(
             "set",
             collection.document(pieces.id_of(plan, name)),
@@ -369,8 +377,11 @@ def _plan(
         )
         for name, fields in planned
     )
-    pieces.in_commits(cloud.db, new, attempt.heartbeat)
-    return plan
+    few = list(islice(new, WITH_WORK + 1))
+    if len(few) <= WITH_WORK:
+        return plan, few
+    pieces.in_commits(cloud.db, chain(few, new), attempt.heartbeat)
+    return plan, []
 
 
 def _failed(

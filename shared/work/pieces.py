@@ -81,6 +81,10 @@ _OWN = (
 """The engine's own fields; what else a document has is its kind's."""
 
 
+Write = Callable[[firestore.WriteBatch], None]
+"""Adds a write to a commit."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """A piece as it was read. `fields` are those of its kind."""
@@ -124,7 +128,7 @@ class Piece:
 
 def in_commits(
     db: firestore.Client,
-    writes: Iterable[Callable[[firestore.WriteBatch], None]],
+    writes: Iterable[Write],
     between: Callable[[], None] = lambda: None,
 ) -> None:
     """Do these writes, COMMIT_PIECES with one commit; `between` is called after each full one."""

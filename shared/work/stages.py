@@ -135,16 +135,23 @@ def resume(cloud: Cloud, kind: Kind[Any], work: Snapshot, first: Snapshot | None
 def publish_queued(cloud: Cloud, work: Snapshot, function: str, plan: str) -> bool:
     """Publish queued pieces of a plan, as many as their customer has room for at the function; returns
     whether there are any."""
-    path = work.reference.path
+    at_once = fields_of(work).get("at_once")
+    return publish_plan(cloud, work.reference.path, work.get("customer"), function, plan, at_once)
+
+
+def publish_plan(
+    cloud: Cloud, path: str, customer: str, function: str, plan: str, at_once: int | None = None
+) -> bool:
+    """The same of a plan of the work at a path, without its document."""
     queue = pieces.of_plan(cloud, path, plan, [QUEUED]).order_by("__name__").select([])
     if not (some := list(queue.limit(MAX_IN_LINE).stream())):
         return False
-    room = _room(cloud, work.get("customer"), function, fields_of(work).get("at_once"))
+    room = _room(cloud, customer, function, at_once)
     if not room:
         if list(pieces.of_plan(cloud, path, plan, [OPEN]).select([]).limit(1).stream()):
             return True
         room = 1  # the other works of its customer must not keep it from ever going on
-    _publish(cloud, function, some[:room], QUEUED, read_time(work))
+    _publish(cloud, function, some[:room], QUEUED, read_time(some[0]))
     return True
 
 

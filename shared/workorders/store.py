@@ -8,8 +8,10 @@ import contextlib
 import hashlib
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -45,6 +47,9 @@ COMMIT_ORDERS = 20
 COMMIT_BYTES = 4 * 1024 * 1024
 """How many work orders, and about how many bytes of them, one commit takes; its request may hold 10 MiB.
 https://cloud.google.com/firestore/quotas#writes_and_transactions"""
+
+COMMITS_AT_ONCE = 3
+"""How many of these commits are under way at once."""
 
 WRITE_ATTEMPTS = 10
 """How often a change that met another, or a commit that came late, is tried again."""
@@ -181,7 +186,7 @@ def import_many(
         for name in arrivals
     }
     there = {snapshot.id: snapshot for snapshot in cloud.db.get_all(list(references.values()))}
-    together: dict[str, _Change] = {}
+    commits: list[dict[str, _Change]] = [{}]
     room = COMMIT_BYTES
     for name, arrive in arrivals.items():
         snapshot = there[work_order_id(site.id, name)]
@@ -197,12 +202,15 @@ def import_many(
         if not change.fields:
             continue
         size = change.size
-        if together and (size > room or len(together) == COMMIT_ORDERS):
-            outcomes |= _write_all(cloud, site, together, arrivals, beside)
-            together, room = {}, COMMIT_BYTES
-        together[name] = change
+        if commits[-1] and (size > room or len(commits[-1]) == COMMIT_ORDERS):
+            commits.append({})
+            room = COMMIT_BYTES
+        commits[-1][name] = change
         room -= size
-    return outcomes | _write_all(cloud, site, together, arrivals, beside)
+    with ThreadPoolExecutor(COMMITS_AT_ONCE) as pool:
+        for written in pool.map(partial(_write_all, cloud, site, arrivals, beside), commits):
+            outcomes |= written
+    return outcomes
 
 
 @dataclass(frozen=True)
@@ -242,9 +250,9 @@ def _arrived(
 def _write_all(
     cloud: Cloud,
     site: Site,
-    changes: Mapping[str, _Change],
     arrivals: Mapping[str, Callable[[StoredWorkOrder], StoredWorkOrder]],
     beside: Beside,
+    changes: Mapping[str, _Change],
 ) -> dict[str, StoredWorkOrder | Refused]:
     """Write these with one commit; where one of them met others, each by itself."""
     if not changes:

@@ -219,7 +219,7 @@ def make(new_world: Callable[[], World], outside: Outside) -> Callable[[], Told]
 def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None:
     calls = [call.name for call in kills.undisturbed(make()).calls]
     methods = [call.partition(" ")[0] for call in calls]
-    assert methods[-15:] == [
+    assert methods[-14:] == [
         "RunQuery",
         "POST",  # the file of its errors
         "BatchGetDocuments",  # the piece and the batch
@@ -234,7 +234,6 @@ def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None
         "RunAggregationQuery",
         "Commit",
         "Publish",
-        "BatchGetDocuments",
     ]
 
 
@@ -243,5 +242,5 @@ def test_the_last_calls_end_the_batch_and_tell(make: Callable[[], Told]) -> None
 def test_killed_or_paused_at_its_end_it_tells_each_once(
     make: Callable[[], Told], mode: kills.Mode[Told]
 ) -> None:
-    last = kills.Mode[Told](f"{mode}, at its end", lambda seen: mode.places(seen)[-13:], mode.strike)
+    last = kills.Mode[Told](f"{mode}, at its end", lambda seen: mode.places(seen)[-12:], mode.strike)
     kills.each(make, last)

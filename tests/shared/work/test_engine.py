@@ -78,9 +78,9 @@ def test_a_work_that_is_created_again_goes_on_at_the_stage_where_it_is(toys: Toy
     assert (fields(work)["state"], toys.steps.done) == ("COMPLETED", ["plan", "finish"])
 
 
-def calls_of(toys: Toys, number: int) -> list[str]:
-    """The calls that are made for one message, the `number`th of a new work of one planned piece."""
-    toys.make(count=1)
+def calls_of(toys: Toys, number: int, count: int = 1) -> list[str]:
+    """The calls that are made for one message, the `number`th of a new work of so many planned pieces."""
+    toys.make(count=count)
     for _ in range(number):
         toys.world.suite.pubsub.deliver_due(toys.push)
     toys.world.suite.traffic.forget()
@@ -93,10 +93,15 @@ TAKE = ["BatchGetDocuments", "Commit"]
 """The work and the piece are read together, and one write takes the piece that is as it was read."""
 
 
-def test_a_plan_is_published_without_looking_at_what_was_just_written(toys: Toys) -> None:
-    planned = ["Commit", "BatchGetDocuments", "Commit"]
+@pytest.mark.parametrize(
+    ("count", "before"), [(1, []), (engine.WITH_WORK, []), (engine.WITH_WORK + 1, ["Commit"])]
+)
+def test_a_plan_is_published_without_looking_at_what_was_just_written(
+    toys: Toys, count: int, before: list[str]
+) -> None:
+    planned = [*before, "BatchGetDocuments", "Commit"]
     room = ["RunAggregationQuery", "RunAggregationQuery"]
-    assert calls_of(toys, 0) == [*TAKE, *planned, "RunQuery", *room, "Commit", "Publish"]
+    assert calls_of(toys, 0, count) == [*TAKE, *planned, "RunQuery", *room, "Commit", "Publish"]
 
 
 def test_the_last_piece_of_a_plan_moves_its_work_on_by_few_calls(toys: Toys) -> None:

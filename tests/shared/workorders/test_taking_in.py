@@ -1,6 +1,8 @@
 """Many work orders with one commit: each once, whoever else writes, and a refusal costs itself alone."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 
@@ -49,6 +51,23 @@ def test_many_are_written_with_few_commits_and_again_with_none(world: World) -> 
     world.suite.traffic.forget()
     assert store.import_many(world.cloud, world.site, arrivals) == outcomes
     assert commits(world) == 0
+
+
+def test_no_commit_waits_for_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "COMMIT_ORDERS", 1)
+    names = [f"WO_{number}" for number in range(store.COMMITS_AT_ONCE)]
+    arrivals = {name: Floor(world, 1) for name in names}
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        paths = [f"work_orders/{store.work_order_id(SITE, name)}" for name in names]
+        held = [stack.enter_context(world.suite.firestore.hold_commits(path)) for path in paths]
+        importing = pool.submit(store.import_many, world.cloud, world.site, arrivals)
+        for each in held:
+            each.wait_held()
+        for each in held:
+            each.release()
+        assert set(importing.result()) == set(names)
+    assert floors(world) == dict.fromkeys(names, 1)
 
 
 def test_no_commit_takes_more_bytes_than_one_may(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
