@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.analysis import steps
 from shared.batches import batch as batches
 from shared.batches import importing, json_files
 from shared.errors import Retry
@@ -119,6 +120,23 @@ def once(do: Callable[[str], None], name: str) -> Callable[[str], None]:
             do(chunk)
 
     return before
+
+
+def test_nothing_is_written_before_the_analyses_of_its_site_can_be_due(
+    chunks: Chunks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = steps.ready
+
+    def late(cloud: Any, site: Any) -> None:
+        chunks.wait_for(NAMES[2])
+        chunks.log.append(("ready", site.id))
+        ready(cloud, site)
+
+    monkeypatch.setattr(steps, "ready", late)
+    chunks.world.drain()
+    chunks.ended()
+    done = [what for what, _ in chunks.log]
+    assert done.index("ready") < done.index("written"), chunks.log
 
 
 def test_photographs_of_the_next_chunk_are_stored_while_documents_are_written(chunks: Chunks) -> None:
