@@ -99,22 +99,22 @@ TICK = Charges(calls=1, reads=8, messages=1, publishes=1)
 """A tick that finds nothing: a query for what is due, what is to be retried, what is to be deleted, for
 pieces in each of four states, and for runs that wait. Its message is Cloud Scheduler's."""
 
-BEGIN = Charges(calls=1, reads=9, writes=2)
+BEGIN = Charges(calls=1, reads=7, writes=2)
 """A message that begins windows: the customer's limits, and the start of its first run."""
 
 WINDOW = Charges(reads=3, writes=2)
 """A window that begins: the export read twice, once in the transaction that creates the run."""
 
-NEXT_RUN = Charges(reads=3, writes=2)
+NEXT_RUN = Charges(reads=1, writes=2)
 """A run that starts when another one of its customer ends."""
 
-RUN = Charges(calls=3, reads=46, writes=25, class_a=2, class_b=1, messages=2, publishes=2, kept=8)
+RUN = Charges(calls=3, reads=39, writes=25, class_a=2, class_b=1, messages=2, publishes=2, kept=8)
 """A run that finds nothing: its stages, its manifest, its audit event."""
 
 SITE = Charges(reads=2)
 """A further site of a run: its document, and a count."""
 
-FOUND = Charges(reads=-4, publishes=1)
+FOUND = Charges(reads=-7, publishes=1)
 """A run that finds something. Four queries for its parts find some, which are counted with those."""
 
 PART = Charges(calls=1, reads=11, writes=4, class_a=1, class_b=1, messages=1, kept=1)
@@ -133,8 +133,8 @@ SLICE_PLANNED = Charges(reads=2, writes=2, messages=1)
 """A further slice of images, for the function that plans it and reads its result. Of one that is queued it
 writes and publishes less."""
 
-COPY = Charges(reads=2, writes=3, messages=1, publishes=1)
-"""Copying a run's images: the step to what follows."""
+COPY = Charges(reads=-1, writes=3, messages=1, publishes=1)
+"""Copying a run's images: the step to what follows. The last slice looks for no other in its queue."""
 
 SLICE = Charges(calls=1, reads=8, writes=2, class_b=1, kept=1)
 """A slice of images: taken, read, finished."""
@@ -217,7 +217,7 @@ POST_BATCH = Charges(calls=1, reads=12, writes=4, class_a=1)
 GET_BATCH = Charges(calls=1, reads=2)
 """A batch that is asked for once, at its end."""
 
-RECEIVE = Charges(calls=1, reads=18, writes=11, class_a=1, class_b=2, messages=2, publishes=2)
+RECEIVE = Charges(calls=1, reads=15, writes=11, class_a=1, class_b=2, messages=2, publishes=2)
 """An archive that came: its event, its plan with one slice."""
 
 EVENT_BYTES = 72
@@ -226,13 +226,13 @@ EVENT_BYTES = 72
 ARCHIVE_SLICE_PLANNED = Charges(reads=1, writes=2, messages=1)
 """A further slice. Of one that is queued less is written and published."""
 
-IMPORT = Charges(calls=1, reads=12, writes=12, messages=1, publishes=1, kept=7)
+IMPORT = Charges(calls=1, reads=8, writes=12, messages=1, publishes=1, kept=7)
 """Importing an archive, beside its slices: the report, the end."""
 
-ARCHIVE_SLICE = Charges(calls=1, reads=19, writes=5, deletes=1, class_b=1, publishes=1, kept=1)
+ARCHIVE_SLICE = Charges(calls=1, reads=18, writes=5, deletes=1, class_b=1, publishes=1, kept=1)
 """A slice: taken, its listing read, saved once, finished; its photographs' names are kept for the report."""
 
-CHUNK = Charges(reads=9, writes=3, deletes=1)
+CHUNK = Charges(reads=8, writes=3, deletes=1)
 """A further save within a slice, and its photographs' names."""
 
 WORK_ORDER = Charges(reads=4, writes=3, class_b=1, messages=1)
@@ -300,7 +300,7 @@ def of_batch(usage: Usage, work_orders: int) -> dict[str, Charges]:
 
 # --- jobs
 
-JOB_MADE = Charges(calls=2, reads=16, writes=5, messages=1, publishes=1)
+JOB_MADE = Charges(calls=2, reads=14, writes=5, messages=1, publishes=1)
 """A job that is begun, and asked for once, at its end."""
 
 IMPORT_MADE = Charges(reads=7, writes=1, class_a=1)
@@ -309,13 +309,13 @@ IMPORT_MADE = Charges(reads=7, writes=1, class_a=1)
 FILE_CAME = Charges(calls=1, reads=6, writes=1, class_b=1, messages=1, publishes=1)
 """A file of records that came to be in the bucket; the request has told of it before."""
 
-JOB_IMPORT = Charges(calls=2, reads=23, writes=15, class_b=2, kept=7)
+JOB_IMPORT = Charges(calls=2, reads=22, writes=15, class_b=2, kept=7)
 """An import of one commit, without its records."""
 
 JOB_CHUNK = Charges(reads=2, writes=1)
 """A further commit."""
 
-JOB_EXPORT = Charges(calls=3, reads=45, writes=23, class_a=2, class_b=3, messages=2, publishes=2, kept=9)
+JOB_EXPORT = Charges(calls=3, reads=38, writes=23, class_a=2, class_b=3, messages=2, publishes=2, kept=9)
 """An export of one part, without its records."""
 
 JOB_PART = Charges(calls=1, reads=12, writes=4, class_a=1, class_b=2, messages=1, kept=1)
@@ -343,10 +343,10 @@ def of_job_export(records: int) -> dict[str, Charges]:
 
 # --- datasets
 
-DATASET_EXPORT = Charges(calls=2, reads=14, writes=5, class_a=3, messages=1, publishes=1)
+DATASET_EXPORT = Charges(calls=2, reads=12, writes=5, class_a=3, messages=1, publishes=1)
 """A task that is begun, with a look at where it delivers to, and asked for once, at its end."""
 
-TASK = Charges(calls=7, reads=90, writes=40, class_a=10, class_b=5, messages=6, publishes=6, kept=13)
+TASK = Charges(calls=7, reads=71, writes=40, class_a=10, class_b=5, messages=6, publishes=6, kept=13)
 """A task of one part and one slice, without its samples and work orders: a version, the files of COCO."""
 
 READ_PART = Charges(calls=1, reads=10, writes=4, class_a=2, class_b=1, messages=1, kept=1)

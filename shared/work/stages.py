@@ -14,7 +14,6 @@ waits_for, since    what it waits for, from the first failed try on; `waiting` o
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -175,12 +174,10 @@ def _room(cloud: Cloud, customer: str, function: str, at_once: int | None = None
     """How many more pieces of a customer can be published to a function, where not so many are to be done at
     once as it has instances for."""
     most = min(at_once or MAX_PUBLISHED, MAX_PUBLISHED)
-    with ThreadPoolExecutor(1) as other:
-        published = other.submit(pieces.published, cloud.db, customer, function, most)
-        room = MAX_IN_LINE - pieces.in_line(cloud.db, customer, function, MAX_IN_LINE)
-        if room < REFILL:
-            return 0
-        return min(room, most - published.result())
+    room = MAX_IN_LINE - pieces.in_line(cloud.db, customer, function, MAX_IN_LINE)
+    if room < REFILL:
+        return 0
+    return min(room, most - pieces.published(cloud.db, customer, function, most))
 
 
 def _publish(cloud: Cloud, function: str, found: list[Snapshot], status: str, now: datetime) -> None:
