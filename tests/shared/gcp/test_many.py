@@ -10,8 +10,9 @@ import pytest
 
 from infra.local.traffic import Fault
 from shared.errors import Retry
+from shared.gcp.calls import AT_ONCE_BYTES
 from shared.gcp.clients import Cloud
-from shared.gcp.many import AT_ONCE_BYTES, CALL_ATTEMPTS, Many
+from shared.gcp.many import CALL_ATTEMPTS, Many
 from shared.gcp.objects import DifferentObject, crc32c_of
 from tests.world import World
 
@@ -20,7 +21,9 @@ def sent(cloud: Cloud, content: bytes, monkeypatch: pytest.MonkeyPatch) -> tuple
     """The Content-Type and the parts of a request that creates this, as any reader of MIME takes it apart."""
     requests: list[tuple[dict[str, str], bytes]] = []
 
-    async def call(_: Many, method: str, url: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+    async def call(
+        _: Many, method: str, target: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, bytes]:
         requests.append((headers, body))
         answer = {"generation": "1", "size": str(len(content)), "crc32c": crc32c_of(content)}
         return 200, orjson.dumps(answer)
