@@ -189,8 +189,7 @@ def test_a_connection_that_the_server_ends_is_not_used_again(said: bytes) -> Non
     async def one(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
         writer.write(OK.replace(b"Content", said + b"Content"))
-        if not said:
-            await over.wait()
+        await (reader.read() if said else over.wait())
 
     async def twice(connections: Connections) -> list[Answer]:
         first = await get(connections)
@@ -224,6 +223,18 @@ def test_a_refusal_before_a_large_body_is_sent_is_its_answer() -> None:
     answers, server = calling(early, post)
     assert answers == [(413, b""), (200, b"ok")]
     assert server.connections == 2, "half a request was followed by another one"
+
+
+def test_a_large_body_that_breaks_off_is_told() -> None:
+    async def gone(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    async def post(connections: Connections) -> None:
+        with pytest.raises(Broken):
+            await connections.request("POST", "/", {}, bytes(50_000_000))
+
+    calling(gone, post)
 
 
 def test_what_takes_too_long_is_given_up_and_the_next_call_works() -> None:
