@@ -121,8 +121,10 @@ class _Connection(asyncio.Protocol):
         return await self._answer
 
     def close(self) -> None:
-        """End it."""
+        """End it; nobody waits for an answer any more."""
         self.reusable = False
+        if self._answer is not None:
+            self._answer.cancel()
         self._transport.abort()
 
     # asyncio calls these

@@ -1,6 +1,7 @@
 """Calls to a real server on 127.0.0.1: what is sent, what comes back, and which connection is used again."""
 
 import asyncio
+import gc
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -235,6 +236,22 @@ def test_a_large_body_that_breaks_off_is_told() -> None:
             await connections.request("POST", "/", {}, bytes(50_000_000))
 
     calling(gone, post)
+
+
+def test_a_large_body_that_takes_too_long_is_given_up_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def silent(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.Event().wait()
+
+    async def post(connections: Connections) -> None:
+        with pytest.raises(TimeoutError):
+            await connections.request("POST", "/", {}, bytes(50_000_000))
+
+    calling(silent, post, seconds=0.2)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_what_takes_too_long_is_given_up_and_the_next_call_works() -> None:
