@@ -115,7 +115,8 @@ SITE = Charges(reads=2)
 """A further site of a run: its document, and a count."""
 
 FOUND = Charges(reads=-7, publishes=1)
-"""A run that finds something. Four queries for its parts find some, which are counted with those."""
+"""A run that finds something. Four queries for its parts find some, which are counted with those, and no plan
+is empty: only of an empty one is counted what is left when it begins."""
 
 PART = Charges(calls=1, reads=11, writes=4, class_a=1, class_b=1, messages=1, kept=1)
 """A part that is written: planned, published, taken, finished; read again by three steps."""

@@ -172,17 +172,23 @@ def _take(cloud: Cloud, work: Snapshot, seen: Snapshot) -> Attempt | None:
 
     def take(transaction: firestore.Transaction) -> _Taking:
         snapshot = reference.get(transaction=transaction)
-        if _out_of_place(work, snapshot):
-            # The work may have been retried since it was read.
-            taking = _left(work.reference.get(transaction=transaction), snapshot)
+        piece = _to_do(snapshot)
+        if piece is None:
+            return _Taking(None)
+        if wanted(work, piece):
+            taking = _taking(id, piece, snapshot)
         else:
-            taking = _taking(id, snapshot)
+            # The work may have been retried since it was read.
+            taking = _left(work.reference.get(transaction=transaction), piece, snapshot)
         if taking.changes:
             transaction.update(reference, dict(taking.changes))
         return taking
 
-    taking = None if _out_of_place(work, seen) else _taking(id, seen)
-    if taking is None or (taking.changes and not _written(cloud, seen, taking.changes)):
+    piece = _to_do(seen)
+    if piece is None:
+        return None
+    taking = _taking(id, piece, seen) if wanted(work, piece) else None
+    if taking is None or not _written(cloud, seen, taking.changes):
         taking = transact(cloud.db, take)
     if isinstance(taking.outcome, Stopped | Busy):
         raise taking.outcome
@@ -197,18 +203,15 @@ def _written(cloud: Cloud, piece: Snapshot, changes: Fields) -> bool:
         return False
 
 
-def _to_do(piece: Snapshot) -> bool:
-    return piece.exists and not pieces.parse(piece).ended and piece.get("name") != GATE
+def _to_do(snapshot: Snapshot) -> Piece | None:
+    """The piece in a snapshot; None where there is nothing to do."""
+    piece = pieces.parse(snapshot) if snapshot.exists else None
+    return None if piece is None or piece.ended or piece.name == GATE else piece
 
 
-def _out_of_place(work: Snapshot, piece: Snapshot) -> bool:
-    """Whether a piece that is to be done is none of the stage where its work is."""
-    return _to_do(piece) and not wanted(work, pieces.parse(piece))
-
-
-def _left(work: Snapshot, snapshot: Snapshot) -> _Taking:
-    """Nobody takes a piece that was out of place: it is closed, unless its time may come yet."""
-    piece = pieces.parse(snapshot)
+def _left(work: Snapshot, piece: Piece, snapshot: Snapshot) -> _Taking:
+    """Nobody takes a piece that is none of the stage where its work is: it is closed, unless its time may
+    come yet."""
     unplanned = work.get("open") and piece.plan not in (work.get("plans") or {}).values()
     later = work.get("open") and (work.get("state") == PENDING or piece.plan != work.get("plan"))
     if wanted(work, piece) or unplanned or later:
@@ -218,11 +221,9 @@ def _left(work: Snapshot, snapshot: Snapshot) -> _Taking:
     return _Taking(Stopped(), pieces.ended(CLOSED))
 
 
-def _taking(id: str, snapshot: Snapshot) -> _Taking:
+def _taking(id: str, piece: Piece, snapshot: Snapshot) -> _Taking:
     """What comes of taking a piece, for the attempt of that id, as the piece is."""
-    if not _to_do(snapshot):
-        return _Taking(None)
-    piece, now = pieces.parse(snapshot), read_time(snapshot)
+    now = read_time(snapshot)
     if piece.holder == id:  # it was taken, and the answer was lost
         return _Taking(piece)
     if piece.holder and now - piece.heartbeat < LEASE:

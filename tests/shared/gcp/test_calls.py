@@ -105,10 +105,7 @@ def test_a_body_is_sent_whole(size: int) -> None:
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone", (404, b"none")),
         (b"HTTP/1.1 204 No Content\r\n\r\n", (204, b"")),
-        (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
-            (200, b"abc"),
-        ),
+        (CHUNKED + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", (200, b"abc")),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", (200, b"a")),
     ],
 )
@@ -163,7 +160,7 @@ def test_no_more_connections_are_made_than_allowed() -> None:
     [
         (b"", "the server ended the connection"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "the server ended the connection"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "no HTTP: HttpParserInvalidStatusError|no HTTP: HttpParserError"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "no HTTP: HttpParserError"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "no HTTP: HttpParserError"),
     ],
 )

@@ -1,5 +1,6 @@
 """The engine, proved with a toy kind: each real kind has a thin set of its own."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -110,20 +111,30 @@ def test_the_last_piece_of_a_plan_moves_its_work_on_by_few_calls(toys: Toys) -> 
     assert calls_of(toys, 1) == [*TAKE, *more, *done, *moved]
 
 
+def once_before_a_piece_is_taken(
+    monkeypatch: pytest.MonkeyPatch, happens: Callable[[Any, Any], object]
+) -> list[Any]:
+    """Have something happen to a piece between its reading and the write that takes it, given the piece and
+    that write; returns the piece to which it did, once it has."""
+    pieces_met: list[Any] = []
+
+    def late(db: Any, piece: Any, changes: Any) -> Any:
+        if not pieces_met:
+            pieces_met.append(piece)
+            happens(piece, changes)
+        return change(db, piece, changes)
+
+    monkeypatch.setattr("shared.work.engine.change", late)
+    return pieces_met
+
+
 def test_a_piece_that_changes_when_it_is_taken_is_looked_at_again(
     toys: Toys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = toys.make(count=1)
-    woken: list[Any] = []
-
-    def late(db: Any, piece: Any, changes: Any) -> Any:
-        if not woken:
-            woken.append(piece.reference.update({"woken": True}))
-        return change(db, piece, changes)
-
-    monkeypatch.setattr("shared.work.engine.change", late)
+    met = once_before_a_piece_is_taken(monkeypatch, lambda piece, _: piece.reference.update({"woken": True}))
     toys.drain()
-    assert woken
+    assert met
     assert (fields(work)["state"], toys.steps.done.count("plan")) == ("COMPLETED", 1)
 
 
@@ -131,16 +142,11 @@ def test_a_piece_that_another_takes_meanwhile_is_left_to_it(
     toys: Toys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = toys.make(count=1)
-    taken: list[Any] = []
-
-    def late(db: Any, piece: Any, changes: Any) -> Any:
-        if not taken:
-            taken.append(change(db, piece, {**changes, "holder": "another"}))
-        return change(db, piece, changes)
-
-    monkeypatch.setattr("shared.work.engine.change", late)
+    met = once_before_a_piece_is_taken(
+        monkeypatch, lambda piece, begun: piece.reference.update({**begun, "holder": "another"})
+    )
     toys.world.suite.pubsub.deliver_due(toys.push)
-    assert taken
+    assert met
     assert toys.steps.done == [], "two attempts did one piece"
     piece = fields(work.collection("pieces").document("plan"))
     assert (piece["holder"], piece["woken"]) == ("another", True)
@@ -158,16 +164,11 @@ def test_an_attempt_goes_on_though_the_answer_is_lost_by_which_it_took_its_piece
 def test_a_piece_that_others_are_writing_is_taken_in_turn(
     toys: Toys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def contended(piece: Any, begun: Any) -> None:
+        raise Aborted("others are at it")
+
     work = toys.make(count=1)
-    met: list[Any] = []
-
-    def contended(db: Any, piece: Any, changes: Any) -> Any:
-        if not met:
-            met.append(piece)
-            raise Aborted("others are at it")
-        return change(db, piece, changes)
-
-    monkeypatch.setattr("shared.work.engine.change", contended)
+    met = once_before_a_piece_is_taken(monkeypatch, contended)
     toys.drain()
     assert met
     assert not toys.faults
