@@ -483,7 +483,7 @@ def _scan(
             return
         low = rows[-1][0] + b"\x00"
         mean = sum(len(version.fields) for _, version in rows) // len(rows) + 1
-        chunk = max(8, min(_CHUNK, _CHUNK_BYTES // mean))
+        chunk = max(8, min(2 * chunk, _CHUNK, _CHUNK_BYTES // mean))
 
 
 def _sift(query: Query, store: Store, time: int) -> Iterator[tuple[bytes, Version]]:
@@ -543,7 +543,7 @@ def _by_name(store: Store, collection: Collection, time: int, least: bytes) -> I
             return
         begin = versions[-1].name + "\x00"
         mean = sum(len(version.fields) for version in versions) // len(versions) + 1
-        chunk = max(8, min(_CHUNK, _CHUNK_BYTES // mean))
+        chunk = max(8, min(2 * chunk, _CHUNK, _CHUNK_BYTES // mean))
 
 
 def _key(query: Query, name: bytes, version: Version) -> bytes | None:

@@ -18,6 +18,7 @@ from infra.local.firestore.messages import (
     RunQueryRequest,
     Write,
 )
+from infra.local.firestore.store import Store
 from infra.local.firestore.values import encode, lookup
 from tests.infra.local.firestore.conftest import INDEXES, ROOT, START, Bench
 
@@ -220,6 +221,29 @@ def test_in_with_an_order_merges_its_scans(bench: Bench) -> None:
     assert bench.ids(query.order_by("at").offset(5).limit(70)) == [f"d{n:03}" for _, n in by_time[5:75]]
     assert query.count().get()[0][0].value == len(by_time)
     assert query.limit(10).count().get()[0][0].value == 10
+
+
+def test_merged_scans_read_little_more_than_a_page(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of 200 from four scans of 100 each."""
+    batch = bench.db.batch()
+    for n in range(400):
+        batch.set(bench.db.document(f"boxes/d{n:03}"), {"site": "s", "shard": n % 4, "at": n})
+    batch.commit()
+    read = []
+    scan = Store.scan
+
+    def counted(*args: Any, **options: Any) -> Any:
+        rows = scan(*args, **options)
+        read.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Store, "scan", counted)
+    query = where(bench.db.collection("boxes"), ("site", "==", "s"), ("shard", "in", [0, 1, 2, 3]))
+    assert bench.ids(query.order_by("at").limit(120)) == [f"d{n:03}" for n in range(120)]
+    assert sum(read) == 4 * 32, read
+    read.clear()
+    assert bench.ids(query.order_by("at").limit(200)) == [f"d{n:03}" for n in range(200)]
+    assert sum(read) == 4 * (32 + 64), read
 
 
 def test_count_stops_at_up_to(bench: Bench) -> None:
