@@ -102,14 +102,17 @@ def copy_images(
     image got on for IDLE_SECONDS.
     """
     with bucket.explained():
-        copying = _Copying(bucket, source_bucket, storage_url, max_batch, on_progress, generations, origin)
-        return asyncio.run(copying.run(copies))
+        copying = _Copying(
+            bucket, copies, source_bucket, storage_url, max_batch, on_progress, generations, origin
+        )
+        return asyncio.run(copying.run())
 
 
 class _Copying:
     def __init__(
         self,
         bucket: CustomerBucket,
+        copies: Iterable[Copy],
         source_bucket: str,
         storage_url: str,
         max_batch: int,
@@ -126,7 +129,9 @@ class _Copying:
         self._source = f"/storage/v1/b/{quote(source_bucket, safe='')}/o/"
         self._there = f"/b/{quote(bucket.bucket, safe='')}/o/"
         self._fields = f"&fields=done,rewriteToken{',resource(generation)' * generations}"
-        self._queue: deque[_Task] = deque()
+        self._copies = iter(copies)
+        self._first: deque[_Task] = deque()
+        self._last: deque[_Task] = deque()
         self._max_size = max(1, min(max_batch, MAX_BATCH))
         self._size = min(BATCH_FIRST, self._max_size)
         self._delay = 0.0
@@ -135,8 +140,7 @@ class _Copying:
         self._got_on = stopwatch()
         self.result = CopyResult()
 
-    async def run(self, copies: Iterable[Copy]) -> CopyResult:
-        self._queue.extend(_Task(copy) for copy in copies)
+    async def run(self) -> CopyResult:
         timeout = aiohttp.ClientTimeout(total=BATCH_SECONDS)
         cookies = aiohttp.DummyCookieJar()  # nobody sets one, and looking for it takes CPU at each batch
         async with aiohttp.ClientSession(self._url, timeout=timeout, cookie_jar=cookies) as session:
@@ -149,17 +153,14 @@ class _Copying:
         return self.result
 
     async def _work(self, session: aiohttp.ClientSession) -> None:
-        while self._queue:
+        while batch := self._take():
             if self._delay:
                 await asyncio.sleep(self._delay)
-                if not self._queue:  # the others were quicker
-                    return
-            batch = self._take()
             begun = stopwatch()
             try:
                 answers = await (self._send_singly if self._singly else self._send)(session, batch)
             except (aiohttp.ClientError, TimeoutError, _Unanswered) as error:
-                self._queue.extendleft(reversed(batch))
+                self._first.extendleft(reversed(batch))
                 self._on_progress(self.result)
                 self._batch_failed(error)
                 continue
@@ -175,13 +176,23 @@ class _Copying:
                 self._faster(quick)
 
     def _take(self) -> list[_Task]:
-        batch = [self._queue.popleft()]
-        moved = batch[0].copy.size
+        """The calls of the next batch; none where nothing is left."""
+        batch: list[_Task] = []
+        moved = 0
         size = min(self._size, SINGLE_CALLS) if self._singly else self._size
-        while self._queue and len(batch) < size and moved < BATCH_BYTES:
-            batch.append(self._queue.popleft())
-            moved += batch[-1].copy.size
+        while len(batch) < size and moved < BATCH_BYTES and (task := self._next()):
+            batch.append(task)
+            moved += task.copy.size
         return batch
+
+    def _next(self) -> _Task | None:
+        """The next call: first those of batches that failed, last those that failed or go on by themselves.
+        So a call that fails is tried again late, and of what is new no more is in memory than is sent."""
+        if self._first:
+            return self._first.popleft()
+        if copy := next(self._copies, None):
+            return _Task(copy)
+        return self._last.popleft() if self._last else None
 
     def _faster(self, quick: bool) -> None:
         self._delay = 0.0
@@ -216,7 +227,7 @@ class _Copying:
             task.attempts += 1
         if task.attempts >= CALL_ATTEMPTS:
             raise Retry(f"{task.copy.name}: {refused}")
-        self._queue.append(task)
+        self._last.append(task)
         self._need_progress(refused)
 
     def _settle(self, task: _Task, status: int, body: dict[str, Any]) -> bool:
@@ -225,7 +236,7 @@ class _Copying:
             self._got_on = stopwatch()
             if not body["done"]:
                 task.token = body["rewriteToken"]
-                self._queue.append(task)
+                self._last.append(task)
                 return False
             self.result.copied += 1
             if self._generations:
@@ -242,7 +253,7 @@ class _Copying:
             self._settle_check(task, refused, body)
         elif refused.unmet or (status == 403 and "storage.objects.delete" in refused.message):
             task.check = True
-            self._queue.append(task)
+            self._last.append(task)
         else:
             self._settle_refusal(task, refused)
         return False
