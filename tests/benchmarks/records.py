@@ -155,7 +155,13 @@ def run_of(window: Window, now: datetime, **asked: str) -> Run:
 
 
 def write(cloud: Cloud, run: Run, repetition: int) -> Written:
-    """Do the step `write` for all of a run, which is one part."""
+    """Do the step `write` for all of a run, which is one part; gives its lines."""
+    lines = write_part(cloud, run, repetition)["lines"]
+    return Written(lines["bucket"], lines["name"])
+
+
+def write_part(cloud: Cloud, run: Run, repetition: int) -> dict[str, Any]:
+    """The same, with all that is known of the part then."""
     first, before = scan.stamps_of(run.window)
     piece = Piece(
         path=f"{run.path}/pieces/{repetition:06}",
@@ -177,8 +183,7 @@ def write(cloud: Cloud, run: Run, repetition: int) -> Written:
     attempt = Attempt(cloud, cloud.new_id(), piece, cloud.db.document(run.path).get(field_paths=["state"]))
     done = writing.write(cloud, run, attempt)
     assert not done.rest, "the part was cut"
-    lines = done.fields["lines"]
-    return Written(lines["bucket"], lines["name"])
+    return dict(done.fields)
 
 
 # --- Google's client

@@ -8,10 +8,10 @@ What counts is the CPU of our process. That of the services, which are Python an
 import argparse
 import itertools
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from infra.local.clock import cpu_seconds
@@ -29,9 +29,10 @@ from shared.http.paging import DEFAULT_PAGE
 from shared.http.routes import Asked
 from shared.window import Window
 from shared.work import pieces
+from shared.workorders.store import MARGIN
 from tests.benchmarks import datasets, memory, records, services, works
 from tests.benchmarks import samples as work_orders
-from tests.benchmarks.measure import Figure, Ground, quiet, timed
+from tests.benchmarks.measure import DifferentWork, Figure, Ground, quiet, timed
 
 RECORDS, QUICK_RECORDS = (1_000, 10_000, 100_000), (10, 20)
 MILLION = 1_000_000
@@ -43,8 +44,11 @@ SAMPLES, QUICK_SAMPLES = (1_000, 10_000), (12, 24)
 COUNTED_FROM = 10_000
 """From how many records on the time of a record counts: fewer have the export's own cost in it."""
 
-RECORDS_READ, MOST_REPETITIONS, PAGE_REPETITIONS = 300_000, 20, 15
-"""About how many records are read of each size, how often at most, and how often a page is."""
+RECORDS_READ, PAGE_ROUNDS, DUE_ROUNDS = 300_000, 15, 3
+"""About how many records are read of each size, and how often pages are, and what is due."""
+
+MOST_AGAIN = 10
+"""How often in a round a small thing is done at most, to take as long as a large one."""
 
 PART_RECORDS = 25_000
 """Of a part. Those of plans are larger, but a slow machine reads one for longer than a heartbeat lasts."""
@@ -86,24 +90,35 @@ def _figure(name: str, ours: float, theirs: float) -> Figure:
     return Figure(name, ours / theirs, ours * 1e6, theirs * 1e6, "µs of CPU for each", LIMIT)
 
 
+class _Work(NamedTuple):
+    """What is done for one size, with a number that is another each time, and of how many things it is."""
+
+    things: int
+    do: Callable[[int], Any]
+
+
 def _measured(
-    ground: Ground, what: str, number: int, times: int, things: int, work: Callable[[int], Any]
-) -> float:
-    """The seconds of our CPU for each of so many things: the least of so many times, after one that is not
-    counted. What else the machine does only adds to it."""
-    ours, theirs = [], []
-    for repetition in range(times + 1):
-        before = ground.served.ask(services_cpu)
-        took, _ = timed(lambda at=repetition: work(at))  # type: ignore[misc]
-        if repetition:
-            ours.append(took.cpu / things)
-            theirs.append((ground.served.ask(services_cpu) - before) / things)
-    _show(what, number, min(ours), min(theirs))
-    return min(ours)
-
-
-def _show(what: str, number: int, ours: float, theirs: float) -> None:
-    print(f"  {what:30} {number:>11,} {ours * 1e6:12,.1f} {theirs * 1e6:12,.1f}", flush=True)
+    ground: Ground, what: str, works: Mapping[int, _Work], rounds: int, uncounted: int = 1
+) -> dict[int, float]:
+    """The seconds of our CPU for each thing of each size: the median of so many rounds, after those that are
+    not counted. A round does all sizes, each for about as long: a machine is slower at one time than at
+    another."""
+    ours: dict[int, list[float]] = {size: [] for size in works}
+    theirs: dict[int, list[float]] = {size: [] for size in works}
+    most, number = max(work.things for work in works.values()), itertools.count()
+    for turn in range(uncounted + rounds):
+        for size, work in works.items():
+            times = min(MOST_AGAIN, most // work.things)
+            before = ground.served.ask(services_cpu)
+            took = sum(timed(partial(work.do, next(number)))[0].cpu for _ in range(times))
+            if turn >= uncounted:
+                ours[size].append(took / times / work.things)
+                theirs[size].append((ground.served.ask(services_cpu) - before) / times / work.things)
+    each = {size: statistics.median(took) for size, took in ours.items()}
+    for size, seconds in each.items():
+        services_seconds = statistics.median(theirs[size])
+        print(f"  {what:30} {size:>11,} {seconds * 1e6:12,.1f} {services_seconds * 1e6:12,.1f}", flush=True)
+    return each
 
 
 def services_cpu(_: Suite) -> float:
@@ -116,31 +131,35 @@ def services_cpu(_: Suite) -> float:
 
 def _records(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
     """The step `write` of runs over the first so many work orders of a site, in parts: the median of its
-    repetitions. Most of that is gRPC's, and depends on how both processes share the cores."""
+    repetitions. Most of that is gRPC's, and depends on how both processes share the cores.
+
+    A part also reads what was stamped up to MARGIN before its window. So the clock moves by that between two
+    parts: else each would read all that were filled just before it, too.
+    """
     cloud = ground.cloud
-    written, bounds, windows = 0, [server_time(cloud.db)], {}
+    parts: list[Window] = []
+    windows, written = {}, 0
     for size in sizes:
         while written < size:
             more = min(size - written, PART_RECORDS)
+            ground.served.ask(services.wait, MARGIN)
+            start = server_time(cloud.db)
             memory.fill(cloud, work_orders.SITE, range(written, written + more))
-            bounds.append(server_time(cloud.db))
+            parts.append(Window(start, server_time(cloud.db)))
             written += more
-        windows[size] = [Window(*pair) for pair in itertools.pairwise(bounds)]
-    each, number = {}, itertools.count()
-    for size, parts in windows.items():
-        runs = [records.run_of(window, server_time(cloud.db)) for window in parts]
-        times = 1 if ground.quick else min(MOST_REPETITIONS, max(1, RECORDS_READ // size))
-        before = ground.served.ask(services_cpu)
-        took = [timed(partial(_write_parts, cloud, runs, number))[0].cpu / size for _ in range(times)]
-        theirs = (ground.served.ask(services_cpu) - before) / (size * times)
-        each[size] = statistics.median(took)
-        _show("a record of an export", size, each[size], theirs)
-    return each
+        windows[size] = list(parts)
+    works = {}
+    for size, filled in windows.items():
+        runs = [records.run_of(window, server_time(cloud.db)) for window in filled]
+        works[size] = _Work(size, partial(_write_parts, cloud, runs, size))
+    rounds = 1 if ground.quick else max(1, RECORDS_READ // max(sizes))
+    return _measured(ground, "a record of an export", works, rounds, uncounted=0)
 
 
-def _write_parts(cloud: Cloud, runs: Sequence[Run], number: Iterator[int]) -> None:
-    for run in runs:
-        records.write(cloud, run, next(number))
+def _write_parts(cloud: Cloud, runs: Sequence[Run], size: int, repetition: int) -> None:
+    rows = sum(records.write_part(cloud, run, repetition)["rows"] for run in runs)
+    if rows != size:
+        raise DifferentWork(f"{rows:,} records were written of {size:,}")
 
 
 def _write(cloud: Cloud, documents: Iterator[tuple[str, str, dict[str, Any]]]) -> None:
@@ -170,35 +189,35 @@ def _answer(cloud: Cloud, caller: Caller, method: str, path: str, body: Any = No
     return ROUTES.perform(cloud, caller, asked, uuid4().hex)
 
 
-def _page(ground: Ground, what: str, number: int, caller: Caller, path: str, field: str) -> float:
-    """The first page of a list."""
+def _pages(ground: Ground, what: str, lists: Mapping[int, tuple[Caller, str]]) -> dict[int, float]:
+    """The first page of a list of each size, which its path ends with the name of."""
 
-    def ask(_: int) -> None:
-        found = len(_answer(ground.cloud, caller, "GET", path)[field])
+    def ask(caller: Caller, path: str, _: int) -> None:
+        found = len(_answer(ground.cloud, caller, "GET", path)[path.rpartition("/")[2]])
         assert found == DEFAULT_PAGE, found
 
-    times = 1 if ground.quick else PAGE_REPETITIONS
-    return _measured(ground, what, number, times, 1, ask)
+    works = {number: _Work(1, partial(ask, *each)) for number, each in lists.items()}
+    return _measured(ground, f"a page of {what}", works, 1 if ground.quick else PAGE_ROUNDS)
 
 
 def _sites(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
-    each = {}
+    lists = {}
     for number in sizes:
         caller = _customer(ground.cloud, f"s{number}")
         fields = fields_of(ground.cloud.db.document(f"sites/{_site(ground.cloud, caller)}").get())
         _write(ground.cloud, (("sites", f"s{number}-{n:06}", fields) for n in range(number)))
-        each[number] = _page(ground, "a page of sites", number, caller, "/v1/sites", "sites")
-    return each
+        lists[number] = caller, "/v1/sites"
+    return _pages(ground, "sites", lists)
 
 
 def _exports(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
-    each = {}
+    lists = {}
     for number in sizes:
         caller = _customer(ground.cloud, f"e{number}")
         fields = _export(ground.cloud, caller)
         _write(ground.cloud, (("exports", f"e{number}-{n:06}", fields) for n in range(number)))
-        each[number] = _page(ground, "a page of exports", number, caller, "/v1/exports", "exports")
-    return each
+        lists[number] = caller, "/v1/exports"
+    return _pages(ground, "exports", lists)
 
 
 def _export(cloud: Cloud, caller: Caller) -> dict[str, Any]:
@@ -220,19 +239,18 @@ def _body(site: str, interval: str = "daily") -> dict[str, Any]:
 def _due(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
     """What a tick does about the exports that are due, which are a hundred customers'."""
     cloud, written = ground.cloud, 0
-    each: dict[int, float] = {}
+    works: dict[int, _Work] = {}
     fields = _export(cloud, _customer(cloud, "due"))
     long_ago = server_time(cloud.db) - timedelta(days=3_000)
     for number in sizes:
         # All others are due years later: at that time these are all that is due, with the smaller number.
-        at = long_ago + timedelta(days=len(each))
+        at = long_ago + timedelta(days=len(works))
         changed = {**fields, "next_due": at}
         new = range(written, number)
         _write(cloud, (("exports", f"due-{n:06}", {**changed, "customer": f"due{n % 100}"}) for n in new))
         written = number
-        publish = partial(_publish, cloud, at)
-        each[number] = _measured(ground, "an export that is due", number, 3, number, publish)
-    return each
+        works[number] = _Work(number, partial(_publish, cloud, at))
+    return _measured(ground, "an export that is due", works, 1 if ground.quick else DUE_ROUNDS)
 
 
 def _publish(cloud: Cloud, at: datetime, _: int) -> None:
@@ -241,7 +259,7 @@ def _publish(cloud: Cloud, at: datetime, _: int) -> None:
 
 def _runs(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
     """The first page of an export's runs, all of which are like one that was done."""
-    cloud, each = ground.cloud, {}
+    cloud, lists = ground.cloud, {}
     caller = Caller(key="bench", customer=datasets.CUSTOMER, scopes=frozenset({"exports"}), site=None)
     site = str(uuid5(NAMESPACE_URL, "runs"))
     add_site(cloud.db, id=site, customer=caller.customer, name="North")
@@ -254,9 +272,8 @@ def _runs(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
         times = ({"window_start": run["window_start"] + timedelta(minutes=n)} for n in range(number))
         _write(cloud, iter([("exports", id, export)]))
         _write(cloud, ((runs, f"s{n:032x}", {**run, **time}) for n, time in enumerate(times)))
-        path = f"/v1/exports/{id}/runs"
-        each[number] = _page(ground, "a page of runs", number, caller, path, "runs")
-    return each
+        lists[number] = caller, f"/v1/exports/{id}/runs"
+    return _pages(ground, "runs", lists)
 
 
 # --- samples
@@ -264,12 +281,11 @@ def _runs(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
 
 def _samples(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
     """The export of a dataset as COCO, with a new version."""
-    each = {}
+    works = {}
     for number in sizes:
         dataset = datasets.make(ground.cloud, ground.served, f"scale-{number}", number)
-        export = partial(_export_dataset, ground.cloud, dataset, number)
-        each[number] = _measured(ground, "a sample of a dataset", number, 1, number, export)
-    return each
+        works[number] = _Work(number, partial(_export_dataset, ground.cloud, dataset, number))
+    return _measured(ground, "a sample of a dataset", works, 1)
 
 
 def _export_dataset(cloud: Cloud, dataset: Dataset, samples: int, repetition: int) -> None:

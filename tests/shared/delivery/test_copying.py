@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ def images(world: World, count: int) -> list[Copy]:
 
 def copy(
     world: World,
-    copies: list[Copy],
+    copies: Iterable[Copy],
     on_progress: Callable[[CopyResult], None] = lambda _: None,
     max_batch: int = copying.MAX_BATCH,
 ) -> CopyResult:
@@ -363,6 +363,36 @@ def test_a_batch_carries_no_more_calls_than_it_is_to(
     assert copy(world, copies, max_batch=most).copied == 12
     assert max(len(batch) for batch in sent) == min(most, 7)
     assert all_there(world, copies)
+
+
+def test_no_more_images_are_taken_from_their_list_than_are_sent(world: World, sent: Sent) -> None:
+    taken: list[str] = []
+    ahead: list[int] = []
+
+    def listed() -> Iterator[Copy]:
+        for each in images(world, 120):
+            taken.append(each.name)
+            yield each
+
+    def look(_: CopyResult) -> None:
+        ahead.append(len(taken) - len({name for batch in sent for name in batch}))
+
+    assert copy(world, listed(), look, max_batch=10).copied == 120
+    # Of the other workers, each may have taken what it is about to send.
+    assert 0 <= min(ahead) <= max(ahead) <= (copying.IN_FLIGHT - 1) * 10, ahead
+
+
+def test_a_part_that_failed_is_sent_again_after_all_others(
+    world: World, quick: None, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "IN_FLIGHT", 1)
+    copies = images(world, 60)
+    fault = Fault("error", status=503)
+    world.suite.traffic.arm("storage.objects.rewrite", fault, resource="0005", times=1)
+    assert copy(world, copies, max_batch=10).copied == 60
+    again = [number for number, batch in enumerate(sent) if copies[5].name in batch]
+    assert len(again) == 2, sent
+    assert {each.name for each in copies} == {name for batch in sent[: again[1]] for name in batch}, sent
 
 
 def test_batches_do_not_grow_while_answers_are_slow(
