@@ -53,6 +53,9 @@ MOST_AGAIN = 10
 PART_RECORDS = 25_000
 """Of a part. Those of plans are larger, but a slow machine reads one for longer than a heartbeat lasts."""
 
+OTHER_READS = 5
+"""How many documents are read for a part beside its own at most."""
+
 LIMIT = 1.1
 
 
@@ -150,10 +153,20 @@ def _records(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
         windows[size] = list(parts)
     works = {}
     for size, filled in windows.items():
+        _reads_its_own(ground, filled[-1])
         runs = [records.run_of(window, server_time(cloud.db)) for window in filled]
         works[size] = _Work(size, partial(_write_parts, cloud, runs, size))
     rounds = 1 if ground.quick else max(1, RECORDS_READ // max(sizes))
     return _measured(ground, "a record of an export", works, rounds, uncounted=0)
+
+
+def _reads_its_own(ground: Ground, part: Window) -> None:
+    """DifferentWork where a part reads more documents than it writes records."""
+    ground.served.ask(services.documents_read)
+    rows = records.write_part(ground.cloud, records.run_of(part, server_time(ground.cloud.db)), 0)["rows"]
+    read = ground.served.ask(services.documents_read)
+    if read > rows + OTHER_READS:
+        raise DifferentWork(f"{read:,} documents were read for {rows:,} records")
 
 
 def _write_parts(cloud: Cloud, runs: Sequence[Run], size: int, repetition: int) -> None:

@@ -19,6 +19,7 @@ from infra.local.project import account_email, make_customer_account, make_custo
 from infra.local.pubsub import Delivery
 from infra.local.storage import StoredObject
 from infra.local.suite import Suite
+from infra.local.traffic import READS
 from shared.gcp import clients
 from shared.gcp.clients import Cloud
 
@@ -130,6 +131,11 @@ def read(suite: Suite, bucket: str, name: str) -> bytes:
 def wait(suite: Suite, by: timedelta) -> None:
     """Set the clock forward."""
     suite.move_clock(suite.clock.now() + by)
+
+
+def documents_read(suite: Suite) -> int:
+    """How many documents were read since this was asked last, as Google charges for them."""
+    return suite.traffic.take_billed()[READS]
 
 
 def tick(suite: Suite) -> None:
