@@ -203,7 +203,8 @@ def _answer(cloud: Cloud, caller: Caller, method: str, path: str, body: Any = No
 
 
 def _pages(ground: Ground, what: str, lists: Mapping[int, tuple[Caller, str]]) -> dict[int, float]:
-    """The first page of a list of each size, which its path ends with the name of."""
+    """What the first page of a list takes, of each size. Its answer has the list under the last segment of
+    its path."""
 
     def ask(caller: Caller, path: str, _: int) -> None:
         found = len(_answer(ground.cloud, caller, "GET", path)[path.rpartition("/")[2]])
