@@ -101,16 +101,16 @@ class _Work(NamedTuple):
 
 
 def _measured(
-    ground: Ground, what: str, works: Mapping[int, _Work], rounds: int, uncounted: int = 1
+    ground: Ground, what: str, by_size: Mapping[int, _Work], rounds: int, uncounted: int = 1
 ) -> dict[int, float]:
     """The seconds of our CPU for each thing of each size: the median of so many rounds, after those that are
     not counted. A round does all sizes, each for about as long: a machine is slower at one time than at
     another."""
-    ours: dict[int, list[float]] = {size: [] for size in works}
-    theirs: dict[int, list[float]] = {size: [] for size in works}
-    most, number = max(work.things for work in works.values()), itertools.count()
+    ours: dict[int, list[float]] = {size: [] for size in by_size}
+    theirs: dict[int, list[float]] = {size: [] for size in by_size}
+    most, number = max(work.things for work in by_size.values()), itertools.count()
     for turn in range(uncounted + rounds):
-        for size, work in works.items():
+        for size, work in by_size.items():
             times = min(MOST_AGAIN, most // work.things)
             before = ground.served.ask(services_cpu)
             took = sum(timed(partial(work.do, next(number)))[0].cpu for _ in range(times))
@@ -133,8 +133,8 @@ def services_cpu(_: Suite) -> float:
 
 
 def _records(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
-    """The step `write` of runs over the first so many work orders of a site, in parts: the median of its
-    repetitions. Most of that is gRPC's, and depends on how both processes share the cores.
+    """The step `write` of runs over the first so many work orders of a site, in parts. Most of that is
+    gRPC's, and depends on how both processes share the cores.
 
     A part also reads what was stamped up to MARGIN before its window. So the clock moves by that between two
     parts: else each would read all that were filled just before it, too.
@@ -151,19 +151,19 @@ def _records(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
             parts.append(Window(start, server_time(cloud.db)))
             written += more
         windows[size] = list(parts)
-    works = {}
+    by_size = {}
     for size, filled in windows.items():
-        _reads_its_own(ground, filled[-1])
         runs = [records.run_of(window, server_time(cloud.db)) for window in filled]
-        works[size] = _Work(size, partial(_write_parts, cloud, runs, size))
+        _reads_its_own(ground, runs[-1])
+        by_size[size] = _Work(size, partial(_write_parts, cloud, runs, size))
     rounds = 1 if ground.quick else max(1, RECORDS_READ // max(sizes))
-    return _measured(ground, "a record of an export", works, rounds, uncounted=0)
+    return _measured(ground, "a record of an export", by_size, rounds, uncounted=0)
 
 
-def _reads_its_own(ground: Ground, part: Window) -> None:
-    """DifferentWork where a part reads more documents than it writes records."""
+def _reads_its_own(ground: Ground, part: Run) -> None:
+    """DifferentWork where a run of one part reads more documents than it writes records."""
     ground.served.ask(services.documents_read)
-    rows = records.write_part(ground.cloud, records.run_of(part, server_time(ground.cloud.db)), 0)["rows"]
+    rows = records.write_part(ground.cloud, part, 0)["rows"]
     read = ground.served.ask(services.documents_read)
     if read > rows + OTHER_READS:
         raise DifferentWork(f"{read:,} documents were read for {rows:,} records")
@@ -210,8 +210,8 @@ def _pages(ground: Ground, what: str, lists: Mapping[int, tuple[Caller, str]]) -
         found = len(_answer(ground.cloud, caller, "GET", path)[path.rpartition("/")[2]])
         assert found == DEFAULT_PAGE, found
 
-    works = {number: _Work(1, partial(ask, *each)) for number, each in lists.items()}
-    return _measured(ground, f"a page of {what}", works, 1 if ground.quick else PAGE_ROUNDS)
+    by_size = {number: _Work(1, partial(ask, *each)) for number, each in lists.items()}
+    return _measured(ground, f"a page of {what}", by_size, 1 if ground.quick else PAGE_ROUNDS)
 
 
 def _sites(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
@@ -253,18 +253,18 @@ def _body(site: str, interval: str = "daily") -> dict[str, Any]:
 def _due(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
     """What a tick does about the exports that are due, which are a hundred customers'."""
     cloud, written = ground.cloud, 0
-    works: dict[int, _Work] = {}
+    by_size: dict[int, _Work] = {}
     fields = _export(cloud, _customer(cloud, "due"))
     long_ago = server_time(cloud.db) - timedelta(days=3_000)
     for number in sizes:
         # All others are due years later: at that time these are all that is due, with the smaller number.
-        at = long_ago + timedelta(days=len(works))
+        at = long_ago + timedelta(days=len(by_size))
         changed = {**fields, "next_due": at}
         new = range(written, number)
         _write(cloud, (("exports", f"due-{n:06}", {**changed, "customer": f"due{n % 100}"}) for n in new))
         written = number
-        works[number] = _Work(number, partial(_publish, cloud, at))
-    return _measured(ground, "an export that is due", works, 1 if ground.quick else DUE_ROUNDS)
+        by_size[number] = _Work(number, partial(_publish, cloud, at))
+    return _measured(ground, "an export that is due", by_size, 1 if ground.quick else DUE_ROUNDS)
 
 
 def _publish(cloud: Cloud, at: datetime, _: int) -> None:
@@ -295,11 +295,11 @@ def _runs(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
 
 def _samples(ground: Ground, sizes: Sequence[int]) -> dict[int, float]:
     """The export of a dataset as COCO, with a new version."""
-    works = {}
+    by_size = {}
     for number in sizes:
         dataset = datasets.make(ground.cloud, ground.served, f"scale-{number}", number)
-        works[number] = _Work(number, partial(_export_dataset, ground.cloud, dataset, number))
-    return _measured(ground, "a sample of a dataset", works, 1)
+        by_size[number] = _Work(number, partial(_export_dataset, ground.cloud, dataset, number))
+    return _measured(ground, "a sample of a dataset", by_size, 1)
 
 
 def _export_dataset(cloud: Cloud, dataset: Dataset, samples: int, repetition: int) -> None:

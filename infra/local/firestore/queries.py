@@ -482,8 +482,14 @@ def _scan(
         if len(rows) < chunk:
             return
         low = rows[-1][0] + b"\x00"
-        mean = sum(len(version.fields) for _, version in rows) // len(rows) + 1
-        chunk = max(8, min(2 * chunk, _CHUNK, _CHUNK_BYTES // mean))
+        chunk = _next_chunk(chunk, [version for _, version in rows])
+
+
+def _next_chunk(chunk: int, found: list[Version]) -> int:
+    """How many are read after a chunk: twice as many, but no more than _CHUNK, nor than make _CHUNK_BYTES
+    where they are as large as those that were found."""
+    mean = sum(len(version.fields) for version in found) // len(found) + 1
+    return max(8, min(2 * chunk, _CHUNK, _CHUNK_BYTES // mean))
 
 
 def _sift(query: Query, store: Store, time: int) -> Iterator[tuple[bytes, Version]]:
@@ -542,8 +548,7 @@ def _by_name(store: Store, collection: Collection, time: int, least: bytes) -> I
         if len(versions) < chunk:
             return
         begin = versions[-1].name + "\x00"
-        mean = sum(len(version.fields) for version in versions) // len(versions) + 1
-        chunk = max(8, min(2 * chunk, _CHUNK, _CHUNK_BYTES // mean))
+        chunk = _next_chunk(chunk, versions)
 
 
 def _key(query: Query, name: bytes, version: Version) -> bytes | None:

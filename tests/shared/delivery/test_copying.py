@@ -383,9 +383,8 @@ def test_no_more_images_are_taken_from_their_list_than_are_sent(world: World, se
 
 
 def test_a_part_that_failed_is_sent_again_after_all_others(
-    world: World, quick: None, sent: Sent, monkeypatch: pytest.MonkeyPatch
+    world: World, quick: None, one_in_flight: None, sent: Sent
 ) -> None:
-    monkeypatch.setattr(copying, "IN_FLIGHT", 1)
     copies = images(world, 60)
     fault = Fault("error", status=503)
     world.suite.traffic.arm("storage.objects.rewrite", fault, resource="0005", times=1)
